@@ -1,0 +1,110 @@
+"""Typed errors: each carries the HTTP status, A1111's words and a hint for the person who reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LatentdError(Exception):
+    """Base of every error that latentd raises on purpose.
+
+    :param detail: one sentence in AUTOMATIC1111's words where it has any, else ours; what clients match on.
+    :param hint: what to do about it; rendered beside ``detail``, never instead of it.
+    """
+
+    status = 500
+
+    def __init__(self, detail: str, *, hint: str | None = None, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+        if status is not None:
+            self.status = status
+
+
+class InvalidRequest(LatentdError):
+    """The request is well-formed JSON but cannot be carried out as asked."""
+
+    status = 422
+
+
+class InvalidImage(InvalidRequest):
+    """An image string does not decode, or is larger than the bounds allow."""
+
+    def __init__(self, detail: str = "Invalid encoded image", *, hint: str | None = None) -> None:
+        super().__init__(detail, hint=hint)
+
+
+class NotFound(LatentdError):
+    """A name in the request is unknown; the hint gives near matches or the package to install."""
+
+    status = 404
+
+
+class Conflict(LatentdError):
+    """The request collides with the present state (a task id in use, say)."""
+
+    status = 409
+
+
+class Gone(LatentdError):
+    """A result was there and has expired."""
+
+    status = 410
+
+
+class TooLarge(LatentdError):
+    """A body, picture, step count or batch exceeds a configured bound."""
+
+    status = 413
+
+
+class QueueFull(LatentdError):
+    """The job queue is at its bound.
+
+    :param retry_after: seconds after which a retry makes sense.
+    """
+
+    status = 429
+
+    def __init__(self, detail: str, *, retry_after: int, hint: str | None = None) -> None:
+        super().__init__(detail, hint=hint)
+        self.retry_after = retry_after
+
+
+class NotConfigured(LatentdError):
+    """What was asked for is switched off, or misses a plugin, a flag or a weight file."""
+
+    status = 422
+
+
+class ModelLoadError(LatentdError):
+    """A model file is damaged, of an unknown kind, or refused by the restricted unpickler."""
+
+    status = 422
+
+
+class PluginError(LatentdError):
+    """A plugin's code raised; names the plugin and the hook."""
+
+    status = 500
+
+    def __init__(self, plugin: str, hook: str, error: BaseException) -> None:
+        super().__init__(f"plugin {plugin!r} failed in {hook}: {type(error).__name__}: {error}")
+        self.plugin = plugin
+        self.hook = hook
+
+
+class Interrupted(LatentdError):
+    """Raised inside a job to leave the sampling loop; never reaches a client."""
+
+
+def near_matches(name: str, known: Iterable[str], *, count: int = 3) -> str | None:
+    """A hint naming up to ``count`` known names that resemble ``name``, or None where none does."""
+    names = list(known)
+    by_lower = {n.lower(): n for n in names}
+    close = get_close_matches(name.lower(), list(by_lower), n=count, cutoff=0.5)
+    if not close:
+        return None
+    return "did you mean " + " or ".join(repr(by_lower[c]) for c in close) + "?"

@@ -1,0 +1,218 @@
+"""The contract between latentd and its plugins: every hook, typed, with what it is for and what its failure does.
+
+Registration hooks run once, at start, in the order of the plugins' names; each returns a list. A plugin's whole
+contribution is committed or withdrawn. Generation hooks run on the worker and fail their job when they raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from latentd.contributions import (
+    ExtraNetworkSpec,
+    FaceRestorerSpec,
+    HealthSpec,
+    InterrogatorSpec,
+    ModelFile,
+    ModelFormatSpec,
+    OptionSpec,
+    PostprocessorSpec,
+    PreprocessorSpec,
+    Script,
+    UpscalerSpec,
+)
+from latentd.types import Result, UNetHook
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter, Request
+    from PIL.Image import Image
+
+    from latentd.sampling.spec import SamplerSpec, SchedulerSpec
+    from latentd.services import Generation, Services
+
+PROJECT = "latentd"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+# --- registration ----------------------------------------------------------------------------------------------------
+
+
+@hookspec
+def register_options() -> list[OptionSpec]:
+    """Keys for the option store; they appear in ``GET /sdapi/v1/options`` and are kept in config.json."""
+
+
+@hookspec
+def register_routes(services: Services) -> list[APIRouter]:
+    """FastAPI routers. They stand behind authentication unless a route carries ``openapi_extra={"x-public": True}``.
+
+    :param services: what the server offers; keep it, use it inside the routes.
+    """
+
+
+@hookspec
+def register_samplers() -> list[SamplerSpec]:
+    """Samplers, listed after the core's in ``/sdapi/v1/samplers``."""
+
+
+@hookspec
+def register_schedulers() -> list[SchedulerSpec]:
+    """Noise schedules, listed after the core's in ``/sdapi/v1/schedulers``."""
+
+
+@hookspec
+def register_upscalers(services: Services) -> list[UpscalerSpec]:
+    """Image upscalers. Called again when the upscaler folders are refreshed, so look at the disk here."""
+
+
+@hookspec
+def register_face_restorers(services: Services) -> list[FaceRestorerSpec]:
+    """Face restorers, for ``restore_faces`` and the extras endpoints."""
+
+
+@hookspec
+def register_interrogators(services: Services) -> list[InterrogatorSpec]:
+    """Interrogators, by the name that clients send as ``model``."""
+
+
+@hookspec
+def register_preprocessors(services: Services) -> list[PreprocessorSpec]:
+    """ControlNet preprocessors (used when ``latentd-controlnet`` is installed)."""
+
+
+@hookspec
+def register_scripts() -> list[Script]:
+    """Scripts, selectable and always-on."""
+
+
+@hookspec
+def register_postprocessors() -> list[PostprocessorSpec]:
+    """Steps of the extras endpoints, run in ascending ``order``."""
+
+
+@hookspec
+def register_extra_networks() -> list[ExtraNetworkSpec]:
+    """Handlers of prompt tags such as ``<lora:name:1>``."""
+
+
+@hookspec
+def register_checkpoints() -> list[ModelFile]:
+    """Weight files that this package carries."""
+
+
+@hookspec
+def register_model_formats() -> list[ModelFormatSpec]:
+    """Loaders for checkpoint formats beyond the core's."""
+
+
+@hookspec
+def register_health(services: Services) -> list[HealthSpec]:
+    """Checks for ``/readyz``."""
+
+
+# --- process ---------------------------------------------------------------------------------------------------------
+
+
+@hookspec
+def startup(services: Services) -> None:
+    """The server is about to accept requests. Raising withdraws the plugin; its routes answer 503."""
+
+
+@hookspec
+def shutdown(services: Services) -> None:
+    """The server has stopped accepting requests and its jobs have ended."""
+
+
+@hookspec(firstresult=True)
+def authenticate(request: Request) -> str | None:
+    """The user's name if this plugin vouches for the request, else None; the first result wins."""
+
+
+@hookspec(firstresult=True)
+def create_executor(settings: Any) -> Any | None:
+    """An executor in place of the core's (a distributed engine, say), else None; the first result wins."""
+
+
+# --- one generation, on the worker -----------------------------------------------------------------------------------
+
+
+@hookspec
+def before_process(generation: Generation) -> None:
+    """The models are loaded and nothing is computed yet."""
+
+
+@hookspec
+def modify_conditioning(generation: Generation) -> None:
+    """``generation.conditioning`` of the coming batch is made and may be changed."""
+
+
+@hookspec
+def unet_hooks(generation: Generation) -> Sequence[UNetHook]:
+    """Objects that take part in every UNet evaluation of this job."""
+
+
+@hookspec
+def before_batch(generation: Generation) -> None:
+    """A batch is about to be sampled; ``generation.batch`` tells which."""
+
+
+@hookspec
+def after_batch(generation: Generation) -> None:
+    """The batch's pictures are decoded and not yet finished."""
+
+
+@hookspec
+def before_step(generation: Generation) -> None:
+    """A sampling step is about to begin."""
+
+
+@hookspec
+def after_step(generation: Generation) -> None:
+    """A sampling step is done; ``generation.latents`` is the state after it."""
+
+
+@hookspec
+def modify_guidance(generation: Generation, x0: Any, cond: Any, uncond: Any) -> Any | None:
+    """A guided prediction [B,C,h,w] in place of ``x0``, or None. Results are chained in plugin order."""
+
+
+@hookspec
+def after_sample(generation: Generation, latents: Any) -> Any | None:
+    """Latents [B,C,h,w] in place of the sampled ones, or None."""
+
+
+@hookspec
+def postprocess_image(generation: Generation, image: Image, index: int) -> Image | None:
+    """A picture in place of number ``index`` of the batch, or None; before saving."""
+
+
+@hookspec
+def before_save(generation: Generation, image: Image, index: int, path: str) -> None:
+    """A picture is about to be written to ``path``."""
+
+
+@hookspec
+def infotext(generation: Generation, index: int) -> Mapping[str, Any] | None:
+    """Further ``key: value`` pairs for this picture's infotext."""
+
+
+@hookspec
+def after_process(generation: Generation, result: Result) -> None:
+    """The job is done and its result complete."""
+
+
+# --- observers: may fail quietly -------------------------------------------------------------------------------------
+
+
+@hookspec
+def job_event(job_id: str, event: str, data: Mapping[str, Any]) -> None:
+    """A job changed: queued, started, progress, completed, failed, cancelled."""
+
+
+@hookspec
+def model_event(name: str, event: str) -> None:
+    """A model was loaded, moved or dropped."""

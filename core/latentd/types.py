@@ -1,0 +1,296 @@
+"""Values that cross the layers: the request, the job's face towards the pipeline, the result, and what hooks see.
+
+Only the standard library is imported here; PIL and torch appear in annotations alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+Mode = Literal["txt2img", "img2img"]
+PassName = Literal["base", "hires"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """What the caller asked for: validated, frozen, without torch. Field names and defaults are the API's (1.8).
+
+    Images are decoded already (``PIL.Image``). ``present`` names the fields that the caller gave explicitly, which
+    decides what an ``infotext`` may fill in. None means "take the option's value" wherever the API says so.
+    """
+
+    mode: Mode = "txt2img"
+    present: frozenset[str] = frozenset()
+    prompt: str | Sequence[str] = ""
+    negative_prompt: str | Sequence[str] = ""
+    styles: tuple[str, ...] = ()
+    seed: int = -1
+    subseed: int = -1
+    subseed_strength: float = 0.0
+    seed_resize_from_h: int = -1
+    seed_resize_from_w: int = -1
+    sampler_name: str | None = None
+    sampler_index: str | None = "Euler"
+    scheduler: str | None = None
+    batch_size: int = 1
+    n_iter: int = 1
+    steps: int = 50
+    cfg_scale: float = 7.0
+    width: int = 512
+    height: int = 512
+    restore_faces: bool | None = None
+    tiling: bool | None = None
+    eta: float | None = None
+    denoising_strength: float | None = None
+    s_min_uncond: float | None = None
+    s_churn: float | None = None
+    s_tmax: float | None = None
+    s_tmin: float | None = None
+    s_noise: float | None = None
+    override_settings: Mapping[str, Any] = field(default_factory=dict)
+    override_settings_restore_afterwards: bool = True
+    refiner_checkpoint: str | None = None
+    refiner_switch_at: float | None = None
+    disable_extra_networks: bool = False
+    comments: Mapping[str, Any] | None = None
+    script_name: str | None = None
+    script_args: Sequence[Any] | Mapping[str, Any] = ()
+    alwayson_scripts: Mapping[str, Any] = field(default_factory=dict)
+    send_images: bool = True
+    save_images: bool = False
+    force_task_id: str | None = None
+    infotext: str | None = None
+    # txt2img
+    enable_hr: bool = False
+    firstphase_width: int = 0
+    firstphase_height: int = 0
+    hr_scale: float = 2.0
+    hr_upscaler: str | None = None
+    hr_second_pass_steps: int = 0
+    hr_resize_x: int = 0
+    hr_resize_y: int = 0
+    hr_checkpoint_name: str | None = None
+    hr_sampler_name: str | None = None
+    hr_scheduler: str | None = None
+    hr_prompt: str = ""
+    hr_negative_prompt: str = ""
+    firstpass_image: Image | None = None
+    # img2img
+    init_images: tuple[Image, ...] = ()
+    resize_mode: int = 0
+    image_cfg_scale: float | None = None
+    mask: Image | None = None
+    latent_mask: Image | None = None
+    mask_blur: int | None = None
+    mask_blur_x: int = 4
+    mask_blur_y: int = 4
+    mask_round: bool = True
+    inpainting_fill: int = 0
+    inpaint_full_res: bool = True
+    inpaint_full_res_padding: int = 0
+    inpainting_mask_invert: int = 0
+    initial_noise_multiplier: float | None = None
+    include_init_images: bool = False
+
+
+@dataclass(slots=True)
+class ProgressState:
+    """A1111's ``state`` of one job, written by the worker and read by anyone; single assignments are atomic.
+
+    ``job_count`` is 0 when idle and -1 just after the start; ``sampling_step`` counts steps done in this pass.
+    """
+
+    job: str = ""
+    job_count: int = 0
+    job_timestamp: str = "0"
+    job_no: int = 0
+    sampling_step: int = 0
+    sampling_steps: int = 0
+    skipped: bool = False
+    interrupted: bool = False
+    stopping_generation: bool = False
+    textinfo: str | None = None
+    started_at: float | None = None
+    preview: Image | None = None
+    preview_id: int = 0
+
+
+class JobControl(Protocol):
+    """What the engine gives a running job; the pipeline and hooks talk to the outside through it alone."""
+
+    id: str
+    progress: ProgressState
+
+    def check(self) -> None:
+        """Raise :class:`latentd.errors.Interrupted` if the job was cancelled, interrupted or skipped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedImage:
+    """One picture of a result, with the text that belongs to it.
+
+    ``info`` holds str-to-str metadata for the file (``parameters`` is the infotext). ``role`` tells what it is.
+    ``encoded`` is set for pictures that a script delivered already encoded (base64), which are passed through.
+    """
+
+    image: Image
+    infotext: str | None = None
+    info: Mapping[str, str] = field(default_factory=dict)
+    role: Literal["image", "grid", "extra"] = "image"
+    seed: int | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a generation gave: the pictures in reply order and the ``info`` document.
+
+    ``info`` is the JSON-ready mapping of endpoints.md 1.6, key order kept.
+    """
+
+    images: tuple[GeneratedImage, ...]
+    info: Mapping[str, Any]
+    interrupted: bool = False
+
+
+# --- what UNet hooks see ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSite:
+    """One block of the UNet in LDM numbering: ``input_blocks.4``, ``middle_block``, ``output_blocks.0``."""
+
+    name: str
+    kind: Literal["input", "middle", "output"]
+    index: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionSite:
+    """One attention of the UNet. ``name`` is the module path in diffusers; ``block`` the LDM block it sits in.
+
+    ``index`` counts attentions of this kind in execution order; ``width`` is the hidden width in channels.
+    """
+
+    name: str
+    kind: Literal["self", "cross"]
+    block: str
+    index: int
+    width: int
+    heads: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Residuals:
+    """Additions to the UNet's features, all optional, batch-aligned with the call.
+
+    ``down``: one tensor per skip connection in encoder order (12 for SD1, 9 for SDXL); ``mid``: to the middle output;
+    ``intra``: one tensor per down block, added to the last feature of that block (T2I-Adapter).
+    """
+
+    down: Sequence[Tensor] | None = None
+    mid: Tensor | None = None
+    intra: Sequence[Tensor] | None = None
+
+
+class AttentionHandler(Protocol):
+    """Runs in place of one attention. ``attend(hidden, key_context, value_context=None)`` is the original one."""
+
+    def __call__(self, call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor: ...
+
+
+class Attend(Protocol):
+    """The original attention: queries from ``hidden`` [B,n,width]; keys and values from the contexts [B,m,d].
+
+    ``module`` is the diffusers ``Attention`` (to_q, to_k, to_v, to_out, heads), to be read and never written.
+    """
+
+    module: Any
+
+    def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor: ...
+
+
+class BlockHandler(Protocol):
+    """Sees the output of one block [B,C,h,w] and returns it, changed or not."""
+
+    def __call__(self, call: UNetCall, output: Tensor) -> Tensor: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class UNetCall:
+    """One evaluation of the UNet.
+
+    ``sample`` [B,C,h,w] is the input as the UNet takes it (scaled, without extra channels of inpainting models, which
+    are in ``concat``); ``sigma`` [B]; ``timestep`` [B] (fractional); ``context`` [B,n,d]; ``added`` the SDXL vector
+    [B,k] or None; ``is_cond`` [B] bool; ``image_index`` [B] the row's picture in the batch.
+    ``step`` and ``steps`` are those of ControlNet's guidance window (controlnet.md 7.1), ``call_index`` counts UNet
+    evaluations of this pass. ``run`` makes a further pass and gives its output.
+    """
+
+    sample: Tensor
+    sigma: Tensor
+    timestep: Tensor
+    context: Tensor
+    added: Tensor | None
+    is_cond: Tensor
+    image_index: Tensor
+    step: int
+    steps: int
+    call_index: int
+    pass_name: PassName
+    refiner: bool = False
+    concat: Tensor | None = None
+    unet: Any = None
+    tags: dict[str, Any] = field(default_factory=dict)
+    runner: Any = None
+
+    def run(self, *, sample: Tensor | None = None, context: Tensor | None = None, tag: str = "extra") -> Tensor:
+        """Output [B,C,h,w] of a further UNet pass with the same hooks' attention and block handlers.
+
+        Handlers tell the passes apart by ``call.tags["pass"] == tag``; residuals are not applied again.
+        """
+        return self.runner.extra_pass(self, sample=sample, context=context, tag=tag)  # type: ignore[no-any-return]
+
+
+class UNetHook:
+    """Base of what ``unet_hooks`` returns: override what you need. One object serves one job.
+
+    Order within an evaluation: ``before``, ``residuals``, the attention and block handlers, ``after``; then, with
+    the guided prediction of the whole batch, ``denoised``. ``close`` always runs, also when the job fails.
+    """
+
+    def open(self, generation: Any) -> None:
+        """The pass begins; ``generation`` is the :class:`latentd.api.Generation` of this job."""
+
+    def before(self, call: UNetCall) -> None:
+        """May change ``call.sample``, ``call.context``, ``call.concat`` and ``call.added`` in place of this call."""
+
+    def residuals(self, call: UNetCall) -> Residuals | None:
+        """Additions for this evaluation; the core sums those of all hooks."""
+        return None
+
+    def attention(self, site: AttentionSite) -> AttentionHandler | None:
+        """The handler for this site, or None; asked once per pass."""
+        return None
+
+    def block(self, site: BlockSite) -> BlockHandler | None:
+        """The handler for this block's output, or None; asked once per pass."""
+        return None
+
+    def after(self, call: UNetCall, out: Tensor) -> Tensor:
+        """The UNet's output [B,C,h,w], changed or not."""
+        return out
+
+    def denoised(self, call: UNetCall, x0: Tensor) -> Tensor:
+        """The guided prediction of the clean latent [B,C,h,w] of the whole batch, changed or not."""
+        return x0
+
+    def close(self) -> None:
+        """The job has left sampling, however it ended: drop what you hold."""
