@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["txt2img", "img2img"]
 PassName = Literal["base", "hires"]
+StopKind = Literal["interrupt", "skip", "cancel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class ProgressState:
     """A1111's ``state`` of one job, written by the worker and read by anyone; single assignments are atomic.
 
     ``job_count`` is 0 when idle and -1 just after the start; ``sampling_step`` counts steps done in this pass.
+    ``preview_id`` grows with each new ``preview``; ``preview_step`` is the step it was made at.
     """
 
     job: str = ""
@@ -119,6 +121,13 @@ class ProgressState:
     started_at: float | None = None
     preview: Image | None = None
     preview_id: int = 0
+    preview_step: int = 0
+
+    def next_job(self) -> None:
+        """A batch, or a pass of hires fix, is done: ``job_no`` grows and the step count starts again."""
+        self.job_no += 1
+        self.sampling_step = 0
+        self.preview_step = 0
 
 
 class JobControl(Protocol):
@@ -128,7 +137,29 @@ class JobControl(Protocol):
     progress: ProgressState
 
     def check(self) -> None:
-        """Raise :class:`latentd.errors.Interrupted` if the job was cancelled, interrupted or skipped."""
+        """Raise :class:`latentd.errors.Interrupted` if the job was cancelled, interrupted or skipped.
+
+        Call it before every evaluation of the denoiser and before anything slow; it also publishes the progress.
+        """
+
+    def stop_requested(self) -> StopKind | None:
+        """Why the work should stop: "cancel" goes before "interrupt", "interrupt" before "skip"; None to go on.
+
+        After "interrupt" the latent so far is decoded and returned and further batches are left out; after "skip"
+        only this batch ends early; after "cancel" let ``Interrupted`` pass: nothing is returned.
+        """
+
+    def begin_batch(self) -> bool:
+        """False when no further batch is wanted (interrupted); else a pending skip is forgotten and True returned.
+
+        :raises Interrupted: the job was cancelled.
+        """
+
+    def preview_due(self, options: Mapping[str, Any], *, batch_end: bool = False) -> bool:
+        """Whether a preview of the present step should be decoded, by the options for live previews."""
+
+    def set_preview(self, image: Image) -> None:
+        """Show ``image`` as the latest preview of this job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,13 +222,14 @@ class AttentionSite:
 class Residuals:
     """Additions to the UNet's features, all optional, batch-aligned with the call.
 
-    ``down``: one tensor per skip connection in encoder order (12 for SD1, 9 for SDXL); ``mid``: to the middle output;
-    ``intra``: one tensor per down block, added to the last feature of that block (T2I-Adapter).
+    ``down``: one tensor per skip connection in encoder order (12 for SD1, 9 for SDXL), added where the decoder reads
+    it; ``mid``: to the middle output; ``intra``: by block name (``input_blocks.2``), added to that block's output
+    before anything reads it (T2I-Adapter). Sizes that differ are resized by nearest.
     """
 
     down: Sequence[Tensor] | None = None
     mid: Tensor | None = None
-    intra: Sequence[Tensor] | None = None
+    intra: Mapping[str, Tensor] | None = None
 
 
 class AttentionHandler(Protocol):
