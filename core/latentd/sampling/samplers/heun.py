@@ -1,0 +1,33 @@
+"""Heun's method. Source: Karras et al. (2022), algorithm 2; k-diffusion."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from latentd.sampling.samplers.common import churn, derivative, ones_of
+from latentd.sampling.samplers.run import Denoiser, SamplerRun
+
+
+@torch.no_grad()
+def sample_heun(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
+    """Return the latent reached by trapezoidal steps; the last, to zero, is an Euler step."""
+    sigmas, ones = run.levels(), ones_of(x)
+    steps = len(sigmas) - 1
+    for i in range(steps):
+        x, sigma_hat = churn(x, sigmas[i], steps, run)
+        denoised = denoiser(x, sigma_hat * ones)
+        slope = derivative(x, sigma_hat, denoised)
+        run.report(i, sigmas[i], sigma_hat, x, denoised)
+        x = heun_step(denoiser, x, slope, sigma_hat, sigmas[i + 1])
+    return x
+
+
+def heun_step(denoiser: Denoiser, x: Tensor, slope: Tensor, sigma: Tensor, target: Tensor) -> Tensor:
+    """Return ``x`` moved from level ``sigma`` to ``target``, its slope at ``sigma`` being known."""
+    dt = target - sigma
+    end = x + slope * dt
+    if target == 0:
+        return end
+    end_slope = derivative(end, target, denoiser(end, target * ones_of(x)))
+    return x + (slope + end_slope) / 2 * dt
