@@ -1,0 +1,53 @@
+"""The body of ``GET /sdapi/v1/cmd-flags``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from latentd.settings.flag import declared_flags
+from latentd.settings.paths import MODELS_PREFIX
+from latentd.settings.settings import Settings
+
+HIDDEN = "***"
+FOLDERS = (
+    "embeddings_dir",
+    "textual_inversion_templates_dir",
+    "localizations_dir",
+    "ckpt",
+    "config",
+    "ui_config_file",
+    "ui_settings_file",
+)
+
+
+def cmd_flags(settings: Settings) -> dict[str, Any]:
+    """Every listed flag with its value, as AUTOMATIC1111 1.8.0 types it (options.md, command-line flags).
+
+    A flag whose default is null is text: a number given for it comes back as text. Folders are absolute, since clients
+    read them to find the files. A secret is null when unset and ``***`` otherwise.
+    """
+    return {
+        name: _shown(settings, name, default, secret=flag.secret)
+        for name, (flag, default) in declared_flags(Settings).items()
+        if flag.listed
+    }
+
+
+def _shown(settings: Settings, name: str, default: Any, *, secret: bool) -> Any:
+    value = getattr(settings, name)
+    if secret and value:
+        # ngrok_options is declared as an object, so a text in its place would not fit the schema.
+        return {} if isinstance(value, dict) else HIDDEN
+    if name == "data_dir":
+        return str(settings.paths.data)
+    if name == "styles_file":
+        return list(value) or ["styles.csv"]
+    if name == "gradio_allowed_path":
+        return list(value) or [str(settings.paths.data)]
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, str) and (name in FOLDERS or str(default).startswith(MODELS_PREFIX)):
+        return str(settings.paths.place(value))
+    if default is None and value is not None:
+        return str(value)
+    return value

@@ -1,0 +1,89 @@
+"""How a command-line flag is declared: once, as a typed dataclass field that carries its help and its manners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal
+
+Kind = Literal["switch", "integer", "number", "text", "texts", "json"]
+METADATA_KEY = "latentd.flag"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """What is said about one flag beside its name and default.
+
+    ``acts`` False: accepted for AUTOMATIC1111's sake and without effect here. ``listed``: part of
+    ``/sdapi/v1/cmd-flags``. ``secret``: its value is never shown. ``extra_names`` are further spellings. ``separate``:
+    a list flag takes its values after one mention (``--use-cpu vae unet``) instead of one value a mention. ``commas``: one
+    value may hold several names separated by commas.
+    """
+
+    kind: Kind
+    help: str
+    group: str = ""
+    acts: bool = True
+    listed: bool = True
+    secret: bool = False
+    choices: Sequence[str] = ()
+    metavar: str | None = None
+    extra_names: Sequence[str] = ()
+    separate: bool = False
+    commas: bool = False
+
+
+def _field(kind: Kind, default: Any, help_text: str, **manners: Any) -> Any:
+    metadata = {METADATA_KEY: Flag(kind=kind, help=help_text, **manners)}
+    if isinstance(default, (list, dict)):
+        factory: Callable[[], Any] = default.copy
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def switch(help_text: str, *, default: bool | None = False, **manners: Any) -> Any:
+    """A dataclass field for a flag without a value."""
+    return _field("switch", default, help_text, **manners)
+
+
+def integer(default: int | None, help_text: str, **manners: Any) -> Any:
+    """A dataclass field for a flag that takes a whole number."""
+    return _field("integer", default, help_text, **manners)
+
+
+def number(default: float | None, help_text: str, **manners: Any) -> Any:
+    """A dataclass field for a flag that takes a number."""
+    return _field("number", default, help_text, **manners)
+
+
+def text(default: str | None, help_text: str, **manners: Any) -> Any:
+    """A dataclass field for a flag that takes a text."""
+    return _field("text", default, help_text, **manners)
+
+
+def texts(default: tuple[str, ...] | None, help_text: str, **manners: Any) -> Any:
+    """A dataclass field for a flag that may be given several times; its value is a tuple of texts."""
+    return _field("texts", default, help_text, **manners)
+
+
+def json_object(help_text: str, **manners: Any) -> Any:
+    """A dataclass field for a flag that takes a JSON object."""
+    return _field("json", {}, help_text, **manners)
+
+
+def flag_of(declared: Field[Any]) -> Flag:
+    """The :class:`Flag` of a settings field."""
+    flag: Flag = declared.metadata[METADATA_KEY]
+    return flag
+
+
+def default_of(declared: Field[Any]) -> Any:
+    """The default value of a settings field."""
+    if callable(declared.default_factory):
+        return declared.default_factory()
+    return declared.default
+
+
+def declared_flags(cls: type[Any]) -> dict[str, tuple[Flag, Any]]:
+    """Every flag of a settings class in order of declaration: name to (flag, default)."""
+    return {f.name: (flag_of(f), default_of(f)) for f in fields(cls)}

@@ -1,0 +1,155 @@
+"""From the command line and the environment to :class:`~latentd.settings.settings.Settings`.
+
+What counts, strongest first: the command line, ``LATENTD_<FLAG>`` variables, AUTOMATIC1111's ``COMMANDLINE_ARGS``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from latentd.settings.flag import Flag, declared_flags
+from latentd.settings.settings import Settings
+
+PREFIX = "LATENTD_"
+INHERITED = "COMMANDLINE_ARGS"
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+def parse_settings(
+    arguments: Sequence[str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    parser: argparse.ArgumentParser | None = None,
+) -> Settings:
+    """The settings that ``arguments`` (default: none) and ``environment`` (default: the process's) ask for.
+
+    :param parser: a parser to which :func:`add_flags` was applied already (for its ``prog`` and description).
+    :raises SystemExit: status 2 with a message, as argparse does, when a flag or a variable is wrong.
+    """
+    environment = os.environ if environment is None else environment
+    if parser is None:
+        parser = argparse.ArgumentParser("latentd", allow_abbrev=False)
+        add_flags(parser)
+    values: dict[str, Any] = {}
+    try:
+        inherited = shlex.split(environment.get(INHERITED, ""))
+        values |= vars(parser.parse_args(inherited)) if inherited else {}
+        values |= read_environment(environment)
+    except ValueError as error:
+        parser.error(str(error))
+    values |= vars(parser.parse_args(list(arguments or ())))
+    return Settings(**values)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add every flag of :class:`Settings` to ``parser``, in groups. Flags not given leave no attribute behind."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name, (flag, default) in declared_flags(Settings).items():
+        if flag.group not in groups:
+            groups[flag.group] = parser.add_argument_group(flag.group)
+        spellings = [*flag.extra_names] if len(name) == 1 else [spelling(name), *flag.extra_names]
+        groups[flag.group].add_argument(*spellings, dest=name, default=argparse.SUPPRESS, **_manners(flag, default))
+
+
+def spelling(name: str) -> str:
+    """The command-line spelling of the flag ``name``: ``data_dir`` is ``--data-dir``."""
+    return "--" + name.replace("_", "-")
+
+
+def _manners(flag: Flag, default: Any) -> dict[str, Any]:
+    """The keyword arguments of ``add_argument`` for one flag."""
+    help_text = flag.help.replace("%", "%%")
+    if flag.kind == "switch":
+        return {"help": help_text, "action": "store_const", "const": True}
+    manners: dict[str, Any] = {"help": help_text + _default_note(flag, default), "metavar": flag.metavar}
+    if flag.choices:
+        manners |= {"choices": tuple(flag.choices), "metavar": None}
+    if flag.kind == "texts":
+        return manners | {"action": _Collect, "nargs": "+" if flag.separate else None, "commas": flag.commas}
+    converters = {"integer": int, "number": float, "json": _json_object, "text": str}
+    manners["type"] = converters[flag.kind]
+    manners["metavar"] = manners["metavar"] or (
+        None if flag.choices else {"integer": "N", "number": "X"}.get(flag.kind)
+    )
+    return manners
+
+
+def _default_note(flag: Flag, default: Any) -> str:
+    if default in (None, (), {}, "") or isinstance(default, bool):
+        return ""
+    return f" (default: {default})".replace("%", "%%")
+
+
+class _Collect(argparse.Action):
+    """Gathers the values of a flag that may be given several times into a tuple."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, *, commas: bool, **manners: Any) -> None:
+        super().__init__(option_strings, dest, **manners)
+        self.commas = commas
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        given = [values] if isinstance(values, str) else list(values)
+        if self.commas:
+            given = split_names(",".join(given))
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), *given))
+
+
+def split_names(text: str) -> list[str]:
+    """The names in ``text``, which are separated by commas; empty ones are dropped."""
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Values of the flags for which ``LATENTD_<FLAG>`` is set.
+
+    :raises ValueError: a value is not of the flag's type; names the variable.
+    """
+    values: dict[str, Any] = {}
+    for name, (flag, _) in declared_flags(Settings).items():
+        variable = PREFIX + name.upper()
+        if variable in environment:
+            try:
+                values[name] = _from_text(flag, environment[variable])
+            except ValueError as error:
+                raise ValueError(f"environment variable {variable}: {error}") from error
+    return values
+
+
+def _from_text(flag: Flag, text: str) -> Any:
+    match flag.kind:
+        case "switch":
+            return _truth(text)
+        case "integer":
+            return int(text)
+        case "number":
+            return float(text)
+        case "texts":
+            return tuple(split_names(text))
+        case "json":
+            return _json_object(text)
+        case "text":
+            if flag.choices and text not in flag.choices:
+                raise ValueError(f"{text!r} is not one of {', '.join(flag.choices)}")
+            return text
+
+
+def _truth(text: str) -> bool:
+    word = text.strip().lower()
+    if word in TRUE or word in FALSE:
+        return word in TRUE
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is wanted")
+    return value

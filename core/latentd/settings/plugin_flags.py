@@ -1,0 +1,43 @@
+"""Flags that choose plugins and govern how jobs share the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latentd.settings.flag import integer, switch, texts
+
+GROUP = "plugins and engine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginFlags:
+    """latentd's own flags; none of them is listed in ``/sdapi/v1/cmd-flags``."""
+
+    disable_plugin: tuple[str, ...] = texts(
+        (),
+        "do not load this plugin; may be given several times",
+        group=GROUP,
+        metavar="NAME",
+        listed=False,
+        commas=True,
+    )
+    require_plugin: tuple[str, ...] = texts(
+        (),
+        "exit with status 2 unless this plugin loads; may be given several times",
+        group=GROUP,
+        metavar="NAME",
+        listed=False,
+        commas=True,
+    )
+    core_only: bool = switch("load no plugin at all", group=GROUP, listed=False)
+    plugins: tuple[str, ...] | None = texts(
+        None,
+        "load only these plugins; also the environment variable LATENTD_PLUGINS=a,b",
+        group=GROUP,
+        metavar="NAME",
+        listed=False,
+        commas=True,
+    )
+    allow_code: bool = switch("offer the script that runs Python code from the request", group=GROUP)
+    no_batch_sharing: bool = switch("never denoise several requests in one batch", group=GROUP, listed=False)
+    max_shared_batch: int = integer(8, "most pictures denoised in one shared batch", group=GROUP, listed=False)

@@ -1,0 +1,75 @@
+"""The settings of one process: every flag, typed, with AUTOMATIC1111's names and defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+from latentd.settings.file_flags import FileFlags
+from latentd.settings.flag import default_of, flag_of
+from latentd.settings.inert_flags import InertFlags
+from latentd.settings.model_flags import ModelFlags
+from latentd.settings.paths import Paths
+from latentd.settings.plugin_flags import PluginFlags
+from latentd.settings.server_flags import ServerFlags
+
+UI_PORT = 7860
+API_ONLY_PORT = 7861
+LOOPBACK = "127.0.0.1"
+EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - only with --listen
+
+
+# The order of the bases is the order of the groups in `latentd serve --help`, last base first.
+@dataclass(frozen=True, kw_only=True)
+class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
+    """Every flag as an attribute. ``Settings()`` has the defaults; :func:`latentd.settings.parse_settings` reads the
+    command line and the environment.
+    """
+
+    @cached_property
+    def paths(self) -> Paths:
+        """The configured folders, absolute."""
+        return Paths.from_settings(self)
+
+    @property
+    def bind_host(self) -> str:
+        """The address to listen on: ``--server-name``, else every interface with ``--listen``, else loopback."""
+        if self.server_name:
+            return self.server_name
+        return EVERY_INTERFACE if self.listen else LOOPBACK
+
+    @property
+    def bind_port(self) -> int:
+        """The port to listen on."""
+        if self.port is not None:
+            return self.port
+        return API_ONLY_PORT if self.nowebui else UI_PORT
+
+    @property
+    def users(self) -> dict[str, str]:
+        """User names to passwords of ``--api-auth``.
+
+        :raises ValueError: an entry is not ``user:password``, or the password has a colon.
+        """
+        users: dict[str, str] = {}
+        for entry in filter(None, (self.api_auth or "").split(",")):
+            parts = entry.split(":")
+            if len(parts) != 2 or not parts[0]:
+                raise ValueError("--api-auth wants user:password, several separated by commas; no colon in a password")
+            users[parts[0]] = parts[1]
+        return users
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether other machines can reach the server and nothing asks them who they are."""
+        loopback = self.bind_host in (LOOPBACK, "localhost", "::1")
+        return not loopback and not self.api_auth and not self.api_key
+
+    def given(self) -> list[str]:
+        """Names of the flags whose value differs from the default, in order of declaration."""
+        return [f.name for f in fields(self) if getattr(self, f.name) != default_of(f)]
+
+    def without_effect(self) -> list[str]:
+        """Command-line spellings of the given flags that do nothing in latentd; reported at start."""
+        inert = {f.name for f in fields(self) if not flag_of(f).acts}
+        return ["--" + name.replace("_", "-") for name in self.given() if name in inert and name != "f"]
