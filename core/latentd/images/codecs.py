@@ -1,0 +1,157 @@
+"""Request strings to pictures and pictures to reply bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image, features
+from PIL.PngImagePlugin import PngInfo
+
+from latentd.errors import InvalidImage, InvalidRequest, TooLarge
+
+READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+"""Formats a request may carry; Pillow's other decoders stay out of a stranger's reach."""
+
+_USER_COMMENT = 0x9286
+_EXIF_IFD = 0x8769
+_UNICODE_PREFIX = b"UNICODE\0"
+_WRITERS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
+_LONGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
+
+
+def decode_image(text: str, *, max_bytes: int, max_pixels: int, apply_orientation: bool = False) -> Image.Image:
+    """The picture in ``text``: base64, or a data URL; fully decoded, in its own mode, with ``info`` kept.
+
+    :param max_bytes: bound on the encoded file's size.
+    :param max_pixels: bound on width times height, checked before any pixel is decoded.
+    :param apply_orientation: turn the picture as its EXIF orientation says (A1111 1.9 and later do).
+    :raises InvalidImage: not base64, or no readable picture.
+    :raises TooLarge: a bound is exceeded.
+    """
+    return open_image(decode_base64(text, max_bytes=max_bytes), max_pixels, apply_orientation=apply_orientation)
+
+
+def decode_base64(text: str, *, max_bytes: int) -> bytes:
+    """The bytes behind base64 or a data URL; characters outside the alphabet are skipped, as A1111 does.
+
+    :raises InvalidImage: wrong padding or length.
+    :raises TooLarge: more than ``max_bytes``.
+    """
+    if text.startswith("data:image/"):
+        text = text.partition(";")[2].partition(",")[2]
+    if len(text) // 4 * 3 > max_bytes + 3:
+        raise TooLarge(f"image is larger than {max_bytes} bytes")
+    try:
+        data = base64.b64decode(text)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidImage(hint="the text is not base64") from error
+    if len(data) > max_bytes:
+        raise TooLarge(f"image is larger than {max_bytes} bytes")
+    return data
+
+
+def open_image(data: bytes, max_pixels: int, *, apply_orientation: bool = False) -> Image.Image:
+    """The decoded first frame of an image file's bytes.
+
+    :raises InvalidImage: no picture in one of :data:`READABLE`, or a damaged one.
+    :raises TooLarge: more than ``max_pixels``.
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=READABLE)
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"image has more than {max_pixels} pixels") from error
+    # Pillow's parsers answer damaged files with whatever their code trips over (SyntaxError, IndexError, struct.error...)
+    except Exception as error:
+        raise InvalidImage from error
+    if image.width * image.height > max_pixels:
+        raise TooLarge(f"image is {image.width}x{image.height}, over {max_pixels} pixels")
+    try:
+        image.load()
+        return _oriented(image) if apply_orientation else image
+    except Exception as error:
+        raise InvalidImage(hint="the file is damaged or cut short") from error
+
+
+def _oriented(image: Image.Image) -> Image.Image:
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) or image
+
+
+def encode_image(
+    image: Image.Image,
+    *,
+    format: str,
+    quality: int = 80,
+    info: Mapping[str, str] | None = None,
+    lossless: bool = False,
+) -> bytes:
+    """The file bytes of ``image``.
+
+    PNG carries every entry of ``info`` as a text chunk (tEXt, or iTXt outside Latin-1); the other formats carry
+    ``info["parameters"]``, or empty text, as EXIF UserComment.
+
+    :param format: png, jpg, jpeg, webp or avif, in any case.
+    :param quality: 1–100; PNG ignores it.
+    :param lossless: WebP only.
+    :raises InvalidRequest: a format that is unknown, not compiled into Pillow, or too small for this picture.
+    """
+    writer = writer_of(format)
+    if (longest := _LONGEST_SIDE.get(writer)) is not None and max(image.size) > longest:
+        raise InvalidRequest(f"{writer} holds no side over {longest} pixels", hint="use png")
+    info = info or {}
+    out = io.BytesIO()
+    if writer == "PNG":
+        image.save(out, format="PNG", pnginfo=_png_text(info))
+        return out.getvalue()
+    options: dict[str, Any] = {"quality": quality, "exif": exif_with_comment(info.get("parameters", ""))}
+    if writer == "WEBP":
+        options["lossless"] = lossless
+    _without_alpha(image).save(out, format=writer, **options)
+    return out.getvalue()
+
+
+def encode_base64(image: Image.Image, *, format: str, quality: int = 80, info: Mapping[str, str] | None = None) -> str:
+    """Base64 text of :func:`encode_image`, without data-URL prefix; WebP is lossy, as in every reply of A1111."""
+    return base64.b64encode(encode_image(image, format=format, quality=quality, info=info)).decode("ascii")
+
+
+def writer_of(format: str) -> str:
+    """Pillow's name of the writer for a value of option ``samples_format``.
+
+    :raises InvalidRequest: ``Invalid image format``.
+    """
+    writer = _WRITERS.get(format.lower().lstrip("."))
+    if writer is None or (writer == "AVIF" and not features.check("avif")):
+        raise InvalidRequest("Invalid image format", hint="samples_format is one of png, jpg, jpeg, webp, avif")
+    return writer
+
+
+def fits(size: tuple[int, int], format: str) -> bool:
+    """Whether ``format`` can hold a picture of this size at all."""
+    longest = _LONGEST_SIDE.get(writer_of(format))
+    return longest is None or max(size) <= longest
+
+
+def exif_with_comment(text: str) -> bytes:
+    """An EXIF block holding ``text`` as UserComment: the 8 bytes ``UNICODE\\0``, then UTF-16 big-endian."""
+    exif = Image.Exif()
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _UNICODE_PREFIX + text.encode("utf-16-be", errors="replace")
+    return exif.tobytes()
+
+
+def _png_text(info: Mapping[str, str]) -> PngInfo:
+    chunks = PngInfo()
+    for key, value in info.items():
+        chunks.add_text(key, value)
+    return chunks
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return image.point(lambda level: level * (255 / 65535)).convert("RGB")
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")

@@ -1,0 +1,27 @@
+"""A rough guess at masked content: the surroundings, blurred into the hole (semantics 10.3)."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageFilter, ImageOps
+
+_RADII = (256, 64, 16, 16, 4, 4, 4, 4, 2, 2, 0)
+"""Widest first: each narrower blur covers what it reaches, so colours near the edge win there."""
+
+
+def cut_out(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """``image`` in premultiplied RGBa, transparent where ``mask`` is white."""
+    kept = Image.new("RGBa", image.size)
+    kept.paste(image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(mask.convert("L")))
+    return kept
+
+
+def fill_masked(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """RGB: ``image`` with the white part of ``mask`` filled from blurred surroundings."""
+    kept = cut_out(image, mask)
+    filled = Image.new("RGBA", image.size)
+    blurred: dict[int, Image.Image] = {}
+    for radius in _RADII:
+        if radius not in blurred:
+            blurred = {radius: kept.filter(ImageFilter.GaussianBlur(radius)).convert("RGBA")}
+        filled.alpha_composite(blurred[radius])
+    return filled.convert("RGB")

@@ -1,0 +1,177 @@
+"""Writing pictures to numbered files (semantics 14)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from latentd.errors import InvalidRequest
+from latentd.images.codecs import encode_image, fits
+
+_TRIES = 500
+_LONGEST_NAME = 240
+"""Bytes of a file name without its ending; file systems take 255 at most."""
+
+_claiming = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveOptions:
+    """How files are written; field names are those of A1111's options.
+
+    ``img_downscale_threshold`` is in MB, ``target_side_length`` in pixels; both bound the extra ``.jpg``.
+    """
+
+    jpeg_quality: int = 80
+    webp_lossless: bool = False
+    save_images_add_number: bool = True
+    save_images_replace_action: str = "Replace"
+    save_txt: bool = False
+    enable_pnginfo: bool = True
+    export_for_4chan: bool = True
+    img_downscale_threshold: float = 4.0
+    target_side_length: int = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedFiles:
+    """Where a picture went: the picture itself, and beside it a text file or a smaller JPEG where asked for."""
+
+    image: Path
+    text: Path | None = None
+    extra: Path | None = field(default=None)
+
+
+def save_image(
+    image: Image.Image,
+    folder: Path,
+    *,
+    name: str = "",
+    subfolder: str = "",
+    basename: str = "",
+    suffix: str = "",
+    format: str = "png",
+    info: Mapping[str, str] | None = None,
+    forced_name: str | None = None,
+    options: SaveOptions | None = None,
+) -> SavedFiles:
+    """The files written under ``folder`` for one picture, which is created when missing; each appears at once, whole.
+
+    :param name: the expanded file-name pattern, without number and ending; may hold ``/`` for folders of its own.
+    :param subfolder: the expanded folder pattern.
+    :param basename: a text before the number, as ``grid`` in ``grid-0000``.
+    :param suffix: goes behind the name, as ``-mask``.
+    :param info: text entries of the file; ``parameters`` is the infotext and the text file's content.
+    :param forced_name: the whole name; no number is put before it.
+    :raises InvalidRequest: a name that leaves the folder.
+    """
+    options = options or SaveOptions()
+    if not fits(image.size, format):
+        format = "png"
+    info = dict(info or {}) if options.enable_pnginfo else {}
+    data = encode_image(
+        image, format=format, quality=options.jpeg_quality, info=info, lossless=options.webp_lossless
+    )
+    target = inside(folder, subfolder)
+    target.mkdir(parents=True, exist_ok=True)
+    with _claiming:
+        stem = _stem(target, name, basename, suffix, format, forced_name, options)
+        path = _with_ending(stem, f".{format}")
+        _write(path, data)
+    extra = _export(image, path, len(data), info, options) if options.export_for_4chan else None
+    text = None
+    if options.save_txt and info.get("parameters"):
+        text = _with_ending(stem, ".txt")
+        _write(text, f"{info['parameters']}\n".encode())
+    return SavedFiles(image=path, text=text, extra=extra)
+
+
+def inside(folder: Path, relative: str) -> Path:
+    """``folder / relative``.
+
+    :raises InvalidRequest: an absolute path, one with ``..``, or one that a link leads out of the folder.
+    """
+    parts = PurePosixPath(relative.replace("\\", "/"))
+    path = folder.joinpath(parts)
+    safe = not parts.is_absolute() and ".." not in parts.parts and "\0" not in relative and ":" not in relative
+    if not safe or not path.resolve().is_relative_to(folder.resolve()):
+        raise InvalidRequest(f"file name {relative!r} leaves the output folder")
+    return path
+
+
+def next_number(folder: Path, basename: str = "") -> int:
+    """One more than the largest number that begins a file name in ``folder`` (after ``basename-`` when given); else 0."""
+    prefix = f"{basename}-" if basename else ""
+    numbers = (entry.name[len(prefix) :].split(".")[0].split("-")[0] for entry in folder.iterdir()
+               if entry.name.startswith(prefix))  # fmt: skip
+    return max((int(n) for n in numbers if n.isascii() and n.isdigit() and len(n) < 10), default=-1) + 1
+
+
+def _stem(
+    folder: Path, name: str, basename: str, suffix: str, format: str, forced: str | None, options: SaveOptions
+) -> Path:
+    """The path without ending that the picture gets."""
+    if forced is not None:
+        return _unused(inside(folder, forced), format, options)
+    head, _, tail = name.rpartition("/")
+    if head:
+        folder = inside(folder, head)
+        folder.mkdir(parents=True, exist_ok=True)
+    if not options.save_images_add_number and tail:
+        return _unused(inside(folder, _cut(tail + suffix)), format, options)
+    decoration = f"-{tail}{suffix}" if tail else suffix
+    first = next_number(folder, basename)
+    for number in range(first, first + _TRIES):
+        counted = f"{basename}-{number:04}" if basename else f"{number:05}"
+        stem = inside(folder, _cut(counted + decoration))
+        if not _with_ending(stem, f".{format}").exists():
+            return stem
+    raise InvalidRequest(f"no free file number in {_TRIES} tries from {first}")
+
+
+def _unused(stem: Path, format: str, options: SaveOptions) -> Path:
+    if options.save_images_replace_action == "Replace" or not _with_ending(stem, f".{format}").exists():
+        return stem
+    numbered = (stem.with_name(f"{stem.name}-{n}") for n in range(1, 1 << 20))
+    return next(other for other in numbered if not _with_ending(other, f".{format}").exists())
+
+
+def _cut(name: str) -> str:
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(" .")
+
+
+def _with_ending(stem: Path, ending: str) -> Path:
+    """The stem may hold dots, so ``Path.with_suffix`` would eat part of it."""
+    return stem.with_name(stem.name + ending)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write beside the target and rename, so that nobody reads half a file."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp"[-_LONGEST_NAME:])
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _export(
+    image: Image.Image, path: Path, size: int, info: Mapping[str, str], options: SaveOptions
+) -> Path | None:
+    """A ``.jpg`` of bounded side beside a picture that is over a bound in bytes or pixels."""
+    longest = max(image.size)
+    oversize = longest > options.target_side_length
+    if not oversize and size <= options.img_downscale_threshold * 1024 * 1024:
+        return None
+    if oversize:
+        ratio = options.target_side_length / longest
+        image = image.resize((round(image.width * ratio), round(image.height * ratio)), Image.Resampling.LANCZOS)
+    extra = path.with_suffix(".jpg")
+    if extra != path or oversize:
+        _write(extra, encode_image(image, format="jpg", quality=options.jpeg_quality, info=info))
+    return extra

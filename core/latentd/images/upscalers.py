@@ -1,0 +1,61 @@
+"""The rule by which any upscaler reaches a size, and the resizers that need no model (semantics 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+DoUpscale = Callable[[Image.Image], Image.Image]
+"""One run of an upscaler at its native factor."""
+
+_MOST_RUNS = 3
+
+
+def upscale_with(do_upscale: DoUpscale, image: Image.Image, scale: float) -> Image.Image:
+    """``image`` with both sides times ``scale``, rounded down to multiples of 8.
+
+    The upscaler runs until it has reached that size, three times at most; Lanczos makes the size exact.
+    """
+    wanted = (int(image.width * scale // 8 * 8), int(image.height * scale // 8 * 8))
+    for _ in range(_MOST_RUNS):
+        if image.width >= wanted[0] and image.height >= wanted[1]:
+            break
+        before = image.size
+        image = do_upscale(image)
+        if image.size == before:
+            break
+    return image if image.size == wanted else image.resize(wanted, Image.Resampling.LANCZOS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resizer:
+    """A built-in upscaler: a plain resampling, or with ``filter`` None no run of its own at all."""
+
+    name: str
+    filter: Image.Resampling | None
+
+    def upscale(self, image: Image.Image, scale: float) -> Image.Image:
+        """``image`` enlarged by :func:`upscale_with`."""
+
+        def run(source: Image.Image) -> Image.Image:
+            if self.filter is None:
+                return source
+            return source.resize((int(source.width * scale), int(source.height * scale)), self.filter)
+
+        return upscale_with(run, image, scale)
+
+
+RESIZERS: tuple[Resizer, ...] = (
+    Resizer(name="None", filter=None),
+    Resizer(name="Lanczos", filter=Image.Resampling.LANCZOS),
+    Resizer(name="Nearest", filter=Image.Resampling.NEAREST),
+)
+
+
+def paste_centred(image: Image.Image, width: int, height: int) -> Image.Image:
+    """RGB of ``width`` x ``height``: ``image`` in the middle, cut or on black (extras field ``upscaling_crop``)."""
+    canvas = Image.new("RGB", (width, height))
+    canvas.paste(image, (width // 2 - image.width // 2, height // 2 - image.height // 2))
+    return canvas
