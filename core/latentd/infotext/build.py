@@ -1,0 +1,28 @@
+"""From values to infotext."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+
+def quote(value: object) -> str:
+    """``value`` as text, in JSON when a comma, a colon or a line break would be misread; non-ASCII letters stay."""
+    text = str(value)
+    return json.dumps(value, ensure_ascii=False, default=str) if any(mark in text for mark in ",:\n") else text
+
+
+def build_parameters(fields: Mapping[str, object]) -> str:
+    """The last line of an infotext: ``key: value`` in the order of ``fields``.
+
+    None is skipped; a key whose value equals it is written alone.
+    """
+    return ", ".join(
+        key if key == value else f"{key}: {quote(value)}" for key, value in fields.items() if value is not None
+    )
+
+
+def build_infotext(prompt: str, negative_prompt: str, fields: Mapping[str, object]) -> str:
+    """The infotext of one image: prompt, negative prompt if there is one, and the line of ``fields``; trimmed."""
+    negative = f"\nNegative prompt: {negative_prompt}" if negative_prompt else ""
+    return f"{prompt}{negative}\n{build_parameters(fields)}".strip()

@@ -1,0 +1,76 @@
+"""Which options an infotext speaks of, and under which keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+def truth(text: str) -> bool:
+    """False for ``False`` and nothing; any other text is true."""
+    return text not in {"", "False"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An option, and how its value is read from text (ValueError when it cannot be)."""
+
+    option: str
+    convert: Callable[[str], object] = str
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "Face restoration": Setting("face_restoration", truth),
+    "Model hash": Setting("sd_model_checkpoint"),
+    "Emphasis": Setting("emphasis"),
+    "Clip skip": Setting("CLIP_stop_at_last_layers", int),
+    "RNG": Setting("randn_source"),
+    "Tiling": Setting("tiling", truth),
+    "Hires refiner": Setting("hires_fix_refiner_pass"),
+    "VAE": Setting("sd_vae"),
+    "VAE Encoder": Setting("sd_vae_encode_method"),
+    "VAE Decoder": Setting("sd_vae_decode_method"),
+    "Conditional mask weight": Setting("inpainting_mask_weight", float),
+    "Noise multiplier": Setting("initial_noise_multiplier", float),
+    "Extra noise": Setting("img2img_extra_noise", float),
+    "Token merging ratio": Setting("token_merging_ratio", float),
+    "Token merging ratio hr": Setting("token_merging_ratio_hr", float),
+    "Pad conds": Setting("pad_cond_uncond", truth),
+    "Pad conds v0": Setting("pad_cond_uncond_v0", truth),
+    "Old prompt editing timelines": Setting("use_old_scheduling", truth),
+    "Downcast alphas_cumprod": Setting("use_downcasted_alpha_bar", truth),
+    "Refiner switch by sampling steps": Setting("refiner_switch_by_sample_steps", truth),
+    "Eta DDIM": Setting("eta_ddim", float),
+    "Eta": Setting("eta_ancestral", float),
+    "Sigma churn": Setting("s_churn", float),
+    "Sigma tmin": Setting("s_tmin", float),
+    "Sigma tmax": Setting("s_tmax", float),
+    "Sigma noise": Setting("s_noise", float),
+    "Schedule type": Setting("k_sched_type"),
+    "Schedule min sigma": Setting("sigma_min", float),
+    "Schedule max sigma": Setting("sigma_max", float),
+    "Schedule rho": Setting("rho", float),
+    "ENSD": Setting("eta_noise_seed_delta", int),
+    "Discard penultimate sigma": Setting("always_discard_next_to_last_sigma", truth),
+    # sic: AUTOMATIC1111 1.8 writes the word correctly and so never reads it back
+    "SGM noise multplier": Setting("sgm_noise_multiplier", truth),
+    "UniPC variant": Setting("uni_pc_variant"),
+    "UniPC skip type": Setting("uni_pc_skip_type"),
+    "UniPC order": Setting("uni_pc_order", int),
+    "UniPC lower order final": Setting("uni_pc_lower_order_final", truth),
+    "Noise Schedule": Setting("sd_noise_schedule"),
+    "Hypertile U-Net": Setting("hypertile_enable_unet", truth),
+    "Hypertile U-Net second pass": Setting("hypertile_enable_unet_secondpass", truth),
+    "Hypertile U-Net max depth": Setting("hypertile_max_depth_unet", int),
+    "Hypertile U-Net max tile size": Setting("hypertile_max_tile_unet", int),
+    "Hypertile U-Net swap size": Setting("hypertile_swap_size_unet", int),
+    "Hypertile VAE": Setting("hypertile_enable_vae", truth),
+    "Hypertile VAE max depth": Setting("hypertile_max_depth_vae", int),
+    "Hypertile VAE max tile size": Setting("hypertile_max_tile_vae", int),
+    "Hypertile VAE swap size": Setting("hypertile_swap_size_vae", int),
+    "NGMS all steps": Setting("s_min_uncond_all", truth),
+    "Skip Early CFG": Setting("skip_early_cond", float),
+    "Beta scheduler alpha": Setting("beta_dist_alpha", float),
+    "Beta scheduler beta": Setting("beta_dist_beta", float),
+}
+"""Infotext key → option (options reference, column "infotext key")."""

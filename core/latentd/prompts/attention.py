@@ -1,0 +1,130 @@
+"""Emphasis in prompts: brackets become weights on pieces of text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+ROUND = 1.1
+"""What one pair of round brackets multiplies a weight by."""
+
+SQUARE = 1 / 1.1
+"""What one pair of square brackets multiplies a weight by."""
+
+_ESCAPES = frozenset({r"\(", r"\)", r"\[", r"\]", "\\\\"})
+_WEIGHT = re.compile(r":\s*([+-]?[.\d]+)\s*\)")
+_PLAIN = re.compile(r"[^\\()\[\]:]+")
+_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of prompt text with one weight."""
+
+    text: str
+    weight: float
+
+    @property
+    def is_break(self) -> bool:
+        """True when the piece ends the chunk: the word BREAK that no bracket has touched."""
+        return self.text == "BREAK" and self.weight == -1.0
+
+
+def parse_attention(text: str, emphasis: str = "Original") -> list[Piece]:
+    r"""Pieces of ``text`` in order, never empty, neighbours of equal weight joined.
+
+    ``(x)`` multiplies by 1.1, ``[x]`` by 1/1.1, ``(x:w)`` by w; nesting multiplies, unclosed brackets act to the end,
+    unmatched closers are text, ``\( \) \[ \] \\`` are literal and any other backslash vanishes. The word ``BREAK``
+    becomes a piece of weight -1; brackets multiply that too, which turns it back into an ordinary (negative) word.
+
+    :param emphasis: the option of that name; with ``None`` the text is one piece, as written.
+    """
+    if emphasis == "None":
+        return [Piece(text, 1.0)]
+    texts: list[str] = []
+    weights: list[float] = []
+    opened: dict[str, list[int]] = {"(": [], "[": []}
+
+    def close(bracket: str, factor: float) -> None:
+        for index in range(opened[bracket].pop(), len(weights)):
+            weights[index] *= factor
+
+    for token, weight in _tokens(text):
+        if token.startswith("\\"):
+            texts.append(token[1:])
+            weights.append(1.0)
+        elif token in opened:
+            opened[token].append(len(texts))
+        elif weight is not None and opened["("]:
+            close("(", weight)
+        elif token == ")" and opened["("]:
+            close("(", ROUND)
+        elif token == "]" and opened["["]:
+            close("[", SQUARE)
+        else:
+            for index, part in enumerate(_BREAK.split(token)):
+                if index:
+                    texts.append("BREAK")
+                    weights.append(-1.0)
+                texts.append(part)
+                weights.append(1.0)
+    _close_rest(weights, opened["("], ROUND)
+    _close_rest(weights, opened["["], SQUARE)
+    return _joined(texts, weights)
+
+
+def _tokens(text: str) -> Iterator[tuple[str, float | None]]:
+    """The lexical tokens of ``text``, each with its number where it is a ``:number)``."""
+    position = 0
+    while position < len(text):
+        token, weight = text[position], None
+        if token == "\\":
+            pair = text[position : position + 2]
+            token = pair if pair in _ESCAPES else token
+        elif token == ":":
+            match = _WEIGHT.match(text, position)
+            weight = _number(match[1]) if match else None
+            if match and weight is not None:
+                token = match[0]
+        elif match := _PLAIN.match(text, position):
+            token = match[0]
+        yield token, weight
+        position += len(token)
+
+
+def _number(digits: str) -> float | None:
+    """The value of ``digits``, or None for what only looks like a number (``1.2.3``, ``.``)."""
+    try:
+        return float(digits)
+    except ValueError:
+        return None
+
+
+def _close_rest(weights: list[float], starts: list[int], factor: float) -> None:
+    """Close every bracket still open at the end of the text, outermost first.
+
+    Each weight is multiplied once per bracket, in that order, because the rounding of floats depends on it; equal
+    weights under equally many brackets share the work.
+    """
+    known: dict[tuple[float, int], float] = {}
+    depth = 0
+    for index, weight in enumerate(weights):
+        while depth < len(starts) and starts[depth] <= index:
+            depth += 1
+        if (weight, depth) not in known:
+            value = weight
+            for _ in range(depth):
+                value *= factor
+            known[weight, depth] = value
+        weights[index] = known[weight, depth]
+
+
+def _joined(texts: list[str], weights: list[float]) -> list[Piece]:
+    pieces: list[Piece] = []
+    for text, weight in zip(texts, weights, strict=True):
+        if pieces and pieces[-1].weight == weight:
+            pieces[-1] = Piece(pieces[-1].text + text, weight)
+        else:
+            pieces.append(Piece(text, weight))
+    return pieces or [Piece("", 1.0)]

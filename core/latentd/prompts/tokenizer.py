@@ -1,0 +1,120 @@
+"""CLIP's byte-pair tokenizer over the bundled merges."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any
+
+from latentd.prompts.cleaning import clean_basic, clean_open_clip
+
+_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_END_OF_WORD = "</w>"
+
+
+class ClipTokenizer:
+    """Text → token ids, without start and end token; satisfies :class:`latentd.prompts.chunks.Tokenizer`.
+
+    "a photo of an astronaut" is [320, 1125, 539, 550, 18376]. The vocabulary is read when first needed.
+
+    :param pad_id: what fills a chunk after its first end token; the end token when None.
+    :param clean: what is done to a text first.
+    :param special: how the start and end token are written when a prompt spells them out.
+    """
+
+    start_id = 49406
+    end_id = 49407
+    comma_id = 267
+
+    def __init__(
+        self,
+        *,
+        pad_id: int | None = None,
+        clean: Callable[[str], str] = clean_basic,
+        special: tuple[str, str] = ("<|startoftext|>", "<|endoftext|>"),
+    ) -> None:
+        self.pad_id = self.end_id if pad_id is None else pad_id
+        self._clean = clean
+        self._special = dict(zip(special, (self.start_id, self.end_id), strict=True))
+        self._word = lru_cache(maxsize=8192)(self._encode_word)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``: any number of them, none for white space."""
+        ids: list[int] = []
+        for word in _pattern(tuple(self._special)).findall(self._clean(text)):
+            ids += self._word(word)
+        return ids
+
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Every token, in the byte alphabet of the merges, with its id; the special ones left out."""
+        return _vocabulary()
+
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        special = self._special.get(word.lower())
+        if special is not None:
+            return (special,)
+        alphabet, vocabulary = _alphabet(), _vocabulary()
+        symbols = [alphabet[byte] for byte in word.encode("utf-8", "replace")]
+        symbols[-1] += _END_OF_WORD
+        return tuple(vocabulary[symbol] for symbol in _merge(symbols, _ranks()))
+
+
+def clip_tokenizer() -> ClipTokenizer:
+    """The tokenizer of SD 1.x and of SDXL's CLIP-L: chunks are padded with the end token."""
+    return ClipTokenizer()
+
+
+def open_clip_tokenizer() -> ClipTokenizer:
+    """The tokenizer of SD 2.x and of SDXL's OpenCLIP bigG: chunks are padded with id 0."""
+    return ClipTokenizer(pad_id=0, clean=clean_open_clip, special=("<start_of_text>", "<end_of_text>"))
+
+
+def _merge(symbols: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
+    """``symbols`` with neighbours joined, the pair of lowest rank first, everywhere it occurs, until none is left."""
+    while len(symbols) > 1:
+        pairs = set(pairwise(symbols))
+        best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
+        if best not in ranks:
+            break
+        joined: list[str] = []
+        for symbol in symbols:
+            if joined and (joined[-1], symbol) == best:
+                joined[-1] += symbol
+            else:
+                joined.append(symbol)
+        symbols = joined
+    return symbols
+
+
+@cache
+def _pattern(special: tuple[str, str]) -> Any:
+    import regex  # type: ignore[import-untyped]
+
+    return regex.compile("|".join([*map(regex.escape, special), _WORDS]), regex.IGNORECASE)
+
+
+@cache
+def _alphabet() -> tuple[str, ...]:
+    """A printable character for every byte; bytes that are not printable Latin-1 take those from U+0100 on, in order."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return tuple(chr(byte if byte in printable else 256 + others.index(byte)) for byte in range(256))
+
+
+@cache
+def _ranks() -> Mapping[tuple[str, str], int]:
+    packed = files("latentd.prompts").joinpath("data", "clip_merges.txt.gz").read_bytes()
+    lines = gzip.decompress(packed).decode("utf-8").splitlines()
+    return {(left, right): rank for rank, (left, right) in enumerate(line.split(" ") for line in lines)}
+
+
+@cache
+def _vocabulary() -> Mapping[str, int]:
+    alphabet = _alphabet()
+    printable = sorted(alphabet, key=lambda character: (ord(character) > 0xFF, ord(character)))
+    tokens = [*printable, *(c + _END_OF_WORD for c in printable), *(left + right for left, right in _ranks())]
+    return {token: ident for ident, token in enumerate(tokens)}
