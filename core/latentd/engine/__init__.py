@@ -1,0 +1,1 @@
+"""Jobs: a bounded queue, one worker thread a device that owns torch, progress, previews and events. No FastAPI."""

@@ -1,0 +1,112 @@
+"""Events of jobs, handed from the worker to any number of listeners on event loops, in bounded buffers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+#: Names after which nothing more is said about a job.
+FINAL = frozenset(("completed", "failed", "cancelled"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to a job: queued, started, progress, completed, failed or cancelled."""
+
+    job_id: str
+    name: str
+    data: Mapping[str, Any]
+
+
+class Subscription:
+    """Events of one job, or of all, for one listener on one event loop: a context manager and async iterator.
+
+    A progress event replaces an unread one of the same job. When ``size`` events are unread the oldest are dropped and
+    counted in ``dropped``; a slow listener costs nothing but its own completeness.
+    """
+
+    def __init__(self, bus: EventBus, job_id: str | None, size: int) -> None:
+        self.job_id = job_id
+        self.dropped = 0
+        self._bus = bus
+        self._size = size
+        self._events: deque[Event] = deque()
+        self._lock = threading.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bus.remove(self)
+
+    def put(self, event: Event) -> None:
+        """Add an event; from any thread."""
+        with self._lock:
+            last = self._events[-1] if self._events else None
+            if last is not None and last.name == event.name == "progress" and last.job_id == event.job_id:
+                self._events[-1] = event
+                return
+            self._events.append(event)
+            if len(self._events) > self._size:
+                self._events.popleft()
+                self.dropped += 1
+        try:
+            self._loop.call_soon_threadsafe(self._ready.set)
+        except RuntimeError:  # the listener's loop is closed
+            self._bus.remove(self)
+
+    async def get(self, timeout: float | None = None) -> Event | None:
+        """The next event, or None if there is none within ``timeout`` seconds."""
+        while True:
+            with self._lock:
+                if self._events:
+                    return self._events.popleft()
+                self._ready.clear()
+            try:
+                await asyncio.wait_for(self._ready.wait(), timeout)
+            except TimeoutError:
+                return None
+
+
+class EventBus:
+    """Who listens to what. ``publish`` may be called on any thread and never blocks."""
+
+    def __init__(self, *, buffer: int = 64, limit: int = 256) -> None:
+        self._buffer = buffer
+        self.limit = limit
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    def subscribe(self, job_id: str | None = None) -> Subscription:
+        """A subscription to one job, or to all; call it on the event loop that will read it and leave its context."""
+        subscription = Subscription(self, job_id, self._buffer)
+        with self._lock:
+            self._subscriptions = (*self._subscriptions, subscription)
+        return subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        """Forget ``subscription``."""
+        with self._lock:
+            self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+
+    def listens(self, job_id: str) -> bool:
+        """Whether anybody listens to this job."""
+        return any(s.job_id in (None, job_id) for s in self._subscriptions)
+
+    def publish(self, event: Event) -> None:
+        """Hand ``event`` to those who listen to its job."""
+        for subscription in self._subscriptions:
+            if subscription.job_id in (None, event.job_id):
+                subscription.put(event)

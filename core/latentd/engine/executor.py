@@ -1,0 +1,328 @@
+"""The engine: takes jobs in, keeps what came of them, and answers what A1111's state endpoints ask."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from latentd.engine.events import Event, EventBus, Subscription
+from latentd.engine.job import Job, JobCancelled, JobStatus
+from latentd.engine.progress import idle_copy, job_document
+from latentd.engine.queue import JobQueue
+from latentd.engine.results import ResultStore
+from latentd.engine.task_ids import checked_task_id, new_task_id
+from latentd.engine.worker import Worker
+from latentd.errors import Conflict, LatentdError, NotFound, QueueFull
+from latentd.types import ProgressState
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Observer = Callable[[str, str, Mapping[str, Any]], None]
+
+#: A1111 remembers this many finished tasks for /internal/progress.
+FINISHED_KEPT = 16
+
+
+class ShuttingDown(LatentdError):
+    """The server is stopping: the job was not begun, or is not accepted."""
+
+    status = 503
+
+
+class Engine:
+    """A queue of jobs and one worker thread a device. Every method may be called from any thread.
+
+    The threads start with the first job and are the only ones that touch torch.
+
+    :param devices: one worker each, by name.
+    :param queue_limit: how many jobs may wait; one more is refused with 429.
+    :param max_overtakes: how often a waiting job may be passed by later ones whose model is loaded already.
+    :param result_ttl: seconds that results are kept after their job; then 410.
+    :param result_bytes: total size of kept results; the oldest go first.
+    :param observer: called with (job id, event, data) for every event, on the thread where it happens; may raise.
+    :param prepare: run once on each worker before its first job (imports of torch and its kin).
+    :param cleanup: run on the worker after each job, when nothing of the job is referenced any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        devices: Sequence[str] = ("cpu",),
+        queue_limit: int = 512,
+        max_overtakes: int = 4,
+        result_ttl: float = 600.0,
+        result_bytes: int = 256 << 20,
+        max_ended: int = 1000,
+        observer: Observer | None = None,
+        prepare: Callable[[], None] | None = None,
+        cleanup: Callable[[], None] | None = None,
+    ) -> None:
+        self.events = EventBus()
+        self._observer = observer
+        self._queue = JobQueue(limit=queue_limit, max_overtakes=max_overtakes)
+        self._results = ResultStore(ttl=result_ttl, max_bytes=result_bytes, max_jobs=max_ended)
+        self._jobs: dict[str, Job[Any]] = {}
+        self._running: list[Job[Any]] = []
+        self._finished: deque[str] = deque(maxlen=FINISHED_KEPT)
+        self._durations: deque[float] = deque(maxlen=20)
+        self._idle = ProgressState()
+        self._closing = False
+        self._started = False
+        self._changed = threading.Condition()
+        self._workers = [Worker(self, device, prepare=prepare, cleanup=cleanup) for device in devices]
+
+    # --- putting work in ---------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        work: Callable[[Job[T]], T],
+        *,
+        kind: str,
+        task_id: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        model_key: str | None = None,
+        quiet: bool = False,
+    ) -> Job[T]:
+        """The job that will run ``work(job)`` on a worker; ``await job.wait()`` or ``job.join()`` for its result.
+
+        :param kind: ``txt2img``, ``img2img``, ``extras``, ``interrogate`` ...; stands in the id and in A1111's state.
+        :param task_id: the client's own id (``force_task_id``); None or empty gives a new one.
+        :param meta: JSON-ready values shown with the job.
+        :param model_key: names the model the work needs, to let a job go first whose model is loaded.
+        :param quiet: leave A1111's global state alone, and be out of reach of interrupt and skip.
+        :raises Conflict: ``task_id`` is waiting or running.
+        :raises QueueFull: the queue is at its bound.
+        :raises ShuttingDown: the engine is closing.
+        """
+        task_id = checked_task_id(task_id) if task_id else None
+        with self._changed:
+            if self._closing:
+                raise ShuttingDown("the server is shutting down")
+            if self._queue.full:
+                raise self._full()
+            job = Job(
+                work,
+                id=self._free_id(kind, task_id),
+                kind=kind,
+                meta=meta,
+                model_key=model_key,
+                quiet=quiet,
+                publish=self.publish,
+                position=self.position,
+            )
+            self._results.discard(job.id)
+            self._jobs.pop(job.id, None)
+            self._jobs[job.id] = job
+            self._queue.push(job)
+            self._start()
+            self._changed.notify()
+        self.publish(job, "queued")
+        return job
+
+    def _free_id(self, kind: str, task_id: str | None) -> str:
+        if task_id is None:
+            return new_task_id(kind, self._jobs)
+        known = self._jobs.get(task_id)
+        if known is not None and not known.ended:
+            raise Conflict(f"task id {task_id!r} is in use", hint="wait for that job to end, or choose another id")
+        return task_id
+
+    def _full(self) -> QueueFull:
+        usual = sum(self._durations) / len(self._durations) if self._durations else 5.0
+        wait = min(max(math.ceil(usual / len(self._workers)), 1), 120)
+        return QueueFull(
+            f"the queue is full: {len(self._queue)} jobs are waiting",
+            retry_after=wait,
+            hint=f"try again in {wait} s",
+        )
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            for worker in self._workers:
+                worker.start()
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job[Any]:
+        """The job of this id.
+
+        :raises NotFound: there is none, or it has been forgotten.
+        """
+        with self._changed:
+            self._results.sweep()
+            job = self._jobs.get(job_id)
+        if job is None:
+            raise NotFound(f"job {job_id!r} not found", hint="ended jobs are forgotten after a while")
+        return job
+
+    def jobs(self) -> list[tuple[Job[Any], int]]:
+        """Every known job, oldest first, with its position (0 unless queued)."""
+        with self._changed:
+            self._results.sweep()
+            places = {job.id: place for place, job in enumerate(self._queue, start=1)}
+            return [(job, places.get(job.id, 0)) for job in self._jobs.values()]
+
+    def position(self, job: Job[Any]) -> int:
+        """1 for the job that is next in the queue, and so on; 0 when it does not wait."""
+        with self._changed:
+            return self._queue.position(job)
+
+    def pending(self) -> list[str]:
+        """Ids of the waiting jobs, next first."""
+        with self._changed:
+            return [job.id for job in self._queue]
+
+    def finished(self) -> list[str]:
+        """Ids of the last 16 jobs that ended, oldest first."""
+        with self._changed:
+            return list(self._finished)
+
+    def current(self) -> Job[Any] | None:
+        """The job that began last of those running, quiet ones left out; None when idle."""
+        with self._changed:
+            return self._current()
+
+    def _current(self) -> Job[Any] | None:
+        return next((job for job in reversed(self._running) if not job.quiet), None)
+
+    def state(self) -> ProgressState:
+        """A1111's global state: that of :meth:`current`, or what the last job left behind."""
+        with self._changed:
+            job = self._current()
+            return self._idle if job is None else job.progress
+
+    def subscribe(self, job_id: str | None = None) -> Subscription:
+        """Events of one job or of all; call on the event loop that reads them.
+
+        :raises QueueFull: too many listen already.
+        """
+        if len(self.events) >= self.events.limit:
+            raise QueueFull("too many event streams are open", retry_after=5)
+        return self.events.subscribe(job_id)
+
+    # --- stopping ----------------------------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """A1111's interrupt: running jobs stop at the next denoiser call and return what they have."""
+        with self._changed:
+            for state in self._visible_states():
+                state.interrupted = True
+
+    def skip(self) -> None:
+        """A1111's skip: running jobs end their present batch."""
+        with self._changed:
+            for state in self._visible_states():
+                state.skipped = True
+
+    def _visible_states(self) -> list[ProgressState]:
+        # Idle, the flag is merely remembered and shown, as A1111 does; the next job begins without it.
+        return [job.progress for job in self._running if not job.quiet] or [self._idle]
+
+    def cancel(self, job_id: str) -> Job[Any]:
+        """Cancel a waiting job at once, a running one at its next check; an ended one is left as it is.
+
+        :raises NotFound: no such job.
+        """
+        job = self.get(job_id)
+        job.request_cancel()
+        with self._changed:
+            waiting = self._queue.remove(job)
+        if waiting:
+            self.end(job, "cancelled", error=JobCancelled(f"{job.id} was cancelled"))
+        return job
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Refuse new jobs, cancel the waiting ones, interrupt the running ones, wait for them; True if all ended.
+
+        After half of ``timeout`` seconds the running ones are cancelled, too. May be called again.
+        """
+        with self._changed:
+            self._closing = True
+            waiting = list(self._queue)
+            for job in waiting:
+                self._queue.remove(job)
+            running = list(self._running)
+            self._changed.notify_all()
+        for job in waiting:
+            self.end(job, "cancelled", error=ShuttingDown("the server is shutting down"))
+        for job in running:
+            job.interrupt()
+        if self._join(timeout / 2):
+            return True
+        for job in running:
+            job.request_cancel()
+        return self._join(timeout / 2)
+
+    def _join(self, timeout: float) -> bool:
+        until = time.monotonic() + timeout
+        for worker in self._workers:
+            worker.join(max(0.0, until - time.monotonic()))
+        return not any(worker.is_alive() for worker in self._workers)
+
+    # --- used by the workers and jobs --------------------------------------------------------------------------------
+
+    def take(self, device: str, loaded: str | None) -> Job[Any] | None:
+        """The next job, begun on ``device``; waits for one. None when the engine is closing."""
+        with self._changed:
+            while True:
+                if self._closing:
+                    return None
+                job = self._queue.pop(loaded)
+                if job is not None:
+                    break
+                self._changed.wait(self._results.next_expiry())
+                self._results.sweep()
+            job.begin(device, self._state_steps())
+            self._running.append(job)
+            moved = [waiting for waiting in self._queue if self.events.listens(waiting.id)]
+        self.publish(job, "started")
+        for waiting in moved:
+            self.publish(waiting, "queued")
+        return job
+
+    def _state_steps(self) -> int:
+        job = self._current()
+        return (self._idle if job is None else job.progress).sampling_steps
+
+    def end(
+        self,
+        job: Job[Any],
+        status: JobStatus,
+        *,
+        result: Any = None,
+        error: BaseException | None = None,
+        trace: str | None = None,
+    ) -> None:
+        """Put ``job`` among the ended ones and wake who waits for it."""
+        with self._changed:
+            if job in self._running:
+                self._running.remove(job)
+                if not job.quiet:
+                    self._idle = idle_copy(job.progress)
+                self._durations.append(time.time() - (job.started or job.created))
+            self._finished.append(job.id)
+        job.end(status, result=result, error=error, trace=trace)
+        with self._changed:
+            if self._jobs.get(job.id) is job:
+                for forgotten in self._results.add(job):
+                    self._jobs.pop(forgotten, None)
+        self.publish(job, status)
+
+    def publish(self, job: Job[Any], event: str) -> None:
+        """Tell the listeners and the observer; an observer's failure is logged and goes no further."""
+        if self._observer is None and not self.events.listens(job.id):
+            return
+        data = job_document(job)
+        self.events.publish(Event(job_id=job.id, name=event, data=data))
+        if self._observer is not None:
+            try:
+                self._observer(job.id, event, data)
+            except Exception:
+                log.exception("observer failed on %s of %s", event, job.id)

@@ -1,0 +1,285 @@
+"""One job: what is asked of the worker, how far it is, how it may be stopped, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from latentd.engine.preview import preview_due
+from latentd.errors import Conflict, Gone, Interrupted, LatentdError
+from latentd.types import ProgressState, StopKind
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+T = TypeVar("T")
+
+JobStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
+ENDED: frozenset[JobStatus] = frozenset(("completed", "failed", "cancelled"))
+
+#: How long one request for a preview counts as an interest in the next ones.
+WATCH_SECONDS = 15.0
+
+#: A1111's ``state.job`` text at the start of a job, where it differs from the job's kind.
+STATE_NAMES = {"txt2img": "scripts_txt2img", "img2img": "scripts_img2img"}
+
+
+class JobCancelled(Conflict):
+    """The job was cancelled, or interrupted before it had anything to give."""
+
+
+class Job(Generic[T]):
+    """A piece of work in the queue; made by ``Engine.submit`` and handed to the work as its ``JobControl``.
+
+    ``created``, ``started`` and ``finished`` are Unix times. ``quiet`` jobs (a model load, say) leave A1111's global
+    state alone. ``overtaken`` counts how often a later job went first. ``device`` is known once it runs.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Job[T]], T],
+        *,
+        id: str,
+        kind: str,
+        meta: Mapping[str, Any] | None = None,
+        model_key: str | None = None,
+        quiet: bool = False,
+        publish: Callable[[Job[Any], str], None] = lambda job, event: None,
+        position: Callable[[Job[Any]], int] = lambda job: 0,
+    ) -> None:
+        self.id = id
+        self.kind = kind
+        self.meta: Mapping[str, Any] = dict(meta or {})
+        self.model_key = model_key
+        self.quiet = quiet
+        self.status: JobStatus = "queued"
+        self.progress = ProgressState()
+        self.created = time.time()
+        self.started: float | None = None
+        self.finished: float | None = None
+        self.device: str | None = None
+        self.overtaken = 0
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.traceback: str | None = None
+        self.expired = False
+        self._watched_at = float("-inf")
+        self._work: Callable[[Job[T]], T] | None = work
+        self._publish = publish
+        self._position = position
+        self._cancelled = False
+        self._reported: tuple[Any, ...] = ()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[Job[T]], None]] = []
+
+    # --- read by anyone ----------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """True once the job is completed, failed or cancelled."""
+        return self.status in ENDED
+
+    @property
+    def position(self) -> int:
+        """1 for the job that is next in the queue, and so on; 0 when it is not queued."""
+        return self._position(self) if self.status == "queued" else 0
+
+    @property
+    def cancel_requested(self) -> bool:
+        """True from the moment somebody cancelled the job."""
+        return self._cancelled
+
+    @property
+    def watched(self) -> bool:
+        """True while somebody has lately asked for previews."""
+        return time.monotonic() - self._watched_at < WATCH_SECONDS
+
+    def watch(self) -> None:
+        """Somebody asks for previews: costly ones are worth making for a while."""
+        self._watched_at = time.monotonic()
+
+    def outcome(self) -> T:
+        """What the work returned.
+
+        :raises Gone: the result has expired.
+        :raises Conflict: the job has not ended, or was cancelled.
+        :raises Exception: what the work raised, as a fresh copy so that no waiter's frames are kept alive.
+        """
+        if self.error is not None:
+            raise _fresh(self.error)
+        if not self.ended:
+            raise Conflict(f"{self.id} is {self.status}", hint="ask again when the job has ended")
+        if self.expired:
+            raise Gone(f"the result of {self.id} has expired", hint="results are kept for a time and a total size")
+        return self.result  # type: ignore[return-value]
+
+    async def wait(self) -> T:
+        """:meth:`outcome`, once the job has ended; holds no thread. Cancelling the waiter leaves the job alone.
+
+        :raises Exception: as :meth:`outcome`, except that an expiry cannot come between.
+        """
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[T | None] = loop.create_future()
+
+        def settle(result: T | None) -> None:
+            if not ended.done():
+                ended.set_result(result)
+
+        def tell(job: Job[T]) -> None:
+            try:
+                loop.call_soon_threadsafe(settle, job.result)
+            except RuntimeError:  # the loop was closed while the job ran: nobody is waiting any more
+                pass
+
+        self.add_done_callback(tell)
+        try:
+            result = await ended
+        finally:
+            self._remove_done_callback(tell)
+        if self.error is not None:
+            raise _fresh(self.error)
+        return result if result is not None else self.outcome()
+
+    def join(self, timeout: float | None = None) -> T:
+        """:meth:`outcome`, blocking this thread until the job has ended; for callers without an event loop.
+
+        :raises TimeoutError: ``timeout`` seconds went by.
+        """
+        ended = threading.Event()
+        self.add_done_callback(lambda job: ended.set())
+        if not ended.wait(timeout):
+            raise TimeoutError(f"{self.id} has not ended after {timeout} s")
+        return self.outcome()
+
+    def add_done_callback(self, callback: Callable[[Job[T]], None]) -> None:
+        """Call ``callback(job)`` when the job ends, on the thread that ends it; at once if it has ended."""
+        with self._lock:
+            if not self.ended:
+                self._callbacks.append(callback)
+                return
+        callback(self)
+
+    def _remove_done_callback(self, callback: Callable[[Job[T]], None]) -> None:
+        with self._lock:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+    # --- stopping, from any thread -----------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Stop sampling at the next denoiser call and return what there is; only a running job heeds it."""
+        if self.status == "running":
+            self.progress.interrupted = True
+
+    def skip(self) -> None:
+        """End the present batch only; only a running job heeds it."""
+        if self.status == "running":
+            self.progress.skipped = True
+
+    def request_cancel(self) -> None:
+        """Ask for the job to end as cancelled, with no result. ``Engine.cancel`` also takes it out of the queue."""
+        self._cancelled = True
+
+    # --- JobControl: used by the work on the worker ------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise ``Interrupted`` if the job should stop, for whatever reason; publish the progress if it moved."""
+        state = self.progress
+        mark = (state.job, state.job_no, state.sampling_step, state.preview_id)
+        if mark != self._reported:
+            self._reported = mark
+            self._publish(self, "progress")
+        stop = self.stop_requested()
+        if stop is not None:
+            raise Interrupted(f"{self.id}: {stop}")
+
+    def stop_requested(self) -> StopKind | None:
+        """Why the work should stop, or None."""
+        if self._cancelled:
+            return "cancel"
+        if self.progress.interrupted or self.progress.stopping_generation:
+            return "interrupt"
+        return "skip" if self.progress.skipped else None
+
+    def begin_batch(self) -> bool:
+        """Whether a further batch is wanted; forgets a pending skip.
+
+        :raises Interrupted: the job was cancelled.
+        """
+        self.progress.skipped = False
+        stop = self.stop_requested()
+        if stop == "cancel":
+            raise Interrupted(f"{self.id}: cancel")
+        return stop is None
+
+    def preview_due(self, options: Mapping[str, Any], *, batch_end: bool = False) -> bool:
+        """Whether a preview of the present step should be decoded."""
+        return preview_due(self.progress, options, batch_end=batch_end, watched=self.watched)
+
+    def set_preview(self, image: Image) -> None:
+        """Show ``image`` as the latest preview."""
+        self.progress.preview = image
+        self.progress.preview_step = self.progress.sampling_step
+        self.progress.preview_id += 1
+
+    # --- used by the engine ------------------------------------------------------------------------------------------
+
+    def begin(self, device: str, last_sampling_steps: int) -> None:
+        """The worker of ``device`` takes the job up. A1111 shows the last job's step count until sampling sets it."""
+        state = self.progress
+        state.started_at = time.monotonic()
+        state.job_timestamp = time.strftime("%Y%m%d%H%M%S")
+        state.sampling_steps = last_sampling_steps
+        state.job = STATE_NAMES.get(self.kind, self.kind)
+        state.job_count = -1
+        self.device = device
+        self.started = time.time()
+        self.status = "running"
+
+    def run(self) -> T:
+        """What the work returns; on the worker.
+
+        :raises BaseException: whatever the work raises.
+        """
+        work, self._work = self._work, None
+        if work is None:
+            raise RuntimeError(f"{self.id} has run already")
+        return work(self)
+
+    def end(
+        self,
+        status: JobStatus,
+        *,
+        result: T | None = None,
+        error: BaseException | None = None,
+        trace: str | None = None,
+    ) -> None:
+        """The job has ended; wakes everybody who waits. Drops the work, and with it whatever the work held."""
+        state = self.progress
+        state.job, state.job_count, state.preview = "", 0, None
+        self._work = None
+        with self._lock:
+            self.result, self.error, self.traceback = result, error, trace
+            self.finished = time.time()
+            self.status = status
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    def expire(self) -> None:
+        """Forget the result; :meth:`outcome` says ``Gone`` from now on."""
+        self.expired = self.result is not None or self.expired
+        self.result = None
+
+
+def _fresh(error: BaseException) -> BaseException:
+    """A copy of ``error`` without traceback: raising the kept one would tie every waiter's frames to it."""
+    try:
+        twin = type(error).__new__(type(error), *error.args)
+    except TypeError:
+        return LatentdError(f"{type(error).__name__}: {error}")
+    twin.__dict__.update(error.__dict__)
+    return twin

@@ -1,0 +1,91 @@
+"""How long results are kept: a time, a total size, and a number of remembered jobs."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Any
+
+from latentd.engine.job import Job
+
+
+class ResultStore:
+    """Ended jobs, oldest first. Not locked: the engine holds its own lock around every call.
+
+    :param ttl: seconds a result is kept.
+    :param max_bytes: total size of the kept results; the oldest go first, the newest too if it alone is larger.
+    :param max_jobs: how many ended jobs are remembered at all (without a result they answer 410, forgotten 404).
+    """
+
+    def __init__(self, *, ttl: float, max_bytes: int, max_jobs: int) -> None:
+        self.ttl = ttl
+        self.max_bytes = max_bytes
+        self.max_jobs = max_jobs
+        self._kept: OrderedDict[str, tuple[Job[Any], int, float]] = OrderedDict()
+        self._ended: OrderedDict[str, Job[Any]] = OrderedDict()
+        self._bytes = 0
+
+    def add(self, job: Job[Any], *, now: float | None = None) -> list[str]:
+        """Keep ``job``, which has ended; gives the ids that are forgotten for it."""
+        now = time.monotonic() if now is None else now
+        self.discard(job.id)
+        self._ended[job.id] = job
+        if job.result is not None:
+            size = result_bytes(job.result)
+            self._kept[job.id] = (job, size, now)
+            self._bytes += size
+        while self._bytes > self.max_bytes:
+            self._expire(next(iter(self._kept)))
+        self.sweep(now=now)
+        forgotten = []
+        while len(self._ended) > self.max_jobs:
+            oldest = next(iter(self._ended))
+            self.discard(oldest)
+            forgotten.append(oldest)
+        return forgotten
+
+    def sweep(self, *, now: float | None = None) -> None:
+        """Expire what is older than ``ttl``."""
+        now = time.monotonic() if now is None else now
+        while self._kept:
+            job_id, (_, _, since) = next(iter(self._kept.items()))
+            if now - since < self.ttl:
+                return
+            self._expire(job_id)
+
+    def next_expiry(self, *, now: float | None = None) -> float | None:
+        """Seconds until :meth:`sweep` has something to do; None when nothing is kept."""
+        if not self._kept:
+            return None
+        now = time.monotonic() if now is None else now
+        _, _, since = next(iter(self._kept.values()))
+        return max(0.0, since + self.ttl - now)
+
+    def discard(self, job_id: str) -> None:
+        """Forget a job altogether; unknown ids are fine."""
+        if job_id in self._kept:
+            self._expire(job_id)
+        self._ended.pop(job_id, None)
+
+    def _expire(self, job_id: str) -> None:
+        job, size, _ = self._kept.pop(job_id)
+        self._bytes -= size
+        job.expire()
+
+
+def result_bytes(result: Any) -> int:
+    """Roughly the memory that a job's result holds: pixels of its pictures, lengths of its texts and bytes."""
+    if isinstance(result, (bytes, bytearray, str)):
+        return len(result)
+    if isinstance(result, (list, tuple)):
+        return 64 + sum(result_bytes(item) for item in result)
+    if isinstance(result, dict):
+        return 64 + sum(result_bytes(value) for value in result.values())
+    images = getattr(result, "images", None)
+    if images is not None:
+        return result_bytes(tuple(images))
+    picture = getattr(result, "image", result)
+    if hasattr(picture, "getbands"):
+        width, height = picture.size
+        return int(width) * int(height) * len(picture.getbands())
+    return 64
