@@ -1,0 +1,131 @@
+"""Hypernetworks: small networks that change what attention takes its keys and values from (semantics 12.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latentd.errors import ModelLoadError
+
+_LAYER = re.compile(r"linear\.?(\d+)\.(weight|bias)")
+_NO_ACTIVATION = ("linear", "none", "")
+
+
+def list_hypernetworks(folders: Sequence[Path]) -> dict[str, Path]:
+    """``.pt`` files in and below ``folders`` by stem, sorted without regard to case; the name ``None`` is left out."""
+    found = (path for folder in folders if folder.is_dir() for path in folder.rglob("*.pt"))
+    ordered = sorted(found, key=lambda path: str(path).lower())
+    return {path.stem: path for path in ordered if path.stem != "None"}
+
+
+class Hypernetwork:
+    """A loaded file: for each context width it knows, one network for keys and one for values."""
+
+    def __init__(self, name: str, layers: Mapping[int, tuple[nn.Module, nn.Module]]) -> None:
+        self.name = name
+        self.layers = layers
+
+    def changes(self, key_context: Tensor, value_context: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What to add to the contexts [B, n, width] at multiplier 1, or None for a width it does not know."""
+        pair = self.layers.get(key_context.shape[-1])
+        if pair is None:
+            return None
+        for network in pair:
+            network.to(device=key_context.device, dtype=key_context.dtype)
+        return pair[0](key_context), pair[1](value_context)
+
+
+class HypernetworkHook:
+    """Called by every attention with its context [B, n, width]; gives the contexts for keys and for values.
+
+    Hypernetworks act one after another, each on what the one before it left.
+
+    :param active: hypernetworks with their multipliers.
+    """
+
+    def __init__(self, active: Sequence[tuple[Hypernetwork, float]]) -> None:
+        self._active = tuple(active)
+
+    def __call__(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        keys = values = context
+        for hypernetwork, multiplier in self._active:
+            if (change := hypernetwork.changes(keys, values)) is not None:
+                keys, values = keys + change[0] * multiplier, values + change[1] * multiplier
+        return keys, values
+
+
+def load_hypernetwork(path: Path) -> Hypernetwork:
+    """The hypernetwork in a ``.pt`` file, on the CPU.
+
+    :raises ModelLoadError: damaged, refused by the unpickler, or of an unknown activation.
+    """
+    from latentd.models.unpickle import load_pickle
+
+    return build_hypernetwork(load_pickle(path), path.stem)
+
+
+def build_hypernetwork(state: Mapping[Any, Any], name: str) -> Hypernetwork:
+    """The hypernetwork described by a file's dictionary: integer keys are widths, text keys its settings.
+
+    :raises ModelLoadError: layers that do not form a network, or an unknown activation.
+    """
+    activation = str(state.get("activation_func") or "").lower()
+    activate_output = bool(state.get("activate_output", True))
+    try:
+        layers = {
+            width: (_network(pair[0], activation, activate_output), _network(pair[1], activation, activate_output))
+            for width, pair in state.items()
+            if isinstance(width, int)
+        }
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        raise ModelLoadError(f"hypernetwork {name!r} is damaged: {error}") from error
+    return Hypernetwork(str(state.get("name") or name), layers)
+
+
+def _network(weights: Mapping[str, Tensor], activation: str, activate_output: bool) -> nn.Module:
+    """Linear layers (matrices) and layer norms (vectors) in file order, with an activation after each linear one."""
+    numbers = sorted({int(match[1]) for key in weights if (match := _LAYER.fullmatch(key))})
+    found = [(_tensor(weights, n, "weight"), _tensor(weights, n, "bias")) for n in numbers]
+    last = max((i for i, (weight, _) in enumerate(found) if weight.dim() == 2), default=-1)
+    if last < 0:
+        raise KeyError("no linear layer")
+    modules: list[nn.Module] = []
+    for i, (weight, bias) in enumerate(found):
+        modules.append(_layer(weight, bias))
+        if weight.dim() == 2 and activation not in _NO_ACTIVATION and (i != last or activate_output):
+            modules.append(_activation(activation))
+    return nn.Sequential(*modules).requires_grad_(False).eval()
+
+
+def _tensor(weights: Mapping[str, Tensor], number: int, part: str) -> Tensor:
+    """Under today's key, or under that of the first files (``linear1.weight``)."""
+    key = f"linear.{number}.{part}"
+    return weights[key if key in weights else f"linear{number}.{part}"].float()
+
+
+def _layer(weight: Tensor, bias: Tensor) -> nn.Module:
+    with torch.device("meta"):
+        layer: nn.Module = nn.Linear(weight.shape[1], weight.shape[0]) if weight.dim() == 2 else nn.LayerNorm(len(weight))
+    layer.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+    return layer
+
+
+def _activation(name: str) -> nn.Module:
+    kinds = {"swish": nn.Hardswish, **{kind.__name__.lower(): kind for kind in _activation_classes()}}
+    if name not in kinds:
+        raise ModelLoadError(f"unknown activation {name!r} in a hypernetwork")
+    return kinds[name]()
+
+
+def _activation_classes() -> list[type[nn.Module]]:
+    """Activations of torch that need no argument."""
+    return [
+        nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
+        nn.LogSigmoid, nn.Mish, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink,
+        nn.Softsign, nn.Tanh, nn.Tanhshrink,
+    ]  # fmt: skip

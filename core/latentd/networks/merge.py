@@ -1,0 +1,161 @@
+"""Laying networks over a loaded model's weights, and taking them off again without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from latentd.errors import InvalidRequest
+from latentd.networks.files import NetworkContents, NetworkOnDisk, read_network
+from latentd.networks.modules import NetworkModule, module_from
+from latentd.networks.names import Site, Targets, site_index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRequest:
+    """One tag of a prompt, resolved: the file, its multipliers for text encoders and UNet, and ``dyn`` ranks."""
+
+    network: NetworkOnDisk
+    te: float = 1.0
+    unet: float = 1.0
+    dyn: int | None = None
+
+    def key(self) -> tuple[Any, ...]:
+        """Equal for requests with equal effect."""
+        return (self.network.path, self.network.stamp, self.te, self.unet, self.dyn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedNetwork:
+    """What became of one request: modules changed, names that meant no module here, embeddings brought along."""
+
+    network: NetworkOnDisk
+    matched: int
+    unmatched: tuple[str, ...]
+    embeddings: Mapping[str, Mapping[str, Tensor]]
+
+
+class NetworkState:
+    """The networks laid over one loaded model; the model's cache entry holds one of these.
+
+    Weights are never written to: a changed module gets a new parameter and its own is put aside, so taking networks
+    off is exact and leaves nothing behind. Not for use by two threads at once.
+
+    :param keep_on: device for the originals meanwhile (``cpu`` saves a GPU's memory); None leaves them in place.
+    """
+
+    def __init__(self, *, keep_on: torch.device | str | None = None) -> None:
+        self._keep_on = torch.device(keep_on) if keep_on is not None else None
+        self._originals: dict[tuple[int, str], _Original] = {}
+        self._key: tuple[Any, ...] = ()
+        self._applied: tuple[AppliedNetwork, ...] = ()
+
+    @property
+    def applied(self) -> tuple[AppliedNetwork, ...]:
+        """What is laid over the model now."""
+        return self._applied
+
+    def apply(self, targets: Targets, requests: Sequence[NetworkRequest]) -> tuple[AppliedNetwork, ...]:
+        """Make ``requests``, in order, what is laid over the model; nothing is done when that is so already.
+
+        W' = W + Σ m·s·ΔW, network after network in the model's dtype. On an error the model is left as it was loaded.
+
+        :raises ModelLoadError: a file is damaged or refused.
+        :raises InvalidRequest: a network whose shapes are another architecture's.
+        """
+        key = (*(id(module) for module in targets.modules()), *(request.key() for request in requests))
+        if key == self._key and requests:
+            return self._applied
+        self.restore()
+        if not requests:
+            return ()
+        try:
+            with torch.no_grad():
+                index = site_index(targets)
+                self._applied = tuple(self._lay(request, index) for request in requests)
+        except BaseException:
+            self.restore()
+            raise
+        self._key = key
+        return self._applied
+
+    def restore(self) -> None:
+        """Put every original back, bit for bit, on the device where the model is now."""
+        for original in self._originals.values():
+            original.put_back()
+        self._originals.clear()
+        self._key, self._applied = (), ()
+
+    def _lay(self, request: NetworkRequest, index: Mapping[str, Site]) -> AppliedNetwork:
+        contents: NetworkContents = read_network(request.network.path)
+        unmatched: list[str] = []
+        for name, weights in contents.modules.items():
+            site, change = index.get(name), module_from(weights)
+            if site is None or change is None:
+                unmatched.append(name)
+                continue
+            try:
+                self._change(site, change, request)
+            except (RuntimeError, ValueError, IndexError) as error:
+                raise InvalidRequest(
+                    f"network {request.network.name!r} does not fit this model at {site.path}",
+                    hint="it was made for another architecture; choose a matching checkpoint or take the tag out",
+                ) from error
+        return AppliedNetwork(
+            network=request.network, matched=len(contents.modules) - len(unmatched), unmatched=tuple(unmatched),
+            embeddings=contents.embeddings,
+        )  # fmt: skip
+
+    def _change(self, site: Site, change: NetworkModule, request: NetworkRequest) -> None:
+        multiplier = request.te if site.multiplier == "te" else request.unet
+        weight: Tensor = site.module.get_parameter("weight")
+        delta = _padded(change.delta(weight, rank=request.dyn) * multiplier, weight)
+        if delta.shape != weight.shape:
+            raise ValueError(f"a change of shape {tuple(delta.shape)} for a weight of {tuple(weight.shape)}")
+        self._replace(site.module, "weight", weight + delta)
+        bias_delta = change.bias_delta(weight)
+        if bias_delta is not None:
+            bias: Tensor | None = getattr(site.module, "bias", None)
+            bias_delta = bias_delta * multiplier
+            self._replace(site.module, "bias", bias_delta if bias is None else bias + bias_delta)
+
+    def _replace(self, module: nn.Module, name: str, value: Tensor) -> None:
+        key = (id(module), name)
+        if key not in self._originals:
+            self._originals[key] = _Original(module, name, self._keep_on)
+        setattr(module, name, nn.Parameter(value, requires_grad=False))
+
+
+def _padded(delta: Tensor, weight: Tensor) -> Tensor:
+    """A change made for 4 latent channels, with zeros for the 5 more of an inpainting model's first convolution."""
+    if weight.dim() == 4 and weight.shape[1] == 9 and delta.dim() == 4 and delta.shape[1] == 4:
+        return functional.pad(delta, (0, 0, 0, 0, 0, 5))
+    return delta
+
+
+class _Original:
+    """A parameter put aside (or the absence of one), with where it belongs."""
+
+    __slots__ = ("_module", "_name", "_parameter")
+
+    def __init__(self, module: nn.Module, name: str, keep_on: torch.device | None) -> None:
+        self._module, self._name = module, name
+        self._parameter: nn.Parameter | None = getattr(module, name)
+        if keep_on is not None and self._parameter is not None:
+            self._parameter.data = self._parameter.data.to(keep_on)
+
+    def put_back(self) -> None:
+        """Undo the replacement; the model may have moved to another device since."""
+        if self._parameter is not None:
+            self._parameter.data = self._parameter.data.to(getattr(self._module, self._name).device)
+        setattr(self._module, self._name, self._parameter)
+
+
+def bundled_embeddings(applied: Iterable[AppliedNetwork]) -> dict[str, Mapping[str, Tensor]]:
+    """The embeddings that networks bring along, tensors by vector name; a later network's wins over an earlier one's."""
+    return {name: vectors for network in applied for name, vectors in network.embeddings.items()}

@@ -1,0 +1,21 @@
+"""GLoRA: a low-rank term, plus one that acts on the weight itself."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from latentd.networks.modules.base import NetworkModule, Weights
+
+_PARTS = ("a1.weight", "a2.weight", "b1.weight", "b2.weight", "alpha")
+
+
+class GLora(NetworkModule):
+    """``b2 · b1 + (W · a2) · a1``."""
+
+    @classmethod
+    def matches(cls, weights: Weights) -> bool:
+        return all(name in weights for name in _PARTS)
+
+    def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        a1, a2, b1, b2 = (self.get(name, weight).flatten(1) for name in _PARTS[:4])
+        return b2 @ b1 + (weight.flatten(1) @ a2) @ a1

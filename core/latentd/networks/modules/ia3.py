@@ -1,0 +1,21 @@
+"""IA3: a learned factor for each output or input channel."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from latentd.networks.modules.base import NetworkModule, Weights
+
+
+class IA3(NetworkModule):
+    """``W ⊙ w``, per column with ``on_input``, else per row."""
+
+    @classmethod
+    def matches(cls, weights: Weights) -> bool:
+        return "weight" in weights and "on_input" in weights
+
+    def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        axis = 1 if bool(self.weights["on_input"]) else 0
+        shape = [1] * weight.dim()
+        shape[axis] = weight.shape[axis]
+        return weight * self.get("weight", weight).reshape(shape)

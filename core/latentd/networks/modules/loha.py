@@ -1,0 +1,37 @@
+"""LoHa: the element-wise product of two low-rank products."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from latentd.networks.modules.base import NetworkModule, Weights
+from latentd.networks.modules.lora import low_rank
+
+_FACTORS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+
+
+class LoHa(NetworkModule):
+    """``(w1a · w1b) ⊙ (w2a · w2b)``, each side in CP form where its tensor ``t`` is there."""
+
+    @classmethod
+    def matches(cls, weights: Weights) -> bool:
+        return all(name in weights for name in _FACTORS)
+
+    @property
+    def dim(self) -> int:
+        return self.weights["hada_w1_b"].shape[0]
+
+    def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        return self._side(weight, 1) * self._side(weight, 2)
+
+    def _side(self, weight: Tensor, n: int) -> Tensor:
+        a, b = self.get(f"hada_w{n}_a", weight), self.get(f"hada_w{n}_b", weight)
+        if f"hada_t{n}" in self.weights:
+            return cp_product(self.get(f"hada_t{n}", weight), a, b)
+        return low_rank(a, b)
+
+
+def cp_product(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """[out, in, kh, kw] from ``core`` [r, s, kh, kw], ``a`` [r, out] and ``b`` [s, in]."""
+    return torch.einsum("ijkl,jr,ip->prkl", core, b, a)

@@ -1,0 +1,40 @@
+"""LoKr: a Kronecker product, either factor whole or of low rank."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from latentd.networks.modules.base import NetworkModule, Weights
+from latentd.networks.modules.loha import cp_product
+
+
+class LoKr(NetworkModule):
+    """``kron(w1, w2)``."""
+
+    @classmethod
+    def matches(cls, weights: Weights) -> bool:
+        return all(
+            name in weights or (f"{name}_a" in weights and f"{name}_b" in weights) for name in ("lokr_w1", "lokr_w2")
+        )
+
+    @property
+    def dim(self) -> int | None:
+        for name in ("lokr_w2_b", "lokr_w1_b"):
+            if name in self.weights:
+                return self.weights[name].shape[0]
+        return None
+
+    def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        w1, w2 = self._factor("lokr_w1", weight), self._factor("lokr_w2", weight)
+        if w2.dim() == 4:
+            w1 = w1[:, :, None, None]
+        return torch.kron(w1, w2.contiguous())
+
+    def _factor(self, name: str, weight: Tensor) -> Tensor:
+        if name in self.weights:
+            return self.get(name, weight)
+        a, b = self.get(f"{name}_a", weight), self.get(f"{name}_b", weight)
+        if name == "lokr_w2" and "lokr_t2" in self.weights:
+            return cp_product(self.get("lokr_t2", weight), a, b)
+        return a @ b

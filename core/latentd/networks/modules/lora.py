@@ -1,0 +1,35 @@
+"""LoRA: a low-rank product, for convolutions optionally through a middle tensor (LoCon's CP form)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from latentd.networks.modules.base import NetworkModule, Weights
+
+
+class Lora(NetworkModule):
+    """``up · down``, or the CP product of up, mid and down."""
+
+    @classmethod
+    def matches(cls, weights: Weights) -> bool:
+        return "lora_up.weight" in weights and "lora_down.weight" in weights
+
+    @property
+    def dim(self) -> int:
+        return self.weights["lora_down.weight"].shape[0]
+
+    def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        up, down = self.get("lora_up.weight", weight), self.get("lora_down.weight", weight)
+        if "lora_mid.weight" in self.weights:
+            mid = self.get("lora_mid.weight", weight)
+            return torch.einsum("nmkl,in,mj->ijkl", mid, up.flatten(1), down.flatten(1))
+        return low_rank(up, down, rank)
+
+
+def low_rank(up: Tensor, down: Tensor, rank: int | None = None) -> Tensor:
+    """``up · down`` with trailing dimensions flattened, of the first ``rank`` ranks."""
+    left, right = up.flatten(1), down.flatten(1)
+    if rank is not None:
+        left, right = left[:, :rank], right[:rank]
+    return left @ right

@@ -1,0 +1,21 @@
+"""Norm: additive changes of a normalisation layer's weight and bias."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from latentd.networks.modules.base import NetworkModule, Weights
+
+
+class NormDifference(NetworkModule):
+    """``w_norm`` on the weight, ``b_norm`` on the bias."""
+
+    @classmethod
+    def matches(cls, weights: Weights) -> bool:
+        return "w_norm" in weights and "b_norm" in weights
+
+    def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        return self.get("w_norm", weight)
+
+    def bias_delta(self, like: Tensor) -> Tensor:
+        return self.get("b_norm", like)
