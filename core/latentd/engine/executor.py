@@ -261,6 +261,8 @@ class Engine:
         return self._join(timeout / 2)
 
     def _join(self, timeout: float) -> bool:
+        if not self._started:
+            return True
         until = time.monotonic() + timeout
         for worker in self._workers:
             worker.join(max(0.0, until - time.monotonic()))

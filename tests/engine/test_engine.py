@@ -1,0 +1,265 @@
+"""Submitting, waiting, failing, keeping and forgetting; on real threads and real event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import re
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from latentd.engine.executor import Engine, ShuttingDown
+from latentd.engine.job import Job
+from latentd.errors import Conflict, Gone, InvalidRequest, NotFound, QueueFull
+
+WAIT = 20.0
+
+
+def test_ids_have_a1111s_form(engine: Engine) -> None:
+    job = engine.submit(lambda job: 1, kind="txt2img")
+    assert re.fullmatch(r"task\(txt2img-[A-Z0-9]{7}\)", job.id)
+    assert engine.submit(lambda job: 1, kind="txt2img", task_id="task(golden)").id == "task(golden)"
+    assert engine.submit(lambda job: 1, kind="txt2img", task_id="").id != ""
+
+
+@pytest.mark.parametrize("task_id", ["a\nb", "ü", "x" * 129])
+def test_ids_that_fit_in_no_header_are_refused(engine: Engine, task_id: str) -> None:
+    with pytest.raises(InvalidRequest):
+        engine.submit(lambda job: 1, kind="txt2img", task_id=task_id)
+
+
+def test_an_id_in_use_is_a_conflict_and_free_again_afterwards(engine: Engine, sampling: Any) -> None:
+    work = sampling()
+    job = engine.submit(work, kind="txt2img", task_id="mine")
+    with pytest.raises(Conflict):
+        engine.submit(lambda job: 1, kind="txt2img", task_id="mine")
+    work.finish()
+    job.join(WAIT)
+    again = engine.submit(lambda job: 2, kind="txt2img", task_id="mine")
+    assert again.join(WAIT) == 2
+    assert engine.get("mine") is again
+
+
+def test_waiters_hold_no_thread(engine: Engine, sampling: Any) -> None:
+    async def main() -> tuple[list[Any], int]:
+        work = sampling()
+        jobs: list[Job[Any]] = [engine.submit(work, kind="txt2img")]
+        jobs += [engine.submit(lambda job, n=n: n, kind="txt2img") for n in range(200)]
+        waiting = asyncio.gather(*(job.wait() for job in jobs))
+        await asyncio.sleep(0)
+        threads = threading.active_count()
+        work.finish()
+        return await waiting, threads
+
+    before = threading.active_count()
+    results, threads = asyncio.run(main())
+    assert results == [[4], *range(200)]
+    assert threads <= before + 1, "one worker, and nobody else"
+
+
+def test_a_waiter_that_gives_up_leaves_the_job_alone(engine: Engine, sampling: Any) -> None:
+    async def main() -> Any:
+        work = sampling()
+        job = engine.submit(work, kind="txt2img")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(job.wait(), 0.01)
+        work.finish()
+        return await job.wait()
+
+    assert asyncio.run(main()) == [4]
+
+
+def test_a_waiter_whose_loop_is_gone_harms_nobody(engine: Engine, sampling: Any) -> None:
+    work = sampling()
+    job = engine.submit(work, kind="txt2img")
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(job.wait())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.stop()
+    loop.run_forever()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    work.finish()
+    assert job.join(WAIT) == [4]
+    assert engine.submit(lambda job: "next", kind="txt2img").join(WAIT) == "next"
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(3), KeyboardInterrupt(), NotFound("no such model")])
+def test_whatever_a_job_raises_fails_that_job_and_no_other(engine: Engine, error: BaseException) -> None:
+    def work(job: Job[None]) -> None:
+        raise error
+
+    job = engine.submit(work, kind="txt2img")
+    with pytest.raises(type(error)) as caught:
+        job.join(WAIT)
+    assert str(caught.value) == str(error)
+    assert job.status == "failed" and job.traceback is not None and "in work" in job.traceback
+    assert engine.submit(lambda job: "next", kind="txt2img").join(WAIT) == "next"
+
+
+class Tensor:
+    """Something large that a job must not leave behind."""
+
+
+def test_a_failed_job_keeps_nothing_it_worked_with(engine: Engine) -> None:
+    born: list[weakref.ref[Tensor]] = []
+
+    def work(job: Job[None]) -> None:
+        latents = Tensor()
+        born.append(weakref.ref(latents))
+        try:
+            raise KeyError("inner")
+        except KeyError as inner:
+            raise ValueError("outer") from inner
+
+    job = engine.submit(work, kind="txt2img")
+    for _ in range(3):
+        with pytest.raises(ValueError):
+            job.join(WAIT)
+    gc.collect()
+    assert born[0]() is None
+    assert job.error is not None and job.error.__traceback__ is None
+
+
+def test_a_finished_job_keeps_its_result_and_not_its_work(engine: Engine) -> None:
+    captured = Tensor()
+    gone = weakref.ref(captured)
+
+    def submit(captured: Tensor) -> Job[int]:
+        return engine.submit(lambda job: id(captured), kind="txt2img")
+
+    job = submit(captured)
+    job.join(WAIT)
+    del captured
+    engine.submit(lambda job: None, kind="txt2img").join(WAIT)
+    gc.collect()
+    assert gone() is None
+
+
+def test_500_jobs_leave_the_number_of_objects_flat(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(max_ended=20, result_bytes=1000)
+
+    def counted(jobs: int) -> int:
+        for _ in range(jobs):
+            engine.submit(lambda job: b"x" * 100, kind="txt2img").join(WAIT)
+        gc.collect()
+        return sum(isinstance(thing, Job) for thing in gc.get_objects())
+
+    assert counted(100) == counted(400) == 20
+
+
+def test_a_full_queue_is_429_with_a_time(make_engine: Callable[..., Engine], sampling: Any) -> None:
+    engine = make_engine(queue_limit=2)
+    work = sampling()
+    engine.submit(work, kind="txt2img")
+    work.reached()
+    engine.submit(lambda job: 1, kind="txt2img")
+    engine.submit(lambda job: 1, kind="txt2img")
+    with pytest.raises(QueueFull) as caught:
+        engine.submit(lambda job: 1, kind="txt2img")
+    assert caught.value.retry_after >= 1
+    work.finish()
+
+
+def test_results_expire_by_size_oldest_first(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(result_bytes=250)
+    jobs = [engine.submit(lambda job: b"x" * 100, kind="txt2img") for _ in range(3)]
+    jobs[-1].join(WAIT)
+    engine.submit(lambda job: None, kind="txt2img").join(WAIT)
+    with pytest.raises(Gone):
+        jobs[0].outcome()
+    assert jobs[1].outcome() == jobs[2].outcome() == b"x" * 100
+    assert engine.get(jobs[0].id).expired
+
+
+def test_results_expire_by_time_without_anybody_asking(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(result_ttl=0.05)
+    kept = Tensor()
+    gone = weakref.ref(kept)
+    job = engine.submit(lambda job, kept=[kept]: kept.pop(), kind="txt2img")
+    job.join(WAIT)
+    del kept
+    until = time.monotonic() + WAIT
+    while gone() is not None and time.monotonic() < until:
+        time.sleep(0.01)
+    with pytest.raises(Gone):
+        job.outcome()
+
+
+def test_a_result_larger_than_the_cap_still_reaches_its_waiter(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(result_bytes=10)
+
+    async def main() -> bytes:
+        return await engine.submit(lambda job: b"x" * 100, kind="txt2img").wait()
+
+    assert len(asyncio.run(main())) == 100
+
+
+def test_the_last_16_finished_ids_are_remembered(engine: Engine) -> None:
+    jobs = [engine.submit(lambda job: None, kind="txt2img") for _ in range(20)]
+    jobs[-1].join(WAIT)
+    assert engine.finished() == [job.id for job in jobs[-16:]]
+
+
+def test_forgotten_jobs_are_not_found(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(max_ended=2)
+    jobs = [engine.submit(lambda job: None, kind="txt2img") for _ in range(4)]
+    jobs[-1].join(WAIT)
+    engine.submit(lambda job: None, kind="txt2img").join(WAIT)
+    with pytest.raises(NotFound):
+        engine.get(jobs[0].id)
+
+
+def test_closing_cancels_who_waits_and_interrupts_who_runs(engine: Engine, sampling: Any) -> None:
+    work = sampling()
+    running = engine.submit(work, kind="txt2img")
+    work.reached()
+    waiting = engine.submit(sampling(), kind="txt2img")
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    with pytest.raises(ShuttingDown):
+        waiting.join(WAIT)
+    work.finish()
+    closing.join(WAIT)
+    assert not closing.is_alive()
+    assert running.outcome() == [0] and running.progress.interrupted
+    with pytest.raises(ShuttingDown):
+        engine.submit(lambda job: 1, kind="txt2img")
+
+
+def test_preparation_comes_once_before_the_first_job_and_cleaning_after_each(
+    make_engine: Callable[..., Engine],
+) -> None:
+    order: list[str] = []
+    engine = make_engine(prepare=lambda: order.append("prepare"), cleanup=lambda: order.append("cleanup"))
+    for name in ("one", "two"):
+        engine.submit(lambda job, name=name: order.append(name), kind="txt2img").join(WAIT)
+    engine.submit(lambda job: None, kind="txt2img").join(WAIT)
+    gc.unfreeze()
+    assert order[:5] == ["prepare", "one", "cleanup", "two", "cleanup"]
+
+
+def test_a_broken_preparation_or_cleaning_stops_nothing(make_engine: Callable[..., Engine]) -> None:
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    engine = make_engine(prepare=broken, cleanup=broken)
+    assert [engine.submit(lambda job, n=n: n, kind="txt2img").join(WAIT) for n in range(3)] == [0, 1, 2]
+    gc.unfreeze()
+
+
+def test_two_devices_work_at_the_same_time(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(devices=("one", "two"))
+    both = threading.Barrier(2, timeout=WAIT)
+
+    def work(job: Job[str | None]) -> str | None:
+        both.wait()
+        return job.device
+
+    jobs = [engine.submit(work, kind="txt2img") for _ in range(2)]
+    assert {job.join(WAIT) for job in jobs} == {"one", "two"}
