@@ -1,0 +1,1 @@
+"""Model files, recognition, loading, devices, and the owner of everything that is loaded."""

@@ -1,0 +1,161 @@
+"""Where models live and in which precision: the one place that decides, and what the memory endpoint reports.
+
+Importable without torch; it is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from latentd.errors import NotConfigured
+
+if TYPE_CHECKING:
+    import torch
+
+Part = Literal["unet", "text", "vae"]
+Offload = Literal["none", "parts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePolicy:
+    """Device and precision of each part of a model; names as torch spells them (``cuda:0``, ``float16``).
+
+    ``offload`` ``parts``: only the part at work is on the device, the others wait in main memory. ``retry_vae``: a
+    decode that gives NaN is repeated in float32. ``tile_vae``: decode in tiles from the start, not only when memory
+    runs out. ``upcast_attention``: attention scores in float32.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    vae_dtype: str = "float32"
+    cpu_parts: frozenset[Part] = frozenset()
+    offload: Offload = "none"
+    retry_vae: bool = True
+    tile_vae: bool = False
+    upcast_attention: bool = False
+
+    def device_of(self, part: Part) -> torch.device:
+        """The device on which ``part`` computes."""
+        import torch
+
+        return torch.device("cpu" if part in self.cpu_parts else self.device)
+
+    def dtype_of(self, part: Part) -> torch.dtype:
+        """The dtype of ``part``'s weights: float32 for what computes on the CPU of a GPU machine."""
+        import torch
+
+        if part in self.cpu_parts and self.device != "cpu":
+            return torch.float32
+        found = getattr(torch, self.vae_dtype if part == "vae" else self.dtype)
+        assert isinstance(found, torch.dtype)
+        return found
+
+
+def choose_policy(
+    *,
+    no_half: bool = False,
+    no_half_vae: bool = False,
+    precision: str = "autocast",
+    upcast_sampling: bool = False,
+    medvram: bool = False,
+    lowvram: bool = False,
+    use_cpu: Collection[str] = (),
+    device_id: str | int | None = None,
+    dtype: str | None = None,
+) -> DevicePolicy:
+    """The policy for this machine under A1111's flags. Imports torch.
+
+    Without an accelerator, or with ``all`` in ``use_cpu``: the CPU in float32. On CUDA and MPS: float16, unless
+    ``no_half`` or ``precision`` ``full``. ``use_cpu`` may name ``sd`` (UNet and text encoder) and ``vae``.
+
+    :param dtype: float32, float16 or bfloat16 in place of what the flags give, also on the CPU.
+    :raises NotConfigured: an unknown dtype, or a ``device_id`` that is not there.
+    """
+    import torch
+
+    if dtype is not None and dtype not in ("float32", "float16", "bfloat16"):
+        raise NotConfigured(f"dtype {dtype!r} is not one of float32, float16, bfloat16")
+    device = "cpu" if "all" in use_cpu else _accelerator(torch, device_id)
+    if device == "cpu":
+        return DevicePolicy(dtype=dtype or "float32", tile_vae=False)
+    half = dtype or ("float32" if no_half or precision == "full" else "float16")
+    cpu_parts: set[Part] = set()
+    if "sd" in use_cpu:
+        cpu_parts |= {"unet", "text"}
+    if "vae" in use_cpu:
+        cpu_parts.add("vae")
+    return DevicePolicy(
+        device=device,
+        dtype=half,
+        vae_dtype="float32" if no_half_vae else half,
+        cpu_parts=frozenset(cpu_parts),
+        offload="parts" if medvram or lowvram else "none",
+        tile_vae=lowvram,
+        upcast_attention=upcast_sampling,
+    )
+
+
+def _accelerator(torch: Any, device_id: str | int | None) -> str:
+    if torch.cuda.is_available():
+        index = 0 if device_id is None else int(device_id)
+        count = torch.cuda.device_count()
+        if not 0 <= index < count:
+            raise NotConfigured(f"--device-id {device_id} does not exist: this machine has {count} CUDA devices")
+        return f"cuda:{index}"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def free_cache() -> None:
+    """Give memory that no tensor uses back to the accelerator's driver; nothing on a CPU."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that the accelerator's memory is used up."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def memory_report() -> dict[str, Mapping[str, Any]]:
+    """Bytes in use, in the shape of ``/sdapi/v1/memory``: ``ram`` and ``cuda``. Does not import torch by itself."""
+    return {"ram": _ram(), "cuda": _cuda()}
+
+
+def _ram() -> Mapping[str, Any]:
+    try:
+        import psutil
+
+        process = psutil.Process()
+        resident, percent = process.memory_info().rss, process.memory_percent()
+        # A1111 derives the total from this process's share of it; the figures keep that meaning.
+        total = 100 * resident / percent
+        return {"free": total - resident, "used": resident, "total": total}
+    except (ImportError, OSError, ZeroDivisionError) as error:
+        return {"error": str(error)}
+
+
+def _cuda() -> Mapping[str, Any]:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {"error": "unavailable"}
+    free, total = torch.cuda.mem_get_info()
+    stats = dict(torch.cuda.memory_stats())
+
+    def pair(name: str) -> dict[str, Any]:
+        return {"current": stats.get(f"{name}.all.current", 0), "peak": stats.get(f"{name}.all.peak", 0)}
+
+    return {
+        "system": {"free": free, "used": total - free, "total": total},
+        "active": pair("active_bytes"),
+        "allocated": pair("allocated_bytes"),
+        "reserved": pair("reserved_bytes"),
+        "inactive": pair("inactive_split_bytes"),
+        "events": {"retries": stats.get("num_alloc_retries", 0), "oom": stats.get("num_ooms", 0)},
+    }

@@ -1,0 +1,59 @@
+"""Finding model files in folders by A1111's rules. No torch here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKPOINT_SUFFIXES = (".ckpt", ".safetensors")
+VAE_SUFFIXES = (".ckpt", ".pt", ".safetensors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFile:
+    """A model file (or diffusers folder) and its name relative to the folder it was found under, with ``/``."""
+
+    path: Path
+    name: str
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key by which ``a2`` comes before ``a10``, regardless of case."""
+    parts = re.split(r"(\d+)", text.lower())
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def find_models(root: Path, suffixes: Collection[str], *, diffusers: bool = False) -> list[FoundFile]:
+    """Files below ``root`` with one of ``suffixes``, folder by folder, each naturally sorted; [] without the folder.
+
+    Links are followed, each folder once. Hidden files and folders are left out.
+
+    :param diffusers: also list folders that hold a ``model_index.json``, without looking inside them.
+    """
+    found: list[FoundFile] = []
+    for folder, files in _walk(root, diffusers):
+        if diffusers and "model_index.json" in files and folder != root:
+            found.append(FoundFile(path=folder, name=folder.relative_to(root).as_posix()))
+            continue
+        for name in files:
+            if name.lower().endswith(tuple(suffixes)):
+                path = folder / name
+                found.append(FoundFile(path=path, name=path.relative_to(root).as_posix()))
+    return found
+
+
+def _walk(root: Path, diffusers: bool) -> Iterator[tuple[Path, list[str]]]:
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        if diffusers and "model_index.json" in files:
+            folders.clear()
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+        yield Path(folder), sorted((name for name in files if not name.startswith(".")), key=natural_key)

@@ -1,0 +1,112 @@
+"""Hashes of model files: full SHA-256 with a cache on disk, and A1111's legacy hash. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+SHORT = 10
+LEGACY_OFFSET, LEGACY_LENGTH = 0x100000, 0x10000
+MAX_HEADER = 100 * 2**20
+
+
+class HashCache:
+    """SHA-256 by path, size and modification time, kept in ``<folder>/hashes.json``; safe from several threads.
+
+    :param folder: the data directory's ``cache``; created when first written.
+    :param enabled: False under ``--no-hashing``: every answer is None.
+    """
+
+    def __init__(self, folder: Path, *, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self._file = folder / "hashes.json"
+        self._lock = threading.Lock()
+        self._entries: dict[str, dict[str, object]] = self._read()
+
+    def known(self, path: Path) -> str | None:
+        """The hash of ``path`` if it was computed before and the file has not changed since."""
+        if not self.enabled:
+            return None
+        try:
+            entry = self._entries.get(str(path))
+            return str(entry["sha256"]) if entry and _stamp(path) == entry.get("stamp") else None
+        except OSError:
+            return None
+
+    def sha256(self, path: Path) -> str | None:
+        """The hash of ``path``, computed if need be; None under ``--no-hashing``.
+
+        :raises OSError: the file cannot be read.
+        """
+        if not self.enabled:
+            return None
+        if (found := self.known(path)) is not None:
+            return found
+        stamp = _stamp(path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with self._lock:
+            self._entries[str(path)] = {"stamp": stamp, "sha256": digest}
+            self._write()
+        return digest
+
+    def _read(self) -> dict[str, dict[str, object]]:
+        try:
+            data = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(data, dict):
+            return {}
+        return {key: value for key, value in data.items() if isinstance(value, dict) and "sha256" in value}
+
+    def _write(self) -> None:
+        """Replace the file in one step; a folder that cannot be written costs only the next start's time."""
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self._file.parent, suffix=".tmp")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(self._entries, file, indent=1)
+            os.replace(name, self._file)
+        except OSError as error:
+            log.warning("cannot write %s: %s", self._file, error)
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def short_hash(sha256: str | None) -> str | None:
+    """The first ten digits, which titles and infotexts carry."""
+    return sha256[:SHORT] if sha256 else None
+
+
+def legacy_hash(path: Path) -> str:
+    """A1111's first kind of hash: eight digits of the SHA-256 of 64 KiB at offset 1 MiB; ``NOFILE`` without a file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(LEGACY_OFFSET)
+            return hashlib.sha256(file.read(LEGACY_LENGTH)).hexdigest()[:8]
+    except OSError:
+        return "NOFILE"
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """The text entries in the header of a safetensors file; empty for any other file and for a damaged one."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(MAX_HEADER, path.stat().st_size):
+                return {}
+            header = json.loads(file.read(length))
+        found = header.get("__metadata__", {})
+        return {str(key): str(value) for key, value in found.items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}

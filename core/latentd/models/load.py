@@ -1,0 +1,66 @@
+"""A checkpoint file or folder becomes a :class:`LoadedModel`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentd.models.architecture import Architecture
+from latentd.models.build import ldm_parts
+from latentd.models.checkpoints import CheckpointInfo
+from latentd.models.devices import DevicePolicy
+from latentd.models.diffusers_folder import folder_parts
+from latentd.models.loaded import LoadedModel
+from latentd.models.model_yaml import read_model_yaml
+from latentd.models.recognise import recognise
+from latentd.models.state_dict import open_state_dict
+from latentd.models.unet import UNetRunner
+from latentd.models.unet_layout import layout_of
+
+
+def load_checkpoint(info: CheckpointInfo, policy: DevicePolicy) -> LoadedModel:
+    """The checkpoint ``info`` in memory, in eval mode, with its own VAE.
+
+    :raises ModelLoadError: the file is damaged, of no supported kind, or lacks weights.
+    """
+    path = Path(info.filename)
+    if path.is_dir():
+        architecture, unet, vae, encoders = folder_parts(path, policy)
+    else:
+        weights = open_state_dict(path)
+        config = read_model_yaml(Path(info.config)) if info.config else None
+        architecture = recognise(weights.shapes, name=path.name, config=config, metadata=weights.metadata)
+        unet, vae, encoders = ldm_parts(weights, architecture, policy)
+    runner = UNetRunner(unet)
+    return LoadedModel(
+        info=info,
+        family=architecture.family,
+        variant=architecture.variant,
+        unet=unet,
+        vae=vae,
+        own_vae=vae,
+        text_encoders=encoders,
+        prediction_type=architecture.prediction_type or _probe_prediction(unet, architecture, policy),
+        scale_factor=architecture.scale_factor,
+        linear_start=architecture.linear_start,
+        linear_end=architecture.linear_end,
+        steps=architecture.steps,
+        policy=policy,
+        unet_runner=runner,
+        module_names=layout_of(unet).module_names(),
+    )
+
+
+@torch.inference_mode()
+def _probe_prediction(unet: Any, architecture: Architecture, policy: DevicePolicy) -> Any:
+    """'v' or 'eps', told by running the UNet once on constant inputs at the noisiest timestep (semantics 2).
+
+    A noise predictor returns about its input there; a v predictor something much lower.
+    """
+    device, dtype = policy.device_of("unet"), policy.dtype_of("unet")
+    sample = torch.full((1, architecture.unet["in_channels"], 8, 8), 0.5, device=device, dtype=dtype)
+    context = torch.full((1, 2, architecture.unet["cross_attention_dim"]), 0.5, device=device, dtype=dtype)
+    out = unet(sample, torch.tensor([architecture.steps - 1], device=device), encoder_hidden_states=context).sample
+    return "v" if (out.float() - sample[:, : out.shape[1]].float()).mean().item() < -1 else "eps"

@@ -1,0 +1,116 @@
+"""A checkpoint in memory: its modules and everything about them that the pipeline asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from latentd.models.architecture import Family, PredictionType, Variant
+from latentd.models.devices import DevicePolicy, Part
+from latentd.models.text_encoder import TextEncoder
+from latentd.models.unet import UNetRunner
+
+if TYPE_CHECKING:
+    from latentd.models.checkpoints import CheckpointInfo
+    from latentd.models.vae_files import VaeInfo
+
+
+@dataclass(slots=True, kw_only=True, weakref_slot=True, eq=False)
+class LoadedModel:
+    """One checkpoint in memory, used on the worker only.
+
+    ``vae`` is the one in force, ``vae_info`` its file or None for the checkpoint's own; ``own_vae`` the checkpoint's own
+    (None where the file has none). ``networks`` and ``conditioning`` are slots in which those layers keep what belongs
+    to this model; ``path_names`` maps LDM's module names to diffusers'.
+    """
+
+    info: CheckpointInfo
+    family: Family
+    variant: Variant
+    unet: Any
+    vae: Any
+    own_vae: Any
+    text_encoders: tuple[TextEncoder, ...]
+    prediction_type: PredictionType
+    scale_factor: float
+    linear_start: float
+    linear_end: float
+    steps: int
+    policy: DevicePolicy
+    unet_runner: UNetRunner
+    module_names: dict[str, str]
+    vae_info: VaeInfo | None = None
+    networks: Any = None
+    conditioning: Any = None
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet computes, and the latents are."""
+        return self.policy.device_of("unet")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the UNet's weights."""
+        return self.policy.dtype_of("unet")
+
+    @property
+    def is_sdxl(self) -> bool:
+        """Whether conditioning carries SDXL's vector."""
+        return self.family in ("sdxl", "sdxl-refiner")
+
+    @property
+    def latent_channels(self) -> int:
+        return 4
+
+    @property
+    def context_width(self) -> int:
+        """Width of the text conditioning [B,n,width]."""
+        return int(self.unet.config.cross_attention_dim)
+
+    @property
+    def unet_in_channels(self) -> int:
+        """4; 9 for inpainting and 8 for instruct-pix2pix models."""
+        return int(self.unet.config.in_channels)
+
+    def alphas_cumprod(self) -> Tensor:
+        """ᾱ [steps], float32 on the CPU: the cumulative product of 1 - β, computed in float64 (semantics 2)."""
+        roots = torch.linspace(self.linear_start**0.5, self.linear_end**0.5, self.steps, dtype=torch.float64)
+        return torch.cumprod(1 - roots**2, dim=0).float()
+
+    def nbytes(self) -> int:
+        """Bytes of all weights, each counted once."""
+        tensors = {id(p): p for module in self._modules() for p in module.parameters()}
+        return sum(p.numel() * p.element_size() for p in tensors.values())
+
+    @contextmanager
+    def part(self, part: Part) -> Iterator[Any]:
+        """The module(s) of ``part``, on the device where they compute.
+
+        Under offload ``parts`` the other parts are sent to main memory first.
+        """
+        if self.policy.offload == "parts":
+            for other in ("unet", "text", "vae"):
+                if other != part:
+                    self._move(other, torch.device("cpu"))  # type: ignore[arg-type]
+            self._move(part, self.policy.device_of(part))
+        yield {"unet": self.unet, "vae": self.vae, "text": self.text_encoders}[part]
+
+    def to(self, device: torch.device | str | None) -> None:
+        """Move every part to ``device``; None sends each to where it computes."""
+        for part in ("unet", "text", "vae"):
+            self._move(part, self.policy.device_of(part) if device is None else torch.device(device))  # type: ignore[arg-type]
+
+    def _move(self, part: Part, device: torch.device) -> None:
+        modules = {"unet": [self.unet], "text": list(self.text_encoders), "vae": [self.vae, self.own_vae]}[part]
+        for module in modules:
+            if module is not None:
+                module.to(device)
+
+    def _modules(self) -> list[nn.Module]:
+        return [m for m in (self.unet, self.vae, self.own_vae, *self.text_encoders) if m is not None]

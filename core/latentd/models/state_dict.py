@@ -1,0 +1,110 @@
+"""Weight files as mappings from key to tensor, opened without reading the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from latentd.errors import ModelLoadError
+from latentd.models.unpickle import load_pickle
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_NESTED = ("state_dict", "model_state_dict", "params_ema", "params")
+
+
+class StateDict(Mapping[str, Tensor]):
+    """Key → tensor of one file, tensors read when asked for (CPU, the file's dtype).
+
+    :param metadata: the header's text entries of a safetensors file, else empty.
+    """
+
+    def __init__(self, name: str, tensors: Mapping[str, Tensor] | Any, shapes: Shapes, metadata: Mapping[str, str]) -> None:
+        self.name = name
+        self.shapes = shapes
+        self.metadata = metadata
+        self._tensors = tensors
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self.shapes:
+            raise KeyError(key)
+        if isinstance(self._tensors, Mapping):
+            return self._tensors[key]  # type: ignore[no-any-return]
+        return self._tensors.get_tensor(key)  # type: ignore[no-any-return]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def below(self, prefix: str) -> StateDict:
+        """The entries whose keys begin with ``prefix``, without it."""
+        keys = {key[len(prefix) :]: key for key in self.shapes if key.startswith(prefix)}
+        return self.renamed(keys)
+
+    def renamed(self, keys: Mapping[str, str]) -> StateDict:
+        """The same tensors under other names: new key → key here."""
+        shapes = {new: self.shapes[old] for new, old in keys.items()}
+        return StateDict(self.name, _Renamed(self, keys), shapes, self.metadata)
+
+
+class _Renamed(Mapping[str, Tensor]):
+    def __init__(self, source: StateDict, keys: Mapping[str, str]) -> None:
+        self._source = source
+        self._keys = keys
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._source[self._keys[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def open_state_dict(path: Path) -> StateDict:
+    """The weights in ``path`` (.safetensors, else a pickle), mapped where the format allows.
+
+    A dictionary nested under ``state_dict`` (Lightning) or ``params`` (upscalers) is unwrapped; what is not a tensor is
+    left out.
+
+    :raises ModelLoadError: the file is missing, damaged or refused by the unpickler.
+    """
+    if not path.is_file():
+        raise ModelLoadError(f"model file {path.name} does not exist")
+    if path.suffix.lower() == ".safetensors" or _looks_like_safetensors(path):
+        return _open_safetensors(path)
+    data = load_pickle(path)
+    for nested in _NESTED:
+        if isinstance(data.get(nested), dict):
+            data = data[nested]
+            break
+    tensors = {key: value for key, value in data.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    return from_tensors(path.name, tensors)
+
+
+def from_tensors(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> StateDict:
+    """A :class:`StateDict` over tensors already in memory."""
+    return StateDict(name, tensors, {key: tuple(value.shape) for key, value in tensors.items()}, metadata or {})
+
+
+def _open_safetensors(path: Path) -> StateDict:
+    try:
+        handle = safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
+        shapes = {key: tuple(handle.get_slice(key).get_shape()) for key in handle.keys()}
+        return StateDict(path.name, handle, shapes, handle.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ModelLoadError(f"{path.name} is not a readable safetensors file: {error}") from error
+
+
+def _looks_like_safetensors(path: Path) -> bool:
+    """Whether a file with a pickle's name has a safetensors header: some are renamed so."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size

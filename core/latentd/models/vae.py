@@ -1,0 +1,128 @@
+"""Pictures to latents and back through a model's VAE (semantics 8 and 1.5)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latentd.errors import LatentdError, ModelLoadError
+from latentd.models.devices import free_cache, is_out_of_memory
+from latentd.models.loaded import LoadedModel
+
+log = logging.getLogger(__name__)
+
+NAN_DETAIL = "A tensor with all NaNs was produced in VAE."
+
+
+@torch.inference_mode()
+def decode(model: LoadedModel, latents: Tensor, *, check: Callable[[], None] = lambda: None) -> Tensor:
+    """Pictures [B,3,H,W] in [0,1], float32 on the CPU, for ``latents`` [B,4,h,w]; decoded one at a time.
+
+    A picture of nothing but NaN is decoded again in float32 where the policy says so, and the VAE then stays there;
+    when the device's memory runs out the picture is decoded in tiles.
+
+    :param check: called before each picture; may raise to leave.
+    :raises LatentdError: the result is NaN all over.
+    """
+    pictures = []
+    with model.part("vae"):
+        for latent in latents:
+            check()
+            y = _decode_one(model, latent[None])
+            pictures.append(((y + 1.0) / 2.0).clamp(0.0, 1.0))
+    return torch.cat(pictures)
+
+
+@torch.inference_mode()
+def encode(model: LoadedModel, images: Tensor, sample: Tensor | None = None, *, scale: bool = True) -> Tensor:
+    """Latents [B,4,h,w], float32 on the model's device, for ``images`` [B,3,H,W] in [0,1]; encoded one at a time.
+
+    The posterior's mean, which is within A1111's own variation (it draws from an unseeded generator).
+
+    :param sample: ε [B,4,h,w]: gives mean + deviation·ε instead.
+    :param scale: False leaves the latents unscaled, as instruct-pix2pix wants its picture.
+    """
+    vae = _vae(model)
+    device, dtype = _place(vae)
+    latents = []
+    with model.part("vae"):
+        for index, image in enumerate(images):
+            x = (image[None] * 2.0 - 1.0).to(device, dtype)
+            posterior = _in_tiles_if_needed(model, vae, lambda x=x: vae.encode(x).latent_dist)
+            z = posterior.mean.float()
+            if sample is not None:
+                z = z + posterior.std.float() * sample[index][None].to(z)
+            latents.append(z * model.scale_factor if scale else z)
+    return torch.cat(latents).to(model.device)
+
+
+@contextmanager
+def circular_padding(model: LoadedModel, enabled: bool = True) -> Iterator[None]:
+    """Within it every convolution of UNet and VAE wraps around, so that pictures tile (option ``tiling``)."""
+    convolutions = [m for part in (model.unet, model.vae) if part is not None for m in part.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = convolutions if enabled else []
+    before = [(m, m.padding_mode, m._reversed_padding_repeated_twice) for m in convolutions]
+    try:
+        for m in convolutions:
+            m.padding_mode = "circular"
+        yield
+    finally:
+        for m, mode, padding in before:
+            m.padding_mode = mode
+            m._reversed_padding_repeated_twice = padding
+
+
+def _decode_one(model: LoadedModel, latent: Tensor) -> Tensor:
+    """The VAE's answer [1,3,H,W] in [-1,1], float32 on the CPU."""
+    vae = _vae(model)
+    device, dtype = _place(vae)
+
+    def run() -> Tensor:
+        z = (latent.float() / model.scale_factor).to(device, dtype)
+        return vae.decode(z).sample.float().cpu()  # type: ignore[no-any-return]
+
+    y = _in_tiles_if_needed(model, vae, run)
+    if not torch.isnan(y).all():
+        return y
+    if dtype == torch.float32 or not model.policy.retry_vae:
+        raise LatentdError(NAN_DETAIL, hint="the latents were NaN already, or the VAE needs --no-half-vae")
+    log.warning("the VAE gave NaN in %s; it is used in float32 from here on", dtype)
+    vae.float()
+    dtype = torch.float32
+    y = run()
+    if torch.isnan(y).all():
+        raise LatentdError(NAN_DETAIL, hint="the latents were NaN already")
+    return y
+
+
+def _in_tiles_if_needed(model: LoadedModel, vae: Any, run: Callable[[], Any]) -> Any:
+    """What ``run()`` gives; in tiles under the policy's ``tile_vae`` or when the device has no memory for it whole."""
+    if not model.policy.tile_vae:
+        try:
+            return run()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        free_cache()
+        log.warning("not enough memory for the VAE in one piece; working in tiles")
+    vae.enable_tiling()
+    try:
+        return run()
+    finally:
+        vae.disable_tiling()
+
+
+def _vae(model: LoadedModel) -> Any:
+    if model.vae is None:
+        raise ModelLoadError(f"checkpoint {model.info.name} has no VAE of its own", hint="choose one with option sd_vae")
+    return model.vae
+
+
+def _place(module: nn.Module) -> tuple[torch.device, torch.dtype]:
+    weight = next(module.parameters())
+    return weight.device, weight.dtype
