@@ -1,0 +1,105 @@
+"""Any JSON value to the type, range and choices of an option."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from latentd.contributions import OptionSpec
+from latentd.errors import InvalidRequest, near_matches
+
+TRUE = frozenset({"true", "1", "on", "yes", "y", "t"})
+FALSE = frozenset({"false", "0", "off", "no", "n", "f", ""})
+
+
+def coerce(spec: OptionSpec, value: Any) -> Any:
+    """``value`` as the type of the option's default, clamped to its range.
+
+    Null is the default where the option cannot be null. Text is matched with the fixed choices regardless of case.
+
+    :raises InvalidRequest: the value cannot be read as that type, or is none of the fixed choices.
+    """
+    if value is None:
+        return None if spec.nullable else spec.default
+    if isinstance(spec.default, bool):
+        return _truth(spec, value)
+    if isinstance(spec.default, int):
+        return int(_clamped(spec, _number(spec, value)))
+    if isinstance(spec.default, float):
+        return float(_clamped(spec, _number(spec, value)))
+    if isinstance(spec.default, list):
+        return _names(spec, value)
+    if isinstance(spec.default, dict):
+        return _object(spec, value)
+    return _chosen(spec, _text(spec, value))
+
+
+def reply_value(spec: OptionSpec, value: Any) -> Any:
+    """``value`` as ``GET /sdapi/v1/options`` types it: whole numbers with a default other than 0 are floats."""
+    whole = isinstance(spec.default, int) and not isinstance(spec.default, bool)
+    return float(value) if whole and spec.default and value is not None else value
+
+
+def _refused(spec: OptionSpec, value: Any, wanted: str, hint: str | None = None) -> InvalidRequest:
+    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    return InvalidRequest(f"option {spec.key!r}: {shown} is not {wanted}", hint=hint)
+
+
+def _truth(spec: OptionSpec, value: Any) -> bool:
+    if isinstance(value, (bool, int, float)):
+        return bool(value)
+    if isinstance(value, str) and value.strip().lower() in TRUE | FALSE:
+        return value.strip().lower() in TRUE
+    raise _refused(spec, value, "true or false")
+
+
+def _number(spec: OptionSpec, value: Any) -> float:
+    if isinstance(value, (bool, int, float, str)):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    raise _refused(spec, value, "a number")
+
+
+def _clamped(spec: OptionSpec, number: float) -> float:
+    if spec.minimum is not None:
+        number = max(number, spec.minimum)
+    if spec.maximum is not None:
+        number = min(number, spec.maximum)
+    return number
+
+
+def _text(spec: OptionSpec, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise _refused(spec, value, "text")
+
+
+def _names(spec: OptionSpec, value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return [name for part in value.split(",") if (name := part.strip())]
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    raise _refused(spec, value, "a list")
+
+
+def _object(spec: OptionSpec, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return dict(value)
+    raise _refused(spec, value, "an object")
+
+
+def _chosen(spec: OptionSpec, text: str) -> str:
+    # Lists that are known at run time only (files, plugins) are checked by what uses them.
+    if spec.choices is None or callable(spec.choices) or text in spec.choices:
+        return text
+    for choice in spec.choices:
+        if choice.lower() == text.lower():
+            return choice
+    known = ", ".join(repr(choice) for choice in spec.choices)
+    raise _refused(spec, text, f"one of {known}", near_matches(text, spec.choices))

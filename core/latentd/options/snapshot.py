@@ -1,0 +1,31 @@
+"""The options as one job sees them: frozen when it is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class Snapshot(Mapping[str, Any]):
+    """Effective values of every option at one moment, a request's overrides on top. Immutable and picklable.
+
+    :ivar overrides: the overrides that took effect, validated.
+    """
+
+    __slots__ = ("_values", "overrides")
+
+    def __init__(self, values: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> None:
+        self.overrides: Mapping[str, Any] = dict(overrides or {})
+        self._values = {**values, **self.overrides}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Snapshot({len(self)} options, overrides={dict(self.overrides)!r})"

@@ -1,0 +1,209 @@
+"""The options of a running server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from latentd.contributions import OptionSpec
+from latentd.errors import InvalidRequest
+from latentd.options.coerce import coerce, reply_value
+from latentd.options.config_file import read_config, write_config
+from latentd.options.declared import CORE_OPTIONS
+from latentd.options.early import migrated, with_counterparts
+from latentd.options.policy import WritePolicy
+from latentd.options.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from latentd.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+OnChange = Callable[[Any], None]
+CORE = "latentd"
+
+
+class OptionStore(Mapping[str, Any]):
+    """Effective values by key. Reading never waits; writes are serialised.
+
+    :param path: the config.json to read and write; None keeps the options in memory only.
+    :param policy: what may be written over the API.
+    """
+
+    def __init__(self, path: Path | None = None, policy: WritePolicy | None = None) -> None:
+        self.path = path
+        self.policy = policy or WritePolicy()
+        self._lock = RLock()
+        self._specs: dict[str, OptionSpec] = {}
+        self._owners: dict[str, str] = {}
+        self._callbacks: dict[str, list[OnChange]] = {}
+        # Replaced, never changed in place: readers hold a whole mapping without a lock.
+        self._values: dict[str, Any] = {}
+        self._unknown: dict[str, Any] = migrated(read_config(path)) if path else {}
+        self.register(CORE, CORE_OPTIONS)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> OptionStore:
+        """The store on the settings file that the flags name."""
+        return cls(settings.paths.config_file, WritePolicy.from_settings(settings))
+
+    # --- declaration -------------------------------------------------------------------------------------------------
+
+    def register(self, owner: str, specs: Iterable[OptionSpec]) -> None:
+        """Add options of a plugin; values that config.json holds for them take effect.
+
+        :raises ValueError: a key is declared already; names both owners. Nothing is added then.
+        """
+        specs = list(specs)
+        with self._lock:
+            if clashes := self.clashes(spec.key for spec in specs):
+                raise ValueError("; ".join(f"option {key!r} belongs to {other}" for key, other in clashes.items()))
+            values = {spec.key: self._initial(spec) for spec in specs}
+            self._specs |= {spec.key: spec for spec in specs}
+            self._owners |= dict.fromkeys(values, owner)
+            self._values = self._values | values
+            for key in values:
+                self._unknown.pop(key, None)
+
+    def withdraw(self, owner: str) -> None:
+        """Take the options of ``owner`` away; their values stay in config.json."""
+        with self._lock:
+            gone = [key for key, other in self._owners.items() if other == owner]
+            self._unknown |= {key: self._values[key] for key in gone}
+            self._values = {key: value for key, value in self._values.items() if key not in gone}
+            for key in gone:
+                del self._specs[key], self._owners[key]
+
+    def clashes(self, keys: Iterable[str]) -> dict[str, str]:
+        """Those of ``keys`` that are declared already, with their owners."""
+        return {key: self._owners[key] for key in keys if key in self._owners}
+
+    def spec(self, key: str) -> OptionSpec:
+        """The declaration of ``key``.
+
+        :raises KeyError: no such option.
+        """
+        return self._specs[key]
+
+    def specs(self) -> list[OptionSpec]:
+        """Every declaration, in order."""
+        return list(self._specs.values())
+
+    def owner(self, key: str) -> str:
+        """The plugin that declared ``key``; ``latentd`` for the core's."""
+        return self._owners[key]
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def snapshot(self, overrides: Mapping[str, Any] | None = None) -> Snapshot:
+        """Effective values with validated ``overrides`` on top; what a plan carries.
+
+        Unknown and restricted keys are left out with a log line.
+
+        :raises InvalidRequest: an override cannot be read as the option's type.
+        :raises NotConfigured: an override changes a frozen option.
+        """
+        values = self._values
+        return Snapshot(values, self._accepted(overrides or {}, values, from_api=True))
+
+    def body(self) -> dict[str, Any]:
+        """The body of ``GET /sdapi/v1/options``."""
+        values = self._values
+        return {key: reply_value(spec, values[key]) for key, spec in list(self._specs.items()) if key in values}
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def update(self, changes: Mapping[str, Any], *, from_api: bool = True) -> list[str]:
+        """Set options and write config.json; gives the keys whose value changed.
+
+        All or nothing: a value that is refused leaves every option as it was. A callback that raises takes its own key
+        back and its error is raised when the others are done.
+
+        :param from_api: False for the server's own writes, which no restriction stops.
+        :raises InvalidRequest: a value cannot be read as the option's type.
+        :raises NotConfigured: an option is frozen by a flag.
+        """
+        with self._lock:
+            before = self._values
+            changed = self._accepted(changes, before, from_api=from_api)
+            self._values = before | changed
+        failures = self._notify(changed, before)
+        if changed:
+            self.save()
+        if failures:
+            raise failures[0]
+        return list(changed)
+
+    def on_change(self, key: str, callback: OnChange) -> None:
+        """Have ``callback(value)`` called after ``key`` was set to another value."""
+        self._callbacks.setdefault(key, []).append(callback)
+
+    def save(self) -> None:
+        """Write config.json: every option, and the keys that nobody declared. A failure is logged, not raised."""
+        if self.path is None:
+            return
+        with self._lock:
+            try:
+                write_config(self.path, {**self._unknown, **self._values})
+            except OSError as error:
+                logger.error("the options could not be written to %s: %s", self.path, error)
+
+    def _initial(self, spec: OptionSpec) -> Any:
+        if spec.key not in self._unknown or not _kept_in_file(spec):
+            return spec.default
+        try:
+            return coerce(spec, self._unknown[spec.key])
+        except InvalidRequest as error:
+            logger.warning("%s: %s; the default is used", self.path, error.detail)
+            return spec.default
+
+    def _accepted(self, changes: Mapping[str, Any], current: Mapping[str, Any], *, from_api: bool) -> dict[str, Any]:
+        """The changes that are allowed and differ from ``current``, typed, with their counterparts."""
+        accepted: dict[str, Any] = {}
+        for key, raw in changes.items():
+            spec = self._specs.get(key)
+            if spec is None:
+                logger.info("unknown option %r ignored", key)
+                continue
+            value = coerce(spec, raw)
+            if _same(value, current[key]) or (from_api and self.policy.ignores(spec, value)):
+                continue
+            if from_api:
+                self.policy.check_unfrozen(spec)
+            accepted[key] = value
+        complete = with_counterparts(accepted, current)
+        return {key: value for key, value in complete.items() if not _same(value, current[key])}
+
+    def _notify(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> list[Exception]:
+        failures: list[Exception] = []
+        for key, value in changed.items():
+            try:
+                for callback in self._callbacks.get(key, ()):
+                    callback(value)
+            except Exception as error:
+                logger.exception("setting option %s failed; it keeps its value", key)
+                failures.append(error)
+                with self._lock:
+                    self._values = self._values | {key: before[key]}
+        return failures
+
+
+def _kept_in_file(spec: OptionSpec) -> bool:
+    # Notes for web pages are texts of the program, not of the user: a file from AUTOMATIC1111 must not bring its own.
+    return spec.affects != "ui" or spec.api_writable
+
+
+def _same(value: Any, other: Any) -> bool:
+    return type(value) is type(other) and bool(value == other)
