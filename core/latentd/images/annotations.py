@@ -81,7 +81,10 @@ def annotate_grid(
 
 
 def prompt_matrix_legends(parts: Sequence[str]) -> tuple[list[list[Label]], list[list[Label]]]:
-    """``(columns, rows)`` for a prompt matrix: the first half of the optional ``parts`` varies across, the rest down."""
+    """``(columns, rows)`` for a prompt matrix: the first half of the optional ``parts`` varies across, the rest down.
+
+    A cell's number in binary says which of its side's parts are on.
+    """
     boundary = math.ceil(len(parts) / 2)
     return _switched(parts[:boundary]), _switched(parts[boundary:])
 

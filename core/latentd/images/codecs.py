@@ -64,7 +64,7 @@ def open_image(data: bytes, max_pixels: int, *, apply_orientation: bool = False)
         image: Image.Image = Image.open(io.BytesIO(data), formats=READABLE)
     except Image.DecompressionBombError as error:
         raise TooLarge(f"image has more than {max_pixels} pixels") from error
-    # Pillow's parsers answer damaged files with whatever their code trips over (SyntaxError, IndexError, struct.error...)
+    # Pillow's parsers answer damaged files with whatever they trip over (SyntaxError, IndexError, struct.error...)
     except Exception as error:
         raise InvalidImage from error
     if image.width * image.height > max_pixels:
@@ -96,7 +96,7 @@ def encode_image(
     ``info["parameters"]``, or empty text, as EXIF UserComment.
 
     :param format: png, jpg, jpeg, webp or avif, in any case.
-    :param quality: 1–100; PNG ignores it.
+    :param quality: 1 to 100; PNG ignores it.
     :param lossless: WebP only.
     :raises InvalidRequest: a format that is unknown, not compiled into Pillow, or too small for this picture.
     """

@@ -61,9 +61,7 @@ def crop_to_box(
     return resize_image(CONTAIN, image.crop(box.as_tuple()), width, height, upscale=upscale)
 
 
-def uncrop(
-    image: Image.Image, size: tuple[int, int], box: Box, *, upscale: Upscale | None = None
-) -> Image.Image:
+def uncrop(image: Image.Image, size: tuple[int, int], box: Box, *, upscale: Upscale | None = None) -> Image.Image:
     """RGBA of ``size``: ``image`` fitted back into ``box``, transparent around it."""
     canvas = Image.new("RGBA", size)
     canvas.paste(resize_image(COVER, image, box.width, box.height, upscale=upscale), (box.left, box.top))

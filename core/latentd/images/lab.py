@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
 
-_TO_XYZ = np.array(
-    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
-)
+_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 _WHITE = np.array([0.950456, 1.0, 1.088754])
 """D65."""
 
@@ -43,7 +41,7 @@ _FIXED_XYZ = np.rint(_FIXED * _TO_XYZ / _WHITE[:, None]).astype(np.int64)
 
 
 def rgb_to_lab(rgb: U8) -> U8:
-    """L*a*b* of ``rgb`` (…, 3): L scaled from 0–100 to 0–255, a and b offset by 128; integer arithmetic throughout."""
+    """L*a*b* of ``rgb`` (…, 3): L from 0..100 to 0..255, a and b offset by 128; integer arithmetic throughout."""
     linear = _GAMMA_TABLE[rgb]
     ratios = (linear @ _FIXED_XYZ.T + _FIXED // 2) // _FIXED
     fx, fy, fz = np.moveaxis(_ROOT_TABLE[ratios], -1, 0)
@@ -53,7 +51,8 @@ def rgb_to_lab(rgb: U8) -> U8:
     lightness = (scale * fy - shift + half) // _CBRT
     green_red = (500 * (fx - fy) + 128 * _CBRT + half) // _CBRT
     blue_yellow = (200 * (fy - fz) + 128 * _CBRT + half) // _CBRT
-    return np.clip(np.stack([lightness, green_red, blue_yellow], axis=-1), 0, 255).astype(np.uint8)
+    lab: U8 = np.clip(np.stack([lightness, green_red, blue_yellow], axis=-1), 0, 255).astype(np.uint8)
+    return lab
 
 
 def lab_to_rgb(lab: U8) -> U8:
@@ -68,4 +67,5 @@ def lab_to_rgb(lab: U8) -> U8:
     x, z = (np.where(f <= 6 / 29, (f - _OFFSET) / _SLOPE, f**3) for f in (fx, fz))
     xyz = np.stack([x, y, z], axis=-1) * _WHITE
     linear = np.clip(np.rint(xyz @ _FROM_XYZ.T * _FIXED), 0, _FIXED - 1).astype(np.int64)
-    return _ENCODE_TABLE[linear]
+    rgb: U8 = _ENCODE_TABLE[linear]
+    return rgb

@@ -31,7 +31,7 @@ def prepare_mask(
 
 
 def blur_mask(mask: Image.Image, blur_x: float, blur_y: float) -> Image.Image:
-    """``mask`` blurred with σ = ``blur_x`` along rows, rounded to 8 bits, then σ = ``blur_y`` along columns."""
+    """``mask`` blurred with sigma = ``blur_x`` along rows, rounded to 8 bits, then sigma = ``blur_y`` along columns."""
     if blur_x <= 0 and blur_y <= 0:
         return mask
     pixels = np.asarray(mask, dtype=np.uint8)
@@ -42,7 +42,7 @@ def blur_mask(mask: Image.Image, blur_x: float, blur_y: float) -> Image.Image:
 
 
 def latent_mask(mask: Image.Image, width: int, height: int, *, round_mask: bool = True) -> NDArray[np.float32]:
-    """Share of new content [height, width] in 0–1 at latent resolution (A1111's ``nmask``).
+    """Share of new content [height, width] in 0..1 at latent resolution (A1111's ``nmask``).
 
     :param round_mask: round half to even, to 0 and 1.
     """

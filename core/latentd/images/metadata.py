@@ -11,8 +11,10 @@ from PIL import Image
 _USER_COMMENT = 0x9286
 _EXIF_IFD = 0x8769
 _NOISE = frozenset(
-    "jfif jfif_version jfif_unit jfif_density dpi exif loop background timestamp duration progressive progression "
-    "icc_profile chromaticity photoshop".split()
+    (
+        *("jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "exif", "loop", "background", "timestamp"),
+        *("duration", "progressive", "progression", "icc_profile", "chromaticity", "photoshop"),
+    )
 )
 """Facts about the container, of no interest to a reader of infotexts."""
 

@@ -50,8 +50,8 @@ def resize_image(
         raise ValueError(f"resize mode {mode} does not resize pictures")
     wanted, present = width / height, image.width / image.height
     full_width = wanted > present if mode == COVER else wanted < present
-    inner_width = width if full_width else image.width * height // image.height
-    inner_height = image.height * width // image.width if full_width else height
+    inner_width = width if full_width else max(image.width * height // image.height, 1)
+    inner_height = max(image.height * width // image.width, 1) if full_width else height
     inner = _scaled(image, inner_width, inner_height, upscale)
     canvas = Image.new("L" if image.mode == "L" else "RGB", (width, height))
     canvas.paste(inner, (width // 2 - inner_width // 2, height // 2 - inner_height // 2))

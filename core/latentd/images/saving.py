@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -44,7 +44,7 @@ class SavedFiles:
 
     image: Path
     text: Path | None = None
-    extra: Path | None = field(default=None)
+    extra: Path | None = None
 
 
 def save_image(
@@ -74,9 +74,7 @@ def save_image(
     if not fits(image.size, format):
         format = "png"
     info = dict(info or {}) if options.enable_pnginfo else {}
-    data = encode_image(
-        image, format=format, quality=options.jpeg_quality, info=info, lossless=options.webp_lossless
-    )
+    data = encode_image(image, format=format, quality=options.jpeg_quality, info=info, lossless=options.webp_lossless)
     target = inside(folder, subfolder)
     target.mkdir(parents=True, exist_ok=True)
     with _claiming:
@@ -105,10 +103,10 @@ def inside(folder: Path, relative: str) -> Path:
 
 
 def next_number(folder: Path, basename: str = "") -> int:
-    """One more than the largest number that begins a file name in ``folder`` (after ``basename-`` when given); else 0."""
+    """One more than the largest number that begins a file name in ``folder``, after ``basename-`` if given; else 0."""
     prefix = f"{basename}-" if basename else ""
-    numbers = (entry.name[len(prefix) :].split(".")[0].split("-")[0] for entry in folder.iterdir()
-               if entry.name.startswith(prefix))  # fmt: skip
+    names = (entry.name.removeprefix(prefix) for entry in folder.iterdir() if entry.name.startswith(prefix))
+    numbers = (name.split(".")[0].split("-")[0] for name in names)
     return max((int(n) for n in numbers if n.isascii() and n.isdigit() and len(n) < 10), default=-1) + 1
 
 
@@ -160,9 +158,7 @@ def _write(path: Path, data: bytes) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def _export(
-    image: Image.Image, path: Path, size: int, info: Mapping[str, str], options: SaveOptions
-) -> Path | None:
+def _export(image: Image.Image, path: Path, size: int, info: Mapping[str, str], options: SaveOptions) -> Path | None:
     """A ``.jpg`` of bounded side beside a picture that is over a bound in bytes or pixels."""
     longest = max(image.size)
     oversize = longest > options.target_side_length
@@ -170,7 +166,7 @@ def _export(
         return None
     if oversize:
         ratio = options.target_side_length / longest
-        image = image.resize((round(image.width * ratio), round(image.height * ratio)), Image.Resampling.LANCZOS)
+        image = image.resize([max(round(side * ratio), 1) for side in image.size], Image.Resampling.LANCZOS)
     extra = path.with_suffix(".jpg")
     if extra != path or oversize:
         _write(extra, encode_image(image, format="jpg", quality=options.jpeg_quality, info=info))

@@ -14,11 +14,11 @@ _MOST_RUNS = 3
 
 
 def upscale_with(do_upscale: DoUpscale, image: Image.Image, scale: float) -> Image.Image:
-    """``image`` with both sides times ``scale``, rounded down to multiples of 8.
+    """``image`` with both sides times ``scale``, rounded down to multiples of 8 and at least 8.
 
     The upscaler runs until it has reached that size, three times at most; Lanczos makes the size exact.
     """
-    wanted = (int(image.width * scale // 8 * 8), int(image.height * scale // 8 * 8))
+    wanted = (max(int(image.width * scale // 8 * 8), 8), max(int(image.height * scale // 8 * 8), 8))
     for _ in range(_MOST_RUNS):
         if image.width >= wanted[0] and image.height >= wanted[1]:
             break

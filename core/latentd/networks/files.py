@@ -64,7 +64,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of a network file; texts that hold JSON objects are parsed. Empty for other kinds and damaged files."""
+    """The metadata of a network file, texts that hold JSON objects parsed; empty for other kinds or when damaged."""
     if path.suffix.lower() != ".safetensors":
         return {}
     try:

@@ -11,9 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from latentd.errors import ModelLoadError
+from latentd.types import Attend, AttentionHandler, AttentionSite, UNetCall, UNetHook
 
 _LAYER = re.compile(r"linear\.?(\d+)\.(weight|bias)")
 _NO_ACTIVATION = ("linear", "none", "")
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        *(nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU),
+        *(nn.LogSigmoid, nn.Mish, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink),
+        *(nn.Softsign, nn.Tanh, nn.Tanhshrink),
+    )
+}
+"""Activations of torch that need no argument, by their lower-case class names, as A1111 knows them."""
 
 
 def list_hypernetworks(folders: Sequence[Path]) -> dict[str, Path]:
@@ -57,6 +67,23 @@ class HypernetworkHook:
             if (change := hypernetwork.changes(keys, values)) is not None:
                 keys, values = keys + change[0] * multiplier, values + change[1] * multiplier
         return keys, values
+
+
+class HypernetworkHooks(UNetHook):
+    """A UNet hook that lets hypernetworks act on every attention, self and cross.
+
+    To be the last of a job's hooks: it chooses separate contexts for keys and values, which ends a chain of handlers.
+    """
+
+    def __init__(self, active: Sequence[tuple[Hypernetwork, float]]) -> None:
+        self._hook = HypernetworkHook(active)
+
+    def attention(self, site: AttentionSite) -> AttentionHandler:
+        """The same handler for every site: contexts are told apart by their width."""
+        return self._handle
+
+    def _handle(self, call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
+        return attend(hidden, *self._hook(hidden if context is None else context))
 
 
 def load_hypernetwork(path: Path) -> Hypernetwork:
@@ -110,22 +137,16 @@ def _tensor(weights: Mapping[str, Tensor], number: int, part: str) -> Tensor:
 
 def _layer(weight: Tensor, bias: Tensor) -> nn.Module:
     with torch.device("meta"):
-        layer: nn.Module = nn.Linear(weight.shape[1], weight.shape[0]) if weight.dim() == 2 else nn.LayerNorm(len(weight))
+        is_norm = weight.dim() == 1
+        layer: nn.Module = nn.LayerNorm(len(weight)) if is_norm else nn.Linear(weight.shape[1], weight.shape[0])
     layer.load_state_dict({"weight": weight, "bias": bias}, assign=True)
     return layer
 
 
 def _activation(name: str) -> nn.Module:
-    kinds = {"swish": nn.Hardswish, **{kind.__name__.lower(): kind for kind in _activation_classes()}}
-    if name not in kinds:
+    if name == "swish":  # A1111's word for it
+        return nn.Hardswish()
+    if name not in _ACTIVATIONS:
         raise ModelLoadError(f"unknown activation {name!r} in a hypernetwork")
-    return kinds[name]()
-
-
-def _activation_classes() -> list[type[nn.Module]]:
-    """Activations of torch that need no argument."""
-    return [
-        nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
-        nn.LogSigmoid, nn.Mish, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink,
-        nn.Softsign, nn.Tanh, nn.Tanhshrink,
-    ]  # fmt: skip
+    activation: nn.Module = _ACTIVATIONS[name]()
+    return activation

@@ -152,10 +152,12 @@ class _Original:
     def put_back(self) -> None:
         """Undo the replacement; the model may have moved to another device since."""
         if self._parameter is not None:
-            self._parameter.data = self._parameter.data.to(getattr(self._module, self._name).device)
+            device = getattr(self._module, self._name).device
+            if self._parameter.device != device:
+                self._parameter.data = self._parameter.data.to(device)
         setattr(self._module, self._name, self._parameter)
 
 
 def bundled_embeddings(applied: Iterable[AppliedNetwork]) -> dict[str, Mapping[str, Tensor]]:
-    """The embeddings that networks bring along, tensors by vector name; a later network's wins over an earlier one's."""
+    """The embeddings that networks bring along: tensors by vector name; a later network's wins over an earlier's."""
     return {name: vectors for network in applied for name, vectors in network.embeddings.items()}

@@ -8,7 +8,7 @@ so that a name is looked up, never parsed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,8 +56,9 @@ class Site:
 class Targets:
     """The parts of a loaded model that networks act on.
 
-    ``unet``: diffusers' UNet2DConditionModel. ``text_encoders``: transformers' CLIP models by the short name that
-    files use: ``te`` for the only one of SD 1 and 2, ``te1`` (CLIP-L) and ``te2`` (bigG) for SDXL.
+    ``unet``: diffusers' UNet2DConditionModel. ``text_encoders``: transformers' CLIP models, or wrappers that hold one
+    as ``transformer``, by the short name that files use: ``te`` for the only one of SD 1 and 2, ``te1`` (CLIP-L) and
+    ``te2`` (bigG) for SDXL.
     """
 
     unet: nn.Module | None
@@ -68,6 +69,12 @@ class Targets:
         if self.unet is not None:
             yield self.unet
         yield from self.text_encoders.values()
+
+
+def targets_of(unet: nn.Module | None, text_encoders: Sequence[nn.Module]) -> Targets:
+    """Targets under the names that files use for one text encoder (SD 1, SD 2) or for two (SDXL)."""
+    shorts = ("te",) if len(text_encoders) == 1 else ("te1", "te2")
+    return Targets(unet, dict(zip(shorts, text_encoders, strict=False)))
 
 
 def site_index(targets: Targets) -> dict[str, Site]:
@@ -82,16 +89,19 @@ def site_index(targets: Targets) -> dict[str, Site]:
                     index[prefix + name.replace(".", "_")] = site
     for short, encoder in targets.text_encoders.items():
         for path, module in _weighted(encoder):
-            inner = path.removeprefix("text_model.")
-            # A1111 tells the two multipliers apart by the word "transformer" in its own name, which the projection lacks
-            kind: Multiplier = "unet" if inner == "text_projection" else "te"
-            flat = inner.replace(".", "_")
-            index[f"lora_{short}_{flat if kind == 'unet' else f'text_model_{flat}'}"] = Site(path, module, kind)
+            inner = path.removeprefix("transformer.").removeprefix("text_model.")
+            # A1111 tells the multipliers apart by the word "transformer" in its own names; the projection's lacks it
+            if inner in ("projection", "text_projection"):
+                index[f"lora_{short}_text_projection"] = Site(f"{short}.{path}", module, "unet")
+            else:
+                index[f"lora_{short}_text_model_{inner.replace('.', '_')}"] = Site(f"{short}.{path}", module, "te")
     return index
 
 
 def _weighted(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((path, module) for path, module in root.named_modules() if isinstance(getattr(module, "weight", None), nn.Parameter))
+    for path, module in root.named_modules():
+        if isinstance(getattr(module, "weight", None), nn.Parameter):
+            yield path, module
 
 
 def _block_facts(unet: nn.Module) -> tuple[int, frozenset[int]]:
@@ -130,7 +140,7 @@ def _part(kind: str, rest: str) -> str:
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """``(module name, weight name)`` of a tensor's key in a file; diffusers' dotted keys are brought to kohya's form."""
+    """``(module name, weight name)`` of a tensor's key in a file, diffusers' dotted keys in kohya's form."""
     if match := _DIFFUSERS.fullmatch(key):
         path = match[2].replace(".", "_")
         down = "lora_A" in key or "down.weight" in key

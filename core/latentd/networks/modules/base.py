@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
@@ -75,5 +76,6 @@ class NetworkModule(ABC):
         by_output = norms.shape[0] == weight.shape[0] and norms.numel() == weight.shape[0]
         kept = 0 if by_output else 1
         others = tuple(axis for axis in range(changed.dim()) if axis != kept)
-        present = changed.norm(dim=others, keepdim=True)
-        return changed * (norms.reshape(present.shape) / present) - weight
+        present = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
+        renormalised: Tensor = changed * (norms.reshape(present.shape) / present)
+        return renormalised - weight

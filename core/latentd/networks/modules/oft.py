@@ -43,13 +43,15 @@ class Oft(NetworkModule):
             norm = skew.norm()
             skew = skew * ((norm.clamp(max=bound) + 1e-8) / (norm + 1e-8))
         identity = torch.eye(given.shape[-1], device=like.device, dtype=like.dtype)
-        return (identity + skew) @ torch.linalg.inv(identity - skew)
+        rotation: Tensor = (identity + skew) @ torch.linalg.inv(identity - skew)
+        return rotation
 
 
 def _turn(weight: Tensor, blocks: Tensor) -> Tensor:
     """Each run of ``b`` output channels multiplied by its block [b, b]."""
     count, size = blocks.shape[:2]
-    return torch.einsum("nij,nj...->ni...", blocks, weight.reshape(count, size, *weight.shape[1:])).reshape(weight.shape)
+    runs = weight.reshape(count, size, *weight.shape[1:])
+    return torch.einsum("nij,nj...->ni...", blocks, runs).reshape(weight.shape)
 
 
 def _butterfly(weight: Tensor, stages: Tensor) -> Tensor:
