@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from latentd.errors import QueueFull
+
 #: Names after which nothing more is said about a job.
 FINAL = frozenset(("completed", "failed", "cancelled"))
 
@@ -88,6 +90,14 @@ class EventBus:
 
     def __len__(self) -> int:
         return len(self._subscriptions)
+
+    def check_room(self) -> None:
+        """Nothing, if one more may listen.
+
+        :raises QueueFull: too many do already.
+        """
+        if len(self._subscriptions) >= self.limit:
+            raise QueueFull("too many event streams are open", retry_after=5)
 
     def subscribe(self, job_id: str | None = None) -> Subscription:
         """A subscription to one job, or to all; call it on the event loop that will read it and leave its context."""

@@ -203,8 +203,7 @@ class Engine:
 
         :raises QueueFull: too many listen already.
         """
-        if len(self.events) >= self.events.limit:
-            raise QueueFull("too many event streams are open", retry_after=5)
+        self.events.check_room()
         return self.events.subscribe(job_id)
 
     # --- stopping ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,158 @@
+"""The jobs API: every generation with an id, a place in the queue, events, and its pictures as bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from latentd.engine.events import FINAL
+from latentd.engine.executor import Engine
+from latentd.engine.job import Job
+from latentd.engine.progress import job_document
+from latentd.errors import InvalidRequest, NotFound
+
+#: A comment is sent after this many silent seconds, so that proxies keep the stream open and a gone client is noticed.
+KEEP_ALIVE = 15.0
+MEDIA_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "avif": "image/avif",
+}
+Format = Annotated[str | None, Query(description="png, jpeg, webp or avif; by default option samples_format")]
+State = Literal["queued", "running", "completed", "failed", "cancelled"]
+
+
+def router(services: Any) -> APIRouter:
+    """Routes below ``/latentd/v1/jobs``; none waits for the worker."""
+    routes = APIRouter(prefix="/latentd/v1/jobs", tags=["jobs"])
+    _add_listing(routes, services)
+    _add_pictures(routes, services)
+
+    @routes.post("/{job_id}/cancel")
+    async def cancel(job_id: str, request: Request) -> dict[str, Any]:
+        """Cancel a job: a waiting one at once, a running one at its next step; an ended one stays as it is."""
+        return _document(services.engine.cancel(job_id), request)
+
+    @routes.get("/{job_id}/events")
+    async def events(job_id: str, request: Request) -> StreamingResponse:
+        """Server-sent events of one job: its present state, then each change until it has ended."""
+        engine: Engine = services.engine
+        job = engine.get(job_id)
+        engine.events.check_room()
+        return StreamingResponse(
+            _event_stream(engine, job),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    return routes
+
+
+def _add_listing(routes: APIRouter, services: Any) -> None:
+    @routes.get("")
+    async def jobs(
+        request: Request,
+        state: Annotated[State | None, Query(description="only jobs in this state")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="the newest so many")] = 100,
+    ) -> dict[str, Any]:
+        """Jobs, oldest first."""
+        engine: Engine = services.engine
+        known = [(job, place) for job, place in engine.jobs() if state in (None, job.status)]
+        return {
+            "total": len(known),
+            "jobs": [job_document(job, place) for job, place in known[-limit:]],
+        }
+
+    @routes.get("/{job_id}")
+    async def job(job_id: str, request: Request) -> dict[str, Any]:
+        """One job: state, position, progress, and its pictures once it has completed."""
+        return _document(services.engine.get(job_id), request)
+
+
+def _add_pictures(routes: APIRouter, services: Any) -> None:
+    @routes.get("/{job_id}/images/{index}", response_class=Response)
+    async def image(job_id: str, index: int, format: Format = None) -> Response:
+        """The bytes of one picture, with its metadata."""
+        job = services.engine.get(job_id)
+        pictures = _pictures(job.outcome())
+        if not 0 <= index < len(pictures):
+            raise NotFound(f"job {job_id!r} has no image {index}", hint=f"it has {len(pictures)}, counted from 0")
+        picture = pictures[index]
+        return await _picture_reply(services, picture.image, dict(picture.info), format)
+
+    @routes.get("/{job_id}/preview", response_class=Response)
+    async def preview(job_id: str, format: Format = None) -> Response:
+        """The bytes of the latest preview; 204 while there is none."""
+        job = services.engine.get(job_id)
+        job.watch()
+        picture = job.progress.preview
+        return Response(status_code=204) if picture is None else await _picture_reply(services, picture, {}, format)
+
+
+async def _picture_reply(services: Any, picture: Any, info: dict[str, str], format: str | None) -> Response:
+    from latentd.images.codecs import encode_image
+
+    format = (format or str(services.options["samples_format"])).lower()
+    if format not in MEDIA_TYPES:
+        raise InvalidRequest("Invalid image format", hint="one of " + ", ".join(MEDIA_TYPES))
+    quality = int(services.options["jpeg_quality"])
+    data = await asyncio.to_thread(partial(encode_image, picture, format=format, quality=quality, info=info))
+    return Response(data, media_type=MEDIA_TYPES[format], headers={"Cache-Control": "no-store"})
+
+
+def _pictures(result: Any) -> list[Any]:
+    """The pictures of a generation; other jobs have none."""
+    return [picture for picture in getattr(result, "images", ()) if hasattr(picture, "infotext")]
+
+
+def job_path(job: Job[Any], request: Request) -> str:
+    """The path of ``job`` in this API, as the client sees it (behind a prefix, too)."""
+    return f"{request.scope.get('root_path', '')}/latentd/v1/jobs/{quote(job.id, safe='()')}"
+
+
+def _document(job: Job[Any], request: Request) -> dict[str, Any]:
+    path = job_path(job, request)
+    document = job_document(job)
+    document["preview"] = f"{path}/preview" if job.progress.preview is not None else None
+    document["events"] = f"{path}/events"
+    result = job.result
+    document["images"] = [
+        {
+            "url": f"{path}/images/{index}",
+            "width": picture.image.width,
+            "height": picture.image.height,
+            "seed": picture.seed,
+            "role": picture.role,
+            "infotext": picture.infotext,
+        }
+        for index, picture in enumerate(_pictures(result))
+    ]
+    return document
+
+
+async def _event_stream(engine: Engine, job: Job[Any]) -> AsyncIterator[str]:
+    with engine.subscribe(job.id) as events:
+        document = job_document(job)
+        name = "started" if document["state"] == "running" else document["state"]
+        yield _event(name, document)
+        while name not in FINAL:
+            job.watch()
+            event = await events.get(KEEP_ALIVE)
+            if event is None:
+                yield ": still here\n\n"
+                continue
+            name = event.name
+            yield _event(name, event.data)
+
+
+def _event(name: str, data: Any) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
