@@ -16,8 +16,8 @@ class Flag:
 
     ``acts`` False: accepted for AUTOMATIC1111's sake and without effect here. ``listed``: part of
     ``/sdapi/v1/cmd-flags``. ``secret``: its value is never shown. ``extra_names`` are further spellings. ``separate``:
-    a list flag takes its values after one mention (``--use-cpu vae unet``) instead of one value a mention. ``commas``: one
-    value may hold several names separated by commas.
+    a list flag takes its values after one mention (``--use-cpu vae unet``) instead of one value a mention.
+    ``commas``: one value may hold several names separated by commas.
     """
 
     kind: Kind

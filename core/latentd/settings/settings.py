@@ -16,7 +16,7 @@ from latentd.settings.server_flags import ServerFlags
 UI_PORT = 7860
 API_ONLY_PORT = 7861
 LOOPBACK = "127.0.0.1"
-EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - only with --listen
+EVERY_INTERFACE = "0.0.0.0"
 
 
 # The order of the bases is the order of the groups in `latentd serve --help`, last base first.

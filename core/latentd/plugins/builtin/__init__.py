@@ -1,0 +1,6 @@
+"""What the core itself brings, through the same hooks as any plugin."""
+
+from __future__ import annotations
+
+# Loaded in this order, before any plugin; named, not imported, so that the host depends on none of them.
+BUILTINS: tuple[str, ...] = ("latentd.plugins.builtin.samplers",)

@@ -1,0 +1,39 @@
+"""Calls of one hook in one plugin at a time, so that a failure has a name.
+
+Pluggy's own call runs all implementations in one go and in reverse order; here they run in the order of the plugins'
+names (``tryfirst`` before and ``trylast`` after the others).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """One plugin's implementation of one hook."""
+
+    plugin: str
+    hook: str
+    function: Callable[..., Any]
+    argument_names: tuple[str, ...]
+
+    def __call__(self, arguments: Mapping[str, Any]) -> Any:
+        """The result, given those of ``arguments`` that the implementation asks for."""
+        return self.function(*(arguments[name] for name in self.argument_names))
+
+
+def implementations(manager: pluggy.PluginManager, hook: str, *, plugin: str | None = None) -> list[Implementation]:
+    """Every implementation of ``hook`` in the order of calls; only that of ``plugin`` when it is named."""
+    found = getattr(manager.hook, hook).get_hookimpls()
+    # A stable sort keeps the order of registration, which is the order of names.
+    ranked = sorted(found, key=lambda entry: (not entry.tryfirst, entry.trylast))
+    return [
+        Implementation(entry.plugin_name, hook, entry.function, tuple(entry.argnames))
+        for entry in ranked
+        if plugin is None or entry.plugin_name == plugin
+    ]

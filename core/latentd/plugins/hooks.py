@@ -1,0 +1,162 @@
+"""A typed face over the hooks of running jobs: one method a hook, failing the job with the plugin's name."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from latentd.errors import LatentdError, PluginError
+from latentd.plugins.calls import Implementation, implementations
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.services import Generation
+    from latentd.types import Result, UNetHook
+
+logger = logging.getLogger(__name__)
+
+MUTED_AFTER = 3
+
+
+class Hooks:
+    """Calls the hooks of every loaded plugin.
+
+    A plugin's exception becomes :class:`~latentd.errors.PluginError`; a :class:`~latentd.errors.LatentdError` that it
+    raised on purpose passes through. Observers are logged instead, and muted after three failures in a row.
+    """
+
+    def __init__(self, manager: pluggy.PluginManager) -> None:
+        self._manager = manager
+        self._found: dict[str, list[Implementation]] = {}
+        self._failures: Counter[tuple[str, str]] = Counter()
+
+    def refresh(self) -> None:
+        """Forget which plugins implement what; for the host, when plugins come or go."""
+        self._found = {}
+
+    def _each(self, hook: str) -> list[Implementation]:
+        if hook not in self._found:
+            self._found[hook] = implementations(self._manager, hook)
+        return self._found[hook]
+
+    @staticmethod
+    def _call(implementation: Implementation, arguments: Mapping[str, Any]) -> Any:
+        try:
+            return implementation(arguments)
+        except LatentdError:
+            raise
+        except Exception as error:
+            raise PluginError(implementation.plugin, implementation.hook, error) from error
+
+    def _run(self, hook: str, **arguments: Any) -> list[Any]:
+        return [self._call(implementation, arguments) for implementation in self._each(hook)]
+
+    def _chain(self, hook: str, name: str, value: Any, **arguments: Any) -> Any:
+        """``value`` handed from plugin to plugin under the argument ``name``; None leaves it as it is."""
+        for implementation in self._each(hook):
+            result = self._call(implementation, {**arguments, name: value})
+            value = value if result is None else result
+        return value
+
+    def _first(self, hook: str, **arguments: Any) -> Any | None:
+        for implementation in self._each(hook):
+            result = self._call(implementation, arguments)
+            if result is not None:
+                return result
+        return None
+
+    def _observe(self, hook: str, **arguments: Any) -> None:
+        for implementation in self._each(hook):
+            key = (implementation.plugin, hook)
+            if self._failures[key] >= MUTED_AFTER:
+                continue
+            try:
+                implementation(arguments)
+                self._failures[key] = 0
+            except Exception:
+                self._failures[key] += 1
+                muted = "; it is not called again" if self._failures[key] >= MUTED_AFTER else ""
+                logger.exception("observer %s of plugin %s failed%s", hook, implementation.plugin, muted)
+
+    # --- process -----------------------------------------------------------------------------------------------------
+
+    def authenticate(self, request: Any) -> str | None:
+        """The user's name if a plugin vouches for the request."""
+        return self._first("authenticate", request=request)
+
+    def create_executor(self, settings: Any) -> Any | None:
+        """An executor in place of the core's, if a plugin brings one."""
+        return self._first("create_executor", settings=settings)
+
+    # --- one generation ----------------------------------------------------------------------------------------------
+
+    def before_process(self, generation: Generation) -> None:
+        """The models are loaded and nothing is computed yet."""
+        self._run("before_process", generation=generation)
+
+    def modify_conditioning(self, generation: Generation) -> None:
+        """``generation.conditioning`` of the coming batch is made."""
+        self._run("modify_conditioning", generation=generation)
+
+    def unet_hooks(self, generation: Generation) -> list[UNetHook]:
+        """The UNet hooks of every plugin for this job."""
+        return [hook for hooks in self._run("unet_hooks", generation=generation) for hook in hooks or ()]
+
+    def before_batch(self, generation: Generation) -> None:
+        """A batch is about to be sampled."""
+        self._run("before_batch", generation=generation)
+
+    def after_batch(self, generation: Generation) -> None:
+        """The batch's pictures are decoded and not yet finished."""
+        self._run("after_batch", generation=generation)
+
+    def before_step(self, generation: Generation) -> None:
+        """A sampling step is about to begin."""
+        self._run("before_step", generation=generation)
+
+    def after_step(self, generation: Generation) -> None:
+        """A sampling step is done."""
+        self._run("after_step", generation=generation)
+
+    def modify_guidance(self, generation: Generation, x0: Any, cond: Any, uncond: Any) -> Any:
+        """The guided prediction [B,C,h,w] after every plugin's change."""
+        return self._chain("modify_guidance", "x0", x0, generation=generation, cond=cond, uncond=uncond)
+
+    def after_sample(self, generation: Generation, latents: Any) -> Any:
+        """The sampled latents [B,C,h,w] after every plugin's change."""
+        return self._chain("after_sample", "latents", latents, generation=generation)
+
+    def postprocess_image(self, generation: Generation, image: Image, index: int) -> Image:
+        """Picture ``index`` of the batch after every plugin's change."""
+        changed: Image = self._chain("postprocess_image", "image", image, generation=generation, index=index)
+        return changed
+
+    def before_save(self, generation: Generation, image: Image, index: int, path: str) -> None:
+        """A picture is about to be written to ``path``."""
+        self._run("before_save", generation=generation, image=image, index=index, path=path)
+
+    def infotext(self, generation: Generation, index: int) -> dict[str, Any]:
+        """Further entries for the infotext of picture ``index``; a later plugin's value wins."""
+        entries: dict[str, Any] = {}
+        for found in self._run("infotext", generation=generation, index=index):
+            entries |= found or {}
+        return entries
+
+    def after_process(self, generation: Generation, result: Result) -> None:
+        """The job is done and its result complete."""
+        self._run("after_process", generation=generation, result=result)
+
+    # --- observers ---------------------------------------------------------------------------------------------------
+
+    def job_event(self, job_id: str, event: str, data: Mapping[str, Any]) -> None:
+        """A job changed: queued, started, progress, completed, failed, cancelled."""
+        self._observe("job_event", job_id=job_id, event=event, data=data)
+
+    def model_event(self, name: str, event: str) -> None:
+        """A model was loaded, moved or dropped."""
+        self._observe("model_event", name=name, event=event)

@@ -1,0 +1,121 @@
+"""Arguments of scripts: from the lists and objects that clients send to a pydantic model, and to ``/script-info``."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from latentd.contributions import ArgInfo, Script
+from latentd.errors import InvalidRequest
+
+Args = TypeVar("Args", bound=BaseModel)
+
+
+def parse_positional(model: type[Args], args: Sequence[Any] | Mapping[str, Any] | None) -> Args:
+    """``args`` as ``model``: a list by the order of its fields, an object by their names.
+
+    What is missing keeps its default and what is too much is dropped, as AUTOMATIC1111 does with always-on scripts.
+
+    :raises pydantic.ValidationError: a value does not fit; its ``loc`` names the field.
+    :raises InvalidRequest: ``args`` is neither list nor object.
+    """
+    return model.model_validate(_by_name(model, args))
+
+
+def parse_exact(model: type[Args], args: Sequence[Any] | Mapping[str, Any] | None, *, title: str) -> Args:
+    """As :func:`parse_positional` for ``script_args`` of a selectable script: a list must have every argument.
+
+    An empty list, which is the API's default, stands for the script's own defaults.
+
+    :raises InvalidRequest: the list is too short or too long.
+    """
+    if isinstance(args, Sequence) and not isinstance(args, (str, bytes)) and args:
+        names = list(model.model_fields)
+        if len(args) != len(names):
+            raise InvalidRequest(
+                f"script {title!r} takes {len(names)} arguments, {len(args)} were given",
+                hint="in this order: " + ", ".join(names) if names else None,
+            )
+    return parse_positional(model, args)
+
+
+def _by_name(model: type[BaseModel], args: Sequence[Any] | Mapping[str, Any] | None) -> dict[str, Any]:
+    if args is None:
+        return {}
+    if isinstance(args, Mapping):
+        return {str(key): value for key, value in args.items()}
+    if isinstance(args, (str, bytes)) or not isinstance(args, Sequence):
+        raise InvalidRequest(f"script arguments are a list or an object, not {type(args).__name__}")
+    keys = [entry.alias or name for name, entry in model.model_fields.items()]
+    return dict(zip(keys, args, strict=False))
+
+
+def script_info(script: Script, mode: str) -> dict[str, Any]:
+    """One row of ``/sdapi/v1/script-info``: the script as it is offered in ``mode``."""
+    rows = script.arg_info(mode)
+    if rows is None:
+        rows = arg_rows(script.Args)
+    return {
+        "name": script.title.lower(),
+        "is_alwayson": script.alwayson,
+        "is_img2img": mode == "img2img",
+        "args": [_row(row) for row in rows],
+    }
+
+
+def _row(info: ArgInfo) -> dict[str, Any]:
+    return {
+        "label": info.label,
+        "value": info.value,
+        "minimum": info.minimum,
+        "maximum": info.maximum,
+        "step": info.step,
+        "choices": list(info.choices) if info.choices is not None else None,
+    }
+
+
+def arg_rows(model: type[BaseModel]) -> list[ArgInfo]:
+    """A row for each field of ``model``, in order.
+
+    Label: the field's title, else its name in words. Limits: ``ge`` and ``le``. Step: ``multiple_of`` or ``step`` in
+    ``json_schema_extra``. Choices: those of a ``Literal`` or ``choices`` in ``json_schema_extra``.
+    """
+    return [_arg_row(name, entry) for name, entry in model.model_fields.items()]
+
+
+def _arg_row(name: str, entry: FieldInfo) -> ArgInfo:
+    extra = entry.json_schema_extra if isinstance(entry.json_schema_extra, dict) else {}
+    choices = extra.get("choices", _literals(entry.annotation))
+    return ArgInfo(
+        label=entry.title or name.replace("_", " ").capitalize(),
+        value=None if entry.default is PydanticUndefined else entry.get_default(call_default_factory=False),
+        minimum=_bound(entry, "ge", "gt"),
+        maximum=_bound(entry, "le", "lt"),
+        step=typing.cast("float | None", extra.get("step", _bound(entry, "multiple_of"))),
+        choices=typing.cast("Sequence[str] | None", choices),
+    )
+
+
+def _bound(entry: FieldInfo, *names: str) -> float | None:
+    for constraint in entry.metadata:
+        for name in names:
+            value = getattr(constraint, name, None)
+            if isinstance(value, (int, float)):
+                return value
+    return None
+
+
+def _literals(annotation: Any) -> list[str] | None:
+    origin = typing.get_origin(annotation)
+    if origin in (Union, UnionType):
+        inner = [part for part in typing.get_args(annotation) if part is not NoneType]
+        return _literals(inner[0]) if len(inner) == 1 else None
+    if origin is Literal:
+        return [str(choice) for choice in typing.get_args(annotation)]
+    return None

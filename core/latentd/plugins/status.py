@@ -1,0 +1,51 @@
+"""What became of each plugin: the rows of ``latentd plugins`` and ``GET /latentd/v1/plugins``."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal["loaded", "failed", "withdrawn", "disabled"]
+
+
+@dataclass(slots=True, kw_only=True)
+class PluginStatus:
+    """One plugin. ``error`` is one sentence, ``traceback`` the whole story; both None while all is well.
+
+    ``state``: loaded; failed (nothing of it was taken in); withdrawn (its start-up raised, its routes answer 503);
+    disabled (found and not wanted).
+    """
+
+    name: str
+    distribution: str | None = None
+    version: str | None = None
+    builtin: bool = False
+    state: State = "loaded"
+    error: str | None = None
+    traceback: str | None = None
+    contributes: dict[str, list[str]] = field(default_factory=dict)
+
+    def fail(self, error: BaseException, *, state: State = "failed") -> None:
+        """Note why the plugin is out."""
+        self.state = state
+        self.error = f"{type(error).__name__}: {error}" if not isinstance(error, PluginRefused) else str(error)
+        self.traceback = "".join(traceback.format_exception(error))
+        self.contributes = {}
+
+    def row(self) -> dict[str, Any]:
+        """A JSON-ready mapping of everything."""
+        return {
+            "name": self.name,
+            "distribution": self.distribution,
+            "version": self.version,
+            "builtin": self.builtin,
+            "state": self.state,
+            "error": self.error,
+            "traceback": self.traceback,
+            "contributes": self.contributes,
+        }
+
+
+class PluginRefused(Exception):
+    """The host does not take a plugin in; the message is one sentence that says why and what to do."""

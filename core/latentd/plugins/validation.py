@@ -1,0 +1,89 @@
+"""Is a plugin what it says: are its hooks known and their signatures right, and are the values it registers sound?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+import pluggy
+
+from latentd.errors import near_matches
+from latentd.plugins.status import PluginRefused
+
+# Hook to (field of Contribution, "module:class" of its items or None). Classes are named, not imported: some of them
+# cost time to import, and those of higher layers are none of the host's business before a plugin offers one.
+REGISTRATIONS: dict[str, tuple[str, str | None]] = {
+    "register_options": ("options", "latentd.contributions:OptionSpec"),
+    "register_samplers": ("samplers", "latentd.sampling.spec:SamplerSpec"),
+    "register_schedulers": ("schedulers", "latentd.sampling.spec:SchedulerSpec"),
+    "register_scripts": ("scripts", "latentd.contributions:Script"),
+    "register_postprocessors": ("postprocessors", "latentd.contributions:PostprocessorSpec"),
+    "register_extra_networks": ("extra_networks", "latentd.contributions:ExtraNetworkSpec"),
+    "register_checkpoints": ("checkpoints", "latentd.contributions:ModelFile"),
+    "register_model_formats": ("model_formats", "latentd.contributions:ModelFormatSpec"),
+    "register_routes": ("routers", None),
+    "register_upscalers": ("upscalers", "latentd.contributions:UpscalerSpec"),
+    "register_face_restorers": ("face_restorers", "latentd.contributions:FaceRestorerSpec"),
+    "register_interrogators": ("interrogators", "latentd.contributions:InterrogatorSpec"),
+    "register_preprocessors": ("preprocessors", "latentd.contributions:PreprocessorSpec"),
+    "register_health": ("health", "latentd.contributions:HealthSpec"),
+}
+
+
+def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
+    """Check a registered plugin against the contract. (Wrong argument names pluggy has refused by then.)
+
+    :raises PluginRefused: it implements a hook that does not exist, or a hook wrapper.
+    """
+    known = [name for name in dir(manager.hook) if not name.startswith("_") and _spec_of(manager, name)]
+    for caller in manager.get_hookcallers(plugin) or ():
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin is not plugin or implementation.optionalhook:
+                continue
+            if not caller.has_spec():
+                hint = near_matches(caller.name, known) or "see latentd.hookspecs for the hooks that exist"
+                raise PluginRefused(f"there is no hook {caller.name!r}: {hint}")
+            if implementation.wrapper or implementation.hookwrapper:
+                raise PluginRefused(f"hook {caller.name!r}: wrappers are not supported; implement the hook itself")
+
+
+def _spec_of(manager: pluggy.PluginManager, name: str) -> bool:
+    caller = getattr(manager.hook, name)
+    return isinstance(caller, pluggy.HookCaller) and caller.has_spec()
+
+
+def check_items(hook: str, result: Any) -> list[Any]:
+    """What a registration hook returned, as a list of values of the right class with names.
+
+    :raises PluginRefused: it is no list, or an item is of another class or without a name.
+    """
+    if result is None:
+        return []
+    if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
+        raise PluginRefused(f"{hook} returned {type(result).__name__}, not a list")
+    items = list(result)
+    reference = REGISTRATIONS[hook][1]
+    for item in items:
+        if reference is not None:
+            _check_class(hook, item, reference)
+        elif not hasattr(item, "routes"):
+            raise PluginRefused(f"{hook} returned {item!r}, which is no router")
+    return items
+
+
+def _check_class(hook: str, item: Any, reference: str) -> None:
+    module, _, name = reference.partition(":")
+    if not isinstance(item, getattr(import_module(module), name)):
+        raise PluginRefused(f"{hook} returned {item!r}, which is no {name}")
+    if not name_of(item):
+        raise PluginRefused(f"{hook} returned a {name} without a name")
+
+
+def name_of(item: Any) -> str:
+    """The name under which an item is registered: ``name``, a script's ``title`` or an option's ``key``."""
+    for attribute in ("name", "title", "key"):
+        value = getattr(item, attribute, None)
+        if isinstance(value, str):
+            return value
+    return ""
