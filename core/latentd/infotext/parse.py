@@ -85,8 +85,8 @@ def parse_infotext(text: str, options: ParseOptions | None = None) -> dict[str, 
 def parse_parameters(line: str) -> list[tuple[str, str]]:
     """The ``key: value`` pairs of ``line`` in order, values still quoted.
 
-    A key starts with a letter, digit or underscore and has at least one more of those, space, ``-`` or ``/``; a value is
-    a quoted text followed by a comma or the end, or everything up to the next comma.
+    A key starts with a letter, digit or underscore and has at least one more of those, space, ``-`` or ``/``; a value
+    is a quoted text followed by a comma or the end, or everything up to the next comma.
     """
     return list(_pairs(line)) if len(line) <= MAX_PARAMETERS else []
 

@@ -15,7 +15,8 @@ SQUARE = 1 / 1.1
 _ESCAPES = frozenset({r"\(", r"\)", r"\[", r"\]", "\\\\"})
 _WEIGHT = re.compile(r":\s*([+-]?[.\d]+)\s*\)")
 _PLAIN = re.compile(r"[^\\()\[\]:]+")
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+# the look-behind changes no match; it keeps long white space from being searched once per character
+_BREAK = re.compile(r"(?:(?<!\s)\s*)?\bBREAK\b\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +105,18 @@ def _number(digits: str) -> float | None:
 def _close_rest(weights: list[float], starts: list[int], factor: float) -> None:
     """Close every bracket still open at the end of the text, outermost first.
 
-    Each weight is multiplied once per bracket, in that order, because the rounding of floats depends on it; equal
-    weights under equally many brackets share the work.
+    Each weight is multiplied once per bracket, in that order, because the rounding of floats depends on it; weights
+    that were equal share the work.
     """
-    known: dict[tuple[float, int], float] = {}
+    powers: dict[float, list[float]] = {}
     depth = 0
     for index, weight in enumerate(weights):
         while depth < len(starts) and starts[depth] <= index:
             depth += 1
-        if (weight, depth) not in known:
-            value = weight
-            for _ in range(depth):
-                value *= factor
-            known[weight, depth] = value
-        weights[index] = known[weight, depth]
+        known = powers.setdefault(weight, [weight])
+        while len(known) <= depth:
+            known.append(known[-1] * factor)
+        weights[index] = known[depth]
 
 
 def _joined(texts: list[str], weights: list[float]) -> list[Piece]:

@@ -1,9 +1,9 @@
 r"""Prompt editing: ``[from:to:when]`` and ``[a|b]`` become one text per stretch of sampling steps.
 
-The language is the one AUTOMATIC1111 defines by a grammar. In it a group is either whole (its brackets match and what is
-inside is well formed) or not a group at all: then its brackets and colons are literal text, but the groups inside still
-count. A vertical bar is allowed only inside a whole group, and a backslash must have a character to escape; a prompt that
-breaks these two rules does not parse and is used as written, for all steps.
+The language is the one AUTOMATIC1111 defines by a grammar. In it a group is either whole (its brackets match and what
+is inside is well formed) or not a group at all: then its brackets and colons are literal text, but the groups inside
+still count. A vertical bar is allowed only inside a whole group, and a backslash must have a character to escape; a
+prompt that breaks these two rules does not parse and is used as written, for all steps.
 """
 
 from __future__ import annotations
@@ -153,11 +153,12 @@ def _parse(text: str) -> list[_Part]:
 
 def _loosen(frames: list[_Frame]) -> None:
     """Turn every open bracket into text: a closer that fits nothing leaves none of them a chance to be a group."""
-    while len(frames) > 1:
-        frame = frames.pop()
+    top = frames[0].fields[-1]
+    for frame in frames[1:]:
         if "|" in frame.separators:
             raise _DoesNotParse
-        frames[0 if len(frames) == 1 else -1].fields[-1] += frame.flattened()
+        top += frame.flattened()
+    del frames[1:]
 
 
 def _close(frame: _Frame, closer: str) -> list[_Part] | None:

@@ -83,8 +83,8 @@ class _Vanish(Exception):
 def expand(pattern: str, context: FileContext) -> str:
     """``pattern`` with every ``[name]`` and ``[name<argument>…]`` that is known replaced.
 
-    Names are case-insensitive. Unknown ones, and those whose value is missing, stay as ``[name]``; some (batch_number of
-    a single image, denoising of txt2img …) vanish with the text before them.
+    Names are case-insensitive. Unknown ones, and those whose value is missing, stay as ``[name]``; some (batch_number
+    of a single image, denoising of txt2img …) vanish with the text before them.
     """
     written: list[str] = []
     for match in _PATTERN.finditer(pattern):
@@ -105,7 +105,7 @@ def expand(pattern: str, context: FileContext) -> str:
 
 
 def relative_folder(pattern: str, context: FileContext) -> PurePosixPath:
-    """The sub-folder that ``pattern`` (``[prompt_words]`` when empty) names; it cannot lead out of the output folder."""
+    """The sub-folder that ``pattern`` (``[prompt_words]`` when empty) names; never outside the output folder."""
     return _inside(expand(pattern or "[prompt_words]", context).lstrip(" ").rstrip("\\ /"))
 
 

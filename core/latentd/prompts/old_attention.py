@@ -35,6 +35,8 @@ def build_chunk_old(
 
     Bracket tokens disappear and change a running weight; ``(x:1.3)`` is not understood (``:1.3`` is text), there is no
     BREAK, and what does not fit in 75 tokens is dropped.
+
+    :param factors: of :func:`bracket_factors`; empty when the option ``emphasis`` is None.
     """
     matcher = embeddings or NoEmbeddings()
     ids = tokenizer.encode(text)

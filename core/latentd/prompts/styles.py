@@ -43,9 +43,7 @@ def apply_styles(
     return prompt, negative_prompt
 
 
-def extract_styles(
-    prompt: str, negative_prompt: str, styles: Iterable[Style]
-) -> tuple[list[str], str, str]:
+def extract_styles(prompt: str, negative_prompt: str, styles: Iterable[Style]) -> tuple[list[str], str, str]:
     """Names of the styles found in both texts, in the order they were applied, and the texts without them.
 
     A style is found when its prompt and its negative prompt each wrap, or end, the respective text; empty styles never

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -54,8 +53,8 @@ def style_files(patterns: Sequence[str | Path]) -> list[Path]:
 def load_styles(patterns: Sequence[str | Path]) -> dict[str, Style]:
     """Styles by name from the files that ``patterns`` name; of equal names the last counts.
 
-    With several files each is announced by a divider, its name in capitals centred in 40 dashes. Files that do not exist
-    are empty.
+    With several files each is announced by a divider, its name in capitals centred in 40 dashes. Files that do not
+    exist are empty.
 
     :raises OSError: a file exists and cannot be read. :raises UnicodeDecodeError: it is not UTF-8.
     :raises csv.Error: it is not CSV.
@@ -82,4 +81,4 @@ def save_styles(styles: Iterable[Style], path: str | Path) -> None:
         shutil.copy(path, f"{path}.bak")
     part = path.with_name(path.name + ".tmp")
     part.write_text(format_styles(styles), encoding="utf-8", newline="")
-    os.replace(part, path)
+    part.replace(path)

@@ -9,7 +9,7 @@ from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
-from latentd.prompts.cleaning import clean_basic, clean_open_clip
+from latentd.prompts.cleaning import clean_clip, clean_open_clip
 
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _END_OF_WORD = "</w>"
@@ -33,7 +33,7 @@ class ClipTokenizer:
         self,
         *,
         pad_id: int | None = None,
-        clean: Callable[[str], str] = clean_basic,
+        clean: Callable[[str], str] = clean_clip,
         special: tuple[str, str] = ("<|startoftext|>", "<|endoftext|>"),
     ) -> None:
         self.pad_id = self.end_id if pad_id is None else pad_id
@@ -99,7 +99,7 @@ def _pattern(special: tuple[str, str]) -> Any:
 
 @cache
 def _alphabet() -> tuple[str, ...]:
-    """A printable character for every byte; bytes that are not printable Latin-1 take those from U+0100 on, in order."""
+    """A printable character for every byte: its own in Latin-1, else those from U+0100 on, in order."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]
     return tuple(chr(byte if byte in printable else 256 + others.index(byte)) for byte in range(256))
