@@ -1,0 +1,1 @@
+"""From a request to pictures: planning (pure), sampling, decoding, finishing and saving."""

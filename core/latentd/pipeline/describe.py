@@ -1,0 +1,134 @@
+"""A picture's infotext and the facts that file names are made of."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+from latentd import __version__
+from latentd.infotext.build import build_infotext
+from latentd.infotext.fields import InfotextFields
+from latentd.prompts.filenames import FileContext
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.pipeline.generation import RunningGeneration
+
+VERSION_TEXT = f"latentd-{__version__}"
+"""Does not parse as a version of A1111's, so readers of the infotext switch no old behaviour on."""
+
+
+def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str:
+    """The infotext of picture ``index`` of the current batch, or of the job as a whole (its first picture)."""
+    plan, options, batch = gen.plan, gen.options, gen.current
+    assert batch is not None
+    if of_job or index >= len(batch.prompts):
+        prompt, negative = plan.prompts[0], plan.negative_prompts[0]
+        seed, subseed = plan.seeds[0], plan.subseeds[0]
+    else:
+        prompt, negative = batch.prompts[index], batch.negative_prompts[index]
+        seed, subseed = batch.seeds[index], batch.subseeds[index]
+    extra = {**gen.infotext, **gen.hooks.infotext(gen, index)}
+    fields = InfotextFields(
+        steps=plan.steps,
+        sampler=plan.sampler.label,
+        schedule_type=None if plan.sampler.scheduler is None else plan.sampler.scheduler.label,
+        cfg_scale=plan.cfg_scale,
+        image_cfg_scale=gen.image_cfg_scale,
+        seed=seed,
+        face_restoration=options["face_restoration_model"] if plan.restore_faces else None,
+        size=(plan.width, plan.height),
+        **model_facts(gen),
+        subseed=subseed,
+        subseed_strength=gen.request.subseed_strength,
+        seed_resize_from=(gen.request.seed_resize_from_w, gen.request.seed_resize_from_h),
+        denoising_strength=extra.get("Denoising strength"),
+        conditional_mask_weight=float(options["inpainting_mask_weight"]) if uses_inpainting(gen) else None,
+        clip_skip=int(options["CLIP_stop_at_last_layers"]),
+        ensd=_ensd(gen),
+        token_merging_ratio=token_merging_ratio(gen),
+        token_merging_ratio_hr=_token_merging_hr(gen),
+        init_image_hash=extra.get("Init image hash"),
+        rng=options["randn_source"],
+        ngms=plan.s_min_uncond,
+        tiling=plan.tiling,
+        extra=extra,
+        version=VERSION_TEXT if options["add_version_to_infotext"] else None,
+    )
+    return build_infotext(prompt, negative, fields.ordered())
+
+
+def model_facts(gen: RunningGeneration) -> dict[str, Any]:
+    """Names and hashes of checkpoint and VAE, as far as options have them written."""
+    options = gen.options
+    info, vae = gen.state["base_info"], gen.state["base_vae"]
+    return {
+        "model_hash": info.hash if options["add_model_hash_to_info"] else None,
+        "model": info.stem if options["add_model_name_to_info"] else None,
+        "vae": vae.name if vae and options["add_vae_name_to_info"] else None,
+        "vae_hash": vae.hash if vae and options["add_vae_hash_to_info"] else None,
+    }
+
+
+def uses_inpainting(gen: RunningGeneration) -> bool:
+    """Whether the job's checkpoint is an inpainting model."""
+    return bool(gen.state["base_inpainting"])
+
+
+def _ensd(gen: RunningGeneration) -> int:
+    plan, options = gen.plan, gen.options
+    spec = plan.sampler.spec
+    if not spec.uses_ensd:
+        return 0
+    eta = plan.eta if plan.eta is not None else options["eta_ancestral"]
+    return int(options["eta_noise_seed_delta"] or 0) if eta else 0
+
+
+def token_merging_ratio(gen: RunningGeneration, *, hires: bool = False) -> float:
+    """The ratio in force for a pass: hires' and img2img's own options win where they are not 0."""
+    options = gen.options
+    own = options["token_merging_ratio_hr"] if hires else options["token_merging_ratio_img2img"]
+    applies = hires or gen.plan.is_img2img
+    return float(own if applies and own else options["token_merging_ratio"])
+
+
+def _token_merging_hr(gen: RunningGeneration) -> float:
+    return token_merging_ratio(gen, hires=True) if gen.plan.hires is not None else 0.0
+
+
+def file_context(
+    gen: RunningGeneration, image: Image, index: int, *, now: datetime.datetime, grid: bool = False
+) -> FileContext:
+    """What file-name patterns may use, for picture ``index`` of the current batch or the grid."""
+    plan, batch, options = gen.plan, gen.current, gen.options
+    assert batch is not None
+    first = grid or index >= len(batch.seeds)
+    facts = model_facts(gen)
+    info, vae = gen.state["base_info"], gen.state["base_vae"]
+    return FileContext(
+        now=now,
+        prompt=plan.prompts[0] if first else batch.prompts[index],
+        negative_prompt=plan.negative_prompts[0] if first else batch.negative_prompts[index],
+        seed=plan.seeds[0] if first else batch.seeds[index],
+        seeds=plan.seeds,
+        steps=plan.steps,
+        cfg_scale=plan.cfg_scale,
+        width=image.width,
+        height=image.height,
+        styles=plan.styles,
+        sampler=plan.sampler.label,
+        scheduler=plan.sampler.scheduler.label if plan.sampler.scheduler else None,
+        model_hash=facts["model_hash"] or info.hash,
+        model_name=info.stem,
+        vae_file=vae.name if vae else None,
+        clip_skip=int(options["CLIP_stop_at_last_layers"]),
+        denoising_strength=gen.infotext.get("Denoising strength"),
+        batch_size=plan.batch_size,
+        batch_index=index,
+        n_iter=plan.n_iter,
+        iteration=batch.index,
+        job_timestamp=gen.control.progress.job_timestamp,
+        image_bytes=image.tobytes,
+        max_words=int(options["directories_max_prompt_words"]),
+    )

@@ -1,0 +1,155 @@
+"""Postprocessing of pictures outside a generation: the extras endpoints (semantics 15). No torch of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from latentd.contributions import UpscaleContext
+from latentd.errors import NotConfigured, NotFound, TooLarge
+from latentd.images.upscalers import RESIZERS, paste_centred
+from latentd.infotext.build import build_parameters
+from latentd.pipeline.upscaling import upscale_function
+
+if TYPE_CHECKING:
+    from latentd.contributions import PostprocessorSpec
+
+UPSCALE, GFPGAN, CODEFORMER = "Upscale", "GFPGAN", "CodeFormer"
+_ORDER = {UPSCALE: 1000, GFPGAN: 2000, CODEFORMER: 3000}
+_RESIZERS = frozenset(resizer.name for resizer in RESIZERS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtrasRequest:
+    """What the caller asked for; names and defaults are the API's. ``raw`` has every field, for plugins' steps."""
+
+    resize_mode: int = 0
+    gfpgan_visibility: float = 0.0
+    codeformer_visibility: float = 0.0
+    codeformer_weight: float = 0.0
+    upscaling_resize: float = 2.0
+    upscaling_resize_w: int = 512
+    upscaling_resize_h: int = 512
+    upscaling_crop: bool = True
+    upscaler_1: str = "None"
+    upscaler_2: str = "None"
+    extras_upscaler_2_visibility: float = 0.0
+    max_side_length: int = 0
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Processed:
+    """A picture (RGB) and what was done to it, as infotext entries in order."""
+
+    image: Image.Image
+    entries: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The entries as an infotext line; empty when nothing was done."""
+        return build_parameters(self.entries)
+
+
+def check_extras(request: ExtrasRequest, registry: Any) -> None:
+    """Refuse a request that names what is not there, before anything is computed.
+
+    :raises NotFound: an upscaler. :raises NotConfigured: a face restorer.
+    """
+    for name in (request.upscaler_1, request.upscaler_2):
+        if name and name not in _RESIZERS and registry.upscaler(name) is None:
+            registry.upscalers.require(name, detail=f"could not find upscaler named {name}")
+            raise NotFound(f"could not find upscaler named {name}")
+    for name, share in ((GFPGAN, request.gfpgan_visibility), (CODEFORMER, request.codeformer_visibility)):
+        if share > 0 and registry.face_restorer(name) is None:
+            raise NotConfigured(f"Face restorer {name!r} not found", hint="pip install latentd-facerestore")
+
+
+def process(
+    image: Image.Image, request: ExtrasRequest, registry: Any, context: UpscaleContext, *, max_pixels: int
+) -> Processed:
+    """``image`` after every step, in the order of option ``postprocessing_operation_order``, on the worker.
+
+    :param registry: gives ``upscaler(name)``, ``face_restorer(name)`` and ``postprocessors``.
+    :param max_pixels: bound on the result's size.
+    :raises TooLarge: the result would exceed it.
+    """
+    steps: dict[str, tuple[float, Any]] = {
+        UPSCALE: (_ORDER[UPSCALE], partial(_upscale, registry=registry, max_pixels=max_pixels)),
+        GFPGAN: (_ORDER[GFPGAN], partial(_restore, registry=registry, name=GFPGAN)),
+        CODEFORMER: (_ORDER[CODEFORMER], partial(_restore, registry=registry, name=CODEFORMER)),
+    }
+    for spec in registry.postprocessors.values():
+        steps[spec.name] = (spec.order, partial(_plugin_step, spec=spec))
+    wanted = list(context.options["postprocessing_operation_order"])
+
+    def rank(name: str) -> tuple[int, float]:
+        return (wanted.index(name) if name in wanted else len(wanted), steps[name][0])
+
+    done = Processed(image=image.convert("RGB"))
+    for name in sorted(steps, key=rank):
+        context.check()
+        steps[name][1](done, request, context)
+    return done
+
+
+def _upscale(
+    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Any, max_pixels: int
+) -> None:
+    if request.upscaler_1 in ("", "None"):
+        return
+    factor, size, crop = _target(done.image.size, request, done.entries)
+    width, height = int(done.image.width * factor), int(done.image.height * factor)
+    if width * height > max_pixels:
+        raise TooLarge(f"the result of {width}x{height} is over {max_pixels} pixels", hint="--max-image-mp")
+    if size is not None and crop:
+        done.entries["Postprocess crop to"] = f"{size[0]}x{size[1]}"
+    result = upscale_function(registry, request.upscaler_1, context)(done.image, factor).convert("RGB")
+    done.entries["Postprocess upscaler"] = request.upscaler_1
+    if request.upscaler_2 not in ("", "None") and request.extras_upscaler_2_visibility > 0:
+        second = upscale_function(registry, request.upscaler_2, context)(done.image, factor).convert("RGB")
+        result = Image.blend(result, second, request.extras_upscaler_2_visibility)
+        done.entries["Postprocess upscaler 2"] = request.upscaler_2
+    done.image = paste_centred(result, *size) if size is not None and crop else result
+
+
+def _target(
+    size: tuple[int, int], request: ExtrasRequest, entries: dict[str, Any]
+) -> tuple[float, tuple[int, int] | None, bool]:
+    """(factor, size in mode 1, crop) and the entry that tells it."""
+    if request.resize_mode == 1:
+        width, height = request.upscaling_resize_w, request.upscaling_resize_h
+        entries["Postprocess upscale to"] = f"{width}x{height}"
+        return max(width / size[0], height / size[1]), (width, height), request.upscaling_crop
+    factor = float(request.upscaling_resize)
+    entries["Postprocess upscale by"] = factor
+    if 0 < request.max_side_length < max(size) * factor:
+        entries["Max side length"] = request.max_side_length
+        factor = request.max_side_length / max(size)
+    return factor, None, False
+
+
+def _restore(
+    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Any, name: str
+) -> None:
+    share = request.gfpgan_visibility if name == GFPGAN else request.codeformer_visibility
+    if share <= 0:
+        return
+    weight = request.codeformer_weight if name == CODEFORMER else None
+    restored = registry.face_restorer(name).restore(done.image, weight, context).convert("RGB")
+    done.image = Image.blend(done.image, restored, share) if share < 1 else restored
+    done.entries[f"{name} visibility"] = share
+    if weight is not None:
+        done.entries["CodeFormer weight"] = weight
+
+
+def _plugin_step(
+    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, spec: PostprocessorSpec
+) -> None:
+    image, entries = spec.run(done.image, request.raw, context)
+    done.image = image.convert("RGB")
+    done.entries.update(entries)

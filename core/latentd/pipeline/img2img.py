@@ -1,0 +1,111 @@
+"""img2img's pass: from a picture's latent, through a mask where there is one (semantics 10.3, 10.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentd.images.masks import latent_mask
+from latentd.images.resize import LATENT
+from latentd.models.vae import encode
+from latentd.pipeline.conditioning import condition_batch, model_view, refiner_for
+from latentd.pipeline.denoiser import InpaintBlend
+from latentd.pipeline.image_conditioning import with_picture
+from latentd.pipeline.img2img_init import LATENT_NOISE, LATENT_NOTHING, Img2imgInit
+from latentd.pipeline.pixels import to_tensor
+from latentd.pipeline.sampling_pass import PassInputs, sample_pass
+from latentd.pipeline.txt2img import noise_stream
+from latentd.sampling.noise import NoiseStream
+from latentd.sampling.run_plan import Img2ImgParams
+from latentd.sampling.steps import total_steps
+
+if TYPE_CHECKING:
+    from latentd.pipeline.generation import Batch, RunningGeneration
+
+
+class Img2imgStart:
+    """The latents that every batch of one img2img job starts from.
+
+    ``latent`` [B,4,h,w]; ``mask`` and ``nmask`` [1,1,h,w] (1 keeps, 1 repaints) or None; ``concat`` as the model wants.
+    """
+
+    def __init__(self, gen: RunningGeneration, init: Img2imgInit, batch_size: int) -> None:
+        self.init = init
+        pictures = to_tensor(init.pictures)
+        encoded = torch.cat([encode(gen.model, x[None]) for x in pictures]).to(gen.device, torch.float32)
+        if len(init.pictures) == 1:
+            encoded = encoded.repeat(batch_size, 1, 1, 1)
+        if gen.request.resize_mode == LATENT:
+            encoded = F.interpolate(encoded, size=gen.plan.latent_size, mode="bilinear")
+        self.latent = encoded
+        self.mask: Tensor | None = None
+        self.nmask: Tensor | None = None
+        if init.mask is not None:
+            self._apply_mask(gen, init)
+        self.concat = with_picture(
+            gen.model,
+            pictures,
+            self.latent,
+            mask=init.mask,
+            round_mask=gen.request.mask_round,
+            mask_weight=float(gen.options["inpainting_mask_weight"]),
+        )
+
+    def _apply_mask(self, gen: RunningGeneration, init: Img2imgInit) -> None:
+        height, width = self.latent.shape[-2:]
+        source: Any = gen.request.latent_mask or init.mask
+        share = latent_mask(source, width, height, round_mask=gen.request.mask_round)
+        nmask = torch.from_numpy(share)[None, None].to(self.latent)
+        mask = 1.0 - nmask
+        if gen.request.inpainting_fill == LATENT_NOISE:
+            seeds = gen.plan.seeds[: self.latent.shape[0]]
+            shape = (self.latent.shape[1], height, width)
+            noise = NoiseStream(shape, seeds, gen.options["randn_source"], device=gen.device).next()
+            self.latent = self.latent * mask + noise * nmask
+        elif gen.request.inpainting_fill == LATENT_NOTHING:
+            self.latent = self.latent * mask
+        self.mask, self.nmask = mask, nmask
+
+
+def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) -> Tensor:
+    """Latents [B,4,h,w] of the batch."""
+    plan, request, options = gen.plan, gen.request, gen.options
+    steps = total_steps(plan.sampler.spec, plan.steps)
+    conditioning = condition_batch(gen, batch.prompts, batch.negative_prompts, steps=steps, size=(plan.width, plan.height))
+    multiplier = request.initial_noise_multiplier
+    inputs = PassInputs(
+        name="base",
+        choice=plan.sampler,
+        steps=plan.steps,
+        stream=noise_stream(gen, batch, *start.latent.shape[-2:]),
+        seeds=list(batch.seeds),
+        view=model_view(gen, gen.model, conditioning, concat=start.concat),
+        init=start.latent[: len(batch.seeds)],
+        img2img=Img2ImgParams(
+            denoising_strength=max(plan.denoising_strength or 0.0, 0.0),
+            fix_steps=bool(options["img2img_fix_steps"]),
+            noise_multiplier=float(options["initial_noise_multiplier"] if multiplier is None else multiplier),
+            extra_noise=float(options["img2img_extra_noise"]),
+        ),
+        blend=_blend(gen, start),
+        refiner=refiner_for(gen, batch),
+    )
+    samples = sample_pass(gen, inputs)
+    if start.mask is None or start.nmask is None:
+        return samples
+    blended = samples * start.nmask + start.latent[: len(batch.seeds)] * start.mask
+    replaced = gen.hooks.blend(gen, samples, None, start, final=True)
+    return blended if replaced is None else replaced
+
+
+def _blend(gen: RunningGeneration, start: Img2imgStart) -> InpaintBlend | None:
+    if start.mask is None or start.nmask is None:
+        return None
+
+    def by_script(latent: Tensor, sigma: Tensor | None) -> Tensor | None:
+        return gen.hooks.blend(gen, latent, sigma, start, final=False)
+
+    return InpaintBlend(init=start.latent, mask=start.mask, nmask=start.nmask, script=by_script)

@@ -1,0 +1,146 @@
+"""What img2img prepares before sampling: masks, init pictures and overlays. Pictures only, no torch.
+
+The order of operations is A1111's (semantics 10.2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from latentd.images.colour import correction_target
+from latentd.images.fill import fill_masked
+from latentd.images.inpaint import MaskLayout, crop_to_box, layout_mask, overlay_of
+from latentd.images.masks import prepare_mask
+from latentd.images.region import Box
+from latentd.images.resize import CONTAIN, COVER, LATENT, STRETCH, resize_image
+from latentd.images.transparency import flatten
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.pipeline.plan import Plan
+
+FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = range(4)
+_FILL_NAMES = {FILL: "fill", LATENT_NOISE: "latent noise", LATENT_NOTHING: "latent nothing"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Img2imgInit:
+    """The prepared inputs of one img2img job.
+
+    ``pictures``: RGB at the working size (any size with resize mode 3), one per init image. ``mask``: L at the working
+    size, white is repainted, or None. ``overlays``: what is laid over the result, one per picture, or none.
+    ``box``: the region worked on when only the masked part is. ``colour_targets``: L*a*b* arrays, or none.
+    """
+
+    pictures: list[Image] = field(default_factory=list)
+    mask: Image | None = None
+    overlay_mask: Image | None = None
+    overlays: list[Image] = field(default_factory=list)
+    box: Box | None = None
+    colour_targets: list[Any] = field(default_factory=list)
+    infotext: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare(
+    plan: Plan, *, upscale: Callable[[Image, float], Image] | None = None, save_init: Callable[[Image, str], None]
+) -> Img2imgInit:
+    """The init of ``plan``.
+
+    :param upscale: option ``upscaler_for_img2img`` as a callable, None for Lanczos.
+    :param save_init: stores an init picture under its md5 (option ``save_init_img``).
+    """
+    request, options = plan.request, plan.options
+    init = Img2imgInit()
+    init.infotext["Denoising strength"] = plan.denoising_strength
+    layout = _mask_layout(plan, init)
+    for picture in request.init_images:
+        if options["save_init_img"]:
+            digest = hashlib.md5(picture.tobytes(), usedforsecurity=False).hexdigest()
+            init.infotext["Init image hash"] = digest
+            save_init(picture, digest)
+        _prepare_picture(plan, init, picture, layout, upscale)
+    return init
+
+
+def _mask_layout(plan: Plan, init: Img2imgInit) -> MaskLayout | None:
+    request = plan.request
+    if request.mask is None:
+        return None
+    blur_x, blur_y = (request.mask_blur_x, request.mask_blur_y)
+    if request.mask_blur is not None:
+        blur_x = blur_y = request.mask_blur
+    mask = prepare_mask(
+        request.mask,
+        round_mask=request.mask_round,
+        invert=bool(request.inpainting_mask_invert),
+        blur_x=blur_x,
+        blur_y=blur_y,
+    )
+    if request.inpainting_mask_invert:
+        init.infotext["Mask mode"] = "Inpaint not masked"
+    if blur_x > 0 or blur_y > 0:
+        init.infotext["Mask blur"] = blur_x if blur_x == blur_y else None
+    layout = layout_mask(
+        mask,
+        width=plan.width,
+        height=plan.height,
+        only_masked=request.inpaint_full_res,
+        padding=request.inpaint_full_res_padding,
+        resize_mode=_pixel_mode(request.resize_mode),
+    )
+    if layout is None:
+        return None  # nothing is masked: plain img2img, as A1111 1.9 and later do
+    if request.inpaint_full_res:
+        init.infotext["Inpaint area"] = "Only masked"
+        init.infotext["Masked area padding"] = request.inpaint_full_res_padding
+    if request.inpainting_fill in _FILL_NAMES:
+        init.infotext["Masked content"] = _FILL_NAMES[request.inpainting_fill]
+    init.mask, init.overlay_mask, init.box = layout.working, layout.overlay, layout.box
+    return layout
+
+
+def _prepare_picture(
+    plan: Plan,
+    init: Img2imgInit,
+    picture: Image,
+    layout: MaskLayout | None,
+    upscale: Callable[[Image, float], Image] | None,
+) -> None:
+    request, options = plan.request, plan.options
+    mode = _pixel_mode(request.resize_mode)
+    image = flatten(picture, options["img2img_background_color"])
+    if init.box is None and request.resize_mode != LATENT:
+        image = resize_image(mode, image, plan.width, plan.height, upscale=upscale)
+    if layout is not None and init.overlay_mask is not None:
+        if init.overlay_mask.size != image.size:
+            init.overlay_mask = resize_image(mode, init.overlay_mask, *image.size)
+        init.overlays.append(overlay_of(image, init.overlay_mask))
+        if init.box is not None:
+            image = crop_to_box(image, init.box, plan.width, plan.height, upscale=upscale)
+        if request.inpainting_fill != ORIGINAL:
+            image = fill_masked(image, (request.latent_mask or layout.working))
+    if options["img2img_color_correction"]:
+        init.colour_targets.append(correction_target(image))
+    init.pictures.append(image)
+
+
+def _pixel_mode(resize_mode: int) -> int:
+    """Every number but 0 and 1 fits and fills, as in A1111; 3 so treats masks alone, its pictures are not resized."""
+    return resize_mode if resize_mode in (STRETCH, COVER) else CONTAIN
+
+
+def batch_of(init: Img2imgInit, batch_size: int) -> Mapping[str, list[Any]]:
+    """Pictures, overlays and colour targets for a batch: a single one is repeated."""
+
+    def spread(items: list[Any]) -> list[Any]:
+        return items * batch_size if len(items) == 1 else items
+
+    return {
+        "pictures": spread(init.pictures),
+        "overlays": spread(init.overlays),
+        "colour_targets": spread(init.colour_targets),
+    }

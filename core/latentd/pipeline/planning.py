@@ -1,0 +1,222 @@
+"""From a request to a plan. Pure and cheap: every 4xx that a generation can give is raised here."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from latentd.errors import InvalidRequest, NotConfigured, NotFound, near_matches
+from latentd.pipeline.hires_plan import plan_hires
+from latentd.pipeline.plan import LATENT_DOWNSCALE, Plan, RefinerPlan, SamplerChoice
+from latentd.pipeline.script_calls import plan_scripts
+from latentd.plugins.catalogue import package_hint
+from latentd.prompts.comments import strip_comments
+from latentd.prompts.networks import extract_networks
+from latentd.prompts.styles import apply_styles
+from latentd.sampling.catalogue import SamplerCatalogue, resolve_sampler
+from latentd.types import GenerationRequest
+
+MAX_RANDOM_SEED = 4294967294
+_NO_CHECKPOINT = (None, "", "None", "none")
+
+
+def build_plan(request: GenerationRequest, services: Any) -> Plan:
+    """The plan for ``request`` under the options of now.
+
+    :raises LatentdError: 4xx in A1111's words: unknown names, impossible sizes, bad script arguments.
+    """
+    options = services.options.snapshot(request.override_settings)
+    width, height = _first_pass_size(request, options)
+    checkpoint = _checkpoint(services, options)
+    sampler = choose_sampler(services, request.sampler_name or request.sampler_index or "Euler", request.scheduler)
+    prompts, negative = _prompts(request, services, options)
+    count = len(prompts)
+    seed, subseed = fixed_seed(request.seed), fixed_seed(request.subseed)
+    infotext: dict[str, Any] = {}
+    hires = plan_hires(request, services, options, sampler, (width, height), count, infotext)
+    _check_sizes(request, width, height)
+    plan = Plan(
+        request=request,
+        options=options,
+        checkpoint=checkpoint,
+        prompts=prompts,
+        negative_prompts=negative,
+        seeds=tuple(seed + (i if request.subseed_strength == 0 else 0) for i in range(count)),
+        subseeds=tuple(subseed + i for i in range(count)),
+        width=width,
+        height=height,
+        steps=request.steps,
+        cfg_scale=request.cfg_scale,
+        batch_size=_batch_size(request),
+        n_iter=request.n_iter,
+        sampler=sampler,
+        denoising_strength=_strength(request),
+        restore_faces=_restores_faces(request, services, options),
+        tiling=bool(options["tiling"] if request.tiling is None else request.tiling),
+        eta=request.eta,
+        s_min_uncond=float(_given(request.s_min_uncond, options["s_min_uncond"])),
+        s_churn=float(_given(request.s_churn, options["s_churn"])),
+        s_tmin=float(_given(request.s_tmin, options["s_tmin"])),
+        s_tmax=float(_given(request.s_tmax, options["s_tmax"])) or math.inf,
+        s_noise=float(_given(request.s_noise, options["s_noise"])),
+        hires=hires,
+        refiner=_refiner(request, services),
+        infotext=infotext,
+        styles=tuple(request.styles),
+    )
+    return plan_scripts(plan, services)
+
+
+def sampler_catalogue(services: Any) -> SamplerCatalogue:
+    """The registered samplers and schedulers."""
+    registry = services.registry
+    return SamplerCatalogue(samplers=registry.samplers.values(), schedulers=registry.schedulers.values())
+
+
+def choose_sampler(services: Any, name: str, scheduler: str | None) -> SamplerChoice:
+    """The sampler that a request means.
+
+    :raises NotFound: ``Sampler not found``, with near matches.
+    """
+    catalogue = sampler_catalogue(services)
+    found = resolve_sampler(name, scheduler, catalogue)
+    if found is None:
+        raise NotFound("Sampler not found", hint=near_matches(name, catalogue.names()))
+    # 1.8's clients name samplers; 1.9's name a schedule beside them, and get both words back.
+    label = found.sampler.name if found.scheduler is None else name
+    return SamplerChoice(spec=found.sampler, scheduler=found.scheduler, label=label)
+
+
+def fixed_seed(seed: int | None) -> int:
+    """``seed``, or a random one of A1111's range for -1 and None."""
+    if seed is None or seed == -1:
+        return secrets.randbelow(MAX_RANDOM_SEED)
+    return int(seed)
+
+
+def find_checkpoint(services: Any, name: str) -> str:
+    """The title of the checkpoint that ``name`` means, fuzzily.
+
+    :raises NotFound: no title contains it.
+    """
+    found = services.models.find(name)
+    if found is None:
+        titles = [c.title for c in services.models.checkpoints]
+        raise NotFound(f"Could not find checkpoint with name {name}", hint=near_matches(name, titles))
+    return str(found.title)
+
+
+def _checkpoint(services: Any, options: Mapping[str, Any]) -> str:
+    """The title of the effective ``sd_model_checkpoint``; an unknown name counts as none, as in A1111."""
+    wanted = options.get("sd_model_checkpoint")
+    if wanted:
+        found = services.models.exact(str(wanted))
+        if found is not None:
+            return str(found.title)
+    return str(services.models.current.title)
+
+
+def _first_pass_size(request: GenerationRequest, options: Mapping[str, Any]) -> tuple[int, int]:
+    if request.mode == "txt2img" and (request.firstphase_width or request.firstphase_height):
+        return request.firstphase_width, request.firstphase_height
+    if request.enable_hr and options["use_old_hires_fix_width_height"]:
+        scale = math.sqrt(512 * 512 / max(request.width * request.height, 1))
+        return math.ceil(scale * request.width / 64) * 64, math.ceil(scale * request.height / 64) * 64
+    return request.width, request.height
+
+
+def _check_sizes(request: GenerationRequest, width: int, height: int) -> None:
+    if width < LATENT_DOWNSCALE or height < LATENT_DOWNSCALE:
+        raise InvalidRequest(
+            f"width and height must be at least {LATENT_DOWNSCALE}, not {width}x{height}",
+            hint="with firstphase_width or firstphase_height both must be given",
+        )
+    if request.steps < 1:
+        raise InvalidRequest(f"steps must be at least 1, not {request.steps}")
+    if request.batch_size < 1 or request.n_iter < 1:
+        raise InvalidRequest("batch_size and n_iter must be at least 1")
+    if request.mode == "img2img":
+        if not request.init_images:
+            raise NotFound("Init image not found")
+        count = len(request.init_images)
+        if count > max(request.batch_size, 1):
+            raise InvalidRequest(f"bad number of images passed: {count}; expecting {request.batch_size} or less")
+
+
+def _batch_size(request: GenerationRequest) -> int:
+    """Several init images make a batch of their own size."""
+    count = len(request.init_images)
+    return count if request.mode == "img2img" and count > 1 else request.batch_size
+
+
+def _strength(request: GenerationRequest) -> float | None:
+    """``denoising_strength``; 0.75 where a pass needs one and none was given. Out of range it is cut when used."""
+    if request.denoising_strength is None and (request.mode == "img2img" or request.enable_hr):
+        return 0.75
+    return request.denoising_strength
+
+
+def _prompts(
+    request: GenerationRequest, services: Any, options: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Every picture's prompts, with styles merged, comments stripped and the networks of options appended."""
+    listed = _listed(request.prompt), _listed(request.negative_prompt)
+    count = next((len(x) for x in listed if x is not None), request.batch_size * request.n_iter)
+    prompts, negatives = (
+        list(x) if x is not None else [str(text)] * count
+        for x, text in zip(listed, (request.prompt, request.negative_prompt), strict=True)
+    )
+    if len(prompts) != len(negatives):
+        raise InvalidRequest(
+            f"Received a different number of prompts ({len(prompts)}) and negative prompts ({len(negatives)})"
+        )
+    if not prompts:
+        raise InvalidRequest("the list of prompts is empty")
+    styles = services.styles.by_name
+    pairs = [apply_styles(p, n, request.styles, styles) for p, n in zip(prompts, negatives, strict=True)]
+    if options["enable_prompt_comments"]:
+        pairs = [(strip_comments(p), strip_comments(n)) for p, n in pairs]
+    return tuple(_with_option_networks(p, services, options) for p, _ in pairs), tuple(n for _, n in pairs)
+
+
+def _listed(text: str | Sequence[str]) -> Sequence[str] | None:
+    return None if isinstance(text, str) else text
+
+
+def _with_option_networks(prompt: str, services: Any, options: Mapping[str, Any]) -> str:
+    """Options ``sd_lora`` and ``sd_hypernetwork`` add their network to every prompt that does not name it."""
+    multiplier = options["extra_networks_default_multiplier"]
+    for key, kind, known in (
+        ("sd_lora", "lora", services.networks.find),
+        ("sd_hypernetwork", "hypernet", services.hypernetworks.get),
+    ):
+        name = options[key]
+        if not name or name == "None" or known(name) is None:
+            continue
+        named = {tag.positional[0] for tag in extract_networks(prompt)[1] if tag.name == kind and tag.positional}
+        if name not in named:
+            prompt += f"<{kind}:{name}:{multiplier}>"
+    return prompt
+
+
+def _refiner(request: GenerationRequest, services: Any) -> RefinerPlan | None:
+    if request.refiner_checkpoint in _NO_CHECKPOINT:
+        return None
+    title = find_checkpoint(services, str(request.refiner_checkpoint))
+    return RefinerPlan(checkpoint=title, switch_at=request.refiner_switch_at)
+
+
+def _restores_faces(request: GenerationRequest, services: Any, options: Mapping[str, Any]) -> bool:
+    wanted = bool(options["face_restoration"] if request.restore_faces is None else request.restore_faces)
+    name = options["face_restoration_model"]
+    if wanted and services.registry.face_restorers.find(name) is None:
+        raise NotConfigured(
+            f"Face restorer {name!r} not found", hint=package_hint("face restorer", name) or "restore_faces needs a plugin"
+        )
+    return wanted
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -1,0 +1,164 @@
+"""Carrying a plan out on the worker: batches, pictures, the reply."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from latentd.errors import Interrupted
+from latentd.atomic import write_atomically
+from latentd.models.vae import circular_padding, decode
+from latentd.pipeline.conditioning import activate_networks
+from latentd.pipeline.describe import describe
+from latentd.pipeline.finish import finish_picture, make_reply_grid
+from latentd.pipeline.generation import Batch, RunningGeneration
+from latentd.pipeline.image_conditioning import is_inpainting
+from latentd.pipeline.img2img import Img2imgStart, sample_img2img
+from latentd.pipeline.img2img_init import Img2imgInit, prepare
+from latentd.pipeline.info import info_document
+from latentd.pipeline.job_hooks import JobHooks
+from latentd.pipeline.pixels import to_picture
+from latentd.pipeline.saving import save_init_picture
+from latentd.pipeline.txt2img import sample_txt2img
+from latentd.pipeline.upscaling import upscaler_of
+from latentd.types import GeneratedImage, Result
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.pipeline.plan import Plan
+
+
+def execute(plan: Plan, services: Any, control: Any) -> Result:
+    """The result of ``plan``: of its selectable script where it has one, else of one generation.
+
+    Runs on the worker.
+
+    :raises LatentdError: as planned features fail; :class:`latentd.errors.Interrupted` when the job was cancelled.
+    """
+    if plan.script is not None:
+        result: Result = plan.script.run(services, plan, plan.script_args, control)
+        return result
+    return generate(plan, services, control)
+
+
+@torch.inference_mode()
+def generate(plan: Plan, services: Any, control: Any) -> Result:
+    """The result of one generation without its selectable script; scripts call this as often as they need."""
+    gen = RunningGeneration(
+        plan=plan,
+        options=plan.options,
+        control=control,
+        services=services,
+        hooks=JobHooks(services.hooks, plan.alwayson),
+        infotext=dict(plan.infotext),
+    )
+    try:
+        return _generate(gen)
+    finally:
+        gen.close()
+
+
+def _generate(gen: RunningGeneration) -> Result:
+    plan, control = gen.plan, gen.control
+    gen.model = gen.leases.enter_context(gen.services.models.lease(plan.checkpoint, gen.options["sd_vae"]))
+    gen.state.update(
+        base_info=gen.model.info, base_vae=gen.model.vae_info, base_inpainting=is_inpainting(gen.model)
+    )
+    if control.progress.job_count == -1:
+        control.progress.job_count = plan.n_iter * (2 if plan.hires else 1)
+    gen.hooks.before_process(gen)
+    gen.unet_hooks = gen.hooks.unet_hooks(gen)
+    images: list[GeneratedImage] = []
+    texts: list[str] = []
+    with circular_padding(gen.model, plan.tiling):
+        start = _prepare_img2img(gen)
+        for index in range(plan.n_iter):
+            if not control.begin_batch():
+                break
+            for image in _run_batch(gen, index, start):
+                images.append(image)
+                if image.infotext is not None:
+                    texts.append(image.infotext)
+    return _reply(gen, images, texts)
+
+
+def _prepare_img2img(gen: RunningGeneration) -> Img2imgStart | None:
+    if not gen.plan.is_img2img:
+        return None
+
+    def save_init(picture: Image, digest: str) -> None:
+        save_init_picture(gen, picture, digest)
+
+    gen.current = Batch.of(gen.plan, 0)
+    init = prepare(gen.plan, upscale=upscaler_of(gen, gen.options["upscaler_for_img2img"]), save_init=save_init)
+    gen.infotext.update(init.infotext)
+    start = Img2imgStart(gen, init, gen.plan.batch_size)
+    gen.state["img2img"] = start
+    return start
+
+
+def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -> list[GeneratedImage]:
+    plan, control = gen.plan, gen.control
+    base = gen.model
+    batch = gen.current = Batch.of(plan, index)
+    if not batch.prompts:
+        return []
+    if plan.n_iter > 1:
+        control.progress.job = f"Batch {index + 1} out of {plan.n_iter}"
+    gen.hooks.before_batch(gen)
+    with ExitStack() as networks:
+        if not gen.request.disable_extra_networks:
+            activate_networks(gen, batch.prompts, networks)
+        if index == 0:
+            _write_params(gen)
+        try:
+            latents = sample_txt2img(gen, batch) if start is None else sample_img2img(gen, batch, start)
+        except Interrupted:
+            # Stopped before there was anything to show; a cancelled job ends here.
+            if control.stop_requested() == "cancel":
+                raise
+            return []
+        latents = gen.hooks.after_sample(gen, latents)
+        pixels = decode(gen.model, latents, check=lambda: _leave_if_cancelled(gen))
+    gen.model = base
+    gen.next_job()
+    gen.hooks.after_batch(gen)
+    images: list[GeneratedImage] = []
+    init: Img2imgInit | None = start.init if start is not None else None
+    for number, picture in enumerate(pixels):
+        images += finish_picture(gen, to_picture(picture), number, init)
+    return images
+
+
+def _leave_if_cancelled(gen: RunningGeneration) -> None:
+    if gen.control.stop_requested() == "cancel":
+        gen.control.check()
+
+
+def _write_params(gen: RunningGeneration) -> None:
+    """A1111's ``params.txt``: the infotext of the job's first picture, in the data folder."""
+    if getattr(gen.services.settings, "no_prompt_history", False):
+        return
+    write_atomically(gen.services.paths.data / "params.txt", describe(gen, 0).encode())
+
+
+def _reply(gen: RunningGeneration, images: list[GeneratedImage], texts: list[str]) -> Result:
+    if gen.current is None:
+        gen.current = Batch.of(gen.plan, 0)
+    if not texts:
+        texts.append(describe(gen, 0))
+    index_of_first = 0
+    if (grid := make_reply_grid(gen, images)) is not None:
+        images.insert(0, grid)
+        texts.insert(0, grid.infotext or "")
+        index_of_first = 1
+    gen.hooks.images_done(gen, images)
+    images += gen.extra_images
+    info = info_document(gen, texts, index_of_first)
+    interrupted = bool(gen.control.progress.interrupted)
+    result = Result(images=tuple(images), info=info, interrupted=interrupted)
+    gen.hooks.after_process(gen, result)
+    return result

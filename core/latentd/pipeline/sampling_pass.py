@@ -1,0 +1,258 @@
+"""One sampling pass on the worker: numbers from plan and options, the denoiser, the sampler, and how a pass may end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from latentd.errors import Interrupted
+from latentd.pipeline.denoiser import (
+    CfgDenoiser,
+    Guidance,
+    InpaintBlend,
+    ModelView,
+    PassState,
+    SigmaDenoiser,
+    TimestepDenoiser,
+)
+from latentd.pipeline.plan import SamplerChoice
+from latentd.pipeline.planning import sampler_catalogue
+from latentd.pipeline.previews import show_preview
+from latentd.sampling.brownian import BrownianNoise
+from latentd.sampling.noise import NoiseStream
+from latentd.sampling.run_plan import Img2ImgParams, RunPlan, SamplingParams, plan_run
+from latentd.sampling.samplers.run import StepInfo
+from latentd.sampling.schedule import NoiseSchedule
+from latentd.sampling.schedulers import SigmaOverrides
+from latentd.sampling.steps import total_steps
+
+if TYPE_CHECKING:
+    from latentd.pipeline.generation import RunningGeneration
+    from latentd.pipeline.refiner import Refiner
+    from latentd.types import PassName
+
+_CHURN = {"s_churn": ("Sigma churn", 0.0), "s_tmin": ("Sigma tmin", 0.0), "s_tmax": ("Sigma tmax", math.inf),
+          "s_noise": ("Sigma noise", 1.0)}  # fmt: skip
+
+
+@dataclass(slots=True, kw_only=True)
+class PassInputs:
+    """What one pass starts from. ``init`` [B,4,h,w] with ``img2img`` for img2img and hires, else None."""
+
+    name: PassName
+    choice: SamplerChoice
+    steps: int
+    stream: NoiseStream
+    seeds: list[int]
+    view: ModelView
+    init: Tensor | None = None
+    img2img: Img2ImgParams | None = None
+    blend: InpaintBlend | None = None
+    refiner: Refiner | None = None
+
+
+def sample_pass(gen: RunningGeneration, inputs: PassInputs) -> Tensor:
+    """The sampled latent [B,4,h,w]; on interrupt or skip the newest prediction of the clean latent.
+
+    :raises Interrupted: the job was cancelled, or stopped before the first prediction.
+    """
+    schedule = noise_schedule(gen)
+    params = sampling_params(gen, inputs)
+    catalogue = sampler_catalogue(gen.services)
+    run_plan = plan_run(inputs.choice.spec, params, schedule, catalogue, inputs.img2img)
+    progress = gen.control.progress
+    progress.sampling_steps, progress.sampling_step = run_plan.sampling_steps, 0
+    note_sampling_infotext(gen, inputs, params)
+
+    noise = inputs.stream.next()
+    if inputs.init is None:
+        x = run_plan.start(noise)
+    else:
+        x = run_plan.start_from(inputs.init, noise)
+    state = PassState(steps=run_plan.sampling_steps, pass_name=inputs.name)
+    denoiser = _denoiser(gen, inputs, run_plan, state)
+    run = run_plan.sampler_run(
+        noise=inputs.stream.next, brownian=_brownian(gen, inputs, run_plan, x), on_step=_step_observer(gen, state)
+    )
+    gen.pass_name, gen.pass_state = inputs.name, state
+    try:
+        with gen.runner_session(inputs.name):
+            gen.latents = run_plan.sample(denoiser, x, run)
+    except Interrupted:
+        if gen.control.stop_requested() == "cancel" or state.last_x0 is None:
+            raise
+        gen.latents = state.last_x0
+    if state.padded is not None:
+        gen.infotext[state.padded] = True
+    return gen.latents
+
+
+def noise_schedule(gen: RunningGeneration) -> NoiseSchedule:
+    """The model's schedule under options ``use_downcasted_alpha_bar`` and ``sd_noise_schedule``, noted in infotext."""
+    schedule = NoiseSchedule.scaled_linear(gen.model.linear_start, gen.model.linear_end)
+    options = gen.options
+    if options["use_downcasted_alpha_bar"]:
+        gen.infotext["Downcast alphas_cumprod"] = True
+        schedule = schedule.downcast()
+    if options["sd_noise_schedule"] == "Zero Terminal SNR":
+        gen.infotext["Noise Schedule"] = options["sd_noise_schedule"]
+        schedule = schedule.zero_terminal_snr()
+    return schedule.to(gen.device)
+
+
+def sampling_params(gen: RunningGeneration, inputs: PassInputs) -> SamplingParams:
+    """The numbers for one pass; an option away from its default wins over the request for the churn family."""
+    plan, options = gen.plan, gen.options
+    spec = inputs.choice.spec
+    eta = plan.eta
+    if eta is None and spec.eta_option is not None:
+        eta = float(options[spec.eta_option])
+    churn = {name: _churn(name, getattr(plan, name), options) for name in _CHURN}
+    return SamplingParams(
+        steps=inputs.steps,
+        scheduler=_scheduler(gen, inputs),
+        eta=eta,
+        always_discard_next_to_last_sigma=bool(options["always_discard_next_to_last_sigma"]),
+        overrides=SigmaOverrides(
+            sigma_min=float(options["sigma_min"]), sigma_max=float(options["sigma_max"]), rho=float(options["rho"])
+        ),
+        use_old_karras=bool(options["use_old_karras_scheduler_sigmas"]),
+        beta_alpha=float(options.get("beta_dist_alpha", 0.6)),
+        beta_beta=float(options.get("beta_dist_beta", 0.6)),
+        is_sdxl=gen.model.family.startswith("sdxl"),
+        sgm_noise_multiplier=bool(options["sgm_noise_multiplier"]),
+        options={k: options[k] for k in options if k.startswith("uni_pc_")},
+        **churn,
+    )
+
+
+def _scheduler(gen: RunningGeneration, inputs: PassInputs) -> Any:
+    """The request's scheduler, else option ``k_sched_type`` (1.8), else the sampler's own (None)."""
+    if inputs.choice.scheduler is not None:
+        return inputs.choice.scheduler
+    named = str(gen.options["k_sched_type"])
+    if named == "Automatic" or inputs.choice.spec.kind == "timestep":
+        return None
+    return sampler_catalogue(gen.services).scheduler(named)
+
+
+def _churn(name: str, requested: float, options: Mapping[str, Any]) -> float:
+    option = float(options[name])
+    if name == "s_tmax" and option == 0:
+        option = math.inf
+    return option if option != _CHURN[name][1] else requested
+
+
+def note_sampling_infotext(gen: RunningGeneration, inputs: PassInputs, params: SamplingParams) -> None:
+    """Infotext entries that A1111 writes when a sampler is set up; its order of insertion."""
+    spec, options, notes = inputs.choice.spec, gen.options, gen.infotext
+    if spec.eta_option is not None and params.eta is not None and params.eta != spec.default_eta:
+        notes["Eta DDIM" if spec.kind == "timestep" else "Eta"] = params.eta
+    for name, (label, default) in _CHURN.items():
+        option = _churn(name, default, options)
+        taken = spec.uses_s_noise if name == "s_noise" else spec.uses_churn
+        if taken and option != default:
+            notes[label] = option
+    if spec.kind == "sigma":
+        _note_schedule(gen, inputs, params)
+    if params.always_discard_next_to_last_sigma:
+        notes["Discard penultimate sigma"] = True
+    if inputs.init is None and spec.kind == "sigma" and params.sgm_noise_multiplier:
+        notes["SGM noise multiplier"] = True
+    if inputs.img2img is not None:
+        if inputs.name == "base" and inputs.img2img.noise_multiplier != 1.0:
+            notes["Noise multiplier"] = inputs.img2img.noise_multiplier
+        if inputs.img2img.extra_noise > 0:
+            notes["Extra noise"] = inputs.img2img.extra_noise
+    if spec.name == "UniPC":
+        for key, label in (("uni_pc_variant", "UniPC variant"), ("uni_pc_skip_type", "UniPC skip type"),
+                           ("uni_pc_order", "UniPC order"), ("uni_pc_lower_order_final", "UniPC lower order final")):  # fmt: skip
+            if options[key] != UNIPC_DEFAULTS[key]:
+                notes[label] = options[key]
+
+
+UNIPC_DEFAULTS: Mapping[str, Any] = {
+    "uni_pc_variant": "bh1",
+    "uni_pc_skip_type": "time_uniform",
+    "uni_pc_order": 3,
+    "uni_pc_lower_order_final": True,
+}
+
+
+def _note_schedule(gen: RunningGeneration, inputs: PassInputs, params: SamplingParams) -> None:
+    if params.scheduler is None or inputs.choice.scheduler is not None:
+        return
+    notes, options = gen.infotext, gen.options
+    notes["Schedule type"] = options["k_sched_type"]
+    for key, label in (("sigma_min", "Schedule min sigma"), ("sigma_max", "Schedule max sigma")):
+        if options[key] != 0:
+            notes[label] = options[key]
+    if options["rho"] != 0 and options["k_sched_type"] != "exponential":
+        notes["Schedule rho"] = options["rho"]
+
+
+def _brownian(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, x: Tensor) -> BrownianNoise | None:
+    if not inputs.choice.spec.brownian:
+        return None
+    seeds: list[int] = inputs.seeds
+    if gen.options["no_dpmpp_sde_batch_determinism"]:
+        from secrets import randbelow
+
+        seeds = [randbelow(2**63) for _ in seeds]
+    low, high = run_plan.brownian_range
+    return BrownianNoise(
+        tuple(x.shape[1:]), seeds, low, high, source=gen.options["randn_source"], device=gen.device
+    )
+
+
+def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, state: PassState) -> CfgDenoiser:
+    plan, options = gen.plan, gen.options
+    spec = inputs.choice.spec
+    kind = TimestepDenoiser if spec.kind == "timestep" else SigmaDenoiser
+    guidance = Guidance(
+        cfg_scale=plan.cfg_scale * spec.cfg_scale_factor,
+        image_cfg_scale=gen.image_cfg_scale,
+        s_min_uncond=plan.s_min_uncond,
+        s_min_uncond_all=bool(options.get("s_min_uncond_all", False)),
+        skip_early=float(options.get("skip_early_cond", 0.0)),
+    )
+    progress = gen.control.progress
+
+    def before_call(level: Tensor) -> None:
+        gen.control.check()
+        gen.hooks.before_step(gen)
+        if inputs.refiner is not None:
+            inputs.refiner.maybe_switch(gen, denoiser, level, total_steps(spec, run_plan.sampling_steps))
+
+    denoiser = kind(
+        view=inputs.view,
+        schedule=run_plan.schedule,
+        guidance=guidance,
+        state=state,
+        hooks=gen.unet_hooks,
+        blend=inputs.blend,
+        quantize=bool(options["enable_quantization"]),
+        before_call=before_call,
+        step_of=lambda: (progress.sampling_step, progress.sampling_steps),
+        modify_guidance=lambda x0, cond, uncond: gen.hooks.modify_guidance(gen, x0, cond, uncond),
+    )
+    return denoiser
+
+
+def _step_observer(gen: RunningGeneration, state: PassState) -> Any:
+    progress = gen.control.progress
+
+    def on_step(info: StepInfo) -> None:
+        progress.sampling_step = info.i
+        gen.latents = info.x
+        gen.hooks.after_step(gen)
+        if gen.control.preview_due(gen.options):
+            with suppress(Interrupted):
+                show_preview(gen, state)
+
+    return on_step

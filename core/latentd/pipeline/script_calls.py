@@ -1,0 +1,70 @@
+"""Scripts of a request: names to scripts, arguments to typed values (endpoints 1.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from latentd.contributions import Script
+from latentd.errors import InvalidRequest, near_matches
+from latentd.pipeline.plan import Plan, ScriptCall
+from latentd.plugins.catalogue import package_hint
+from latentd.plugins.script_args import parse_exact
+
+
+def plan_scripts(plan: Plan, services: Any) -> Plan:
+    """``plan`` with its selectable script and its always-on scripts, arguments checked.
+
+    :raises InvalidRequest: an unknown script, in A1111's words.
+    :raises pydantic.ValidationError: an argument does not fit.
+    """
+    request = plan.request
+    alwayson = _alwayson(plan, services)
+    plan = plan.with_changes(alwayson=tuple(alwayson))
+    for call in alwayson:
+        call.script.plan(plan, call.args, services)
+    if not request.script_name:
+        return plan
+    script = _find(request.script_name, services, request.mode)
+    if script is None or script.alwayson:
+        raise _unknown(request.script_name, services)
+    args: Any = request.script_args or None
+    own_parser = type(script).parse_args is not Script.parse_args
+    parsed = script.parse_args(args, request) if own_parser else parse_exact(script.Args, args, title=script.title)
+    plan = plan.with_changes(script=script, script_args=parsed)
+    script.plan(plan, parsed, services)
+    return plan
+
+
+def _alwayson(plan: Plan, services: Any) -> list[ScriptCall]:
+    request, calls, seen = plan.request, [], set()
+    for title, entry in request.alwayson_scripts.items():
+        if not title:
+            raise InvalidRequest(f"always on script {title} not found")
+        script = _find(title, services, request.mode)
+        if script is None:
+            raise _unknown(title, services)
+        if not script.alwayson:
+            raise InvalidRequest("Cannot have a selectable script in the always on scripts params")
+        if not isinstance(entry, Mapping):
+            raise InvalidRequest(f"alwayson_scripts.{title} must be an object with 'args'")
+        seen.add(script.title.lower())
+        if "args" in entry and (args := script.parse_args(entry["args"], request)) is not None:
+            calls.append(ScriptCall(script=script, args=args))
+    for name in services.registry.scripts:
+        script = services.registry.scripts[name]
+        if script.always and request.mode in script.modes and script.title.lower() not in seen:
+            args = script.parse_args(None, request)
+            if args is not None:
+                calls.append(ScriptCall(script=script, args=args))
+    return calls
+
+
+def _find(title: str, services: Any, mode: str) -> Script | None:
+    script: Script | None = services.registry.scripts.find(title)
+    return script if script is not None and mode in script.modes else None
+
+
+def _unknown(title: str, services: Any) -> InvalidRequest:
+    hint = package_hint("script", title) or near_matches(title, services.registry.scripts)
+    return InvalidRequest(f"Script '{title}' not found", hint=hint)

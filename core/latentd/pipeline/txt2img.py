@@ -1,0 +1,165 @@
+"""txt2img's passes: from noise to a latent, and hires fix's way to a larger one (semantics 8, 9)."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from latentd.images.resize import resize_image
+from latentd.models.vae import decode, encode
+from latentd.pipeline.conditioning import activate_networks, condition_batch, model_view, refiner_for
+from latentd.pipeline.image_conditioning import with_picture, without_picture
+from latentd.pipeline.pixels import to_picture, to_tensor
+from latentd.pipeline.plan import LATENT_DOWNSCALE, HiresPlan
+from latentd.pipeline.sampling_pass import PassInputs, sample_pass
+from latentd.pipeline.upscaling import upscaler_of
+from latentd.sampling.noise import NoiseStream
+from latentd.sampling.run_plan import Img2ImgParams
+from latentd.sampling.steps import total_steps
+
+if TYPE_CHECKING:
+    from latentd.pipeline.generation import Batch, RunningGeneration
+
+
+def noise_stream(gen: RunningGeneration, batch: Batch, height: int, width: int) -> NoiseStream:
+    """The batch's streams for latents of ``height`` x ``width`` cells."""
+    request, options = gen.request, gen.options
+    return NoiseStream(
+        (gen.model.latent_channels, height, width),
+        batch.seeds,
+        options["randn_source"],
+        subseeds=batch.subseeds,
+        subseed_strength=request.subseed_strength,
+        seed_resize_from=(request.seed_resize_from_w, request.seed_resize_from_h),
+        ensd=int(options["eta_noise_seed_delta"] or 0),
+        device=gen.device,
+    )
+
+
+def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Tensor:
+    """Latents [B,4,h,w] of the batch, of the second pass where there is one."""
+    plan = gen.plan
+    height, width = plan.latent_size
+    stream = noise_stream(gen, batch, height, width)
+    steps = total_steps(plan.sampler.spec, plan.steps)
+    conditioning = condition_batch(gen, batch.prompts, batch.negative_prompts, steps=steps, size=(plan.width, plan.height))
+    like = torch.empty(len(batch.seeds), gen.model.latent_channels, height, width, device=gen.device)
+    inputs = PassInputs(
+        name="base",
+        choice=plan.sampler,
+        steps=plan.steps,
+        stream=stream,
+        seeds=list(batch.seeds),
+        view=model_view(gen, gen.model, conditioning, concat=without_picture(gen.model, like)),
+        refiner=refiner_for(gen, batch),
+    )
+    latents = sample_pass(gen, inputs)
+    if plan.hires is None or gen.control.stop_requested() is not None:
+        return latents
+    return _sample_hires(gen, batch, plan.hires, latents)
+
+
+def _sample_hires(gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor) -> Tensor:
+    pictures = _first_pass_pictures(gen, latents, hires)
+    if hires.checkpoint is not None:
+        gen.model = gen.leases.enter_context(gen.services.models.lease(hires.checkpoint, gen.options["sd_vae"]))
+    if hires.latent_mode is not None:
+        latents, concat_pictures = _enlarge_latents(gen, latents, hires)
+    else:
+        latents, concat_pictures = _enlarge_pictures(gen, pictures, hires)
+    gen.next_job()
+    latents = _truncate(latents, hires)
+    with ExitStack() as networks:
+        _activate_hires_networks(gen, batch, networks)
+        return _second_pass(gen, batch, hires, latents, concat_pictures)
+
+
+def _activate_hires_networks(gen: RunningGeneration, batch: Batch, stack: ExitStack) -> None:
+    if not gen.request.disable_extra_networks:
+        activate_networks(gen, batch.hires_prompts, stack)
+
+
+def _second_pass(
+    gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor, concat_pictures: Tensor | None
+) -> Tensor:
+    plan = gen.plan
+    if hires.denoising_strength <= 0:
+        return latents
+    first, second = total_steps(plan.sampler.spec, plan.steps), total_steps(hires.sampler.spec, hires.steps)
+    gen.pass_name = "hires"
+    conditioning = condition_batch(
+        gen,
+        batch.hires_prompts,
+        batch.hires_negative_prompts,
+        steps=first,
+        hires_steps=second,
+        size=(hires.width, hires.height),
+    )
+    if concat_pictures is None:
+        concat = without_picture(gen.model, latents)
+    else:
+        concat = with_picture(
+            gen.model, concat_pictures, latents, mask_weight=float(gen.options["inpainting_mask_weight"])
+        )
+    inputs = PassInputs(
+        name="hires",
+        choice=hires.sampler,
+        steps=hires.steps,
+        stream=noise_stream(gen, batch, *latents.shape[-2:]),
+        seeds=list(batch.seeds),
+        view=model_view(gen, gen.model, conditioning, concat=concat),
+        init=latents,
+        img2img=Img2ImgParams(
+            denoising_strength=hires.denoising_strength,
+            requested_steps=hires.steps,
+            extra_noise=float(gen.options["img2img_extra_noise"]),
+        ),
+        refiner=refiner_for(gen, batch),
+    )
+    return sample_pass(gen, inputs)
+
+
+def _first_pass_pictures(gen: RunningGeneration, latents: Tensor, hires: HiresPlan) -> list[Image.Image]:
+    """The first pass's pictures, where something needs them: a pixel upscaler, or saving before hires fix."""
+    from latentd.pipeline.saving import save_intermediate
+
+    keep = gen.plan.save_samples and bool(gen.options["save_images_before_highres_fix"])
+    if hires.latent_mode is not None and not keep:
+        return []
+    pictures = [to_picture(decode(gen.model, x[None])[0]) for x in latents]
+    if keep:
+        for index, picture in enumerate(pictures):
+            save_intermediate(gen, picture, index, suffix="-before-highres-fix")
+    return pictures
+
+
+def _enlarge_latents(gen: RunningGeneration, latents: Tensor, hires: HiresPlan) -> tuple[Tensor, Tensor | None]:
+    mode = hires.latent_mode
+    assert mode is not None
+    size = (hires.height // LATENT_DOWNSCALE, hires.width // LATENT_DOWNSCALE)
+    enlarged = F.interpolate(latents, size=size, mode=mode.mode, antialias=mode.antialias)
+    if float(gen.options["inpainting_mask_weight"]) < 1.0 and gen.model.unet_in_channels > gen.model.latent_channels:
+        return enlarged, torch.cat([decode(gen.model, x[None]) for x in enlarged])
+    return enlarged, None
+
+
+def _enlarge_pictures(
+    gen: RunningGeneration, pictures: list[Image.Image], hires: HiresPlan
+) -> tuple[Tensor, Tensor | None]:
+    upscale = upscaler_of(gen, hires.upscaler)
+    large = [resize_image(0, p, hires.width, hires.height, upscale=upscale) for p in pictures]
+    pixels = to_tensor(large)
+    latents = torch.cat([encode(gen.model, x[None]) for x in pixels]).to(gen.device, torch.float32)
+    # A1111 takes these pictures for [-1,1] when it makes an inpainting model's channels; (x+1)/2 says the same here.
+    return latents, (pixels + 1) / 2
+
+
+def _truncate(latents: Tensor, hires: HiresPlan) -> Tensor:
+    y, x = hires.truncate_y, hires.truncate_x
+    height, width = latents.shape[-2:]
+    return latents[:, :, y // 2 : height - (y + 1) // 2, x // 2 : width - (x + 1) // 2]

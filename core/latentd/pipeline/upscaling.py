@@ -1,0 +1,40 @@
+"""Upscalers by name, for hires fix, img2img and extras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from latentd.contributions import UpscaleContext
+from latentd.images.upscalers import RESIZERS, upscale_with
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.pipeline.generation import RunningGeneration
+
+Upscale = Callable[["Image", float], "Image"]
+_RESIZERS = {r.name: r for r in RESIZERS}
+
+
+def upscaler_of(gen: RunningGeneration, name: str | None) -> Upscale | None:
+    """The upscaler as ``resize_image`` takes it; None (Lanczos) for no name or ``None``."""
+    if not name or name == "None":
+        return None
+    context = UpscaleContext(
+        options=gen.options, device=str(gen.device), check=gen.control.check, services=gen.services
+    )
+    return upscale_function(gen.services.registry, name, context)
+
+
+def upscale_function(registry: Any, name: str, context: UpscaleContext) -> Upscale:
+    """A callable (image, factor) that follows A1111's rule for reaching a size with upscaler ``name``.
+
+    An unknown name is the first in the list, ``None``, as in A1111; planning refuses it where the request names it.
+    """
+    if name in _RESIZERS:
+        return _RESIZERS[name].upscale
+    spec = registry.upscaler(name)
+    if spec is None:
+        return _RESIZERS["None"].upscale
+    return lambda image, scale: upscale_with(lambda im: spec.upscale(im, scale, context), image, scale)
