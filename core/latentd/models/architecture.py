@@ -15,7 +15,10 @@ SCALE_FACTORS: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextArchitecture:
-    """One text encoder. ``prefix`` is where its weights stand in the checkpoint; ``projection`` its pooled width or None."""
+    """One text encoder.
+
+    ``prefix`` is where its weights stand in the checkpoint, ``projection`` its pooled width or None.
+    """
 
     kind: TextKind
     prefix: str

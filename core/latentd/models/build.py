@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,14 +26,14 @@ def build_unet(weights: StateDict, config: dict[str, Any], device: torch.device,
     """
     from diffusers import UNet2DConditionModel
 
-    return assemble(lambda: UNet2DConditionModel(**config), weights, device, dtype)  # type: ignore[no-untyped-call]
+    return assemble(partial(UNet2DConditionModel, **config), weights, device, dtype)
 
 
 def build_vae(weights: StateDict, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
     """An ``AutoencoderKL`` in eval mode from ``weights`` under diffusers' names."""
     from diffusers import AutoencoderKL
 
-    return assemble(lambda: AutoencoderKL(**config), weights, device, dtype)  # type: ignore[no-untyped-call]
+    return assemble(partial(AutoencoderKL, **config), weights, device, dtype)
 
 
 def build_text_encoder(
@@ -84,7 +85,7 @@ def standalone_vae(weights: StateDict, policy: DevicePolicy) -> Any:
     return build_vae(vae_to_diffusers(found), config, policy.device_of("vae"), policy.dtype_of("vae"))
 
 
-def assemble(make: Callable[[], nn.Module], weights: StateDict, device: torch.device, dtype: torch.dtype) -> Any:
+def assemble(make: Callable[[], Any], weights: StateDict, device: torch.device, dtype: torch.dtype) -> Any:
     """The module of ``make()`` holding ``weights``, in eval mode, without gradients; surplus keys are left aside.
 
     Every tensor is copied out of the file, so that a file replaced while the server runs harms no loaded model.
@@ -92,11 +93,12 @@ def assemble(make: Callable[[], nn.Module], weights: StateDict, device: torch.de
     :raises ModelLoadError: names the first keys that are missing or have another shape.
     """
     with torch.device("meta"):
-        module = make()
+        module: nn.Module = make()
     wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
     missing = [key for key in wanted if key not in weights]
     if missing:
-        raise ModelLoadError(f"{weights.name} lacks {len(missing)} weights of its {_kind(module)}, {missing[0]} among them")
+        what = f"{len(missing)} weights of its {_kind(module)}"
+        raise ModelLoadError(f"{weights.name} lacks {what}, {missing[0]} among them")
     state: dict[str, torch.Tensor] = {}
     for key, shape in wanted.items():
         tensor = weights[key]

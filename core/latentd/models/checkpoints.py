@@ -119,7 +119,7 @@ class Checkpoints:
         return self._aliases.get(alias)
 
     def closest(self, text: str) -> CheckpointInfo | None:
-        """The checkpoint that ``text`` names exactly, else the shortest title containing it, with or without ``[hash]``."""
+        """The checkpoint that ``text`` names exactly, else the shortest title containing it (a ``[hash]`` left out)."""
         if not text:
             return None
         if (found := self.exact(text)) is not None:

@@ -11,7 +11,11 @@ from torch import Tensor
 from latentd.models.state_dict import StateDict, from_tensors
 from latentd.models.unet_layout import RESNET_PARTS, UNetLayout
 
-_VAE_MIDDLE = {"mid.block_1": "mid_block.resnets.0", "mid.block_2": "mid_block.resnets.1", "mid.attn_1": "mid_block.attentions.0"}
+_VAE_MIDDLE = {
+    "mid.block_1": "mid_block.resnets.0",
+    "mid.block_2": "mid_block.resnets.1",
+    "mid.attn_1": "mid_block.attentions.0",
+}
 _VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 _OLD_VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _VAE_BLOCK = re.compile(r"(encoder|decoder)\.(down|up)\.(\d+)\.(block\.(\d+)|downsample|upsample)\.(.+)")
@@ -60,7 +64,7 @@ def vae_to_diffusers(weights: StateDict) -> StateDict:
 
 
 def vae_names(keys: Iterable[str]) -> dict[str, str]:
-    """``AutoencoderKL``'s name → key, for the ``keys`` of a VAE in either naming; what is no part of a VAE is left out."""
+    """``AutoencoderKL``'s name → key, for the ``keys`` of a VAE in either naming; other keys are left out."""
     parts = [key for key in keys if key.startswith(("encoder.", "decoder.", "quant_conv.", "post_quant_conv."))]
     if not is_ldm_vae(parts):
         return {_modern_vae_key(key): key for key in parts}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Part = Literal["unet", "text", "vae"]
 Offload = Literal["none", "parts"]
 
+PARTS: tuple[Part, ...] = ("unet", "text", "vae")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePolicy:
@@ -130,7 +132,7 @@ def memory_report() -> dict[str, Mapping[str, Any]]:
 
 def _ram() -> Mapping[str, Any]:
     try:
-        import psutil
+        import psutil  # type: ignore[import-untyped]
 
         process = psutil.Process()
         resident, percent = process.memory_info().rss, process.memory_percent()

@@ -11,6 +11,7 @@ from latentd.models.architecture import SCALE_FACTORS, Architecture, Family, Pre
 from latentd.models.build import build_text_encoder, build_unet, build_vae
 from latentd.models.convert import clip_to_transformers, vae_to_diffusers
 from latentd.models.devices import DevicePolicy
+from latentd.models.recognise import SUPPORTED
 from latentd.models.state_dict import StateDict, from_tensors, open_state_dict
 from latentd.models.text_encoder import TextEncoder
 
@@ -95,7 +96,7 @@ def _architecture(
 ) -> Architecture:
     variants: dict[int, Variant] = {4: "base", 9: "inpainting", 8: "edit"}
     if not text or unet.get("in_channels") not in variants:
-        raise ModelLoadError(f"{folder.name} is not a Stable Diffusion model", hint="supported: SD 1.x, SD 2.x, SDXL")
+        raise ModelLoadError(f"{folder.name} is not a Stable Diffusion model", hint=SUPPORTED)
     if unet.get("addition_embed_type") == "text_time":
         family: Family = "sdxl" if len(text) == 2 else "sdxl-refiner"
     else:

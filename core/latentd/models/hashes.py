@@ -73,7 +73,7 @@ class HashCache:
             handle, name = tempfile.mkstemp(dir=self._file.parent, suffix=".tmp")
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(self._entries, file, indent=1)
-            os.replace(name, self._file)
+            Path(name).replace(self._file)
         except OSError as error:
             log.warning("cannot write %s: %s", self._file, error)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latentd.models.architecture import Family, PredictionType, Variant
-from latentd.models.devices import DevicePolicy, Part
+from latentd.models.devices import PARTS, DevicePolicy, Part
 from latentd.models.text_encoder import TextEncoder
 from latentd.models.unet import UNetRunner
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class LoadedModel:
     """One checkpoint in memory, used on the worker only.
 
-    ``vae`` is the one in force, ``vae_info`` its file or None for the checkpoint's own; ``own_vae`` the checkpoint's own
-    (None where the file has none). ``networks`` and ``conditioning`` are slots in which those layers keep what belongs
-    to this model; ``path_names`` maps LDM's module names to diffusers'.
+    ``vae`` is the one in force, ``vae_info`` its file or None for the checkpoint's own; ``own_vae`` is the checkpoint's
+    own (None where the file has none). ``networks``, ``conditioning`` and ``extras`` are slots in which other layers
+    keep what belongs to this model; ``module_names`` maps LDM's names of UNet modules to diffusers'.
     """
 
     info: CheckpointInfo
@@ -95,16 +95,16 @@ class LoadedModel:
         Under offload ``parts`` the other parts are sent to main memory first.
         """
         if self.policy.offload == "parts":
-            for other in ("unet", "text", "vae"):
+            for other in PARTS:
                 if other != part:
-                    self._move(other, torch.device("cpu"))  # type: ignore[arg-type]
+                    self._move(other, torch.device("cpu"))
             self._move(part, self.policy.device_of(part))
         yield {"unet": self.unet, "vae": self.vae, "text": self.text_encoders}[part]
 
     def to(self, device: torch.device | str | None) -> None:
         """Move every part to ``device``; None sends each to where it computes."""
-        for part in ("unet", "text", "vae"):
-            self._move(part, self.policy.device_of(part) if device is None else torch.device(device))  # type: ignore[arg-type]
+        for part in PARTS:
+            self._move(part, self.policy.device_of(part) if device is None else torch.device(device))
 
     def _move(self, part: Part, device: torch.device) -> None:
         modules = {"unet": [self.unet], "text": list(self.text_encoders), "vae": [self.vae, self.own_vae]}[part]

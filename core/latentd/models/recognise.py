@@ -24,6 +24,7 @@ SDXL_KEY = "conditioner.embedders.1.model.ln_final.weight"
 REFINER_KEY = "conditioner.embedders.0.model.ln_final.weight"
 SD2_KEY = "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"
 
+SUPPORTED = "supported: SD 1.x, SD 2.x, SDXL"
 _UNSUPPORTED = {
     "depth_model.": "a depth-to-image model",
     "embedder.model.ln_final.weight": "an unCLIP model",
@@ -45,7 +46,7 @@ def recognise(
     """
     for start, kind in _UNSUPPORTED.items():
         if any(key.startswith(start) for key in shapes):
-            raise ModelLoadError(f"{name} is {kind}, which latentd does not run", hint="supported: SD 1.x, SD 2.x, SDXL")
+            raise ModelLoadError(f"{name} is {kind}, which latentd does not run", hint=SUPPORTED)
     unet_shapes = {key[len(UNET_PREFIX) :]: shape for key, shape in shapes.items() if key.startswith(UNET_PREFIX)}
     if not unet_shapes:
         hint = "it looks like a VAE: put it in models/VAE" if is_ldm_vae(shapes) else "is it a LoRA, VAE or embedding?"
@@ -106,7 +107,7 @@ def vae_config(shapes: Shapes) -> dict[str, object] | None:
     if not any(key.startswith(("encoder.", "decoder.")) for key in named):
         return None
     try:
-        widths = []
+        widths: list[int] = []
         while (conv := named.get(f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight")) is not None:
             widths.append(conv[0])
         blocks = 0

@@ -23,7 +23,9 @@ class StateDict(Mapping[str, Tensor]):
     :param metadata: the header's text entries of a safetensors file, else empty.
     """
 
-    def __init__(self, name: str, tensors: Mapping[str, Tensor] | Any, shapes: Shapes, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, tensors: Mapping[str, Tensor] | Any, shapes: Shapes, metadata: Mapping[str, str]
+    ) -> None:
         self.name = name
         self.shapes = shapes
         self.metadata = metadata
@@ -33,7 +35,7 @@ class StateDict(Mapping[str, Tensor]):
         if key not in self.shapes:
             raise KeyError(key)
         if isinstance(self._tensors, Mapping):
-            return self._tensors[key]  # type: ignore[no-any-return]
+            return self._tensors[key]
         return self._tensors.get_tensor(key)  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[str]:
@@ -96,8 +98,9 @@ def from_tensors(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str
 
 def _open_safetensors(path: Path) -> StateDict:
     try:
-        handle = safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
-        shapes = {key: tuple(handle.get_slice(key).get_shape()) for key in handle.keys()}
+        handle: Any = safe_open(path, framework="pt")
+        keys: list[str] = list(handle.keys())
+        shapes = {key: tuple(handle.get_slice(key).get_shape()) for key in keys}
         return StateDict(path.name, handle, shapes, handle.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise ModelLoadError(f"{path.name} is not a readable safetensors file: {error}") from error

@@ -21,7 +21,7 @@ DEFAULT_MAX_BYTES = 64 * 2**30
 
 
 class Inert:
-    """Stands in for a class that files mention beside their weights; holds whatever state they give it, does nothing."""
+    """Stands in for a class that files mention beside their weights: holds the state they give it, does nothing."""
 
     def __init__(self, *_args: Any) -> None: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ def encode(model: LoadedModel, images: Tensor, sample: Tensor | None = None, *, 
     with model.part("vae"):
         for index, image in enumerate(images):
             x = (image[None] * 2.0 - 1.0).to(device, dtype)
-            posterior = _in_tiles_if_needed(model, vae, lambda x=x: vae.encode(x).latent_dist)
+            posterior = _in_tiles_if_needed(model, vae, partial(_posterior, vae, x))
             z = posterior.mean.float()
             if sample is not None:
                 z = z + posterior.std.float() * sample[index][None].to(z)
@@ -64,17 +65,20 @@ def encode(model: LoadedModel, images: Tensor, sample: Tensor | None = None, *, 
 @contextmanager
 def circular_padding(model: LoadedModel, enabled: bool = True) -> Iterator[None]:
     """Within it every convolution of UNet and VAE wraps around, so that pictures tile (option ``tiling``)."""
-    convolutions = [m for part in (model.unet, model.vae) if part is not None for m in part.modules() if isinstance(m, nn.Conv2d)]
-    convolutions = convolutions if enabled else []
-    before = [(m, m.padding_mode, m._reversed_padding_repeated_twice) for m in convolutions]
+    parts = [part for part in (model.unet, model.vae) if part is not None and enabled]
+    convolutions = [m for part in parts for m in part.modules() if isinstance(m, nn.Conv2d)]
+    before = [(m, m.padding_mode) for m in convolutions]
     try:
         for m in convolutions:
             m.padding_mode = "circular"
         yield
     finally:
-        for m, mode, padding in before:
+        for m, mode in before:
             m.padding_mode = mode
-            m._reversed_padding_repeated_twice = padding
+
+
+def _posterior(vae: Any, x: Tensor) -> Any:
+    return vae.encode(x).latent_dist
 
 
 def _decode_one(model: LoadedModel, latent: Tensor) -> Tensor:
@@ -86,7 +90,7 @@ def _decode_one(model: LoadedModel, latent: Tensor) -> Tensor:
         z = (latent.float() / model.scale_factor).to(device, dtype)
         return vae.decode(z).sample.float().cpu()  # type: ignore[no-any-return]
 
-    y = _in_tiles_if_needed(model, vae, run)
+    y: Tensor = _in_tiles_if_needed(model, vae, run)
     if not torch.isnan(y).all():
         return y
     if dtype == torch.float32 or not model.policy.retry_vae:
@@ -119,7 +123,7 @@ def _in_tiles_if_needed(model: LoadedModel, vae: Any, run: Callable[[], Any]) ->
 
 def _vae(model: LoadedModel) -> Any:
     if model.vae is None:
-        raise ModelLoadError(f"checkpoint {model.info.name} has no VAE of its own", hint="choose one with option sd_vae")
+        raise ModelLoadError(f"checkpoint {model.info.name} has no VAE of its own", hint="set option sd_vae")
     return model.vae
 
 

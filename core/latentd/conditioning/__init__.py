@@ -1,0 +1,1 @@
+"""Prompts become tensors: textual inversion, text encoding, and conditioning over the sampling steps."""

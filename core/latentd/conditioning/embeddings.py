@@ -1,0 +1,221 @@
+"""Textual-inversion embeddings: the files of a folder, and where their names stand in a row of tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from latentd.conditioning.pixel_data import embedding_in_picture
+from latentd.errors import LatentdError
+from latentd.models.folders import FoundFile, find_models
+from latentd.models.hashes import HashCache
+from latentd.models.state_dict import open_state_dict
+from latentd.models.unpickle import load_pickle
+from latentd.prompts.chunks import Match, Tokenizer
+
+log = logging.getLogger(__name__)
+
+PICTURES = (".png", ".webp", ".jxl", ".avif")
+PICKLES = (".pt", ".bin")
+MAX_BYTES = 256 * 2**20
+MAX_VECTORS = 4096
+_UNREADABLE = (LatentdError, ValueError, KeyError, OSError, TypeError, RecursionError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Embedding:
+    """One embedding. ``vectors``: encoder (``clip_l``, ``clip_g``, or ``""`` for the only one) → [V,width], float32."""
+
+    name: str
+    filename: str
+    vectors: Mapping[str, Tensor]
+    step: int | None = None
+    sd_checkpoint: str | None = None
+    sd_checkpoint_name: str | None = None
+    sha256: str | None = None
+
+    @property
+    def width(self) -> int:
+        """Total width over all encoders, which a model must have for the embedding to be used."""
+        return sum(v.shape[-1] for v in self.vectors.values())
+
+    @property
+    def count(self) -> int:
+        """Positions in a prompt that the embedding takes."""
+        return int(list(self.vectors.values())[-1].shape[0])
+
+    @property
+    def short_hash(self) -> str | None:
+        """The twelve digits of ``TI hashes``."""
+        return self.sha256[:12] if self.sha256 else None
+
+    def row(self) -> dict[str, Any]:
+        """The entry of ``/sdapi/v1/embeddings``."""
+        return {
+            "step": self.step,
+            "sd_checkpoint": self.sd_checkpoint,
+            "sd_checkpoint_name": self.sd_checkpoint_name,
+            "shape": self.width,
+            "vectors": self.count,
+        }
+
+
+class EmbeddingStore:
+    """All embeddings of the folders; files are read when the folder is scanned, and again when they change.
+
+    :param folders: ``--embeddings-dir`` and those of plugins; the first holder of a name wins.
+    :param extra: embeddings from elsewhere (bundled in a LoRA), by name.
+    """
+
+    def __init__(self, folders: Sequence[Path], hashes: HashCache | None = None) -> None:
+        self._folders = list(folders)
+        self._hashes = hashes
+        self._read: dict[Path, tuple[tuple[int, int], Embedding | None]] = {}
+        self._embeddings: dict[str, Embedding] = {}
+        self.extra: dict[str, Embedding] = {}
+        self.problems: dict[str, str] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Scan again. A file that cannot be read is left out, with the reason in ``problems`` by file name."""
+        found: dict[str, Embedding] = {}
+        self.problems = {}
+        for folder in self._folders:
+            for file in find_models(folder, (*PICTURES, *PICKLES, ".safetensors")):
+                embedding = self._load(file)
+                if embedding is not None:
+                    found.setdefault(embedding.name, embedding)
+        self._embeddings = dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+    def all(self) -> dict[str, Embedding]:
+        """Every embedding by name."""
+        return {**self._embeddings, **self.extra}
+
+    def usable(self, width: int | None) -> tuple[dict[str, Embedding], dict[str, Embedding]]:
+        """Embeddings by name: those for models of total width ``width`` (None: any), and the others."""
+        known = self.all()
+        fitting = {name: e for name, e in known.items() if width is None or e.width == width}
+        return fitting, {name: e for name, e in known.items() if name not in fitting}
+
+    def rows(self, width: int | None) -> dict[str, dict[str, dict[str, Any]]]:
+        """The body of ``/sdapi/v1/embeddings`` for a model of total width ``width``; None when none is loaded."""
+        loaded, skipped = self.usable(width)
+        return {
+            "loaded": {name: e.row() for name, e in loaded.items()},
+            "skipped": {name: e.row() for name, e in skipped.items()},
+        }
+
+    def matcher(self, tokenizer: Tokenizer, width: int) -> EmbeddingIndex:
+        """What finds the names of fitting embeddings among ``tokenizer``'s ids."""
+        return EmbeddingIndex(self.usable(width)[0], tokenizer)
+
+    def _load(self, file: FoundFile) -> Embedding | None:
+        path = file.path
+        try:
+            status = path.stat()
+            stamp = (status.st_size, status.st_mtime_ns)
+            if (known := self._read.get(path)) is not None and known[0] == stamp:
+                return known[1]
+            embedding = None
+            if 0 < status.st_size <= MAX_BYTES:
+                embedding = read_embedding(path, self._hashes.sha256(path) if self._hashes else None)
+            self._read[path] = (stamp, embedding)
+            return embedding
+        except _UNREADABLE as error:
+            self.problems[file.name] = str(error)
+            log.warning("embedding %s is left out: %s", file.name, error)
+            return None
+
+
+class EmbeddingIndex:
+    """Embeddings by the token ids of their names. Satisfies :class:`latentd.prompts.chunks.EmbeddingMatcher`."""
+
+    def __init__(self, embeddings: Mapping[str, Embedding], tokenizer: Tokenizer) -> None:
+        self.embeddings = embeddings
+        self._by_first: dict[int, list[tuple[list[int], Embedding]]] = {}
+        for embedding in embeddings.values():
+            ids = list(tokenizer.encode(embedding.name))
+            if ids:
+                self._by_first.setdefault(ids[0], []).append((ids, embedding))
+        for candidates in self._by_first.values():
+            candidates.sort(key=lambda entry: len(entry[0]), reverse=True)
+
+    def find(self, ids: Sequence[int], offset: int) -> Match | None:
+        """The embedding whose name's tokens stand at ``offset`` of ``ids``, the longest name first."""
+        for name_ids, embedding in self._by_first.get(ids[offset], ()):
+            if list(ids[offset : offset + len(name_ids)]) == name_ids:
+                return Match(embedding.name, len(name_ids), embedding.count)
+        return None
+
+
+def read_embedding(path: Path, sha256: str | None = None) -> Embedding | None:
+    """The embedding in ``path``, named after the file unless a picture names it; None for a picture without one.
+
+    :raises LatentdError: the file is damaged or refused by the unpickler.
+    :raises ValueError: it holds no embedding that is understood.
+    """
+    name, suffix = path.stem, path.suffix.lower()
+    if suffix in PICTURES:
+        if path.stem.lower().endswith(".preview"):
+            return None
+        with Image.open(path) as image:
+            data = embedding_in_picture(image)
+        if data is None:
+            return None
+        name = str(data.get("name", name))
+    elif suffix == ".safetensors":
+        weights = open_state_dict(path)
+        data = {key: weights[key] for key in weights}
+    else:
+        data = load_pickle(path, max_bytes=MAX_BYTES)
+    step = data.get("step")
+    return Embedding(
+        name=name,
+        filename=str(path),
+        vectors=embedding_vectors(data),
+        step=step if isinstance(step, int) else None,
+        sd_checkpoint=_text(data.get("sd_checkpoint")),
+        sd_checkpoint_name=_text(data.get("sd_checkpoint_name")),
+        sha256=sha256,
+    )
+
+
+def embedding_vectors(data: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The vectors in a file's dictionary: one ``string_to_param``, ``clip_l`` with ``clip_g``, or a single tensor.
+
+    :raises ValueError: it is none of the three.
+    """
+    if "string_to_param" in data:
+        params = data["string_to_param"]
+        params = getattr(params, "_parameters", None) or params
+        found = [value for _, value in params.items()]
+        if len(found) != 1:
+            raise ValueError("the file holds more than one embedding")
+        return {"": _matrix(found[0])}
+    if "clip_g" in data and "clip_l" in data:
+        return {"clip_l": _matrix(data["clip_l"]), "clip_g": _matrix(data["clip_g"])}
+    tensors = [value for value in data.values() if isinstance(value, Tensor)]
+    if len(tensors) != 1:
+        raise ValueError("the file is not a textual-inversion embedding")
+    return {"": _matrix(tensors[0])}
+
+
+def _matrix(value: Any) -> Tensor:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise ValueError("the embedding holds no vectors")
+    tensor = value.detach().to(torch.float32, copy=True)
+    tensor = tensor[None] if tensor.ndim == 1 else tensor
+    if tensor.ndim != 2 or not 0 < tensor.shape[0] <= MAX_VECTORS or tensor.shape[1] == 0:
+        raise ValueError(f"an embedding cannot have the shape {tuple(tensor.shape)}")
+    return tensor
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,215 @@
+"""Text through a model's text encoders: chunks, embeddings, clip skip, emphasis, SDXL's vector (semantics 6)."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from latentd.conditioning.embeddings import Embedding, EmbeddingIndex, EmbeddingStore
+from latentd.models.loaded import LoadedModel
+from latentd.models.text_encoder import Hidden, TextEncoder
+from latentd.prompts.attention import parse_attention
+from latentd.prompts.chunks import Chunk, align_chunks, build_chunks
+from latentd.prompts.old_attention import bracket_factors, build_chunk_old
+from latentd.prompts.tokenizer import ClipTokenizer, clip_tokenizer, open_clip_tokenizer
+
+CACHE_SIZE = 64
+_TOKENIZERS = {"clip": clip_tokenizer(), "openclip": open_clip_tokenizer()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSettings:
+    """What besides the text decides its encoding. Field names are those of the options where there is one.
+
+    ``width`` and ``height`` are the pass's pixels, for SDXL's vector. ``networks`` is anything hashable that changes
+    when the networks applied to the text encoders do.
+    """
+
+    clip_skip: int = 1
+    emphasis: str = "Original"
+    comma_padding_backtrack: int = 20
+    use_old_emphasis_implementation: bool = False
+    width: int = 512
+    height: int = 512
+    sdxl_crop_top: int = 0
+    sdxl_crop_left: int = 0
+    sdxl_refiner_high_aesthetic_score: float = 6.0
+    sdxl_refiner_low_aesthetic_score: float = 2.5
+    networks: Hashable = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """One text: ``context`` [n,width] float32 with n a multiple of 77; ``vector`` [k] of SDXL models, else None."""
+
+    context: Tensor
+    vector: Tensor | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    encoded: list[Encoded]
+    used: list[Embedding] = field(default_factory=list)
+
+
+class TextConditioner:
+    """Encodes texts for one loaded model, and remembers the latest results.
+
+    :param embeddings: textual-inversion embeddings, or None for none.
+    """
+
+    def __init__(self, model: LoadedModel, embeddings: EmbeddingStore | None = None) -> None:
+        self.model = model
+        self.embeddings = embeddings or EmbeddingStore([])
+        self._cache: OrderedDict[Hashable, _Batch] = OrderedDict()
+        self._indexes: list[tuple[ClipTokenizer, EmbeddingIndex]] = []
+        self._indexed: dict[str, Embedding] | None = None
+
+    def encode(
+        self, texts: Sequence[str], settings: TextSettings, *, negative: bool = False
+    ) -> tuple[list[Encoded], list[Embedding]]:
+        """The encoding of each of ``texts``, and the embeddings used in them, in order.
+
+        The texts are the segments of one prompt: they get equally many chunks, and the emphasis' normalisation takes
+        its means over all of them. The same question asked again is answered from memory.
+        """
+        indexes = self._current_indexes()
+        known = self._known_embeddings()
+        key = (tuple(texts), settings, negative, tuple((name, id(e)) for name, e in known.items()))
+        if (batch := self._cache.get(key)) is None:
+            batch = self._cache[key] = self._encode(texts, settings, negative, indexes)
+            if len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return batch.encoded, batch.used
+
+    @property
+    def width(self) -> int:
+        """Sum of the encoders' widths: what an embedding must have to fit."""
+        return sum(encoder.architecture.width for encoder in self.model.text_encoders)
+
+    def clear(self) -> None:
+        """Forget every result."""
+        self._cache.clear()
+
+    @torch.no_grad()
+    def _encode(
+        self,
+        texts: Sequence[str],
+        settings: TextSettings,
+        negative: bool,
+        indexes: list[tuple[ClipTokenizer, EmbeddingIndex]],
+    ) -> _Batch:
+        contexts: list[Tensor] = []
+        pooled: Tensor | None = None
+        used: dict[str, Embedding] = {}
+        with self.model.part("text") as encoders:
+            for encoder, (tokenizer, index) in zip(encoders, indexes, strict=True):
+                chunks = align_chunks([_chunks(t, tokenizer, index, settings) for t in texts], tokenizer)
+                context, pool = self._run(encoder, chunks, index, settings, used)
+                contexts.append(context)
+                pooled = pool if pool is not None else pooled
+        context = torch.cat(contexts, dim=-1)
+        if not self.model.is_sdxl:
+            return _Batch([Encoded(c) for c in context], list(used.values()))
+        assert pooled is not None
+        if negative and all(text == "" for text in texts):
+            context, pooled = torch.zeros_like(context), torch.zeros_like(pooled)
+        sizes = self._size_vector(settings, negative).to(pooled)
+        vectors = [torch.cat([p, sizes]) for p in pooled]
+        return _Batch([Encoded(c, v) for c, v in zip(context, vectors, strict=True)], list(used.values()))
+
+    def _run(
+        self,
+        encoder: TextEncoder,
+        texts: list[list[Chunk]],
+        index: EmbeddingIndex,
+        settings: TextSettings,
+        used: dict[str, Embedding],
+    ) -> tuple[Tensor, Tensor | None]:
+        """Context [T,77k,width] and, of SDXL's second encoder, the first chunk's pooled vector [T,p]."""
+        device = encoder.transformer.final_layer_norm.weight.device
+        parts: list[Tensor] = []
+        pooled: Tensor | None = None
+        for number in range(len(texts[0])):
+            chunks = [text[number] for text in texts]
+            ids = torch.tensor([chunk.tokens for chunk in chunks], device=device)
+            hidden = encoder.hidden_states(ids, self._injections(encoder, chunks, index, used))
+            z = self._select(encoder, hidden, settings).float()
+            if number == 0 and self.model.is_sdxl and encoder.projection is not None:
+                pooled = encoder.pooled(hidden, ids).float()
+            parts.append(_emphasise(z, chunks, settings))
+        return torch.cat(parts, dim=1), pooled
+
+    def _select(self, encoder: TextEncoder, hidden: Hidden, settings: TextSettings) -> Tensor:
+        """The states that condition the UNet, by family (semantics 6.3, 6.5)."""
+        if self.model.is_sdxl:
+            return hidden.from_end(2)
+        if self.model.family == "sd2":
+            return encoder.final_norm(hidden.from_end(2))
+        return encoder.final_norm(hidden.from_end(max(1, settings.clip_skip)))
+
+    def _injections(
+        self, encoder: TextEncoder, chunks: Sequence[Chunk], index: EmbeddingIndex, used: dict[str, Embedding]
+    ) -> dict[int, list[tuple[int, Tensor]]]:
+        injected: dict[int, list[tuple[int, Tensor]]] = {}
+        part = "clip_l" if encoder.architecture.kind == "clip" else "clip_g"
+        for row, chunk in enumerate(chunks):
+            for place in chunk.embeddings:
+                embedding = index.embeddings[place.name]
+                used[place.name] = embedding
+                vectors = embedding.vectors.get(part, embedding.vectors.get(""))
+                if vectors is not None and vectors.shape[1] == encoder.architecture.width:
+                    injected.setdefault(row, []).append((place.offset, vectors))
+        return injected
+
+    def _size_vector(self, settings: TextSettings, negative: bool) -> Tensor:
+        """The sinusoidal part of SDXL's vector: sizes as height, width; the refiner's score in place of the target."""
+        size = [float(settings.height), float(settings.width)]
+        crop = [float(settings.sdxl_crop_top), float(settings.sdxl_crop_left)]
+        score = settings.sdxl_refiner_low_aesthetic_score if negative else settings.sdxl_refiner_high_aesthetic_score
+        last = [float(score)] if self.model.family == "sdxl-refiner" else size
+        return sinusoidal(torch.tensor([*size, *crop, *last])).flatten()
+
+    def _known_embeddings(self) -> dict[str, Embedding]:
+        return self.embeddings.usable(self.width)[0]
+
+    def _current_indexes(self) -> list[tuple[ClipTokenizer, EmbeddingIndex]]:
+        """One tokenizer and index per encoder, made anew when the embeddings have changed."""
+        known = self._known_embeddings()
+        if known != self._indexed:
+            tokenizers = [_TOKENIZERS[encoder.architecture.kind] for encoder in self.model.text_encoders]
+            self._indexes = [(tokenizer, EmbeddingIndex(known, tokenizer)) for tokenizer in tokenizers]
+            self._indexed = known
+        return self._indexes
+
+
+def sinusoidal(values: Tensor, width: int = 256) -> Tensor:
+    """[n,width] for ``values`` [n]: cosines, then sines, of frequencies falling from 1 to 1/10000."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32) / half)
+    angles = values.float()[:, None] * frequencies[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def _chunks(text: str, tokenizer: ClipTokenizer, index: EmbeddingIndex, settings: TextSettings) -> list[Chunk]:
+    if settings.use_old_emphasis_implementation:
+        return [build_chunk_old(text, tokenizer, bracket_factors(tokenizer.vocabulary), index)]
+    pieces = parse_attention(text, settings.emphasis)
+    return build_chunks(pieces, tokenizer, index, settings.comma_padding_backtrack)
+
+
+def _emphasise(z: Tensor, chunks: Sequence[Chunk], settings: TextSettings) -> Tensor:
+    """``z`` [T,77,width] under the chunks' weights; Original keeps the mean of the whole tensor (semantics 6.4)."""
+    if settings.emphasis in ("None", "Ignore") and not settings.use_old_emphasis_implementation:
+        return z
+    weights = torch.tensor([chunk.multipliers for chunk in chunks], dtype=z.dtype, device=z.device)[..., None]
+    weighted = z * weights
+    if settings.emphasis == "No norm":
+        return weighted
+    return weighted * (z.mean() / weighted.mean())

@@ -1,0 +1,80 @@
+"""Textual-inversion embeddings that A1111 hid in pictures: in a PNG's text, or in the low bits of its pixels."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+MAX_JSON = 64 * 2**20
+MAX_PIXELS = 64 * 2**20
+TEXT_KEY = "sd-ti-embedding"
+
+
+def embedding_in_picture(image: Image.Image) -> dict[str, Any] | None:
+    """The embedding's dictionary that ``image`` carries, its tensors as tensors; None where it carries none.
+
+    :raises ValueError: there is one, and it is damaged or implausibly large.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError("the picture is too large")
+    text = image.info.get(TEXT_KEY)
+    raw = base64.b64decode(text) if text else _hidden_bytes(np.asarray(image.convert("RGB")))
+    if raw is None:
+        return None
+    if len(raw) > MAX_JSON:
+        raise ValueError("the embedding is too large")
+    data = json.loads(raw, object_hook=_tensor)
+    return data if isinstance(data, dict) else None
+
+
+def _hidden_bytes(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes | None:
+    """What the picture's two side panels hold, uncompressed; None where there are no panels.
+
+    The panels stand left and right of the picture proper, divided from it by columns whose low four bits are all zero:
+    the left holds the low half of every byte, the right the high half, each scrambled by the same stream.
+    """
+    low = _without_black_border(pixels) & 0x0F
+    dividers = np.flatnonzero(low.sum(axis=(0, 2)) == 0) if low.size else np.empty(0, dtype=np.intp)
+    if len(dividers) < 2:
+        return None
+    left, right = low[:, : dividers[0]], low[:, dividers[-1] + 1 :]
+    if left.shape != right.shape or left.size == 0:
+        return None
+    mask = _stream(left.size).reshape(left.shape) & 0x0F
+    packed = ((right ^ mask) << 4 | (left ^ mask)).astype(np.uint8).tobytes()
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(packed, MAX_JSON)
+    except zlib.error:
+        return None
+    return raw if inflater.eof else None
+
+
+def _without_black_border(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    bright = np.asarray((pixels > 0).all(axis=2))
+    columns, rows = np.flatnonzero(bright.sum(axis=0)), np.flatnonzero(bright.sum(axis=1))
+    if len(columns) == 0:
+        return pixels[:0, :0]
+    return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _stream(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """``count`` values of the linear congruential generator (1664525, 1013904223, modulus 2**32) from 0, modulo 255."""
+    values = np.empty(count, dtype=np.uint8)
+    state = 0
+    for index in range(count):
+        state = (1664525 * state + 1013904223) & 0xFFFFFFFF
+        values[index] = state % 255
+    return values
+
+
+def _tensor(entry: dict[str, Any]) -> Any:
+    if set(entry) == {"TORCHTENSOR"}:
+        return torch.tensor(entry["TORCHTENSOR"], dtype=torch.float32)
+    return entry

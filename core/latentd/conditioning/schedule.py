@@ -1,0 +1,188 @@
+"""Conditioning of a batch over the sampling steps: composed, scheduled positives and scheduled negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from latentd.conditioning.embeddings import Embedding
+from latentd.conditioning.encode import Encoded, TextConditioner, TextSettings
+from latentd.prompts.composition import split_composition
+from latentd.prompts.editing import Segment, schedule, segment_at
+
+Padding = Literal["none", "empty", "v0"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timetable:
+    """What turns the numbers of prompt editing into steps; see :func:`latentd.prompts.editing.schedule`."""
+
+    steps: int
+    hires_steps: int | None = None
+    use_old: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scheduled:
+    """One text over the steps: its segments and the encoding of each."""
+
+    segments: tuple[Segment, ...]
+    encoded: tuple[Encoded, ...]
+
+    def at(self, call: int) -> Encoded:
+        """What model call ``call`` (0-based) uses, with the look-up that covers one call more than written."""
+        return self.encoded[self.segments.index(segment_at(self.segments, call))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchConditioning:
+    """The tensors of one model call.
+
+    ``context`` [R,n,d] and ``vector`` [R,k] (None without SDXL) are the positives: one row per part of every picture's
+    composition, picture after picture. ``parts[i]`` lists picture i's rows and weights. ``negative_context`` [B,m,d]
+    and ``negative_vector`` [B,k] have one row a picture. ``padded`` is the infotext key of the option that padded.
+    """
+
+    context: Tensor
+    vector: Tensor | None
+    negative_context: Tensor
+    negative_vector: Tensor | None
+    parts: tuple[tuple[tuple[int, float], ...], ...]
+    padded: str | None = None
+
+    @property
+    def image_index(self) -> list[int]:
+        """The picture of every positive row."""
+        return [image for image, rows in enumerate(self.parts) for _ in rows]
+
+    @property
+    def composed(self) -> bool:
+        """Whether any picture has more than one part."""
+        return any(len(rows) != 1 for rows in self.parts)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Conditioning:
+    """Conditioning of a batch of pictures for one pass; ``at`` gives the tensors of a model call.
+
+    ``used`` lists the embeddings in the prompts, those of the positive ones first.
+    """
+
+    positive: tuple[tuple[tuple[Scheduled, float], ...], ...]
+    negative: tuple[Scheduled, ...]
+    used: tuple[Embedding, ...]
+    device: torch.device
+    empty: Tensor | None = None
+    padding: Padding = "none"
+    _last: tuple[Hashable, BatchConditioning] | None = None
+
+    def at(self, call: int) -> BatchConditioning:
+        """Tensors for model call ``call`` (0-based); the same object as long as no text changes."""
+        chosen = [[(s.at(call), weight) for s, weight in parts] for parts in self.positive]
+        negative = [s.at(call) for s in self.negative]
+        key = tuple(id(e) for parts in chosen for e, _ in parts) + tuple(id(e) for e in negative)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, self._stack(chosen, negative))
+        return self._last[1]
+
+    def _stack(
+        self, chosen: Sequence[Sequence[tuple[Encoded, float]]], negative: Sequence[Encoded]
+    ) -> BatchConditioning:
+        rows: list[Encoded] = []
+        parts: list[tuple[tuple[int, float], ...]] = []
+        for picture in chosen:
+            start = len(rows)
+            rows += [encoded for encoded, _ in picture]
+            parts.append(tuple((start + i, weight) for i, (_, weight) in enumerate(picture)))
+        context, negative_context = stack_contexts(rows), stack_contexts(negative)
+        context, negative_context, padded = _pad(context, negative_context, self.padding, self.empty)
+        return BatchConditioning(
+            context=context.to(self.device),
+            vector=_vectors(rows, self.device),
+            negative_context=negative_context.to(self.device),
+            negative_vector=_vectors(negative, self.device),
+            parts=tuple(parts),
+            padded=padded,
+        )
+
+
+def build_conditioning(
+    conditioner: TextConditioner,
+    prompts: Sequence[str],
+    negatives: Sequence[str],
+    settings: TextSettings,
+    timetable: Timetable,
+    *,
+    padding: Padding = "none",
+) -> Conditioning:
+    """Conditioning for one batch: a prompt and a negative prompt for each picture, tags and comments removed already.
+
+    Positives are split at AND, negatives are not. Equal texts are encoded once.
+
+    :param padding: ``empty`` for option pad_cond_uncond, ``v0`` for pad_cond_uncond_v0.
+    :raises ValueError: the two lists differ in length, or are empty.
+    """
+    if not prompts or len(prompts) != len(negatives):
+        raise ValueError(f"{len(prompts)} prompts with {len(negatives)} negative prompts")
+    used: dict[str, Embedding] = {}
+
+    def scheduled(text: str, *, negative: bool) -> Scheduled:
+        segments = schedule(text, timetable.steps, timetable.hires_steps, timetable.use_old)
+        encoded, found = conditioner.encode([s.text for s in segments], settings, negative=negative)
+        used.update((e.name, e) for e in found)
+        return Scheduled(tuple(segments), tuple(encoded))
+
+    positive = tuple(
+        tuple((scheduled(part.text, negative=False), part.weight) for part in split_composition(prompt))
+        for prompt in prompts
+    )
+    negative = tuple(scheduled(text, negative=True) for text in negatives)
+    empty = conditioner.encode([""], settings)[0][0].context if padding == "empty" else None
+    return Conditioning(
+        positive=positive,
+        negative=negative,
+        used=tuple(used.values()),
+        device=conditioner.model.device,
+        empty=empty,
+        padding=padding,
+    )
+
+
+def stack_contexts(rows: Sequence[Encoded]) -> Tensor:
+    """[R,n,d] with n the longest; shorter ones are continued with their last vector (semantics 7)."""
+    longest = max(row.context.shape[0] for row in rows)
+    return torch.stack([_repeat_last(row.context, longest) for row in rows])
+
+
+def _repeat_last(context: Tensor, length: int) -> Tensor:
+    """``context`` [..,n,d] continued with its last vector to ``length``."""
+    missing = length - context.shape[-2]
+    if missing <= 0:
+        return context
+    return torch.cat([context, context[..., -1:, :].expand(*context.shape[:-2], missing, -1)], dim=-2)
+
+
+def _vectors(rows: Sequence[Encoded], device: torch.device) -> Tensor | None:
+    found = [row.vector for row in rows if row.vector is not None]
+    return torch.stack(found).to(device) if found else None
+
+
+def _pad(cond: Tensor, uncond: Tensor, padding: Padding, empty: Tensor | None) -> tuple[Tensor, Tensor, str | None]:
+    """Both sides at one length, where the option asks for it and they differ, and the infotext key that says so."""
+    if padding == "none" or cond.shape[1] == uncond.shape[1]:
+        return cond, uncond, None
+    if padding == "v0":
+        return cond, _repeat_last(uncond, cond.shape[1])[:, : cond.shape[1]], "Pad conds v0"
+    assert empty is not None
+    repeats = (cond.shape[1] - uncond.shape[1]) // empty.shape[0]
+    if repeats > 0:
+        return cond, _with_empty(uncond, empty, repeats), "Pad conds"
+    return _with_empty(cond, empty, -repeats), uncond, "Pad conds"
+
+
+def _with_empty(context: Tensor, empty: Tensor, repeats: int) -> Tensor:
+    return torch.cat([context, empty.to(context).repeat(repeats, 1).expand(context.shape[0], -1, -1)], dim=1)
