@@ -75,12 +75,15 @@ class BrownianTree:
         self._cache: OrderedDict[_Node, Tensor] = OrderedDict()
 
     def increment(self, start: float, end: float) -> Tensor:
-        """Return W(end) - W(start), float32 of the tree's shape; points outside the path count as its ends."""
-        low, high = (min(max(point, self._root.start), self._root.end) for point in (start, end))
+        """Return W(end) - W(start), float32 of the tree's shape; points outside the path count as its ends.
+
+        Points that are equal within the tolerance give zeros (torchsde recurses without end there).
+        """
+        low, high = (round(min(max(point, self._root.start), self._root.end), _DIGITS) for point in (start, end))
         if low == high:
             return torch.zeros(self._shape, device=self._device)
         pieces: list[_Node] = []
-        self._locate(self._root, round(low, _DIGITS), round(high, _DIGITS), pieces)
+        self._locate(self._root, low, high, pieces)
         total = self._value(pieces[0])
         for piece in pieces[1:]:
             total = total + self._value(piece)

@@ -288,9 +288,7 @@ def _split_suffix(name: str, registry: SamplerCatalogue) -> tuple[SamplerSpec, S
     return None
 
 
-def _with_scheduler(
-    spec: SamplerSpec, scheduler: SchedulerSpec | None, registry: SamplerCatalogue
-) -> ResolvedSampler:
+def _with_scheduler(spec: SamplerSpec, scheduler: SchedulerSpec | None, registry: SamplerCatalogue) -> ResolvedSampler:
     """Prefer the sampler that has the schedule in its name; a scheduler without function is the sampler's own."""
     if scheduler is None or scheduler.function is None or scheduler.name == spec.scheduler:
         return ResolvedSampler(sampler=spec, scheduler=None)

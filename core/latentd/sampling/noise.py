@@ -6,16 +6,16 @@ A batch therefore gives the pictures that its members give one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from latentd.sampling.philox import PhiloxGenerator
 
-type RandnSource = Literal["GPU", "CPU", "NV"]
-type Shape = tuple[int, ...]
-type Drawer = Callable[[Shape], Tensor]
+RandnSource: TypeAlias = Literal["GPU", "CPU", "NV"]
+Shape: TypeAlias = tuple[int, ...]
+Drawer: TypeAlias = Callable[[Shape], Tensor]
 
 _ALMOST_PARALLEL = 0.9995
 _PIXELS_PER_LATENT = 8

@@ -6,19 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeAlias, cast
 
-type FunctionReference = str | Callable[..., Any]
+FunctionReference: TypeAlias = str | Callable[..., Any]
+EtaOption: TypeAlias = Literal["eta_ancestral", "eta_ddim"]
 
-ETA_ANCESTRAL = "eta_ancestral"
-ETA_DDIM = "eta_ddim"
+ETA_ANCESTRAL: Final = "eta_ancestral"
+ETA_DDIM: Final = "eta_ddim"
 
 
 def load_function(reference: FunctionReference) -> Callable[..., Any]:
     """Return the function that ``reference`` names.
 
     :param reference: a callable, or ``"package.module:function"``, imported now.
-    :raises ValueError: when a string has no colon or names something that cannot be called.
+    :raises ValueError: when a string has no colon.
+    :raises AttributeError: when the module has no such function.
     :raises ImportError: when the module cannot be imported.
     """
     if not isinstance(reference, str):
@@ -26,10 +28,7 @@ def load_function(reference: FunctionReference) -> Callable[..., Any]:
     module, colon, name = reference.partition(":")
     if not colon:
         raise ValueError(f"{reference!r} is not of the form 'module:function'")
-    function = getattr(import_module(module), name, None)
-    if not callable(function):
-        raise ValueError(f"{reference!r} names nothing that can be called")
-    return function  # type: ignore[no-any-return]
+    return cast("Callable[..., Any]", getattr(import_module(module), name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class SamplerSpec:
     discard_next_to_last_sigma: bool = False
     brownian: bool = False
     uses_ensd: bool = False
-    eta_option: Literal["eta_ancestral", "eta_ddim"] | None = None
+    eta_option: EtaOption | None = None
     """Option that gives eta its default; ``None`` when the sampler has no eta."""
     uses_churn: bool = False
     uses_s_noise: bool = False

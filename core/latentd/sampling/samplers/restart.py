@@ -5,6 +5,8 @@ Source: Xu et al., "Restart sampling for improving generative processes" (2023),
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,7 @@ def restart_plan(sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Return the steps as (from, to) levels for a schedule of ``len(sigmas) - 1`` steps in all."""
     steps = len(sigmas) - 1
     if steps < _FEWEST_STEPS:
-        return list(zip(sigmas[:-1], sigmas[1:], strict=True))
+        return list(pairwise(sigmas))
     restart_steps, times = (steps // 4, 2) if steps >= _MANY_STEPS else (9, 1)
     sigmas = karras_sigmas(steps - restart_steps * times, sigmas[-2].item(), sigmas[0].item()).to(sigmas.device)
     low, high = (int((sigmas - level).abs().argmin()) for level in (_RESTART_FROM, _RESTART_TO))
@@ -47,5 +49,5 @@ def restart_plan(sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
         plan.append((sigmas[i], sigmas[i + 1]))
         if i + 1 == low and high < low:
             ladder = karras_sigmas(restart_steps + 1, sigmas[low].item(), sigmas[high].item())[:-1].to(sigmas.device)
-            plan.extend(list(zip(ladder[:-1], ladder[1:], strict=True)) * times)
+            plan.extend(list(pairwise(ladder)) * times)
     return plan

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from latentd.sampling.samplers.unipc_time import ContinuousTime
 VARIANTS = ("bh1", "bh2", "vary_coeff")
 _ORDER = 3
 
-type Predict = Callable[[Tensor, Tensor], Tensor]
+Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ class _Past:
 
     time: Tensor
     x0: Tensor
+
+
+Update: TypeAlias = Callable[
+    [ContinuousTime, Tensor, list[_Past], Tensor, Predict | None], tuple[Tensor, Tensor | None]
+]
 
 
 @torch.no_grad()
@@ -63,9 +69,6 @@ def sample_unipc(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
         if x0 is not None:
             past = [_Past(grid[step], x0), *past[: order - 1]]
     return x
-
-
-type Update = Callable[[ContinuousTime, Tensor, list[_Past], Tensor, Predict | None], tuple[Tensor, Tensor | None]]
 
 
 def _update_of(variant: str) -> Update:
