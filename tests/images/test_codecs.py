@@ -28,7 +28,8 @@ def as_text(data: bytes) -> str:
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,", "data:image/webp;charset=x;base64,"])
 def test_base64_and_data_urls_decode_to_the_picture(prefix: str) -> None:
     image = decode_image(prefix + as_text(png()), **BOUNDS)
-    assert image.size == (6, 4) and image.getpixel((0, 0)) == (90, 0, 0)
+    assert image.size == (6, 4)
+    assert image.getpixel((0, 0)) == (90, 0, 0)
 
 
 def test_line_breaks_inside_base64_are_skipped() -> None:
@@ -86,7 +87,8 @@ def test_png_carries_every_entry_as_a_text_chunk() -> None:
     image = open_image(data, 100)
     assert image.mode == "RGBA"
     assert read_metadata(image) == (TEXT, {"postprocessing": "plain"})
-    assert b"tEXtpostprocessing\0plain" in data and b"iTXtparameters\0" in data
+    assert b"tEXtpostprocessing\0plain" in data
+    assert b"iTXtparameters\0" in data
 
 
 @pytest.mark.parametrize("format", ["jpg", "JPEG", "webp", "avif"])
@@ -98,7 +100,8 @@ def test_other_formats_carry_the_infotext_as_user_comment(format: str) -> None:
     image = open_image(data, 100)
     assert image.mode == "RGB"
     infotext, items = read_metadata(image)
-    assert infotext == TEXT and items == {"exif comment": TEXT}
+    assert infotext == TEXT
+    assert items == {"exif comment": TEXT}
 
 
 def test_without_infotext_the_comment_is_empty_and_reads_as_none() -> None:
@@ -116,7 +119,9 @@ def test_quality_counts_and_webp_in_replies_is_lossy() -> None:
 def test_unknown_and_too_small_formats_are_client_errors() -> None:
     with pytest.raises(InvalidRequest, match="Invalid image format"):
         encode_image(Image.new("RGB", (4, 4)), format="tiff")
-    assert not fits((65536, 1), "jpg") and not fits((1, 16384), "webp") and fits((65536, 1), "png")
+    assert not fits((65536, 1), "jpg")
+    assert not fits((1, 16384), "webp")
+    assert fits((65536, 1), "png")
     with pytest.raises(InvalidRequest):
         encode_image(Image.new("L", (16384, 1)), format="webp")
 

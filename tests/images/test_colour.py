@@ -32,7 +32,8 @@ def test_mask_blur_is_opencvs_to_the_bit(x: int, y: int) -> None:
 def test_kernels_keep_flat_areas_flat(sigma: float) -> None:
     size = 2 * int(2.5 * sigma + 0.5) + 1
     kernel = gaussian_kernel(size, sigma)
-    assert kernel.sum() == 256 and (kernel == kernel[::-1]).all()
+    assert kernel.sum() == 256
+    assert (kernel == kernel[::-1]).all()
     flat = np.full((5, 9), 201, dtype=np.uint8)
     np.testing.assert_array_equal(blur_axis(flat, sigma=sigma, axis=1, size=size), flat)
 

@@ -14,15 +14,18 @@ def test_rows_are_about_the_square_root(count: int, rows: int) -> None:
 
 
 def test_rows_can_be_fixed_follow_batches_or_leave_no_gaps() -> None:
-    assert grid_rows(4, n_rows=3) == 3 and grid_rows(2, n_rows=5) == 2
+    assert grid_rows(4, n_rows=3) == 3
+    assert grid_rows(2, n_rows=5) == 2
     assert grid_rows(6, n_rows=0, batch_size=2) == 2
-    assert grid_rows(7, prevent_empty_spots=True) == 1 and grid_rows(8, prevent_empty_spots=True) == 2
+    assert grid_rows(7, prevent_empty_spots=True) == 1
+    assert grid_rows(8, prevent_empty_spots=True) == 2
 
 
 def test_cells_have_the_first_pictures_size_and_gaps_are_black() -> None:
     grid = make_grid([Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")], 2)
     assert grid.size == (16, 12)
-    assert grid.getpixel((9, 1)) == (0, 255, 0) and grid.getpixel((1, 7)) == (0, 0, 255)
+    assert grid.getpixel((9, 1)) == (0, 255, 0)
+    assert grid.getpixel((1, 7)) == (0, 0, 255)
     assert grid.getpixel((9, 7)) == (0, 0, 0)
 
 
@@ -37,7 +40,8 @@ def test_legends_take_room_on_top_and_at_the_left() -> None:
         [[Label("CFG Scale: 3.0")], [Label("CFG Scale: 6.0")]], margin=4,
     )  # fmt: skip
     assert annotated.size == (180, 140)
-    assert annotated.getpixel((50, 20)) == (255, 0, 0) and annotated.getpixel((179, 139)) == (255, 255, 0)
+    assert annotated.getpixel((50, 20)) == (255, 0, 0)
+    assert annotated.getpixel((179, 139)) == (255, 255, 0)
     assert annotated.getpixel((113, 80)) == (255, 255, 255)
     assert np.asarray(annotated.crop((48, 0, 112, 8))).min() < 128
 
@@ -53,7 +57,8 @@ def test_inactive_labels_are_struck_out_in_their_colour() -> None:
     annotated = annotate_grid(cells, (200, 200), [[Label("word")], [Label("word", False)]], [], style=style)
     top = np.asarray(annotated)[: annotated.height - 200].astype(int)
     reddish = (top[..., 0] > 200) & (top[..., 1] < 60)
-    assert reddish[:, 200:].any() and not reddish[:, :200].any()
+    assert reddish[:, 200:].any()
+    assert not reddish[:, :200].any()
 
 
 def test_prompt_matrix_parts_switch_by_bit() -> None:

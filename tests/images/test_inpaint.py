@@ -30,7 +30,8 @@ def test_alpha_is_the_mask_only_where_something_is_transparent() -> None:
 
 def test_inversion_comes_before_blur() -> None:
     mask = prepare_mask(square_mask(), invert=True, blur_x=2, blur_y=2)
-    assert mask.getpixel((30, 16)) == 0 and mask.getpixel((0, 0)) == 255
+    assert mask.getpixel((30, 16)) == 0
+    assert mask.getpixel((0, 0)) == 255
     assert 0 < mask.getpixel((20, 16)) < 255  # type: ignore[operator]
 
 
@@ -62,13 +63,16 @@ def test_latent_mask_rounds_half_to_even_where_asked() -> None:
     assert set(latent_mask(mask, 2, 2).ravel()) == {0.0}
     soft = latent_mask(mask, 2, 2, round_mask=False)
     np.testing.assert_allclose(soft, 127 / 255)
-    assert soft.dtype == np.float32 and soft.shape == (2, 2)
+    assert soft.dtype == np.float32
+    assert soft.shape == (2, 2)
 
 
 def test_whole_picture_layout_doubles_the_overlay_mask() -> None:
     layout = layout_mask(Image.new("L", (10, 10), 100), width=20, height=20, only_masked=False)
-    assert layout is not None and layout.box is None
-    assert layout.working.size == (20, 20) and layout.working.getpixel((5, 5)) == 100
+    assert layout is not None
+    assert layout.box is None
+    assert layout.working.size == (20, 20)
+    assert layout.working.getpixel((5, 5)) == 100
     assert layout.overlay.getpixel((5, 5)) == 200
 
 
@@ -80,29 +84,34 @@ def test_only_masked_round_trip_leaves_the_rest_untouched() -> None:
     rng = np.random.default_rng(0)
     original = Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
     layout = layout_mask(square_mask(), width=64, height=64, only_masked=True, padding=2)
-    assert layout is not None and layout.box is not None
+    assert layout is not None
+    assert layout.box is not None
     assert layout.working.size == (64, 64)
     assert crop_to_box(original, layout.box, 64, 64).size == (64, 64)
     overlay = overlay_of(original, layout.overlay)
     finished, before = apply_overlay(Image.new("RGB", (64, 64), "red"), overlay, layout.box)
-    assert finished.size == original.size and finished.mode == "RGB"
+    assert finished.size == original.size
+    assert finished.mode == "RGB"
     got, want = np.asarray(finished), np.asarray(original)
     masked = np.asarray(square_mask()) > 0
     np.testing.assert_array_equal(got[~masked], want[~masked])
     assert (got[masked] == [255, 0, 0]).all()
     composite = np.asarray(mask_composite(before, layout.overlay))
-    assert (composite[masked] == [255, 0, 0, 255]).all() and (composite[~masked][:, 3] == 0).all()
+    assert (composite[masked] == [255, 0, 0, 255]).all()
+    assert (composite[~masked][:, 3] == 0).all()
 
 
 def test_without_a_box_the_picture_is_not_resized() -> None:
     overlay = overlay_of(Image.new("RGB", (16, 16), "blue"), Image.new("L", (16, 16)))
     finished, before = apply_overlay(Image.new("RGB", (16, 16), "red"), overlay, None)
-    assert finished.getpixel((3, 3)) == (0, 0, 255) and before.getpixel((3, 3)) == (255, 0, 0)
+    assert finished.getpixel((3, 3)) == (0, 0, 255)
+    assert before.getpixel((3, 3)) == (255, 0, 0)
 
 
 def test_uncrop_is_transparent_around_the_box() -> None:
     placed = uncrop(Image.new("RGB", (8, 8), "red"), (20, 20), Box(4, 4, 12, 12))
-    assert placed.getpixel((0, 0)) == (0, 0, 0, 0) and placed.getpixel((5, 5)) == (255, 0, 0, 255)
+    assert placed.getpixel((0, 0)) == (0, 0, 0, 0)
+    assert placed.getpixel((5, 5)) == (255, 0, 0, 255)
 
 
 def test_fill_keeps_the_surroundings_and_colours_the_hole_from_them() -> None:

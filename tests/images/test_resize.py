@@ -23,7 +23,8 @@ def test_stretch_is_lanczos_to_the_size() -> None:
 def test_cover_cuts_the_longer_side_evenly() -> None:
     covered = resize_image(1, halves(), 20, 20)
     assert covered.size == (20, 20)
-    assert covered.getpixel((1, 10)) == (255, 0, 0) and covered.getpixel((18, 10)) == (0, 0, 255)
+    assert covered.getpixel((1, 10)) == (255, 0, 0)
+    assert covered.getpixel((18, 10)) == (0, 0, 255)
 
 
 def test_contain_smears_the_edges_into_the_gaps() -> None:
@@ -45,7 +46,8 @@ def test_extreme_shapes_keep_at_least_a_pixel() -> None:
 def test_sizes_are_exact_and_masks_stay_masks(mode: int, size: tuple[int, int]) -> None:
     assert resize_image(mode, halves(), *size).size == size
     mask = resize_image(mode, Image.new("L", (40, 20), 255), *size)
-    assert mask.mode == "L" and mask.size == size
+    assert mask.mode == "L"
+    assert mask.size == size
 
 
 def test_the_upscaler_is_asked_only_to_enlarge_and_never_for_masks() -> None:
@@ -100,4 +102,5 @@ def test_models_run_until_the_size_is_reached_three_times_at_most(factor: int, s
 def test_paste_centred_cuts_and_pads() -> None:
     placed = paste_centred(Image.new("RGB", (10, 4), "red"), 6, 8)
     assert placed.size == (6, 8)
-    assert placed.getpixel((0, 0)) == (0, 0, 0) and placed.getpixel((0, 4)) == (255, 0, 0)
+    assert placed.getpixel((0, 0)) == (0, 0, 0)
+    assert placed.getpixel((0, 4)) == (255, 0, 0)

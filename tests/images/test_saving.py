@@ -32,7 +32,8 @@ def test_numbers_go_on_from_the_largest_in_the_folder(tmp_path: Path) -> None:
 def test_folders_are_made_and_nothing_half_written_is_left(tmp_path: Path) -> None:
     saved = save_image(IMAGE, tmp_path / "out", subfolder="2026-11-23", name="7", suffix="-mask", format="jpg")
     assert names(tmp_path) == ["out/2026-11-23/00000-7-mask.jpg"]
-    assert saved.text is None and saved.extra is None
+    assert saved.text is None
+    assert saved.extra is None
 
 
 def test_slashes_in_a_pattern_make_folders(tmp_path: Path) -> None:
@@ -76,12 +77,14 @@ def test_pictures_too_long_for_a_format_become_png(tmp_path: Path) -> None:
 def test_oversize_pictures_get_a_smaller_jpeg_beside_them(tmp_path: Path) -> None:
     options = SaveOptions(target_side_length=100)
     saved = save_image(Image.new("RGB", (200, 60)), tmp_path, name="7", options=options)
-    assert saved.extra == tmp_path / "00000-7.jpg" and Image.open(saved.extra).size == (100, 30)
+    assert saved.extra == tmp_path / "00000-7.jpg"
+    assert Image.open(saved.extra).size == (100, 30)
     assert Image.open(saved.image).size == (200, 60)
     heavy = SaveOptions(img_downscale_threshold=0.001)
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     extra = save_image(noise, tmp_path, name="8", options=heavy).extra
-    assert extra is not None and Image.open(extra).size == (64, 64)
+    assert extra is not None
+    assert Image.open(extra).size == (64, 64)
     off = SaveOptions(target_side_length=100, export_for_4chan=False)
     assert save_image(Image.new("RGB", (200, 60)), tmp_path, options=off).extra is None
 
@@ -105,4 +108,5 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
 
 def test_very_long_names_are_cut(tmp_path: Path) -> None:
     saved = save_image(IMAGE, tmp_path, name="猫" * 400)
-    assert saved.image.exists() and len(saved.image.name.encode()) <= 255
+    assert saved.image.exists()
+    assert len(saved.image.name.encode()) <= 255

@@ -14,7 +14,8 @@ def noise(size: tuple[int, int]) -> Image.Image:
 
 def test_tiles_are_spread_evenly_and_the_last_lies_flush() -> None:
     tiling = plan_tiles((200, 100), (64, 64), 8)
-    assert tiling.columns == (0, 45, 90, 136) and tiling.rows == (0, 36)
+    assert tiling.columns == (0, 45, 90, 136)
+    assert tiling.rows == (0, 36)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 64), (200, 100), (129, 333)])
@@ -32,7 +33,8 @@ def test_seams_are_linear_ramps() -> None:
     black, white = Image.new("RGB", (64, 64)), Image.new("RGB", (64, 64), "white")
     row = np.asarray(join_tiles([[black, white]], tiling))[30, :, 0]
     np.testing.assert_array_equal(row[56:64], np.arange(8) * 255 // 8)
-    assert row[55] == 0 and row[64] == 255
+    assert row[55] == 0
+    assert row[64] == 255
 
 
 def test_a_small_picture_is_one_tile_padded_at_top_and_left() -> None:

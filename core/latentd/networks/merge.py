@@ -147,15 +147,19 @@ class _Original:
         self._module, self._name = module, name
         self._parameter: nn.Parameter | None = getattr(module, name)
         if keep_on is not None and self._parameter is not None:
-            self._parameter.data = self._parameter.data.to(keep_on)
+            self._parameter = _on(self._parameter, keep_on)
 
     def put_back(self) -> None:
         """Undo the replacement; the model may have moved to another device since."""
         if self._parameter is not None:
             device = getattr(self._module, self._name).device
-            if self._parameter.device != device:
-                self._parameter.data = self._parameter.data.to(device)
+            self._parameter = _on(self._parameter, device)
         setattr(self._module, self._name, self._parameter)
+
+
+def _on(parameter: nn.Parameter, device: torch.device) -> nn.Parameter:
+    """The parameter itself where it is there already, else a copy there."""
+    return parameter if parameter.device == device else nn.Parameter(parameter.to(device), requires_grad=False)
 
 
 def bundled_embeddings(applied: Iterable[AppliedNetwork]) -> dict[str, Mapping[str, Tensor]]:

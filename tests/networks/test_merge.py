@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from latentd.errors import InvalidRequest, ModelLoadError
+from latentd.networks.files import NetworkOnDisk
+from latentd.networks.merge import NetworkRequest, NetworkState, bundled_embeddings
+from latentd.networks.names import Targets, targets_of
+
+Save = Callable[..., NetworkOnDisk]
+Build = Callable[..., nn.Module]
+
+TO_Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+FC1 = "encoder.layers.0.mlp.fc1"
+UNET_KEY = "lora_unet_" + TO_Q.replace(".", "_")
+TEXT_KEY = "lora_te_text_model_encoder_layers_0_mlp_fc1"
+
+
+def lora(key: str, out: int, into: int, seed: int = 0) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return {
+        f"{key}.lora_up.weight": torch.randn(out, 2, generator=random),
+        f"{key}.lora_down.weight": torch.randn(2, into, generator=random),
+        f"{key}.alpha": torch.tensor(1.0),
+    }
+
+
+def product(tensors: dict[str, Tensor], key: str) -> Tensor:
+    return tensors[f"{key}.lora_up.weight"] @ tensors[f"{key}.lora_down.weight"] / 2
+
+
+def snapshot(targets: Targets) -> list[tuple[str, Tensor]]:
+    return [(name, value.clone()) for part in targets.modules() for name, value in part.state_dict().items()]
+
+
+def same(left: list[tuple[str, Tensor]], right: list[tuple[str, Tensor]]) -> bool:
+    return len(left) == len(right) and all(
+        a == b and x.dtype == y.dtype and torch.equal(x, y) for (a, x), (b, y) in zip(left, right, strict=True)
+    )
+
+
+def weight_of(targets: Targets, path: str) -> Tensor:
+    root = targets.text_encoders["te"] if path.startswith("encoder") else targets.unet
+    assert root is not None
+    return root.get_parameter(f"{path}.weight")
+
+
+def test_each_multiplier_acts_on_its_own_part(targets: Targets, save: Save) -> None:
+    tensors = {**lora(UNET_KEY, 8, 8), **lora(TEXT_KEY, 20, 12)}
+    before = {path: weight_of(targets, path).clone() for path in (TO_Q, FC1)}
+    (report,) = NetworkState().apply(targets, [NetworkRequest(network=save("a", tensors), te=0.25, unet=-2.0)])
+    assert report.matched == 2
+    assert report.unmatched == ()
+    torch.testing.assert_close(weight_of(targets, TO_Q), before[TO_Q] - 2.0 * product(tensors, UNET_KEY))
+    torch.testing.assert_close(weight_of(targets, FC1), before[FC1] + 0.25 * product(tensors, TEXT_KEY))
+
+
+def test_the_picture_changes_with_the_weights(targets: Targets, save: Save) -> None:
+    state = NetworkState()
+    arguments = (torch.ones(1, 4, 8, 8), torch.tensor(5), torch.ones(1, 3, 12))
+    assert targets.unet is not None
+    plain = targets.unet(*arguments).sample
+    state.apply(targets, [NetworkRequest(network=save("a", lora(UNET_KEY, 8, 8)))])
+    assert not torch.equal(targets.unet(*arguments).sample, plain)
+    state.restore()
+    assert torch.equal(targets.unet(*arguments).sample, plain)
+
+
+def test_networks_are_laid_on_in_order_and_restored_bit_for_bit(targets: Targets, save: Save) -> None:
+    first, second = lora(UNET_KEY, 8, 8, 1), lora(UNET_KEY, 8, 8, 2)
+    before, original = snapshot(targets), weight_of(targets, TO_Q)
+    requests = [NetworkRequest(network=save("a", first), unet=0.3), NetworkRequest(network=save("b", second), unet=0.7)]
+    state = NetworkState()
+    state.apply(targets, requests)
+    expected = (original + product(first, UNET_KEY) * 0.3) + product(second, UNET_KEY) * 0.7
+    torch.testing.assert_close(weight_of(targets, TO_Q), expected)
+    assert state.apply(targets, []) == () == state.applied
+    assert same(snapshot(targets), before)
+    assert weight_of(targets, TO_Q) is original
+
+
+def test_other_networks_replace_the_ones_before(targets: Targets, save: Save) -> None:
+    a, b = save("a", lora(UNET_KEY, 8, 8, 1)), save("b", lora(TEXT_KEY, 20, 12, 2))
+    state = NetworkState()
+    original = weight_of(targets, TO_Q).clone()
+    state.apply(targets, [NetworkRequest(network=a)])
+    state.apply(targets, [NetworkRequest(network=b)])
+    assert torch.equal(weight_of(targets, TO_Q), original)
+
+
+def test_the_same_set_again_is_no_work(targets: Targets, save: Save) -> None:
+    request = NetworkRequest(network=save("a", lora(UNET_KEY, 8, 8)), unet=0.5)
+    state = NetworkState()
+    first = state.apply(targets, [request])
+    laid = weight_of(targets, TO_Q)
+    assert state.apply(targets, [request]) is first
+    assert weight_of(targets, TO_Q) is laid
+    state.apply(targets, [NetworkRequest(network=request.network, unet=0.6)])
+    assert weight_of(targets, TO_Q) is not laid
+
+
+def test_a_changed_file_is_read_again(targets: Targets, save: Save) -> None:
+    state = NetworkState()
+    state.apply(targets, [NetworkRequest(network=save("a", lora(UNET_KEY, 8, 8, 1)))])
+    laid = weight_of(targets, TO_Q).clone()
+    state.apply(targets, [NetworkRequest(network=save("a", lora(UNET_KEY, 8, 8, 2)))])
+    assert not torch.equal(weight_of(targets, TO_Q), laid)
+
+
+def test_ranks_can_be_cut_by_dyn(targets: Targets, save: Save) -> None:
+    tensors = lora(UNET_KEY, 8, 8)
+    original = weight_of(targets, TO_Q).clone()
+    NetworkState().apply(targets, [NetworkRequest(network=save("a", tensors), dyn=1)])
+    up, down = tensors[f"{UNET_KEY}.lora_up.weight"], tensors[f"{UNET_KEY}.lora_down.weight"]
+    torch.testing.assert_close(weight_of(targets, TO_Q), original + up[:, :1] @ down[:1] / 2)
+
+
+def test_biases_are_changed_made_and_taken_away_again(targets: Targets, save: Save) -> None:
+    assert targets.unet is not None
+    module, conv_in = targets.unet.get_submodule(TO_Q), targets.unet.get_submodule("conv_in")
+    assert module.bias is None
+    before = snapshot(targets)
+    tensors = {
+        f"{UNET_KEY}.diff": torch.zeros(8, 8),
+        f"{UNET_KEY}.diff_b": torch.ones(8),
+        "lora_unet_conv_in.diff": torch.zeros(8, 4, 3, 3),
+        "lora_unet_conv_in.diff_b": torch.ones(8),
+    }
+    state, old = NetworkState(), conv_in.bias.clone()
+    state.apply(targets, [NetworkRequest(network=save("a", tensors), unet=0.5)])
+    assert torch.equal(module.bias, torch.full((8,), 0.5))
+    assert torch.equal(conv_in.bias, old + 0.5)
+    state.restore()
+    assert module.bias is None
+    assert same(snapshot(targets), before)
+
+
+def test_norm_layers_and_ldm_names(targets: Targets, save: Save) -> None:
+    assert targets.unet is not None
+    norm = targets.unet.get_submodule("down_blocks.0.resnets.0.norm1")
+    old = norm.weight.clone()
+    key = "lora_unet_input_blocks_1_0_in_layers_0"
+    tensors = {f"{key}.w_norm": torch.ones(8), f"{key}.b_norm": torch.ones(8)}
+    NetworkState().apply(targets, [NetworkRequest(network=save("a", tensors))])
+    assert torch.equal(norm.weight, old + 1)
+
+
+def test_inpainting_models_take_four_channel_networks(save: Save, tiny_unet: Build, tiny_text_encoder: Build) -> None:
+    targets = targets_of(tiny_unet(in_channels=9), [tiny_text_encoder()])
+    assert targets.unet is not None
+    old = targets.unet.get_submodule("conv_in").weight.clone()
+    NetworkState().apply(
+        targets, [NetworkRequest(network=save("a", {"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3)}))]
+    )
+    change = targets.unet.get_submodule("conv_in").weight - old
+    torch.testing.assert_close(change[:, :4], torch.ones(8, 4, 3, 3))
+    assert not change[:, 4:].any()
+
+
+def test_unmatched_names_are_reported_and_ignored(targets: Targets, save: Save) -> None:
+    before = snapshot(targets)
+    (report,) = NetworkState().apply(targets, [NetworkRequest(network=save("a", lora("lora_unet_nowhere", 2, 2)))])
+    assert report.unmatched == ("lora_unet_nowhere",)
+    assert report.matched == 0
+    assert same(snapshot(targets), before)
+
+
+def test_a_network_of_another_architecture_fails_and_leaves_no_trace(targets: Targets, save: Save) -> None:
+    before = snapshot(targets)
+    good, bad = save("good", lora(UNET_KEY, 8, 8)), save("bad", lora(UNET_KEY, 8, 24))
+    state = NetworkState()
+    with pytest.raises(InvalidRequest, match="'bad' does not fit this model at unet"):
+        state.apply(targets, [NetworkRequest(network=good), NetworkRequest(network=bad)])
+    assert same(snapshot(targets), before)
+    assert state.applied == ()
+
+
+def test_a_file_damaged_since_it_was_listed_fails_and_leaves_no_trace(targets: Targets, save: Save) -> None:
+    before = snapshot(targets)
+    good, bad = save("good", lora(UNET_KEY, 8, 8)), save("bad", lora(UNET_KEY, 8, 8))
+    Path(bad.path).write_bytes(b"\x08\0\0\0\0\0\0\0damaged!")
+    with pytest.raises(ModelLoadError):
+        NetworkState().apply(targets, [NetworkRequest(network=good), NetworkRequest(network=bad)])
+    assert same(snapshot(targets), before)
+
+
+def test_restoring_follows_a_model_that_moved(targets: Targets, save: Save) -> None:
+    assert targets.unet is not None
+    state = NetworkState()
+    state.apply(targets, [NetworkRequest(network=save("a", lora(UNET_KEY, 8, 8)))])
+    targets.unet.to("meta")
+    state.restore()
+    assert {p.device.type for p in targets.unet.parameters()} == {"meta"}
+
+
+def test_restore_frees_the_changed_weights(targets: Targets, save: Save) -> None:
+    state = NetworkState()
+    state.apply(targets, [NetworkRequest(network=save("a", lora(UNET_KEY, 8, 8)))])
+    laid = weakref.ref(weight_of(targets, TO_Q))
+    state.restore()
+    gc.collect()
+    assert laid() is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_models_stay_so(targets: Targets, save: Save, dtype: torch.dtype) -> None:
+    for part in targets.modules():
+        part.to(dtype)
+    before = snapshot(targets)
+    state = NetworkState()
+    state.apply(targets, [NetworkRequest(network=save("a", lora(UNET_KEY, 8, 8)))])
+    assert weight_of(targets, TO_Q).dtype == dtype
+    state.restore()
+    assert same(snapshot(targets), before)
+
+
+def test_inference_mode_is_no_obstacle(targets: Targets, save: Save) -> None:
+    before = snapshot(targets)
+    state = NetworkState()
+    with torch.inference_mode():
+        state.apply(targets, [NetworkRequest(network=save("a", lora(UNET_KEY, 8, 8)))])
+        state.restore()
+    assert same(snapshot(targets), before)
+
+
+def test_embeddings_come_along(targets: Targets, save: Save) -> None:
+    a = save("a", {**lora(UNET_KEY, 8, 8), "bundle_emb.word.emb_params": torch.ones(2, 12)})
+    b = save("b", {"bundle_emb.word.emb_params": torch.zeros(1, 12)})
+    applied = NetworkState().apply(targets, [NetworkRequest(network=a), NetworkRequest(network=b)])
+    assert bundled_embeddings(applied)["word"]["emb_params"].shape == (1, 12)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from latentd.errors import ModelLoadError
+from latentd.networks.files import (
+    NetworkLibrary,
+    NetworkOnDisk,
+    network_digest,
+    read_header,
+    read_metadata,
+    read_network,
+)
+
+Save = Callable[..., NetworkOnDisk]
+
+WEIGHTS = {"lora_unet_conv_in.lora_up.weight": torch.ones(2, 1), "lora_unet_conv_in.lora_down.weight": torch.ones(1, 2)}
+
+
+def test_aliases_come_from_the_training_name(tmp_path: Path, save: Save) -> None:
+    net = save("file", WEIGHTS, ss_output_name="my name", ss_tag_frequency='{"a": {"b": 1}}', odd="{broken")
+    library = NetworkLibrary([tmp_path, tmp_path / "missing"])
+    assert net.alias == "my name"
+    assert library.find("my name") == library.find("file") == net
+    assert net.metadata["ss_tag_frequency"] == {"a": {"b": 1}}
+    assert net.metadata["odd"] == "{broken"
+    assert library.preferred_name(net) == "my name"
+    assert library.preferred_name(net, by_file_name=True) == "file"
+    assert library.find("other") is None
+
+
+def test_a_shared_alias_and_none_need_the_file_name(tmp_path: Path, save: Save) -> None:
+    save("one", WEIGHTS, ss_output_name="same")
+    save("two", WEIGHTS, ss_output_name="same")
+    save("three", WEIGHTS, ss_output_name="None")
+    library = NetworkLibrary([tmp_path])
+    assert library.find("same") is None
+    assert library.find("None") is None
+    two, three = library.find("two"), library.find("three")
+    assert two is not None
+    assert two.name == "two"
+    assert library.preferred_name(two) == "two"
+    assert three is not None
+    assert [net.name for net in library.list()] == ["one", "three", "two"]
+
+
+def test_the_hash_ignores_the_header(tmp_path: Path, save: Save) -> None:
+    plain, noted = save("plain", WEIGHTS), save("noted", WEIGHTS, note="x" * 300)
+    assert network_digest(plain.path) == network_digest(noted.path)
+    data = plain.path.read_bytes()
+    body = data[8 + int.from_bytes(data[:8], "little") :]
+    assert NetworkLibrary([tmp_path]).short_hash(plain) == hashlib.sha256(body).hexdigest()[:12]
+    pickled = tmp_path / "old.pt"
+    pickled.write_bytes(b"anything")
+    assert network_digest(pickled) == hashlib.sha256(b"anything").hexdigest()
+
+
+def test_a_hash_in_the_metadata_wins(tmp_path: Path, save: Save) -> None:
+    net = save("file", WEIGHTS, sshs_model_hash="0123456789abcdef")
+    assert NetworkLibrary([tmp_path]).short_hash(net) == "0123456789ab"
+
+
+def test_refresh_sees_new_and_changed_files(tmp_path: Path, save: Save) -> None:
+    library = NetworkLibrary([tmp_path])
+    assert library.list() == []
+    save("sub", WEIGHTS, ss_output_name="before")
+    library.refresh()
+    assert library.find("before") is not None
+    save("sub", WEIGHTS, ss_output_name="afterwards")
+    library.refresh()
+    assert library.find("before") is None
+    assert library.find("afterwards") is not None
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff" * 8 + b"{}", (5).to_bytes(8, "little") + b"{nope", (2).to_bytes(8, "little") + b"[]"]
+)
+def test_hostile_headers_are_refused_and_read_as_no_metadata(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(ModelLoadError):
+        read_header(path)
+    assert read_metadata(path) == {}
+    with pytest.raises(ModelLoadError):
+        read_network(path)
+    assert [net.alias for net in NetworkLibrary([tmp_path]).list()] == ["bad"]
+
+
+def test_deeply_nested_metadata_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "deep.safetensors"
+    save_file(WEIGHTS, path, metadata={"deep": '{"a":' * 100_000})
+    assert read_metadata(path)["deep"].startswith('{"a":')
+    json.dumps(read_metadata(path))
+
+
+def test_tensors_are_grouped_by_module_and_embeddings_set_apart(save: Save) -> None:
+    net = save(
+        "file",
+        {
+            **WEIGHTS,
+            "bundle_emb.my.style.clip_l": torch.ones(2, 3),
+            "bundle_emb.word.string_to_param.*": torch.ones(1, 3),
+        },
+    )
+    contents = read_network(net.path)
+    assert set(contents.modules) == {"lora_unet_conv_in"}
+    assert set(contents.modules["lora_unet_conv_in"]) == {"lora_up.weight", "lora_down.weight"}
+    assert contents.embeddings["word"]["string_to_param.*"].shape == (1, 3)
+
+
+def test_pickles_are_read_through_the_restricted_unpickler(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.pt", tmp_path / "bad.pt"
+    torch.save({"state_dict": WEIGHTS}, good)
+    assert set(read_network(good).modules) == {"lora_unet_conv_in"}
+    torch.save({"x": Path("/")}, bad)
+    with pytest.raises(ModelLoadError):
+        read_network(bad)
