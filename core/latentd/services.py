@@ -54,7 +54,9 @@ class Options(Protocol):
 class Paths(Protocol):
     """Configured folders, absolute."""
 
-    data: Path
+    @property
+    def data(self) -> Path:
+        """The data folder, from which relative paths are taken."""
 
     def models(self, kind: str) -> list[Path]:
         """Folders of one kind (``Stable-diffusion``, ``Lora``, ``ESRGAN``, ``ControlNet``...), first found wins."""
@@ -63,11 +65,25 @@ class Paths(Protocol):
 class Services(Protocol):
     """What a plugin may use."""
 
-    settings: Any
-    options: Options
-    models: Models
-    paths: Paths
-    registry: Any
+    @property
+    def settings(self) -> Any:
+        """The process's flags (:class:`latentd.settings.Settings`)."""
+
+    @property
+    def options(self) -> Options:
+        """The option store."""
+
+    @property
+    def models(self) -> Models:
+        """The owner of models."""
+
+    @property
+    def paths(self) -> Paths:
+        """The configured folders."""
+
+    @property
+    def registry(self) -> Any:
+        """What plugins offer, by kind and name (:class:`latentd.plugins.registry.Registries`)."""
 
     async def generate(self, request: GenerationRequest) -> Result:
         """Plan, queue and await one generation.

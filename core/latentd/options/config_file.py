@@ -32,7 +32,7 @@ def read_config(path: Path) -> dict[str, Any]:
         problem = str(error)
     aside = path.with_name(path.name + ".broken")
     logger.error("%s cannot be read (%s); it is kept as %s and the defaults are used", path, problem, aside.name)
-    os.replace(path, aside)
+    path.replace(aside)
     return {}
 
 
@@ -48,7 +48,7 @@ def write_config(path: Path, values: Mapping[str, Any]) -> None:
             json.dump(values, file, indent=4, ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -229,7 +229,7 @@ class PluginHost:
         self.options.register(name, gathered.options)
         self.registry.commit(gathered)
         self.routes.add(name, gathered.routers)
-        for _, (kind, _) in REGISTRATIONS.items():
+        for kind, _ in REGISTRATIONS.values():
             items = getattr(gathered, kind)
             getattr(self._contributions[name], kind).extend(items)
             if items:

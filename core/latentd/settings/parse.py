@@ -29,13 +29,11 @@ def parse_settings(
 ) -> Settings:
     """The settings that ``arguments`` (default: none) and ``environment`` (default: the process's) ask for.
 
-    :param parser: a parser to which :func:`add_flags` was applied already (for its ``prog`` and description).
+    :param parser: one made by :func:`flags_parser`, whose name stands in the messages.
     :raises SystemExit: status 2 with a message, as argparse does, when a flag or a variable is wrong.
     """
     environment = os.environ if environment is None else environment
-    if parser is None:
-        parser = argparse.ArgumentParser("latentd", allow_abbrev=False)
-        add_flags(parser)
+    parser = parser or flags_parser("latentd")
     values: dict[str, Any] = {}
     try:
         inherited = shlex.split(environment.get(INHERITED, ""))
@@ -45,6 +43,13 @@ def parse_settings(
         parser.error(str(error))
     values |= vars(parser.parse_args(list(arguments or ())))
     return Settings(**values)
+
+
+def flags_parser(program: str, description: str | None = None) -> argparse.ArgumentParser:
+    """A parser of every flag of :class:`Settings`."""
+    parser = argparse.ArgumentParser(program, description=description, allow_abbrev=False)
+    add_flags(parser)
+    return parser
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

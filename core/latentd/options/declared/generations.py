@@ -1,4 +1,4 @@
-"""Options of other generations of AUTOMATIC1111: those of early 2023 that 1.8 dropped, and those new in 1.9 and 1.10."""
+"""Options of other generations of AUTOMATIC1111: what 1.8 had dropped by then, and what 1.9 and 1.10 added."""
 
 from __future__ import annotations
 

@@ -1,0 +1,62 @@
+"""``latentd new-plugin NAME``: the skeleton of a plugin, with a test."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from latentd import __version__
+
+TEMPLATES = "plugin_template"
+VALID_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the skeleton; gives 2 when the name will not do or the folder exists."""
+    parser = argparse.ArgumentParser(
+        "latentd new-plugin", description="Write the skeleton of a plugin, with a test, into a new folder latentd-NAME."
+    )
+    parser.add_argument("name", help="name of the plugin: lower-case letters, digits and hyphens")
+    parser.add_argument(
+        "--into", type=Path, default=Path(), help="folder in which latentd-NAME is made (default: here)"
+    )
+    given = parser.parse_args(list(arguments))
+    name = given.name.removeprefix("latentd-")
+    folder = given.into / f"latentd-{name}"
+    if not VALID_NAME.fullmatch(name):
+        print(
+            f"latentd: {name!r} will not do: lower-case letters, digits and hyphens, as in my-plugin", file=sys.stderr
+        )
+        return 2
+    if folder.exists():
+        print(f"latentd: {folder} exists already", file=sys.stderr)
+        return 2
+    written = write_skeleton(folder, name)
+    print(f"written: {', '.join(str(path) for path in written)}")
+    print(f"next: cd {folder} && pip install -e '.[test]' && pytest")
+    return 0
+
+
+def write_skeleton(folder: Path, name: str) -> list[Path]:
+    """Write the files of plugin ``name`` into ``folder`` and give their paths."""
+    major, minor = __version__.split(".")[:2]
+    values = {
+        "name": name,
+        "module": "latentd_" + name.replace("-", "_"),
+        "identifier": name.replace("-", "_"),
+        "range": f">={major}.{minor},<{major}.{int(minor) + 1}",
+    }
+    written = []
+    for entry in sorted(files("latentd.cli").joinpath(TEMPLATES).iterdir(), key=lambda entry: entry.name):
+        # File names in the template: "+" for a folder, MODULE for the module's name, ".in" at the end.
+        relative = entry.name.removesuffix(".in").replace("+", "/").replace("MODULE", values["module"])
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(Template(entry.read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
+        written.append(path)
+    return written

@@ -1,0 +1,51 @@
+"""``latentd plugins``: what is installed, and what became of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from latentd.settings import parse_settings
+from latentd.settings.parse import flags_parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print the plugins; gives 1 when one of them failed."""
+    parser = argparse.ArgumentParser(
+        "latentd plugins", allow_abbrev=False, description="List the plugins and what became of them."
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON, tracebacks included")
+    parser.add_argument("--tracebacks", action="store_true", help="print the traceback of each plugin that failed")
+    own, rest = parser.parse_known_args(list(arguments))
+    settings = parse_settings(rest, parser=flags_parser("latentd plugins"))
+
+    logging.disable(logging.ERROR)  # the table says it better
+    from latentd.plugins.host import PluginHost
+
+    host = PluginHost.from_settings(settings)
+    rows = host.report()
+    print(json.dumps(rows, indent=2) if own.json else table(rows, tracebacks=own.tracebacks))
+    return 1 if host.problems() else 0
+
+
+def table(rows: Sequence[dict[str, Any]], *, tracebacks: bool = False) -> str:
+    """The plugins as text: a line for each, then what it brings or why it is out."""
+    lines = []
+    for row in rows:
+        origin = " ".join(filter(None, (row["distribution"], row["version"]))) or "given by the program"
+        lines.append(f"{row['name']:<24} {row['state']:<10} {'built in' if row['builtin'] else origin}")
+        if row["error"]:
+            lines.append(f"    {row['error']}")
+        if row["traceback"] and tracebacks:
+            lines += [f"    {line}" for line in row["traceback"].splitlines()]
+        for kind, names in row["contributes"].items():
+            lines.append(f"    {kind.replace('_', ' ')}: {_shortened(names)}")
+    return "\n".join(lines)
+
+
+def _shortened(names: Sequence[str], most: int = 8) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
