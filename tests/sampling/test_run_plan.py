@@ -31,7 +31,8 @@ def test_txt2img_starts_from_noise_at_the_highest_level() -> None:
 
 def test_img2img_runs_the_end_of_the_schedule() -> None:
     plan = plan_of("DPM++ 2M Karras", img2img=Img2ImgParams(denoising_strength=0.5))
-    assert plan.sigmas is not None and plan.full_sigmas is not None
+    assert plan.sigmas is not None
+    assert plan.full_sigmas is not None
     assert torch.equal(plan.sigmas, plan.full_sigmas[9:])
     assert plan.sampling_steps == 11
     assert torch.equal(plan.start_from(INIT, NOISE), INIT + NOISE * plan.full_sigmas[9])
@@ -56,7 +57,8 @@ def test_noise_multiplier_and_extra_noise() -> None:
 
 def test_hires_makes_exactly_the_steps_asked_for() -> None:
     plan = plan_of("Euler", img2img=Img2ImgParams(denoising_strength=0.4, requested_steps=8))
-    assert plan.sigmas is not None and plan.full_sigmas is not None
+    assert plan.sigmas is not None
+    assert plan.full_sigmas is not None
     assert len(plan.full_sigmas) == 21
     assert len(plan.sigmas) == 9
 

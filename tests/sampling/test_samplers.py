@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -271,7 +272,7 @@ def test_lms_weights_integrate_the_lagrange_polynomials() -> None:
 def test_restart_plan_goes_back_up_once_at_25_and_twice_at_40_steps() -> None:
     def climbs(steps: int) -> tuple[int, int]:
         plan = restart_plan(karras_sigmas(steps, 0.03, 14.6))
-        ups = sum(bool(after[0] > before[1]) for before, after in zip(plan, plan[1:], strict=False))
+        ups = sum(bool(after[0] > before[1]) for before, after in itertools.pairwise(plan))
         return len(plan), ups
 
     assert climbs(19) == (19, 0)
@@ -304,5 +305,5 @@ def test_missing_inputs_are_named() -> None:
             load_function(spec.function)(Bent(), x, bare)
     spec = CATALOGUE.sampler("DPM++ 2M SDE")
     assert spec is not None
-    with pytest.raises(ValueError, match="run.brownian"):
+    with pytest.raises(ValueError, match=r"run\.brownian"):
         load_function(spec.function)(Bent(), x, replace(bare, sigmas=torch.tensor([3.0, 1.0, 0.0])))

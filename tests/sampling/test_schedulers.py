@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -40,7 +41,7 @@ def build(sampler: str, asked: str | None = None, steps: int = 10, **more: objec
 @pytest.mark.parametrize("steps", [2, 10, 11, 33])
 def test_levels_descend_from_the_highest(spec: SchedulerSpec, steps: int) -> None:
     sigmas = levels(spec.name, steps)
-    assert all(a > b for a, b in zip(sigmas, sigmas[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(sigmas))
     if spec.name != "ddim":  # its number of levels and its highest follow from a stride
         assert len(sigmas) == steps + 1
         assert sigmas[0] == pytest.approx(HIGH, rel=1e-4)
@@ -49,7 +50,7 @@ def test_levels_descend_from_the_highest(spec: SchedulerSpec, steps: int) -> Non
 
 def test_karras_is_even_in_the_seventh_root() -> None:
     roots = [sigma ** (1 / 7) for sigma in levels("karras", 6)[:-1]]
-    assert [a - b for a, b in zip(roots, roots[1:], strict=False)] == pytest.approx(
+    assert [a - b for a, b in itertools.pairwise(roots)] == pytest.approx(
         [(HIGH ** (1 / 7) - LOW ** (1 / 7)) / 5] * 5, rel=1e-4
     )
     assert levels("karras", 6, rho=3.0)[2] ** (1 / 3) == pytest.approx(

@@ -21,7 +21,7 @@ from latentd.sampling.noise import RandnSource, seeded_drawer
 
 _DIGITS = 6  # ends of intervals are rounded to a tolerance of 1e-6
 _POOL_SIZE = 24
-_CACHED_INCREMENTS = 45
+_CACHED_INCREMENTS = 128  # the ways from the root to both ends of a query, and the intervals beside them
 _SEED_MODULUS = 1 << 64
 
 
@@ -97,7 +97,8 @@ class BrownianTree:
         if node.left is None or node.right is None:
             self._split(node, high if low == node.start else low)
         left, right = node.left, node.right
-        assert left is not None and right is not None
+        assert left is not None
+        assert right is not None
         if high <= node.middle:
             self._locate(left, low, high, found)
         elif low >= node.middle:
@@ -118,31 +119,29 @@ class BrownianTree:
             node = node.right if point > node.middle else node.left
 
     def _value(self, node: _Node) -> Tensor:
-        """Return the increment over ``node``: the left half is a Brownian bridge's middle, the right half the rest."""
-        path: list[_Node] = []
-        while node.parent is not None and node not in self._cache:
-            path.append(node)
-            node = node.parent
-        value = self._whole if node.parent is None else self._cache[node]
-        for child in reversed(path):
-            parent = child.parent
-            assert parent is not None
-            value = self._half(parent, value, is_left=child is parent.left)
-            self._remember(child, value)
-        return value
+        """Return the increment over ``node``, worked out from the nearest interval around it that is known."""
+        if node.parent is None:
+            return self._whole
+        known = self._cache.get(node)
+        if known is None:
+            self._halve(node.parent, self._value(node.parent))
+            known = self._cache[node]
+        self._cache.move_to_end(node)
+        return known
 
-    def _half(self, parent: _Node, whole: Tensor, is_left: bool) -> Tensor:
+    def _halve(self, parent: _Node, whole: Tensor) -> None:
+        """Remember both halves of ``parent``: the left is a Brownian bridge's middle, the right the rest."""
+        assert parent.left is not None
+        assert parent.right is not None
         reciprocal = 1 / (parent.end - parent.start)
         left_length = parent.middle - parent.start
         variance = left_length * (parent.end - parent.middle) * reciprocal
         noise = self._randn(self._seed((parent.spawn_key, parent.depth)))
         left = left_length * whole * reciprocal + math.sqrt(variance) * noise
-        return left if is_left else whole - left
-
-    def _remember(self, node: _Node, value: Tensor) -> None:
-        self._cache[node] = value
-        if len(self._cache) > _CACHED_INCREMENTS:
-            self._cache.popitem(last=False)
+        for child, value in ((parent.left, left), (parent.right, whole - left)):
+            self._cache[child] = value
+            if len(self._cache) > _CACHED_INCREMENTS:
+                self._cache.popitem(last=False)
 
     def _seed(self, spawn_key: tuple[int, ...] = ()) -> int:
         sequence = np.random.SeedSequence(entropy=self._entropy, spawn_key=spawn_key, pool_size=_POOL_SIZE)

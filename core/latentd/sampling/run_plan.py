@@ -136,7 +136,7 @@ class RunPlan:
         brownian: SdeNoise | None = None,
         on_step: Callable[[StepInfo], None] | None = None,
     ) -> SamplerRun:
-        """Return the run that the sampler is called with; numbers that the sampler does not take stay at their defaults.
+        """Return the run that the sampler is called with; numbers that it does not take stay at their defaults.
 
         :param noise: next draw of every picture's stream.
         :param brownian: needed by samplers with ``spec.brownian``.

@@ -31,7 +31,7 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepInfo:
-    """What is told of a step: fires when k-diffusion calls its callback (after the step's first model call for most)."""
+    """What is told of a step, when k-diffusion calls its callback: for most samplers after the first model call."""
 
     i: int
     sigma: Tensor | float
