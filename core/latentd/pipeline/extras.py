@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from latentd.contributions import UpscaleContext
-from latentd.errors import NotConfigured, NotFound, TooLarge
+from latentd.errors import NotConfigured, TooLarge
 from latentd.images.upscalers import RESIZERS, paste_centred
 from latentd.infotext.build import build_parameters
 from latentd.pipeline.upscaling import upscale_function
@@ -61,11 +61,10 @@ def check_extras(request: ExtrasRequest, registry: Any) -> None:
     :raises NotFound: an upscaler. :raises NotConfigured: a face restorer.
     """
     for name in (request.upscaler_1, request.upscaler_2):
-        if name and name not in _RESIZERS and registry.upscaler(name) is None:
+        if name and name not in _RESIZERS:
             registry.upscalers.require(name, detail=f"could not find upscaler named {name}")
-            raise NotFound(f"could not find upscaler named {name}")
     for name, share in ((GFPGAN, request.gfpgan_visibility), (CODEFORMER, request.codeformer_visibility)):
-        if share > 0 and registry.face_restorer(name) is None:
+        if share > 0 and registry.face_restorers.find(name) is None:
             raise NotConfigured(f"Face restorer {name!r} not found", hint="pip install latentd-facerestore")
 
 
@@ -74,7 +73,7 @@ def process(
 ) -> Processed:
     """``image`` after every step, in the order of option ``postprocessing_operation_order``, on the worker.
 
-    :param registry: gives ``upscaler(name)``, ``face_restorer(name)`` and ``postprocessors``.
+    :param registry: the plugins' :class:`latentd.plugins.registry.Registries`.
     :param max_pixels: bound on the result's size.
     :raises TooLarge: the result would exceed it.
     """
@@ -140,7 +139,7 @@ def _restore(
     if share <= 0:
         return
     weight = request.codeformer_weight if name == CODEFORMER else None
-    restored = registry.face_restorer(name).restore(done.image, weight, context).convert("RGB")
+    restored = registry.face_restorers.find(name).restore(done.image, weight, context).convert("RGB")
     done.image = Image.blend(done.image, restored, share) if share < 1 else restored
     done.entries[f"{name} visibility"] = share
     if weight is not None:

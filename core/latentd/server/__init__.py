@@ -1,0 +1,1 @@
+"""The HTTP server: application, schemas, authentication, routes. No torch."""

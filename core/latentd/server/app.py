@@ -1,0 +1,115 @@
+"""The ASGI application: routes, middleware, life."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from latentd import __version__
+from latentd.server import errors
+from latentd.server.auth import AuthMiddleware, Credentials
+from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.middleware import BodyBoundMiddleware, LastNetMiddleware, TimingMiddleware, cors_arguments
+from latentd.server.openapi import describe
+from latentd.server.public import PublicRoutes
+from latentd.server.services import MEBIBYTE, ROUTES, AppServices, create_services
+from latentd.settings import Settings
+
+GZIP_FROM = 1000
+_CORE = "latentd." + ROUTES.rpartition(".")[2]
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    services: AppServices | None = None,
+    extra_plugins: Iterable[tuple[str, object]] = (),
+    warm_up: bool = False,
+) -> FastAPI:
+    """The application that ``settings`` describe; ``app.state.services`` are its services.
+
+    :param services: ready-made services in place of those that ``settings`` give.
+    :param warm_up: load the model after the first answer instead of with the first generation.
+    :raises ValueError: a flag is malformed (users, CORS pattern).
+    """
+    if services is None:
+        services = create_services(settings or Settings(), extra_plugins=extra_plugins)
+    settings = services.settings
+    app = FastAPI(
+        title="latentd",
+        version=__version__,
+        summary="A Stable Diffusion server that speaks AUTOMATIC1111's web API.",
+        default_response_class=SafeJSONResponse,
+        root_path=f"/{settings.subpath.strip('/')}" if settings.subpath else "",
+        lifespan=_lifespan(services),
+    )
+    app.state.services = services
+    errors.install(app)
+    for owner, router in services.host.routers():
+        guards = [] if owner == _CORE else [Depends(_alive(services, owner))]
+        app.include_router(router, dependencies=guards)
+    app.openapi = describe(app, services)  # type: ignore[method-assign]
+    _wrap(app, services, settings, warm_up)
+    return app
+
+
+def _wrap(app: FastAPI, services: AppServices, settings: Settings, warm_up: bool) -> None:
+    """Add the middleware, innermost first."""
+    app.add_middleware(LastNetMiddleware)
+    vouch = services.hooks.authenticate if services.host.hooks._each("authenticate") else None
+    app.add_middleware(
+        AuthMiddleware,
+        credentials=Credentials(settings.users, settings.api_key),
+        is_public=PublicRoutes(app.routes),
+        vouch=vouch,
+    )
+    app.add_middleware(BodyBoundMiddleware, max_bytes=int(settings.max_request_mb * MEBIBYTE))
+    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM)
+    app.add_middleware(
+        CORSMiddleware, **cors_arguments(settings.cors_allow_origins, settings.cors_allow_origins_regex)
+    )
+    app.add_middleware(TimingMiddleware, log_requests=settings.api_log)
+    if warm_up:
+        app.add_middleware(_AfterFirstAnswer, action=services.warm_up)
+
+
+def _alive(services: AppServices, owner: str) -> Callable[[], Any]:
+    async def require_alive() -> None:
+        services.host.require_alive(owner)
+
+    return require_alive
+
+
+def _lifespan(services: AppServices) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(services.start)
+        yield
+        await asyncio.to_thread(services.close)
+
+    return lifespan
+
+
+class _AfterFirstAnswer:
+    """Calls ``action`` once, when the first reply has left: importing torch would have held it up."""
+
+    def __init__(self, app: ASGIApp, *, action: Callable[[], None]) -> None:
+        self._app = app
+        self._action: Callable[[], None] | None = action
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watched(message: Message) -> None:
+            await send(message)
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if last and self._action is not None:
+                action, self._action = self._action, None
+                action()
+
+        await self._app(scope, receive, watched if scope["type"] == "http" else send)

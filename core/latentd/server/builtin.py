@@ -1,0 +1,19 @@
+"""The core's own routes, brought in as any plugin brings its own."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from latentd.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+FAMILIES = ("generation", "jobs", "progress", "extras", "images", "options", "lists", "model_files", "server", "internal")
+
+
+@hookimpl
+def register_routes(services: Any) -> list[APIRouter]:
+    """One router a family of endpoints."""
+    return [import_module(f"latentd.server.routes.{family}").router(services) for family in FAMILIES]

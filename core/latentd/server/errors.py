@@ -1,0 +1,139 @@
+"""The one place where errors become replies, in AUTOMATIC1111's body with a hint added (endpoints 0.3)."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException as RoutingError
+from starlette.responses import Response
+
+from latentd.errors import LatentdError, QueueFull
+from latentd.plugins.catalogue import path_hint
+from latentd.server.json_reply import SafeJSONResponse
+
+log = logging.getLogger(__name__)
+
+# pydantic's error type to (v1's type, v1's words); braces take the error's context.
+_V1: Mapping[str, tuple[str, str]] = {
+    "missing": ("value_error.missing", "field required"),
+    "list_type": ("type_error.list", "value is not a valid list"),
+    "dict_type": ("type_error.dict", "value is not a valid dict"),
+    "model_attributes_type": ("type_error.dict", "value is not a valid dict"),
+    "model_type": ("type_error.dict", "value is not a valid dict"),
+    "string_type": ("type_error.str", "str type expected"),
+    "int_parsing": ("type_error.integer", "value is not a valid integer"),
+    "int_type": ("type_error.integer", "value is not a valid integer"),
+    "int_from_float": ("type_error.integer", "value is not a valid integer"),
+    "float_parsing": ("type_error.float", "value is not a valid float"),
+    "float_type": ("type_error.float", "value is not a valid float"),
+    "bool_parsing": ("type_error.bool", "value could not be parsed to a boolean"),
+    "bool_type": ("type_error.bool", "value could not be parsed to a boolean"),
+    "finite_number": ("value_error.number.not_finite_number", "ensure this value is a finite number"),
+    "greater_than": ("value_error.number.not_gt", "ensure this value is greater than {gt}"),
+    "greater_than_equal": ("value_error.number.not_ge", "ensure this value is greater than or equal to {ge}"),
+    "less_than": ("value_error.number.not_lt", "ensure this value is less than {lt}"),
+    "less_than_equal": ("value_error.number.not_le", "ensure this value is less than or equal to {le}"),
+    "literal_error": ("value_error.const", "unexpected value; permitted: {expected}"),
+    "enum": ("type_error.enum", "value is not a valid enumeration member; permitted: {expected}"),
+}
+_LIMITS = ("gt", "ge", "lt", "le")
+
+
+def v1_error(error: Mapping[str, Any], prefix: Sequence[str | int] = ()) -> dict[str, Any]:
+    """One entry of a 422's ``detail`` as pydantic v1 would have written it: loc, msg, type and perhaps ctx."""
+    kind, context = str(error["type"]), dict(error.get("ctx") or {})
+    loc = [*prefix, *error["loc"]]
+    if kind == "json_invalid":
+        return _not_json(error, loc, str(context.get("error", "")))
+    v1_kind, words = _V1.get(kind, (kind, ""))
+    text = words.format_map(context) if words else str(error["msg"])
+    entry: dict[str, Any] = {"loc": loc, "msg": text, "type": v1_kind}
+    limits = [context[limit] for limit in _LIMITS if limit in context]
+    if limits:
+        entry["ctx"] = {"limit_value": limits[0]}
+    return entry
+
+
+def _not_json(error: Mapping[str, Any], loc: list[str | int], words: str) -> dict[str, Any]:
+    position = loc[-1] if loc and isinstance(loc[-1], int) else 0
+    document = error.get("input")
+    text = document if isinstance(document, str) else ""
+    line, column = text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
+    return {
+        "loc": loc,
+        "msg": f"{words}: line {line} column {column} (char {position})",
+        "type": "value_error.jsondecode",
+        "ctx": {"msg": words, "doc": text[:1000], "pos": position, "lineno": line, "colno": column},
+    }
+
+
+def error_body(error: str, detail: Any = "", *, errors: str = "", hint: str | None = None) -> dict[str, Any]:
+    """AUTOMATIC1111's four keys, and ``hint`` where there is one."""
+    body = {"error": error, "detail": detail, "body": "", "errors": errors}
+    return body if hint is None else {**body, "hint": hint}
+
+
+def render(error: LatentdError) -> Response:
+    """The reply for an error raised on purpose."""
+    name = "HTTPException" if error.status < 500 else type(error).__name__
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, QueueFull) else None
+    return SafeJSONResponse(error_body(name, error.detail, hint=error.hint), error.status, headers)
+
+
+def render_unexpected(error: Exception, where: str) -> Response:
+    """A 500 that names nothing but the error's class and an id under which the log has the traceback."""
+    number = secrets.token_hex(4)
+    log.error("%s failed unexpectedly (error id %s)", where, number, exc_info=error)
+    hint = f"this is a fault of the server; its log has the details under error id {number}"
+    return SafeJSONResponse(error_body(type(error).__name__, errors=f"error id {number}", hint=hint), 500)
+
+
+async def _latentd_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LatentdError)
+    if error.status >= 500:
+        log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    return render(error)
+
+
+async def _declared(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return SafeJSONResponse(error_body("HTTPException", error.detail), error.status_code, error.headers)
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RoutingError)
+    detail = error.detail
+    hint = path_hint(request.url.path) if error.status_code == 404 else None
+    if hint is None:
+        return SafeJSONResponse({"detail": detail}, error.status_code, error.headers)
+    return SafeJSONResponse(error_body("HTTPException", f"{detail}: {hint}", hint=hint), 404)
+
+
+async def _invalid_body(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    detail = [v1_error(_with_document(entry, error.body)) for entry in error.errors()]
+    return SafeJSONResponse({"detail": detail}, 422)
+
+
+def _with_document(entry: Mapping[str, Any], body: Any) -> Mapping[str, Any]:
+    return {**entry, "input": body} if entry["type"] == "json_invalid" else entry
+
+
+async def _invalid_value(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ValidationError)
+    return SafeJSONResponse({"detail": [v1_error(dict(entry), ("body",)) for entry in error.errors()]}, 422)
+
+
+def install(app: FastAPI) -> None:
+    """Let ``app`` answer every error in these bodies."""
+    app.add_exception_handler(LatentdError, _latentd_error)
+    app.add_exception_handler(HTTPException, _declared)
+    app.add_exception_handler(RoutingError, _unrouted)
+    app.add_exception_handler(RequestValidationError, _invalid_body)
+    app.add_exception_handler(ValidationError, _invalid_value)

@@ -1,0 +1,91 @@
+"""Pictures in requests and replies, coded off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from latentd.errors import NotConfigured
+from latentd.settings import Settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+T = TypeVar("T")
+MEGAPIXEL = 1_000_000
+MEBIBYTE = 1 << 20
+_URL = ("http://", "https://")
+
+
+class ImageIO:
+    """Decodes and encodes pictures in two threads of its own.
+
+    :param options: the option store, read at every call.
+    """
+
+    def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
+        self._allow_urls = settings.allow_image_urls
+        self._max_pixels = int(settings.max_image_mp * MEGAPIXEL)
+        self._max_bytes = int(settings.max_request_mb * MEBIBYTE)
+        self._options = options
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="images")
+
+    async def decode(self, text: str) -> Image:
+        """The picture behind base64, a data URL or an http(s) URL.
+
+        :raises InvalidImage: it is none. :raises TooLarge: over the bounds. :raises NotConfigured: URLs are off.
+        """
+        return await self.run(lambda: self.decode_now(text))
+
+    async def encode(self, image: Image, info: Mapping[str, str] | None = None, *, format: str | None = None) -> str:
+        """Base64 text of ``image`` in the format of option ``samples_format``.
+
+        :raises InvalidRequest: that format is unknown.
+        """
+        return await self.run(lambda: self.encode_now(image, info, format=format))
+
+    async def encode_bytes(self, image: Image, info: Mapping[str, str] | None = None, *, format: str) -> bytes:
+        """File bytes of ``image``."""
+        from latentd.images.codecs import encode_image
+
+        quality = int(self._options["jpeg_quality"])
+        return await self.run(lambda: encode_image(image, format=format, quality=quality, info=info))
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns, called on one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def decode_now(self, text: str) -> Image:
+        """As :meth:`decode`, on this thread."""
+        from latentd.images import codecs
+
+        if text.startswith(_URL):
+            return codecs.open_image(self._fetched(text), self._max_pixels)
+        return codecs.decode_image(text, max_bytes=self._max_bytes, max_pixels=self._max_pixels)
+
+    def encode_now(self, image: Image, info: Mapping[str, str] | None = None, *, format: str | None = None) -> str:
+        """As :meth:`encode`, on this thread."""
+        from latentd.images import codecs
+
+        chosen = str(self._options["samples_format"]) if format is None else format
+        return codecs.encode_base64(image, format=chosen, quality=int(self._options["jpeg_quality"]), info=info)
+
+    def _fetched(self, url: str) -> bytes:
+        from latentd.server.fetch import fetch
+
+        if not self._allow_urls:
+            raise NotConfigured("Requests not allowed", hint="start the server with --allow-image-urls")
+        if not self._options["api_enable_requests"]:
+            raise NotConfigured("Requests not allowed", hint="option api_enable_requests is off")
+        return fetch(
+            url,
+            max_bytes=self._max_bytes,
+            user_agent=str(self._options["api_useragent"] or ""),
+            forbid_local=bool(self._options["api_forbid_local_requests"]),
+        )
+
+    def close(self) -> None:
+        """End the threads; what waits is dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,147 @@
+"""What wraps every request, as plain ASGI: timing, request log, body bound, last net for errors."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from latentd.server.errors import error_body, render_unexpected
+from latentd.server.json_reply import SafeJSONResponse
+
+log = logging.getLogger("latentd.api")
+
+
+class TimingMiddleware:
+    """Adds ``X-Process-Time`` (seconds, four decimals); with ``log_requests`` one log line for each API request."""
+
+    def __init__(self, app: ASGIApp, *, log_requests: bool = False) -> None:
+        self._app = app
+        self._log_requests = log_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def timed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seconds = round(time.perf_counter() - began, 4)
+                MutableHeaders(scope=message)["X-Process-Time"] = str(seconds)
+                if self._log_requests and scope["path"].startswith("/sdapi"):
+                    _log_request(scope, message["status"], seconds)
+            await send(message)
+
+        await self._app(scope, receive, timed)
+
+
+def _log_request(scope: Scope, status: int, seconds: float) -> None:
+    client = scope.get("client") or ("unknown", 0)
+    log.info(
+        "API %s %s/%s %s %s %s %ss",
+        status,
+        scope.get("scheme", "http"),
+        scope.get("http_version", "1.1"),
+        scope["method"],
+        scope["path"].encode("ascii", "backslashreplace").decode(),
+        client[0],
+        seconds,
+    )
+
+
+class BodyBoundMiddleware:
+    """Answers 413 to a request body over ``max_bytes``, told by its header or, failing that, by counting."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._max_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        started, seen = False, 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_bytes:
+                raise _BodyTooLarge
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        except _BodyTooLarge:
+            if not started:
+                await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = f"request body is larger than {self._max_bytes} bytes"
+        reply = SafeJSONResponse(
+            error_body("HTTPException", detail, hint="see --max-request-mb"), 413, {"Connection": "close"}
+        )
+        await reply(scope, receive, send)
+
+
+class _BodyTooLarge(BaseException):
+    # Not an Exception: FastAPI turns those that reading a body raises into a 400.
+    pass
+
+
+class LastNetMiddleware:
+    """Answers what no handler caught with a 500 that gives nothing away, and logs the traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            reply = render_unexpected(error, f"{scope['method']} {scope['path']}")
+            if not started:
+                await reply(scope, receive, send)
+
+
+def cors_arguments(origins: str | None, pattern: str | None) -> dict[str, Any]:
+    """Arguments for Starlette's ``CORSMiddleware`` from the two flags; neither given: no origin is allowed.
+
+    :raises ValueError: ``--cors-allow-origins-regex`` is no regular expression.
+    """
+    if pattern:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"--cors-allow-origins-regex: {error}") from error
+    return {
+        "allow_origins": [origin for origin in (origins or "").split(",") if origin],
+        "allow_origin_regex": pattern,
+        "allow_methods": ["*"],
+        "allow_headers": ["*"],
+        "allow_credentials": True,
+    }

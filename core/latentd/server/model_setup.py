@@ -1,0 +1,90 @@
+"""The owner of models as flags, options and plugins want it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentd.errors import LatentdError
+from latentd.models.checkpoints import CheckpointInfo, Checkpoints
+from latentd.models.devices import DevicePolicy, choose_policy
+from latentd.models.hashes import HashCache
+from latentd.models.manager import ModelManager
+from latentd.models.vae_files import VaeFiles
+from latentd.networks.files import read_header
+
+if TYPE_CHECKING:
+    from latentd.contributions import ModelFormatSpec
+    from latentd.options import OptionStore
+    from latentd.plugins.registry import Registries
+    from latentd.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def create_models(settings: Settings, options: OptionStore, registry: Registries, hashes: HashCache) -> ModelManager:
+    """The models of the configured folders and of plugins; option ``sd_model_checkpoint`` selects among them."""
+    paths = settings.paths
+    contributed = list(registry.checkpoints.values())
+    checkpoints = Checkpoints(
+        paths.models("Stable-diffusion"), hashes, explicit=paths.checkpoint, contributed=contributed
+    )
+    vaes = VaeFiles(
+        paths.models("VAE"),
+        hashes,
+        beside=paths.models("Stable-diffusion"),
+        explicit=paths.vae,
+        contributed=contributed,
+    )
+    manager = ModelManager(
+        checkpoints,
+        vaes,
+        selected=options["sd_model_checkpoint"],
+        policy=lambda: device_policy(settings),
+        loaders=[_loader(spec) for spec in registry.model_formats.values()],
+    )
+
+    def select(title: Any) -> None:
+        if title:
+            manager.select(str(title))
+
+    options.on_change("sd_model_checkpoint", select)
+    return manager
+
+
+def device_policy(settings: Settings) -> DevicePolicy:
+    """Devices and precision under the flags; imports torch."""
+    return choose_policy(
+        no_half=settings.no_half,
+        no_half_vae=settings.no_half_vae,
+        precision=settings.precision,
+        upcast_sampling=settings.upcast_sampling,
+        medvram=settings.medvram,
+        lowvram=settings.lowvram,
+        use_cpu=settings.use_cpu,
+        device_id=settings.device_id,
+        dtype=_DTYPES[settings.dtype] if settings.dtype else None,
+    )
+
+
+def _loader(spec: ModelFormatSpec) -> Callable[[CheckpointInfo, DevicePolicy], Any]:
+    def load(info: CheckpointInfo, policy: DevicePolicy) -> Any:
+        path = Path(info.filename)
+        return spec.load(path, policy.device) if spec.recognise(path, _keys(path)) else None
+
+    return load
+
+
+def _keys(path: Path) -> list[str]:
+    """The tensors' names in a safetensors file; none for other kinds."""
+    if path.suffix != ".safetensors":
+        return []
+    try:
+        return [key for key in read_header(path) if key != "__metadata__"]
+    except LatentdError as error:
+        log.info("%s: %s", path.name, error)
+        return []

@@ -1,0 +1,77 @@
+"""The extras endpoints: upscaling and face restoration of given pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from typing import Any
+
+from fastapi import APIRouter
+
+from latentd.server.images import MEGAPIXEL
+from latentd.server.schemas.images import (
+    ExtrasBatchReply,
+    ExtrasBatchRequest,
+    ExtrasRequest,
+    ExtrasSingleReply,
+    ExtrasSingleRequest,
+)
+
+
+def router(services: Any) -> APIRouter:
+    """Routes ``/sdapi/v1/extra-single-image`` and ``/extra-batch-images``."""
+    routes = APIRouter(prefix="/sdapi/v1", tags=["extras"])
+
+    @routes.post("/extra-single-image", response_model=ExtrasSingleReply)
+    async def single(body: ExtrasSingleRequest) -> dict[str, Any]:
+        """Postprocess one picture."""
+        texts, line = await _process(services, body, [body.image])
+        return {"html_info": _html(line), "image": texts[0]}
+
+    @routes.post("/extra-batch-images", response_model=ExtrasBatchReply)
+    async def batch(body: ExtrasBatchRequest) -> dict[str, Any]:
+        """Postprocess several pictures alike."""
+        texts, line = await _process(services, body, [file.data for file in body.imageList])
+        return {"html_info": _html(line), "images": texts}
+
+    return routes
+
+
+async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tuple[list[str], str]:
+    """Base64 texts of the results and the last one's infotext line."""
+    from latentd.pipeline import extras
+
+    fields = body.model_dump(exclude={"image", "imageList"})
+    names = set(extras.ExtrasRequest.__dataclass_fields__)
+    request = extras.ExtrasRequest(**{key: value for key, value in fields.items() if key in names}, raw=fields)
+    extras.check_extras(request, services.registry)
+    images = await asyncio.gather(*(services.decode_image(text) for text in given))
+    options = services.options.snapshot()
+    max_pixels = int(services.settings.max_image_mp * MEGAPIXEL)
+
+    def work(control: Any) -> list[Any]:
+        control.progress.job_count = len(images)
+        context = services.worker_context(control, options)
+        done = []
+        for image in images:
+            done.append(extras.process(image, request, services.registry, context, max_pixels=max_pixels))
+            control.progress.next_job()
+        return done
+
+    done = await services.run_on_worker(work, kind="extras")
+    infos = [_info(image, result.text, bool(options["enable_pnginfo"])) for image, result in zip(images, done, strict=True)]
+    texts = await asyncio.gather(
+        *(services.encode_image(result.image, info) for result, info in zip(done, infos, strict=True))
+    )
+    return list(texts), done[-1].text if done else ""
+
+
+def _info(image: Any, line: str, keep: bool) -> dict[str, str]:
+    """The text entries of the result: those the picture had, and what was done to it."""
+    if not keep:
+        return {}
+    return {key: value for key, value in image.info.items() if isinstance(value, str)} | {"postprocessing": line}
+
+
+def _html(line: str) -> str:
+    return "<p>" + "<br>\n".join(html.escape(part) for part in line.split("\n")) + "</p>"

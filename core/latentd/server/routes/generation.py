@@ -1,0 +1,103 @@
+"""txt2img and img2img: the synchronous endpoints, and handing a generation in as a job."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+
+from latentd.server.convert import echo
+from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.routes.jobs import job_path
+from latentd.server.schemas.generation import GenerationBody, GenerationReply, Img2ImgRequest, Txt2ImgRequest
+from latentd.types import GeneratedImage, Result
+
+JOB_HEADER = "X-Latentd-Job"
+_BYTES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
+
+
+class Txt2ImgJob(Txt2ImgRequest):
+    """A txt2img request as a job."""
+
+    mode: Literal["txt2img"] = "txt2img"
+
+
+class Img2ImgJob(Img2ImgRequest):
+    """An img2img request as a job."""
+
+    mode: Literal["img2img"]
+
+
+def router(services: Any) -> APIRouter:
+    """Routes ``/sdapi/v1/txt2img`` and ``/img2img``, and ``POST /latentd/v1/jobs``."""
+    routes = APIRouter()
+    replies: dict[int | str, dict[str, Any]] = {
+        200: {
+            "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in _BYTES},
+            "description": "JSON, or the first picture's bytes where Accept names a picture format.",
+            "headers": {JOB_HEADER: {"schema": {"type": "string"}, "description": "Id of the job."}},
+        }
+    }
+
+    @routes.post("/sdapi/v1/txt2img", tags=["generation"], response_model=GenerationReply, responses=replies)
+    async def txt2img(body: Txt2ImgRequest, request: Request) -> Response:
+        """Make pictures from a text."""
+        return await _answer(services, body, request)
+
+    @routes.post("/sdapi/v1/img2img", tags=["generation"], response_model=GenerationReply, responses=replies)
+    async def img2img(body: Img2ImgRequest, request: Request) -> Response:
+        """Make pictures from pictures and a text."""
+        return await _answer(services, body, request)
+
+    @routes.post("/latentd/v1/jobs", tags=["jobs"], status_code=202)
+    async def submit(body: dict[str, Any], request: Request) -> Response:
+        """Hand a generation in; the fields are those of txt2img or img2img, and ``mode`` says which."""
+        job, _ = await services.submit_body(_job_body(body))
+        path = job_path(job, request)
+        reply = {"id": job.id, "state": job.status, "position": job.position, "url": path, "events": f"{path}/events"}
+        return SafeJSONResponse(reply, 202, {JOB_HEADER: job.id, "Location": path})
+
+    return routes
+
+
+def _job_body(body: dict[str, Any]) -> GenerationBody:
+    wanted = body.get("mode") or ("img2img" if body.get("init_images") else "txt2img")
+    model: type[GenerationBody] = Img2ImgJob if wanted == "img2img" else Txt2ImgJob
+    return model.model_validate({**body, "mode": wanted})
+
+
+async def _answer(services: Any, body: GenerationBody, request: Request) -> Response:
+    job, body = await services.submit_body(body)
+    result: Result = await job.wait()
+    headers = {JOB_HEADER: job.id}
+    media = _picture_type(request.headers.get("accept", ""))
+    if media and result.images:
+        first = result.images[0]
+        data = await services.images.encode_bytes(first.image, dict(first.info), format=_BYTES[media])
+        return Response(data, media_type=media, headers=headers)
+    images = await encoded(services, result.images) if body.send_images is not False else []
+    reply = {"images": images, "parameters": echo(body), "info": json.dumps(result.info, default=_unserialisable)}
+    return await services.images.run(lambda: SafeJSONResponse(reply, headers=headers))
+
+
+async def encoded(services: Any, images: tuple[GeneratedImage, ...]) -> list[str]:
+    """Base64 texts of the pictures of a result, in order."""
+    return list(await asyncio.gather(*(services.encode_image(image.image, dict(image.info)) for image in images)))
+
+
+def _picture_type(accept: str) -> str | None:
+    """The picture format that an ``Accept`` header asks for first; None where JSON will do."""
+    for entry in accept.split(","):
+        media = entry.partition(";")[0].strip().lower()
+        if media in _BYTES:
+            return media
+        if media in ("application/json", "*/*"):
+            return None
+    return None
+
+
+def _unserialisable(value: Any) -> None:
+    # As AUTOMATIC1111 1.9: what a script put there and JSON lacks is null.
+    return None

@@ -1,0 +1,65 @@
+"""Reading pictures: their metadata, and what is on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from latentd.errors import NotFound, near_matches
+from latentd.plugins.catalogue import package_hint
+from latentd.server.schemas.images import InterrogateReply, InterrogateRequest, PngInfoReply, PngInfoRequest
+
+
+def router(services: Any) -> APIRouter:
+    """Routes ``/sdapi/v1/png-info`` and ``/sdapi/v1/interrogate``."""
+    routes = APIRouter(prefix="/sdapi/v1", tags=["images"])
+
+    @routes.post("/png-info", response_model=PngInfoReply)
+    async def png_info(body: PngInfoRequest) -> dict[str, Any]:
+        """The infotext of a picture, parsed, and every other text in the file."""
+        image = await services.decode_image(body.image.strip())
+        return await services.images.run(lambda: _metadata(services, image))
+
+    @routes.post("/interrogate", response_model=InterrogateReply)
+    async def interrogate(body: InterrogateRequest) -> dict[str, str]:
+        """A text that describes the picture."""
+        if body.image is None:
+            raise NotFound("Image not found", hint="image is a base64 text")
+        image = await services.decode_image(body.image)
+        spec = services.registry.interrogators.find(body.model)
+        if spec is None:
+            known = services.registry.interrogators
+            hint = package_hint("interrogator", body.model) or near_matches(body.model, known)
+            raise NotFound("Model not found", hint=hint or _known(list(known)))
+        caption = await services.run_on_worker(
+            lambda control: spec.interrogate(image.convert("RGB"), services.worker_context(control)), kind="interrogate"
+        )
+        return {"caption": caption}
+
+    return routes
+
+
+def _metadata(services: Any, image: Any) -> dict[str, Any]:
+    from latentd.images.metadata import read_metadata
+    from latentd.infotext.parse import ParseOptions, parse_infotext
+
+    options = services.options
+    text, items = read_metadata(image)
+    parse_options = ParseOptions(
+        styles=list(services.styles.by_name.values()),
+        infotext_styles=str(options["infotext_styles"]),
+        skip=frozenset(options["infotext_skip_pasting"]),
+        auto_backcompat=bool(options["auto_backcompat"]),
+        old_hires_size=bool(options["use_old_hires_fix_width_height"]),
+    )
+    # Clients of early 2023 read the infotext from the items.
+    if text is not None:
+        items = items | {"parameters": text}
+    return {"info": text or "", "items": items, "parameters": parse_infotext(text or "", parse_options)}
+
+
+def _known(names: list[str]) -> str:
+    if not names:
+        return "no interrogator is installed; pip install latentd-interrogators"
+    return "known: " + ", ".join(names)

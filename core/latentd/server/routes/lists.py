@@ -1,0 +1,124 @@
+"""What there is: samplers, upscalers, styles, scripts and so on. Every reply comes from what is known already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from latentd.images.resize import LATENT_MODES
+from latentd.images.upscalers import RESIZERS
+from latentd.plugins.script_args import script_info
+from latentd.server.schemas import lists
+
+_FACE_RESTORERS = ("CodeFormer", "GFPGAN")
+_REALESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
+_REALESRGAN_MODELS = (
+    ("R-ESRGAN General 4xV3", "v0.2.5.0/realesr-general-x4v3.pth", 4),
+    ("R-ESRGAN General WDN 4xV3", "v0.2.5.0/realesr-general-wdn-x4v3.pth", 4),
+    ("R-ESRGAN AnimeVideo", "v0.2.5.0/realesr-animevideov3.pth", 4),
+    ("R-ESRGAN 4x+", "v0.1.0/RealESRGAN_x4plus.pth", 4),
+    ("R-ESRGAN 4x+ Anime6B", "v0.2.2.4/RealESRGAN_x4plus_anime_6B.pth", 4),
+    ("R-ESRGAN 2x+", "v0.2.1/RealESRGAN_x2plus.pth", 2),
+)
+_MODES = ("txt2img", "img2img")
+
+
+def router(services: Any) -> APIRouter:
+    """The list routes that concern no model file."""
+    routes = APIRouter(prefix="/sdapi/v1", tags=["lists"])
+    _add_sampling(routes, services)
+    _add_pictures(routes, services)
+    _add_scripts(routes, services)
+    return routes
+
+
+def _add_sampling(routes: APIRouter, services: Any) -> None:
+    @routes.get("/samplers", response_model=list[lists.Sampler])
+    async def samplers() -> list[dict[str, Any]]:
+        """Samplers with their aliases and options; option values are texts."""
+        return [
+            {"name": spec.name, "aliases": list(spec.aliases), "options": spec.api_options()}
+            for spec in services.registry.samplers.values()
+            if spec.listed
+        ]
+
+    @routes.get("/schedulers", response_model=list[lists.Scheduler])
+    async def schedulers() -> list[dict[str, Any]]:
+        """Noise schedules."""
+        return [
+            {
+                "name": spec.name,
+                "label": spec.label,
+                "aliases": list(spec.aliases) or None,
+                "default_rho": spec.default_rho,
+                "need_inner_model": spec.need_inner_model,
+            }
+            for spec in services.registry.schedulers.values()
+        ]
+
+    @routes.get("/latent-upscale-modes", response_model=list[lists.LatentUpscaleMode])
+    async def latent_upscale_modes() -> list[dict[str, str]]:
+        """Names for ``hr_upscaler`` that enlarge the latent."""
+        return [{"name": name} for name in LATENT_MODES]
+
+
+def _add_pictures(routes: APIRouter, services: Any) -> None:
+    @routes.get("/upscalers", response_model=list[lists.Upscaler])
+    async def upscalers() -> list[dict[str, Any]]:
+        """Upscalers: None, Lanczos and Nearest, then the others by name."""
+        core = [resizer.name for resizer in RESIZERS]
+        others = [spec for spec in services.registry.upscalers.values() if spec.name not in core]
+        rows = [{"name": name, "model_name": None, "model_path": None, "scale": 4.0} for name in core]
+        rows += [
+            {"name": spec.name, "model_name": spec.model_name, "model_path": spec.model_path, "scale": spec.scale}
+            for spec in sorted(others, key=lambda spec: spec.name.lower())
+        ]
+        return [{**row, "model_url": None} for row in rows]
+
+    @routes.get("/face-restorers", response_model=list[lists.FaceRestorer])
+    async def face_restorers() -> list[dict[str, Any]]:
+        """Face restorers: those of AUTOMATIC1111 first."""
+        known = services.registry.face_restorers
+        names = sorted(known, key=lambda name: (name not in _FACE_RESTORERS, name.lower()))
+        return [{"name": name, "cmd_dir": known[name].cmd_dir} for name in names]
+
+    @routes.get("/realesrgan-models", response_model=list[lists.RealEsrganModel])
+    async def realesrgan_models() -> list[dict[str, Any]]:
+        """AUTOMATIC1111's catalogue of Real-ESRGAN models, installed or not."""
+        return [{"name": name, "path": _REALESRGAN + path, "scale": scale} for name, path, scale in _REALESRGAN_MODELS]
+
+    @routes.get("/prompt-styles", response_model=list[lists.PromptStyle])
+    async def prompt_styles() -> list[dict[str, Any]]:
+        """Rows of the styles files."""
+        return [
+            {"name": style.name, "prompt": style.prompt, "negative_prompt": style.negative_prompt}
+            for style in (await services.run_in_thread(lambda: services.styles.by_name)).values()
+        ]
+
+
+def _add_scripts(routes: APIRouter, services: Any) -> None:
+    def offered(mode: str) -> list[Any]:
+        scripts = [script for script in services.registry.scripts.values() if script.listed and mode in script.modes]
+        return sorted(scripts, key=lambda script: script.alwayson)
+
+    @routes.get("/scripts", response_model=lists.ScriptNames)
+    async def scripts() -> dict[str, list[str]]:
+        """Titles of scripts in lower case: selectable ones, then always-on ones."""
+        return {mode: [_listed_title(script) for script in offered(mode)] for mode in _MODES}
+
+    @routes.get("/script-info", response_model=list[lists.ScriptInfo])
+    async def scripts_info() -> list[dict[str, Any]]:
+        """Arguments of every script, by mode."""
+        return [script_info(script, mode) for mode in _MODES for script in offered(mode)]
+
+    @routes.get("/extensions", response_model=list[lists.Extension])
+    async def extensions() -> list[dict[str, Any]]:
+        """Extensions that come from git: none, since latentd's plugins are packages (see /latentd/v1/plugins)."""
+        return []
+
+
+def _listed_title(script: Any) -> str:
+    # The one script of AUTOMATIC1111 that names itself, and so keeps its capital.
+    title: str = script.title
+    return title if title == "Hypertile" else title.lower()

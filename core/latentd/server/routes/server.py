@@ -1,0 +1,83 @@
+"""The server itself: health, plugins, memory, stopping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from starlette.responses import PlainTextResponse
+
+from latentd import __version__
+from latentd.models.devices import memory_report
+from latentd.server.schemas.lists import Memory
+from latentd.settings import Settings
+
+_PUBLIC: dict[str, Any] = {"x-public": True}
+
+
+def router(services: Any) -> APIRouter:
+    """Routes that are about the process; those that end it only with ``--api-server-stop``."""
+    routes = APIRouter(tags=["server"])
+    _add_health(routes, services)
+    _add_facts(routes, services)
+    settings: Settings = services.settings
+    if settings.api_server_stop:
+        _add_stops(routes, services)
+    return routes
+
+
+def _add_health(routes: APIRouter, services: Any) -> None:
+    @routes.get("/livez", openapi_extra=_PUBLIC)
+    async def livez() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @routes.get("/readyz", openapi_extra=_PUBLIC)
+    async def readyz(response: Response) -> dict[str, Any]:
+        """Whether generations can be served: 200, or 503 with the reasons. Plugins that failed are named, no more."""
+        problems = await services.run_in_thread(services.problems)
+        response.status_code = 503 if problems else 200
+        failed = sorted(services.host.problems())
+        return {"status": "unready" if problems else "ok", "problems": problems, "failed_plugins": failed}
+
+    @routes.get("/app_id", include_in_schema=False)
+    async def app_id() -> dict[str, int]:
+        """A number that changes when the server starts anew."""
+        return {"app_id": services.app_id}
+
+    @routes.get("/login_check", include_in_schema=False)
+    @routes.get("/login_check/", include_in_schema=False)
+    async def login_check() -> None:
+        """200 where the caller may use the server; authentication says 401 otherwise."""
+
+
+def _add_facts(routes: APIRouter, services: Any) -> None:
+    @routes.get("/latentd/v1/plugins")
+    async def plugins() -> dict[str, Any]:
+        """Every plugin: its state, what it contributes, and the traceback where it failed."""
+        return {"version": __version__, "plugins": services.host.report()}
+
+    @routes.get("/sdapi/v1/memory", response_model=Memory)
+    async def memory() -> dict[str, Any]:
+        """Memory of the process and of the GPU, in bytes."""
+        return await services.run_in_thread(memory_report)
+
+
+def _add_stops(routes: APIRouter, services: Any) -> None:
+    prefix = "/sdapi/v1"
+
+    @routes.post(f"{prefix}/server-kill")
+    async def server_kill() -> None:
+        """End the process at once."""
+        services.exit("kill")
+
+    @routes.post(f"{prefix}/server-restart")
+    async def server_restart() -> Response:
+        """Restart where a supervisor does that, else 501."""
+        return Response(status_code=200 if services.exit("restart") else 501)
+
+    @routes.post(f"{prefix}/server-stop")
+    async def server_stop() -> Response:
+        """Finish what runs and stop."""
+        services.exit("stop")
+        return PlainTextResponse("Stopping.")

@@ -1,0 +1,148 @@
+"""Field types that read JSON as pydantic v1 did, which is what clients of AUTOMATIC1111 rely on (endpoints 0.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+_TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
+_FALSE = frozenset({"0", "off", "f", "false", "n", "no"})
+LARGEST_INTEGER = 2**63 - 1
+
+
+def _refuse(kind: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError(kind, message)  # type: ignore[arg-type]
+
+
+def _not_none(value: object) -> None:
+    if value is None:
+        raise _refuse("type_error.none.not_allowed", "none is not an allowed value")
+
+
+def to_int(value: Any) -> int:
+    """``value`` as an integer: fractions are cut off, texts parsed.
+
+    :raises PydanticCustomError: it is none, or does not fit 64 bits.
+    """
+    _not_none(value)
+    try:
+        number = int(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None:
+        raise _refuse("type_error.integer", "value is not a valid integer")
+    if abs(number) > LARGEST_INTEGER:
+        raise _refuse("value_error.number.not_le", f"ensure this value is less than or equal to {LARGEST_INTEGER}")
+    return number
+
+
+def to_float(value: Any) -> float:
+    """``value`` as a float.
+
+    :raises PydanticCustomError: it is none, or not finite.
+    """
+    _not_none(value)
+    try:
+        number = float(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None:
+        raise _refuse("type_error.float", "value is not a valid float")
+    if not math.isfinite(number):
+        raise _refuse("value_error.number.not_finite_number", "ensure this value is a finite number")
+    return number
+
+
+def to_str(value: Any) -> str:
+    """``value`` as text; numbers are written out.
+
+    :raises PydanticCustomError: it is a list, an object or none.
+    """
+    _not_none(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise _refuse("type_error.str", "str type expected")
+
+
+def to_bool(value: Any) -> bool:
+    """``value`` as a truth value: also 0, 1 and the words yes, no, on, off...
+
+    :raises PydanticCustomError: it is anything else.
+    """
+    _not_none(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float | str):
+        word = value.lower() if isinstance(value, str) else f"{value:g}"
+        if word in _TRUE:
+            return True
+        if word in _FALSE:
+            return False
+    raise _refuse("type_error.bool", "value could not be parsed to a boolean")
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """``value`` as a mapping with text keys; a list of pairs (so the empty list, too) makes one.
+
+    :raises PydanticCustomError: it does not.
+    """
+    _not_none(value)
+    try:
+        return {str(key): entry for key, entry in dict(value).items()}
+    except (TypeError, ValueError):
+        raise _refuse("type_error.dict", "value is not a valid dict") from None
+
+
+def to_arguments(value: Any) -> list[Any] | dict[str, Any]:
+    """A script's arguments: a list by position, or an object by name.
+
+    :raises PydanticCustomError: neither.
+    """
+    _not_none(value)
+    if isinstance(value, list | dict):
+        return value
+    raise _refuse("type_error.list", "value is not a valid list")
+
+
+def _lenient(convert: Callable[[Any], Any], schema: Mapping[str, Any]) -> Any:
+    # The converters give the final type, so nothing is left for pydantic's own checks to refuse.
+    return (BeforeValidator(convert), WithJsonSchema(dict(schema)))
+
+
+_INT = _lenient(to_int, {"type": "integer"})
+_FLOAT = _lenient(to_float, {"type": "number"})
+_STR = _lenient(to_str, {"type": "string"})
+_BOOL = _lenient(to_bool, {"type": "boolean"})
+_DICT = _lenient(to_dict, {"type": "object", "additionalProperties": True})
+_ARGS = _lenient(
+    to_arguments, {"anyOf": [{"type": "array", "items": {}}, {"type": "object", "additionalProperties": True}]}
+)
+
+Int = Annotated[int, *_INT]
+Float = Annotated[float, *_FLOAT]
+Str = Annotated[str, *_STR]
+Bool = Annotated[bool, *_BOOL]
+Dict = Annotated[dict[str, Any], *_DICT]
+Arguments = Annotated[Any, *_ARGS]
+
+
+class LenientModel(BaseModel):
+    """Base of request bodies: unknown keys are ignored, and a list of pairs is as good as an object."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_pairs(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            try:
+                return dict(value)
+            except (TypeError, ValueError):
+                raise _refuse("type_error.dict", "value is not a valid dict") from None
+        return value

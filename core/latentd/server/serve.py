@@ -1,0 +1,121 @@
+"""Running the server: uvicorn, signals, and what is told at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from latentd.server.app import create_app
+from latentd.server.services import AppServices
+from latentd.settings import Settings
+
+log = logging.getLogger("latentd")
+
+GRACE_SECONDS = 15
+#: The variable by which AUTOMATIC1111's start scripts say that they start the server again when it ends.
+RESTARTER = "SD_WEBUI_RESTART"
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; gives the exit status. With port 0 the system chooses; the address is logged.
+
+    :raises ValueError: a flag is malformed. :raises OSError: the address is taken.
+    """
+    app = create_app(settings, warm_up=True)
+    services: AppServices = app.state.services
+    if missing := services.host.missing_required():
+        for line in missing:
+            log.error("required plugin %s", line)
+        return 2
+    _warn(settings)
+    server = _Server(_config(app, settings), services)
+    with _listen(settings) as listener:
+        log.info("latentd listens on %s", address(settings, listener))
+        asyncio.run(server.serve(sockets=[listener]))
+    return 0
+
+
+def address(settings: Settings, listener: socket.socket) -> str:
+    """The URL of the server, with the port it really has."""
+    scheme = "https" if _has_tls(settings) else "http"
+    host = settings.bind_host
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"{scheme}://{shown}:{listener.getsockname()[1]}"
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host = settings.bind_host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, settings.bind_port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _config(app: Any, settings: Settings) -> uvicorn.Config:
+    tls = {"ssl_keyfile": settings.tls_keyfile, "ssl_certfile": settings.tls_certfile} if _has_tls(settings) else {}
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        timeout_keep_alive=settings.timeout_keep_alive,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **tls,  # type: ignore[arg-type]
+    )
+
+
+def _has_tls(settings: Settings) -> bool:
+    return bool(settings.tls_keyfile and settings.tls_certfile)
+
+
+def _warn(settings: Settings) -> None:
+    if settings.is_open_to_all:
+        log.warning(
+            "ANYONE who can reach this machine can use this server: it listens on %s without authentication "
+            "(see --api-auth and --api-key)",
+            settings.bind_host,
+        )
+    for flag in settings.without_effect():
+        log.info("%s has no effect in latentd", flag)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which at the first signal has the running job return what it has."""
+
+    def __init__(self, config: uvicorn.Config, services: AppServices) -> None:
+        super().__init__(config)
+        self._services = services
+        services.on_exit = self._exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._close_engine()
+        super().handle_exit(sig, frame)
+
+    def _close_engine(self) -> None:
+        threading.Thread(target=self._services.engine.close, name="closing", daemon=True).start()
+
+    def _exit(self, kind: str) -> bool:
+        if kind == "restart":
+            if not os.environ.get(RESTARTER):
+                return False
+            marker = self._services.paths.data / "tmp" / "restart"
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+        if kind == "kill":
+            os._exit(0)
+        self._close_engine()
+        self.should_exit = True
+        return True

@@ -1,0 +1,302 @@
+"""What one server consists of, and what plugins and routes may use of it. Neither FastAPI nor torch is imported here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from latentd.contributions import UpscaleContext
+from latentd.engine.executor import Engine
+from latentd.engine.job import Job
+from latentd.errors import LatentdError
+from latentd.models.folders import find_models
+from latentd.models.hashes import HashCache
+from latentd.networks.files import NetworkLibrary
+from latentd.options import OptionStore
+from latentd.plugins.builtin import BUILTINS
+from latentd.plugins.host import PluginHost
+from latentd.plugins.selection import Selection
+from latentd.server.images import ImageIO
+from latentd.server.model_setup import create_models
+from latentd.server.styles import StyleBook
+from latentd.settings import Settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.conditioning.embeddings import EmbeddingStore
+    from latentd.pipeline.plan import Plan
+    from latentd.server.schemas.generation import GenerationBody
+    from latentd.types import GenerationRequest, JobControl, Result
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+ROUTES = "latentd.server.builtin"
+MEBIBYTE = 1 << 20
+#: Options whose change loads a model, and the reply waits for it.
+_LOADING = frozenset({"sd_model_checkpoint", "sd_vae", "sd_vae_overrides_per_model_preferences"})
+
+
+class AppServices:
+    """Implements :class:`latentd.services.Services`.
+
+    :param extra_plugins: plugins by name that are no distributions (tests, embedding).
+    :param serve_http: take the HTTP routes in; False for the command line.
+    """
+
+    def __init__(
+        self, settings: Settings, *, extra_plugins: Iterable[tuple[str, object]] = (), serve_http: bool = True
+    ) -> None:
+        began = time.perf_counter()
+        self.settings = settings
+        self.paths = settings.paths
+        self.app_id = secrets.randbelow(2**53)
+        self.options = OptionStore.from_settings(settings)
+        builtins = (*BUILTINS, ROUTES) if serve_http else BUILTINS
+        self.host = PluginHost(
+            self.options, Selection.from_settings(settings), extra=extra_plugins, builtins=builtins
+        )
+        self.host.load()
+        self.registry, self.hooks = self.host.registry, self.host.hooks
+        self.images = ImageIO(settings, self.options)
+        self.styles = StyleBook(self.paths.styles_patterns)
+        loaded = time.perf_counter()
+        self.hashes = HashCache(self.paths.data / "cache", enabled=not settings.no_hashing)
+        self.models = create_models(settings, self.options, self.registry, self.hashes)
+        self.networks = NetworkLibrary(self.paths.models("Lora"))
+        scanned = time.perf_counter()
+        self.engine: Engine = self.hooks.create_executor(settings) or self._engine()
+        self.host.attach(self)
+        self.startup_seconds = {
+            "plugins": loaded - began,
+            "model files": scanned - loaded,
+            "routes": time.perf_counter() - scanned,
+        }
+        self.on_exit: Callable[[str], bool] = lambda kind: False
+        self._warm = False
+
+    def _engine(self) -> Engine:
+        settings = self.settings
+        return Engine(
+            queue_limit=settings.max_queue,
+            result_ttl=settings.result_ttl,
+            result_bytes=int(settings.result_mb * MEBIBYTE),
+            observer=self.hooks.job_event,
+            prepare=_import_pipeline,
+        )
+
+    # --- generations -------------------------------------------------------------------------------------------------
+
+    async def generate(self, request: GenerationRequest) -> Result:
+        """Plan, queue and await one generation.
+
+        :raises LatentdError: as the HTTP API would answer.
+        """
+        job = await self.submit(request)
+        return await job.wait()
+
+    async def submit(self, request: GenerationRequest) -> Job[Result]:
+        """The queued job of ``request``.
+
+        :raises LatentdError: every 4xx that planning finds; a full queue; a task id in use.
+        """
+        from latentd.pipeline.planning import build_plan
+
+        plan = await asyncio.to_thread(build_plan, request, self)
+        return self.engine.submit(
+            lambda control: self._execute(plan, control),
+            kind=request.mode,
+            task_id=request.force_task_id,
+            model_key=plan.checkpoint,
+            meta={"width": plan.width, "height": plan.height, "steps": plan.steps, "images": len(plan.prompts)},
+        )
+
+    async def submit_body(self, body: GenerationBody) -> tuple[Job[Result], GenerationBody]:
+        """The queued job of an HTTP body, and the body with its infotext applied.
+
+        :raises LatentdError: as :meth:`submit`.
+        """
+        from latentd.server.convert import check_bounds, to_request, with_infotext
+
+        body = with_infotext(body, self.options, self.styles.by_name)
+        check_bounds(body, self.settings)
+        return await self.submit(await to_request(body, self.images)), body
+
+    def _execute(self, plan: Plan, control: Any) -> Result:
+        from latentd.pipeline.run import execute
+
+        if not plan.request.override_settings_restore_afterwards:
+            self.options.update(self._known_overrides(plan))
+        return execute(plan, self, control)
+
+    def _known_overrides(self, plan: Plan) -> dict[str, Any]:
+        overrides = dict(plan.options.overrides)  # type: ignore[attr-defined]
+        if "sd_model_checkpoint" in overrides:
+            overrides["sd_model_checkpoint"] = plan.checkpoint
+        return overrides
+
+    # --- the worker --------------------------------------------------------------------------------------------------
+
+    async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:
+        """Run ``work`` on the thread that owns torch, as a job of its own in the queue."""
+        return await self.engine.submit(work, kind=kind).wait()
+
+    def worker_context(self, control: JobControl, options: Mapping[str, Any] | None = None) -> UpscaleContext:
+        """What an upscaler, restorer or interrogator gets; call it on the worker."""
+        return UpscaleContext(
+            options=self.options.snapshot() if options is None else options,
+            device=self.models.policy.device,
+            check=control.check,
+            services=self,
+        )
+
+    async def run_in_thread(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns, called off the event loop; for reading files."""
+        return await asyncio.to_thread(work)
+
+    def warm_up(self) -> None:
+        """Import torch and load the selected checkpoint on the worker, once, in its idle time."""
+        if self._warm:
+            return
+        self._warm = True
+        self.engine.submit(self._first_load, kind="load", quiet=True)
+
+    def _first_load(self, control: Any) -> None:
+        if self.settings.skip_load_model_at_start or self.settings.ui_debug_mode or not len(self.models.checkpoints):
+            return
+        self._load(control)
+
+    # --- models and options ------------------------------------------------------------------------------------------
+
+    async def set_options(self, changes: Mapping[str, Any]) -> None:
+        """Set options as ``POST /sdapi/v1/options`` does, and wait for the models they name.
+
+        :raises NotFound: an unknown checkpoint; nothing is changed then.
+        """
+        changes = dict(changes)
+        wanted = changes.get("sd_model_checkpoint")
+        if wanted is not None:
+            changes["sd_model_checkpoint"] = self.models.checkpoints.require(str(wanted), fuzzy=False).title
+        before = {key: self.options[key] for key in _LOADING}
+        changed = await asyncio.to_thread(self.options.update, changes)
+        reload = _LOADING.intersection(changed)
+        if not reload:
+            return
+        try:
+            await self.load_selected()
+        except LatentdError:
+            await asyncio.to_thread(self.options.update, {key: before[key] for key in reload}, from_api=False)
+            raise
+
+    async def load_selected(self) -> None:
+        """Load the selected checkpoint and VAE, without showing it as a job of A1111's."""
+        await self.engine.submit(self._load, kind="load", quiet=True).wait()
+
+    def _load(self, control: Any) -> bool:
+        with self.models.lease(None, self.options["sd_vae"]):
+            title = self.models.current.title
+        # The title gains its hash with the first load, and clients compare it with those of /sd-models.
+        if self.options["sd_model_checkpoint"] != title:
+            self.options.update({"sd_model_checkpoint": title}, from_api=False)
+        return True
+
+    async def unload_models(self) -> None:
+        """Drop the models from memory; a selection stays."""
+        await self.engine.submit(lambda control: self.models.unload() or True, kind="unload", quiet=True).wait()
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def embeddings(self) -> EmbeddingStore:
+        """The textual-inversion embeddings; the first use imports torch."""
+        from latentd.conditioning.embeddings import EmbeddingStore
+
+        return EmbeddingStore(self.paths.models("embeddings"), self.hashes)
+
+    def embedding_rows(self) -> dict[str, Any]:
+        """The body of ``/sdapi/v1/embeddings``."""
+        loaded = self.models.cache.loaded("checkpoint")
+        return self.embeddings.rows(loaded[0].context_width if loaded else None)
+
+    def refresh_embeddings(self) -> None:
+        """Look through the embeddings folders again."""
+        self.embeddings.refresh()
+
+    @property
+    def hypernetworks(self) -> dict[str, Path]:
+        """Hypernetwork files by name."""
+        found = [file for folder in self.paths.models("hypernetworks") for file in find_models(folder, (".pt",))]
+        return {file.path.stem: file.path for file in found if file.path.stem != "None"}
+
+    def hypernetwork_rows(self) -> list[dict[str, str]]:
+        """The body of ``/sdapi/v1/hypernetworks``."""
+        return [{"name": name, "path": str(path)} for name, path in self.hypernetworks.items()]
+
+    def lora_rows(self) -> list[dict[str, Any]]:
+        """The body of ``/sdapi/v1/loras``."""
+        return [
+            {"name": net.name, "alias": net.alias, "path": str(net.path), "metadata": dict(net.metadata)}
+            for net in self.networks.list()
+        ]
+
+    # --- pictures ----------------------------------------------------------------------------------------------------
+
+    async def decode_image(self, text: str) -> Image:
+        """The picture behind a request's image string, under the guards for URLs and sizes."""
+        return await self.images.decode(text)
+
+    async def encode_image(self, image: Image, info: Mapping[str, str] | None = None) -> str:
+        """Base64 text of the picture in the format of option ``samples_format``."""
+        return await self.images.encode(image, info)
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Tell the plugins that requests are about to come."""
+        self.host.startup(self)
+
+    def close(self) -> None:
+        """End the jobs, then the plugins."""
+        self.engine.close()
+        self.host.shutdown(self)
+        self.images.close()
+
+    def problems(self) -> list[str]:
+        """Why generations cannot be served; empty when all is well. Runs the plugins' health checks."""
+        found = list(self.host.missing_required())
+        if not len(self.models.checkpoints):
+            found.append("no checkpoint was found")
+        for check in self.registry.health.values():
+            try:
+                trouble = check.check()
+            except Exception as error:
+                log.exception("health check %s failed", check.name)
+                trouble = f"{type(error).__name__}"
+            if trouble:
+                found.append(f"{check.name}: {trouble}")
+        return found
+
+    def exit(self, kind: str) -> bool:
+        """Have the process end: ``kill``, ``stop`` or ``restart``; False when that cannot be done."""
+        return self.on_exit(kind)
+
+
+def _import_pipeline() -> None:
+    import latentd.pipeline.run  # noqa: F401 - what every generation needs, torch included
+
+
+def create_services(
+    settings: Settings, *, extra_plugins: Iterable[tuple[str, object]] = (), serve_http: bool = True
+) -> AppServices:
+    """The services that ``settings`` describe. Nothing is loaded and no thread runs yet.
+
+    :raises LatentdError: a flag cannot be followed.
+    """
+    return AppServices(settings, extra_plugins=extra_plugins, serve_http=serve_http)
