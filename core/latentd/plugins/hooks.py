@@ -44,6 +44,10 @@ class Hooks:
             self._found[hook] = implementations(self._manager, hook)
         return self._found[hook]
 
+    def implemented(self, hook: str) -> bool:
+        """Whether any loaded plugin has ``hook``."""
+        return bool(self._each(hook))
+
     @staticmethod
     def _call(implementation: Implementation, arguments: Mapping[str, Any]) -> Any:
         try:

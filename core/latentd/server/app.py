@@ -63,7 +63,7 @@ def create_app(
 def _wrap(app: FastAPI, services: AppServices, settings: Settings, warm_up: bool) -> None:
     """Add the middleware, innermost first."""
     app.add_middleware(LastNetMiddleware)
-    vouch = services.hooks.authenticate if services.host.hooks._each("authenticate") else None
+    vouch = services.hooks.authenticate if services.hooks.implemented("authenticate") else None
     app.add_middleware(
         AuthMiddleware,
         credentials=Credentials(settings.users, settings.api_key),

@@ -68,14 +68,17 @@ class AuthMiddleware:
     :param vouch: the plugins' ``authenticate``; None where no plugin has that hook.
     """
 
-    def __init__(self, app: ASGIApp, *, credentials: Credentials, is_public: IsPublic, vouch: Vouch | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, credentials: Credentials, is_public: IsPublic, vouch: Vouch | None = None
+    ) -> None:
         self._app = app
         self._credentials = credentials
         self._is_public = is_public
         self._vouch = vouch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or not (self._credentials or self._vouch) or self._is_public(scope):
+        open_to_all = not self._credentials and self._vouch is None
+        if open_to_all or scope["type"] not in ("http", "websocket") or self._is_public(scope):
             await self._app(scope, receive, send)
             return
         user, problem = self._credentials.user_of(Headers(scope=scope).get("authorization"))

@@ -10,7 +10,10 @@ from latentd.hookspecs import hookimpl
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
-FAMILIES = ("generation", "jobs", "progress", "extras", "images", "options", "lists", "model_files", "server", "internal")
+FAMILIES = (
+    *("generation", "jobs", "progress", "extras", "images"),
+    *("options", "lists", "model_files", "server", "internal"),
+)
 
 
 @hookimpl

@@ -102,13 +102,15 @@ async def _latentd_error(request: Request, error: Exception) -> Response:
 
 
 async def _declared(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, RoutingError)
     return SafeJSONResponse(error_body("HTTPException", error.detail), error.status_code, error.headers)
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, RoutingError)
     detail = error.detail
+    if error.status_code not in (404, 405):
+        return await _declared(request, error)
     hint = path_hint(request.url.path) if error.status_code == 404 else None
     if hint is None:
         return SafeJSONResponse({"detail": detail}, error.status_code, error.headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
@@ -123,10 +124,8 @@ def _connect(target: _Target, address: str, timeout: float) -> http.client.HTTPC
 def _shut(connection: http.client.HTTPConnection) -> None:
     sock = connection.sock
     if sock is not None:
-        try:
+        with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
 
 def _body(reply: http.client.HTTPResponse, max_bytes: int, until: float) -> bytes:

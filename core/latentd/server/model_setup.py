@@ -26,7 +26,19 @@ log = logging.getLogger(__name__)
 _DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
-def create_models(settings: Settings, options: OptionStore, registry: Registries, hashes: HashCache) -> ModelManager:
+class ServedModels(ModelManager):
+    """The owner of models, with the look-ups that planning needs."""
+
+    def exact(self, name: str) -> CheckpointInfo | None:
+        """The checkpoint that ``name`` names exactly, or None."""
+        return self.checkpoints.exact(name)
+
+    def find(self, name: str) -> CheckpointInfo | None:
+        """The checkpoint that ``name`` names exactly or in part, or None."""
+        return self.checkpoints.closest(name)
+
+
+def create_models(settings: Settings, options: OptionStore, registry: Registries, hashes: HashCache) -> ServedModels:
     """The models of the configured folders and of plugins; option ``sd_model_checkpoint`` selects among them."""
     paths = settings.paths
     contributed = list(registry.checkpoints.values())
@@ -40,7 +52,7 @@ def create_models(settings: Settings, options: OptionStore, registry: Registries
         explicit=paths.vae,
         contributed=contributed,
     )
-    manager = ModelManager(
+    manager = ServedModels(
         checkpoints,
         vaes,
         selected=options["sd_model_checkpoint"],

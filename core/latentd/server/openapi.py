@@ -41,7 +41,11 @@ def describe(app: FastAPI, services: AppServices) -> Callable[[], dict[str, Any]
 
 def _document(app: FastAPI, services: AppServices) -> dict[str, Any]:
     document = get_openapi(
-        title=app.title, version=app.version, summary=app.summary, routes=app.routes, openapi_version=app.openapi_version
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        routes=app.routes,
+        openapi_version=app.openapi_version,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = _ERROR
@@ -72,7 +76,7 @@ def _join_scripts(schemas: dict[str, Any], request: dict[str, Any], scripts: lis
     selectable = [script for script in scripts if not script.alwayson]
     if selectable:
         alternatives = [
-            {"title": script.title, **alternative} for script in selectable for alternative in _arguments(schemas, script)
+            {"title": script.title, **way} for script in selectable for way in _arguments(schemas, script)
         ]
         anything = [{"type": "array", "items": {}}, {"type": "object", "additionalProperties": True}, {"type": "null"}]
         request["properties"]["script_args"]["anyOf"] = alternatives + anything
@@ -89,7 +93,7 @@ def _entry(schemas: dict[str, Any], script: Script) -> dict[str, Any]:
 
 def _arguments(schemas: dict[str, Any], script: Script) -> list[dict[str, Any]]:
     """The two ways to give a script's arguments: by name, and by position."""
-    name = script.Args.__name__ if script.Args.__name__ not in schemas else f"{script.title} arguments".replace(" ", "_")
+    name = f"{script.title} arguments".replace(" ", "_")
     schema = script.Args.model_json_schema(ref_template=_REFERENCE + "{model}")
     schemas.update({key: value for key, value in schema.pop("$defs", {}).items() if key not in schemas})
     schemas[name] = schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from starlette.routing import Match, get_route_path
+from starlette.routing import Match
 from starlette.types import Scope
 
 # AUTOMATIC1111 serves its documentation to everybody, too.
@@ -21,6 +21,6 @@ class PublicRoutes:
     def __call__(self, scope: Scope) -> bool:
         if scope["type"] != "http":
             return False
-        if get_route_path(scope) in DOCUMENTATION:
+        if scope["path"].removeprefix(scope.get("root_path", "")) in DOCUMENTATION:
             return True
         return any(route.matches(scope)[0] is Match.FULL for route in self._routes)

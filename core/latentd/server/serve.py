@@ -46,7 +46,7 @@ def address(settings: Settings, listener: socket.socket) -> str:
     """The URL of the server, with the port it really has."""
     scheme = "https" if _has_tls(settings) else "http"
     host = settings.bind_host
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"{scheme}://{shown}:{listener.getsockname()[1]}"
 
 

@@ -1,4 +1,4 @@
-"""What one server consists of, and what plugins and routes may use of it. Neither FastAPI nor torch is imported here."""
+"""What one server consists of, and what plugins and routes may use of it. Imports neither FastAPI nor torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from latentd.contributions import UpscaleContext
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
-from latentd.errors import LatentdError
+from latentd.errors import InvalidRequest, LatentdError
 from latentd.models.folders import find_models
 from latentd.models.hashes import HashCache
 from latentd.networks.files import NetworkLibrary
@@ -185,7 +185,7 @@ class AppServices:
         if wanted is not None:
             changes["sd_model_checkpoint"] = self.models.checkpoints.require(str(wanted), fuzzy=False).title
         before = {key: self.options[key] for key in _LOADING}
-        changed = await asyncio.to_thread(self.options.update, changes)
+        changed = await asyncio.to_thread(self.options.update, self._readable(changes))
         reload = _LOADING.intersection(changed)
         if not reload:
             return
@@ -194,6 +194,17 @@ class AppServices:
         except LatentdError:
             await asyncio.to_thread(self.options.update, {key: before[key] for key in reload}, from_api=False)
             raise
+
+    def _readable(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of ``changes`` that fit their option's type: AUTOMATIC1111 answers 200 to any value."""
+        readable = {}
+        for key, value in changes.items():
+            try:
+                self.options.snapshot({key: value})
+                readable[key] = value
+            except InvalidRequest as error:
+                log.warning("%s; it keeps its value", error.detail)
+        return readable
 
     async def load_selected(self) -> None:
         """Load the selected checkpoint and VAE, without showing it as a job of A1111's."""
@@ -209,7 +220,12 @@ class AppServices:
 
     async def unload_models(self) -> None:
         """Drop the models from memory; a selection stays."""
-        await self.engine.submit(lambda control: self.models.unload() or True, kind="unload", quiet=True).wait()
+
+        def unload(control: Any) -> bool:
+            self.models.unload()
+            return True
+
+        await self.engine.submit(unload, kind="unload", quiet=True).wait()
 
     # --- files -------------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ def router(services: Any) -> APIRouter:
     @routes.post("/extra-batch-images", response_model=ExtrasBatchReply)
     async def batch(body: ExtrasBatchRequest) -> dict[str, Any]:
         """Postprocess several pictures alike."""
-        texts, line = await _process(services, body, [file.data for file in body.imageList])
+        texts, line = await _process(services, body, [file.data for file in body.files])
         return {"html_info": _html(line), "images": texts}
 
     return routes
@@ -41,7 +41,7 @@ async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tupl
     """Base64 texts of the results and the last one's infotext line."""
     from latentd.pipeline import extras
 
-    fields = body.model_dump(exclude={"image", "imageList"})
+    fields = body.model_dump(exclude={"image", "files"})
     names = set(extras.ExtrasRequest.__dataclass_fields__)
     request = extras.ExtrasRequest(**{key: value for key, value in fields.items() if key in names}, raw=fields)
     extras.check_extras(request, services.registry)
@@ -59,9 +59,12 @@ async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tupl
         return done
 
     done = await services.run_on_worker(work, kind="extras")
-    infos = [_info(image, result.text, bool(options["enable_pnginfo"])) for image, result in zip(images, done, strict=True)]
+    keep = bool(options["enable_pnginfo"])
     texts = await asyncio.gather(
-        *(services.encode_image(result.image, info) for result, info in zip(done, infos, strict=True))
+        *(
+            services.encode_image(result.image, _info(image, result.text, keep))
+            for image, result in zip(images, done, strict=True)
+        )
     )
     return list(texts), done[-1].text if done else ""
 

@@ -79,7 +79,8 @@ async def _answer(services: Any, body: GenerationBody, request: Request) -> Resp
         return Response(data, media_type=media, headers=headers)
     images = await encoded(services, result.images) if body.send_images is not False else []
     reply = {"images": images, "parameters": echo(body), "info": json.dumps(result.info, default=_unserialisable)}
-    return await services.images.run(lambda: SafeJSONResponse(reply, headers=headers))
+    answer: Response = await services.images.run(lambda: SafeJSONResponse(reply, headers=headers))
+    return answer
 
 
 async def encoded(services: Any, images: tuple[GeneratedImage, ...]) -> list[str]:

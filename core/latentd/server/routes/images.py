@@ -19,7 +19,8 @@ def router(services: Any) -> APIRouter:
     async def png_info(body: PngInfoRequest) -> dict[str, Any]:
         """The infotext of a picture, parsed, and every other text in the file."""
         image = await services.decode_image(body.image.strip())
-        return await services.images.run(lambda: _metadata(services, image))
+        metadata: dict[str, Any] = await services.images.run(lambda: _metadata(services, image))
+        return metadata
 
     @routes.post("/interrogate", response_model=InterrogateReply)
     async def interrogate(body: InterrogateRequest) -> dict[str, str]:

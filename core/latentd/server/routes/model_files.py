@@ -33,17 +33,20 @@ def _add_lists(routes: APIRouter, services: Any) -> None:
     @routes.get("/hypernetworks", response_model=list[lists.NamedFile])
     async def hypernetworks() -> list[dict[str, Any]]:
         """Hypernetworks."""
-        return await services.run_in_thread(services.hypernetwork_rows)
+        rows: list[dict[str, Any]] = await services.run_in_thread(services.hypernetwork_rows)
+        return rows
 
     @routes.get("/loras", response_model=list[lists.Lora])
     async def loras() -> list[dict[str, Any]]:
         """LoRA files and their kin."""
-        return await services.run_in_thread(services.lora_rows)
+        rows: list[dict[str, Any]] = await services.run_in_thread(services.lora_rows)
+        return rows
 
     @routes.get("/embeddings", response_model=lists.Embeddings)
     async def embeddings() -> dict[str, Any]:
         """Textual-inversion embeddings: those that fit the loaded model, and those that do not."""
-        return await services.run_in_thread(services.embedding_rows)
+        rows: dict[str, Any] = await services.run_in_thread(services.embedding_rows)
+        return rows
 
 
 def _add_refreshes(routes: APIRouter, services: Any) -> None:

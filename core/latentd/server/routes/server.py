@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -58,9 +60,9 @@ def _add_facts(routes: APIRouter, services: Any) -> None:
         return {"version": __version__, "plugins": services.host.report()}
 
     @routes.get("/sdapi/v1/memory", response_model=Memory)
-    async def memory() -> dict[str, Any]:
+    async def memory() -> Mapping[str, Any]:
         """Memory of the process and of the GPU, in bytes."""
-        return await services.run_in_thread(memory_report)
+        return await asyncio.to_thread(memory_report)
 
 
 def _add_stops(routes: APIRouter, services: Any) -> None:

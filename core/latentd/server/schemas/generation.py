@@ -17,7 +17,7 @@ class CommonFields(LenientModel):
 
     prompt: Str | None = Field("", description="What the picture shows, in AUTOMATIC1111's prompt grammar.")
     negative_prompt: Str | None = Field("", description="What it should not show.")
-    styles: list[Str] | None = Field(None, description="Names of styles from the styles file; unknown ones are ignored.")
+    styles: list[Str] | None = Field(None, description="Names from the styles file; unknown ones are ignored.")
     seed: Int | None = Field(-1, description="Seed of the first picture; -1 draws one.")
     subseed: Int | None = Field(-1, description="Seed of the variation; -1 draws one.")
     subseed_strength: Float | None = Field(0, description="Share of the variation's noise, 0 to 1.")

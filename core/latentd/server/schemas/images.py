@@ -61,7 +61,7 @@ class ExtrasBatchRequest(ExtrasRequest):
         json_schema_extra={"examples": [{"imageList": [{"data": "iVBORw0KGgo...", "name": "a.png"}]}]}
     )
 
-    imageList: list[FileData] = Field(description="The pictures.")
+    files: list[FileData] = Field(alias="imageList", description="The pictures.")
 
 
 class ExtrasSingleReply(BaseModel):

@@ -15,7 +15,7 @@ LARGEST_INTEGER = 2**63 - 1
 
 
 def _refuse(kind: str, message: str) -> PydanticCustomError:
-    return PydanticCustomError(kind, message)  # type: ignore[arg-type]
+    return PydanticCustomError(kind, message)
 
 
 def _not_none(value: object) -> None:
