@@ -44,6 +44,11 @@ class CheckpointInfo:
         self.legacy = legacy_hash(hashed_file(Path(self.filename)))
         self.set_sha256(self.sha256)
 
+    @property
+    def short_title(self) -> str:
+        """The file's stem with its short hash, as infotexts name a refiner or a hires checkpoint."""
+        return f"{self.stem} [{self.hash}]" if self.hash else self.stem
+
     def set_sha256(self, sha256: str | None) -> None:
         """Record the hash; the title gains its first ten digits."""
         self.sha256 = sha256

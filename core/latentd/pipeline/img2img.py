@@ -72,10 +72,9 @@ class Img2imgStart:
 
 def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) -> Tensor:
     """Latents [B,4,h,w] of the batch."""
-    plan, request, options = gen.plan, gen.request, gen.options
+    plan, options = gen.plan, gen.options
     steps = total_steps(plan.sampler.spec, plan.steps)
     conditioning = condition_batch(gen, batch.prompts, batch.negative_prompts, steps=steps, size=(plan.width, plan.height))
-    multiplier = request.initial_noise_multiplier
     inputs = PassInputs(
         name="base",
         choice=plan.sampler,
@@ -87,7 +86,7 @@ def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) ->
         img2img=Img2ImgParams(
             denoising_strength=max(plan.denoising_strength or 0.0, 0.0),
             fix_steps=bool(options["img2img_fix_steps"]),
-            noise_multiplier=float(options["initial_noise_multiplier"] if multiplier is None else multiplier),
+            noise_multiplier=plan.initial_noise_multiplier,
             extra_noise=float(options["img2img_extra_noise"]),
         ),
         blend=_blend(gen, start),

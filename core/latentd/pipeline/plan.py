@@ -100,6 +100,7 @@ class Plan:
     s_tmin: float = 0.0
     s_tmax: float = float("inf")
     s_noise: float = 1.0
+    initial_noise_multiplier: float = 1.0
     hires: HiresPlan | None = None
     refiner: RefinerPlan | None = None
     script: Script | None = None

@@ -35,6 +35,8 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
     count = len(prompts)
     seed, subseed = fixed_seed(request.seed), fixed_seed(request.subseed)
     infotext: dict[str, Any] = {}
+    # 1.8 fills these before it applies override_settings, so that overrides of theirs do not act here.
+    standing = services.options
     hires = plan_hires(request, services, options, sampler, (width, height), count, infotext)
     _check_sizes(request, width, height)
     plan = Plan(
@@ -56,11 +58,14 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
         restore_faces=_restores_faces(request, services, options),
         tiling=bool(options["tiling"] if request.tiling is None else request.tiling),
         eta=request.eta,
-        s_min_uncond=float(_given(request.s_min_uncond, options["s_min_uncond"])),
-        s_churn=float(_given(request.s_churn, options["s_churn"])),
-        s_tmin=float(_given(request.s_tmin, options["s_tmin"])),
-        s_tmax=float(_given(request.s_tmax, options["s_tmax"])) or math.inf,
-        s_noise=float(_given(request.s_noise, options["s_noise"])),
+        s_min_uncond=float(_given(request.s_min_uncond, standing["s_min_uncond"])),
+        s_churn=float(_given(request.s_churn, standing["s_churn"])),
+        s_tmin=float(_given(request.s_tmin, standing["s_tmin"])),
+        s_tmax=float(_given(request.s_tmax, standing["s_tmax"])) or math.inf,
+        s_noise=float(_given(request.s_noise, standing["s_noise"])),
+        initial_noise_multiplier=float(
+            _given(request.initial_noise_multiplier, standing["initial_noise_multiplier"])
+        ),
         hires=hires,
         refiner=_refiner(request, services),
         infotext=infotext,

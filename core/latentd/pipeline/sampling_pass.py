@@ -160,7 +160,7 @@ def note_sampling_infotext(gen: RunningGeneration, inputs: PassInputs, params: S
             notes[label] = option
     if spec.kind == "sigma":
         _note_schedule(gen, inputs, params)
-    if params.always_discard_next_to_last_sigma:
+    if params.always_discard_next_to_last_sigma and not spec.discard_next_to_last_sigma:
         notes["Discard penultimate sigma"] = True
     if inputs.init is None and spec.kind == "sigma" and params.sgm_noise_multiplier:
         notes["SGM noise multiplier"] = True
@@ -169,19 +169,6 @@ def note_sampling_infotext(gen: RunningGeneration, inputs: PassInputs, params: S
             notes["Noise multiplier"] = inputs.img2img.noise_multiplier
         if inputs.img2img.extra_noise > 0:
             notes["Extra noise"] = inputs.img2img.extra_noise
-    if spec.name == "UniPC":
-        for key, label in (("uni_pc_variant", "UniPC variant"), ("uni_pc_skip_type", "UniPC skip type"),
-                           ("uni_pc_order", "UniPC order"), ("uni_pc_lower_order_final", "UniPC lower order final")):  # fmt: skip
-            if options[key] != UNIPC_DEFAULTS[key]:
-                notes[label] = options[key]
-
-
-UNIPC_DEFAULTS: Mapping[str, Any] = {
-    "uni_pc_variant": "bh1",
-    "uni_pc_skip_type": "time_uniform",
-    "uni_pc_order": 3,
-    "uni_pc_lower_order_final": True,
-}
 
 
 def _note_schedule(gen: RunningGeneration, inputs: PassInputs, params: SamplingParams) -> None:
