@@ -23,9 +23,10 @@ def run(arguments: Sequence[str]) -> int:
     settings = parse_settings(rest, parser=flags_parser("latentd plugins"))
 
     logging.disable(logging.ERROR)  # the table says it better
-    from latentd.plugins.host import PluginHost
+    from latentd.server.services import create_services
 
-    host = PluginHost.from_settings(settings)
+    # Some plugins fail only when they are given the server's services, so they are made here as the server makes them.
+    host = create_services(settings).host
     rows = host.report()
     print(json.dumps(rows, indent=2) if own.json else table(rows, tracebacks=own.tracebacks))
     return 1 if host.problems() else 0

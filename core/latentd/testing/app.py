@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from latentd.options import OptionStore
-from latentd.plugins.host import PluginHost
 from latentd.settings import parse_settings
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
+
+    from latentd.plugins.host import PluginHost
 
 
 class AppFactory:
@@ -41,9 +41,11 @@ class AppFactory:
 
         settings = parse_settings(["--data-dir", str(self.data_dir), "--core-only", *flags], environment={})
         extra = [(getattr(plugin, "__name__", f"plugin{number}"), plugin) for number, plugin in enumerate(plugins)]
-        self.host = PluginHost.from_settings(settings, OptionStore.from_settings(settings), extra=extra)
-        client = self._open.enter_context(TestClient(create_app(settings, self.host)))
-        assert not self.host.problems(), self.host.problems()
+        app = create_app(settings, extra_plugins=extra)
+        client = self._open.enter_context(TestClient(app))
+        self.host = app.state.services.host
+        problems = self.host.problems()
+        assert not problems, problems
         return client
 
     def close(self) -> None:

@@ -1,0 +1,59 @@
+# latentd's commands. They need make and Python 3.11 or later; everything else is installed into .venv and .venv-run.
+PYTHON ?= python3
+PORT ?= 7860
+DATA ?= .make/data
+ARGS ?=
+
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+# Plugins that need no torchvision; what `make run` installs beside the core.
+LIGHT := $(filter plugins/tinymodel,$(PLUGINS))
+SOURCES := $(shell find core $(LIGHT) -type f -not -path '*/__pycache__/*' 2>/dev/null)
+PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+BIN := .venv/bin
+
+.PHONY: help env run test check docs bench parity core-alone clean
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+env: .make/env  ## the full development environment in .venv
+.make/env: $(PROJECTS) $(wildcard constraints/*.txt)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip hatchling editables
+	$(BIN)/pip install --quiet -c constraints/dev.txt $$($(PYTHON) tools/torch_choice.py) torch torchvision
+	$(BIN)/pip install --quiet -c constraints/dev.txt --no-build-isolation --group dev -e . $(addprefix -e ./,$(PLUGINS))
+	@mkdir -p .make && touch $@
+
+run: .make/run  ## start the server and draw a first picture (PORT=, DATA=, ARGS=)
+	@.venv-run/bin/python tools/first_picture.py $(PORT) --data-dir $(DATA) $(ARGS)
+.make/run: pyproject.toml $(SOURCES) constraints/common.txt constraints/light.txt
+	$(PYTHON) -m venv .venv-run
+	.venv-run/bin/pip install --quiet -c constraints/light.txt $$($(PYTHON) tools/torch_choice.py) . $(addprefix ./,$(LIGHT))
+	@mkdir -p .make && touch $@
+
+test: env  ## the whole test suite (ARGS= for pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: env docs  ## lint, types, layers, documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: env  ## the documentation, warnings are errors
+	@if [ -f docs/conf.py ]; then $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html; fi
+
+bench: env  ## the benchmarks (ARGS=)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+parity: env  ## compare with recordings of AUTOMATIC1111 (ARGS=)
+	$(BIN)/python -m pytest tests/parity -s $(ARGS)
+
+core-alone: .make/core  ## the core without any plugin starts and answers
+	.venv-core/bin/python tools/core_alone.py
+.make/core: pyproject.toml $(SOURCES) constraints/common.txt constraints/light.txt
+	$(PYTHON) -m venv .venv-core
+	.venv-core/bin/pip install --quiet -c constraints/light.txt $$($(PYTHON) tools/torch_choice.py) .
+	@mkdir -p .make && touch $@
+
+clean:  ## remove the environments and what was built
+	rm -rf .venv .venv-run .venv-core .make build dist docs/_build

@@ -1,0 +1,48 @@
+"""``make run``: starts the server, has it draw a first picture, says how to go on, and keeps it serving."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import urllib.error
+from pathlib import Path
+
+from server_process import ServerDied, call, running_server
+
+PICTURE = Path("picture.png")
+FIRST = {"prompt": "a red apple", "steps": 20, "seed": 1, "width": 128, "height": 128, "cfg_scale": 5}
+FAREWELL = """
+{picture} is the first picture of latentd at {address} (documentation: {address}/docs).
+The next one, from another terminal:
+
+  curl -s {address}/sdapi/v1/txt2img -H 'Content-Type: application/json' \\
+    -d '{{"prompt": "a sunflower", "steps": 20, "width": 128, "height": 128}}' \\
+    | python3 -c 'import base64, json, sys; \\
+        open("next.png", "wb").write(base64.b64decode(json.load(sys.stdin)["images"][0]))'
+
+Ctrl-C stops the server.
+"""
+
+
+def main(port: str, flags: list[str]) -> int:
+    """Serve until interrupted; 1 when the server does not start or draw."""
+    address = f"http://127.0.0.1:{port}"
+    try:
+        with running_server(address, ["--port", port, *flags]) as server:
+            try:
+                answer = call(address, "/sdapi/v1/txt2img", FIRST)
+            except urllib.error.HTTPError as error:
+                print(f"the first picture failed: {error.read().decode()}", file=sys.stderr)
+                return 1
+            PICTURE.write_bytes(base64.b64decode(answer["images"][0]))
+            print(FAREWELL.format(picture=PICTURE, address=address), flush=True)
+            return server.wait()
+    except ServerDied as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
