@@ -98,7 +98,9 @@ def test_whatever_a_job_raises_fails_that_job_and_no_other(engine: Engine, error
     with pytest.raises(type(error)) as caught:
         job.join(WAIT)
     assert str(caught.value) == str(error)
-    assert job.status == "failed" and job.traceback is not None and "in work" in job.traceback
+    assert job.status == "failed"
+    assert job.traceback is not None
+    assert "in work" in job.traceback
     assert engine.submit(lambda job: "next", kind="txt2img").join(WAIT) == "next"
 
 
@@ -119,11 +121,12 @@ def test_a_failed_job_keeps_nothing_it_worked_with(engine: Engine) -> None:
 
     job = engine.submit(work, kind="txt2img")
     for _ in range(3):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="outer"):
             job.join(WAIT)
     gc.collect()
     assert born[0]() is None
-    assert job.error is not None and job.error.__traceback__ is None
+    assert job.error is not None
+    assert job.error.__traceback__ is None
 
 
 def test_a_finished_job_keeps_its_result_and_not_its_work(engine: Engine) -> None:
@@ -227,7 +230,8 @@ def test_closing_cancels_who_waits_and_interrupts_who_runs(engine: Engine, sampl
     work.finish()
     closing.join(WAIT)
     assert not closing.is_alive()
-    assert running.outcome() == [0] and running.progress.interrupted
+    assert running.outcome() == [0]
+    assert running.progress.interrupted
     with pytest.raises(ShuttingDown):
         engine.submit(lambda job: 1, kind="txt2img")
 

@@ -36,9 +36,11 @@ def test_a_listener_hears_a_job_from_start_to_end(engine: Engine, sampling: Any)
         return heard
 
     heard = asyncio.run(main())
-    assert [name for name, _ in heard][0] == "started" and heard[-1][0] == "completed"
+    assert next(name for name, _ in heard) == "started"
+    assert heard[-1][0] == "completed"
     steps = [step for name, step in heard if name == "progress"]
-    assert steps and steps == sorted(steps)
+    assert steps
+    assert steps == sorted(steps)
     assert len(engine.events) == 0
 
 

@@ -32,7 +32,8 @@ def test_first_in_first_out_with_one_model() -> None:
 def test_nothing_loaded_is_strict_order() -> None:
     queue = queue_of("ab")
     first = queue.pop(None)
-    assert first is not None and first.id == "a0"
+    assert first is not None
+    assert first.id == "a0"
 
 
 def test_a_job_whose_model_is_loaded_goes_first() -> None:
@@ -58,6 +59,7 @@ def test_positions_and_removal() -> None:
     queue = queue_of("aaa")
     first, second, third = queue
     assert [queue.position(job) for job in (first, second, third)] == [1, 2, 3]
-    assert queue.remove(second) and not queue.remove(second)
+    assert queue.remove(second)
+    assert not queue.remove(second)
     assert (queue.position(second), queue.position(third)) == (0, 2)
     assert len(queue) == 2

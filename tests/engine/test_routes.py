@@ -132,10 +132,13 @@ def test_internal_progress_follows_a_task_from_the_queue_to_its_end(
 
             active = await ask(id_task="one", id_live_preview=-1)
             assert (active["active"], active["queued"], active["completed"]) == (True, False, False)
-            assert active["progress"] == pytest.approx(0.5) and active["eta"] > 0
-            assert active["live_preview"].startswith("data:image/png;base64,") and active["id_live_preview"] == 1
+            assert active["progress"] == pytest.approx(0.5)
+            assert active["eta"] > 0
+            assert active["live_preview"].startswith("data:image/png;base64,")
+            assert active["id_live_preview"] == 1
             again = await ask(id_task="one", id_live_preview=1)
-            assert again["live_preview"] is None and again["id_live_preview"] == 1
+            assert again["live_preview"] is None
+            assert again["id_live_preview"] == 1
             assert (await ask(id_task="one", live_preview=False))["live_preview"] is None
 
             queued = await ask(id_task="two")
@@ -166,7 +169,8 @@ def test_the_small_internal_routes(client: Client) -> None:
         async with client() as http:
             assert (await http.get("/internal/ping")).json() == {}
             hints = (await http.get("/internal/quicksettings-hint")).json()
-            assert {"name", "label"} == set(hints[0]) and "samples_format" in {hint["name"] for hint in hints}
+            assert {"name", "label"} == set(hints[0])
+            assert "samples_format" in {hint["name"] for hint in hints}
             inline, download = await http.get("/internal/sysinfo"), await http.get("/internal/sysinfo-download")
             assert "Config" in inline.json()
             assert download.headers["content-disposition"].startswith('attachment; filename="sysinfo-')
@@ -192,7 +196,8 @@ def test_a_jobs_pictures_are_had_as_bytes_and_are_gone_in_time(client: Client, e
             assert reply.headers["content-type"] == "image/png"
             assert Image.open(io.BytesIO(reply.content)).info["parameters"] == "a red dot"
             jpeg = await http.get(shown["url"], params={"format": "jpeg"})
-            assert jpeg.headers["content-type"] == "image/jpeg" and jpeg.content[:2] == b"\xff\xd8"
+            assert jpeg.headers["content-type"] == "image/jpeg"
+            assert jpeg.content[:2] == b"\xff\xd8"
             assert (await http.get(shown["url"], params={"format": "exe"})).status_code == 422
             assert (await http.get(f"/latentd/v1/jobs/{job.id}/images/1")).status_code == 404
             assert (await http.get(f"/latentd/v1/jobs/{job.id}/images/-1")).status_code == 404
@@ -268,4 +273,5 @@ def test_events_of_an_ended_job_are_its_end(client: Client, engine: Engine) -> N
             return (await http.get(f"/latentd/v1/jobs/{job.id}/events")).text
 
     text = asyncio.run(main())
-    assert text.startswith("event: completed\n") and text.count("event:") == 1
+    assert text.startswith("event: completed\n")
+    assert text.count("event:") == 1

@@ -21,7 +21,8 @@ def test_interrupt_stops_at_the_next_evaluation_and_keeps_what_there_is(engine: 
     work.finish()
     assert job.join(WAIT) == [5]
     assert job.status == "completed"
-    assert job.progress.interrupted and engine.state().interrupted
+    assert job.progress.interrupted
+    assert engine.state().interrupted
     assert engine.state().job_no == 1
 
 
@@ -45,7 +46,8 @@ def test_cancel_ends_the_job_without_a_picture(engine: Engine, sampling: Any) ->
     work.finish()
     with pytest.raises(JobCancelled):
         job.join(WAIT)
-    assert job.status == "cancelled" and job.result is None
+    assert job.status == "cancelled"
+    assert job.result is None
 
 
 def test_cancel_wins_over_interrupt_and_interrupt_over_skip(engine: Engine, sampling: Any) -> None:
@@ -69,7 +71,8 @@ def test_cancelling_a_waiting_job_takes_it_out_at_once_and_twice_is_once(engine:
     last = engine.submit(third, kind="txt2img")
     assert (waiting.position, last.position) == (1, 2)
     assert engine.cancel(waiting.id) is engine.cancel(waiting.id) is waiting
-    assert waiting.status == "cancelled" and waiting.started is None
+    assert waiting.status == "cancelled"
+    assert waiting.started is None
     assert last.position == 1
     first.finish()
     third.finish()
@@ -80,11 +83,13 @@ def test_cancelling_a_waiting_job_takes_it_out_at_once_and_twice_is_once(engine:
 def test_flags_set_when_idle_are_shown_and_forgotten_by_the_next_job(engine: Engine, sampling: Any) -> None:
     engine.interrupt()
     engine.skip()
-    assert engine.state().interrupted and engine.state().skipped
+    assert engine.state().interrupted
+    assert engine.state().skipped
     work = sampling(steps=2)
     job = engine.submit(work, kind="txt2img")
     work.reached()
-    assert not engine.state().interrupted and not engine.state().skipped
+    assert not engine.state().interrupted
+    assert not engine.state().skipped
     work.finish()
     assert job.join(WAIT) == [2]
 
@@ -115,7 +120,8 @@ def test_a_quiet_job_is_out_of_reach_and_out_of_sight(engine: Engine, sampling: 
     work = sampling(steps=3)
     job = engine.submit(work, kind="load", quiet=True)
     work.reached()
-    assert engine.current() is None and engine.state().job_count == 0
+    assert engine.current() is None
+    assert engine.state().job_count == 0
     engine.interrupt()
     work.finish()
     assert job.join(WAIT) == [3]

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from latentd.engine.preview import preview_due
@@ -129,10 +130,8 @@ class Job(Generic[T]):
                 ended.set_result(result)
 
         def tell(job: Job[T]) -> None:
-            try:
+            with suppress(RuntimeError):  # the loop was closed while the job ran: nobody is waiting any more
                 loop.call_soon_threadsafe(settle, job.result)
-            except RuntimeError:  # the loop was closed while the job ran: nobody is waiting any more
-                pass
 
         self.add_done_callback(tell)
         try:
