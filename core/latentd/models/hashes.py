@@ -83,6 +83,14 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
+def file_stamp(path: Path) -> list[int]:
+    """Size and modification time, by which a replaced file is told; empty where there is no file."""
+    try:
+        return _stamp(path)
+    except OSError:
+        return []
+
+
 def short_hash(sha256: str | None) -> str | None:
     """The first ten digits, which titles and infotexts carry."""
     return sha256[:SHORT] if sha256 else None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from latentd.models.architecture import Architecture
-from latentd.models.build import ldm_parts
+from latentd.models.build import ldm_parts, standalone_vae
 from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.devices import DevicePolicy
 from latentd.models.diffusers_folder import folder_parts
@@ -53,7 +53,15 @@ def load_checkpoint(info: CheckpointInfo, policy: DevicePolicy) -> LoadedModel:
     )
 
 
-@torch.inference_mode()
+def load_vae(path: Path, policy: DevicePolicy) -> Any:
+    """The ``AutoencoderKL`` in a VAE file of its own.
+
+    :raises ModelLoadError: the file is damaged or holds no VAE.
+    """
+    return standalone_vae(open_state_dict(path), policy)
+
+
+@torch.no_grad()
 def _probe_prediction(unet: Any, architecture: Architecture, policy: DevicePolicy) -> Any:
     """'v' or 'eps', told by running the UNet once on constant inputs at the noisiest timestep (semantics 2).
 

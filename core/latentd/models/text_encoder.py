@@ -24,7 +24,7 @@ class Hidden:
 
 
 class TextEncoder(nn.Module):
-    """``transformer`` is a ``CLIPTextModel`` (names without ``text_model.``); ``projection`` a bias-free Linear or None."""
+    """``transformer`` is a ``CLIPTextModel`` (no ``text_model.`` in its names), ``projection`` a Linear or None."""
 
     def __init__(self, architecture: TextArchitecture) -> None:
         from transformers import CLIPTextConfig, CLIPTextModel

@@ -1,8 +1,8 @@
 """Weight files in pickle form, read through an allow-list: no code of the file's choosing ever runs.
 
-torch's weights-only unpickler does the reading. Its own list (tensors, storages, dtypes, ``OrderedDict``) is extended by
-numpy's scalars and arrays, which old embeddings and checkpoints hold, and by inert stand-ins for the training callbacks
-that checkpoints carry along; anything else is refused by name.
+torch's weights-only unpickler does the reading. Its own list (tensors, storages, dtypes, ``OrderedDict``) is extended
+by numpy's scalars and arrays, which old embeddings and checkpoints hold, and by inert stand-ins for the training
+callbacks that checkpoints carry along; anything else is refused by name.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 NAN_DETAIL = "A tensor with all NaNs was produced in VAE."
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def decode(model: LoadedModel, latents: Tensor, *, check: Callable[[], None] = lambda: None) -> Tensor:
     """Pictures [B,3,H,W] in [0,1], float32 on the CPU, for ``latents`` [B,4,h,w]; decoded one at a time.
 
@@ -39,7 +39,7 @@ def decode(model: LoadedModel, latents: Tensor, *, check: Callable[[], None] = l
     return torch.cat(pictures)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def encode(model: LoadedModel, images: Tensor, sample: Tensor | None = None, *, scale: bool = True) -> Tensor:
     """Latents [B,4,h,w], float32 on the model's device, for ``images`` [B,3,H,W] in [0,1]; encoded one at a time.
 

@@ -19,10 +19,11 @@ AUTOMATIC, NONE = "Automatic", "None"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VaeInfo:
-    """One VAE file; ``name`` is its file name."""
+    """One VAE file; ``name`` is its file name, ``hash`` the ten digits of ``VAE hash``, known once it is loaded."""
 
     name: str
     filename: str
+    hash: str | None = None
 
     def row(self) -> dict[str, Any]:
         """The entry of ``/sdapi/v1/sd-vae``."""

@@ -1,0 +1,164 @@
+"""Everything that is loaded, in one place: leases, a byte budget, limits by kind, and the least recently used goes first.
+
+No torch here: the cache knows names, sizes and ages only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from latentd.models.devices import free_cache
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+Key = tuple[Hashable, ...]
+"""What a model is known by; the first item is its kind: ``("checkpoint", path, stamp)``."""
+
+Observer = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class _Entry:
+    value: Any
+    size: int
+    leases: int = 0
+    used: int = 0
+
+
+class ModelCache:
+    """Loaded models by kind and key. Construction happens under one lock, so that nothing is ever loaded twice.
+
+    :param budget: bytes that all unleased and leased models together should not exceed; None for no bound. A model in
+        use is never dropped for it.
+    :param limits: kind → how many of it stay loaded.
+    :param observer: told the file or name, and ``loaded`` or ``unloaded``.
+    """
+
+    def __init__(
+        self, *, budget: int | None = None, limits: Mapping[str, int] | None = None, observer: Observer | None = None
+    ) -> None:
+        self.budget = budget
+        self._limits = dict(limits or {})
+        self._observer = observer
+        self._entries: dict[Key, _Entry] = {}
+        self._clock = 0
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def lease(self, key: Key, load: Callable[[], T], size: int | Callable[[T], int]) -> Iterator[T]:
+        """The model under ``key``, loaded if need be, and kept at least until the block is left.
+
+        :param size: its bytes, or what tells them once it is loaded.
+        """
+        entry = self._acquire(key, load, size)
+        try:
+            yield entry.value
+        finally:
+            with self._lock:
+                entry.leases -= 1
+                self._trim()
+
+    def get(self, key: Key, load: Callable[[], T], size: int | Callable[[T], int] = 0) -> T:
+        """The model under ``key``; unlike a leased one it may leave the cache while its user holds it."""
+        with self.lease(key, load, size) as value:
+            return value
+
+    def limit(self, kind: str, count: int) -> None:
+        """Keep at most ``count`` (at least one) models of ``kind`` from now on."""
+        with self._lock:
+            self._limits[kind] = max(1, count)
+            self._trim()
+
+    def drop(self, kind: str) -> int:
+        """How many models of ``kind`` were dropped; those on lease stay."""
+        with self._lock:
+            keys = [key for key, entry in self._entries.items() if key[0] == kind and not entry.leases]
+            for found in keys:
+                self._remove(found)
+            return len(keys)
+
+    def clear(self) -> None:
+        """Drop everything that is not on lease."""
+        for kind in {str(key[0]) for key in self._entries}:
+            self.drop(kind)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all loaded models."""
+        return sum(entry.size for entry in self._entries.values())
+
+    def loaded(self, kind: str) -> list[Any]:
+        """The loaded models of ``kind``, the most recently used last."""
+        entries = [entry for key, entry in self._entries.items() if key[0] == kind]
+        return [e.value for e in sorted(entries, key=lambda e: e.used)]
+
+    def _acquire(self, key: Key, load: Callable[[], T], size: int | Callable[[T], int]) -> _Entry:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                self._make_room(str(key[0]))
+                start = time.monotonic()
+                value = load()
+                entry = _Entry(value, size(value) if callable(size) else size)
+                self._entries[key] = entry
+                seconds = time.monotonic() - start
+                log.info("loaded %s in %.1f s (%.0f MiB)", _label(key), seconds, entry.size / 2**20)
+                self._tell(key, "loaded")
+            self._clock += 1
+            entry.used = self._clock
+            entry.leases += 1
+            self._trim()
+            return entry
+
+    def _make_room(self, kind: str) -> None:
+        """Drop models of ``kind`` until one more is within its limit: before loading, so that memory never holds both."""
+        limit = self._limits.get(kind)
+        while limit is not None and self._count(kind) >= limit and self._drop_oldest(kind):
+            pass
+
+    def _trim(self) -> None:
+        for kind, limit in self._limits.items():
+            while self._count(kind) > limit and self._drop_oldest(kind):
+                pass
+        while self.budget is not None and self.nbytes > self.budget and self._drop_oldest(None):
+            pass
+
+    def _count(self, kind: str) -> int:
+        return sum(1 for key in self._entries if key[0] == kind)
+
+    def _drop_oldest(self, kind: str | None) -> bool:
+        """Whether there was an unleased model (of ``kind``) to drop."""
+        free = [(e.used, k) for k, e in self._entries.items() if not e.leases and kind in (None, k[0])]
+        if not free:
+            return False
+        self._remove(min(free, key=lambda item: item[0])[1])
+        return True
+
+    def _remove(self, key: Key) -> None:
+        entry = self._entries.pop(key)
+        size = entry.size
+        del entry
+        free_cache()
+        log.info("dropped %s (%.0f MiB)", _label(key), size / 2**20)
+        self._tell(key, "unloaded")
+
+    def _tell(self, key: Key, event: str) -> None:
+        if self._observer is None:
+            return
+        try:
+            self._observer(_label(key), event)
+        except Exception:  # an observer may fail, the model is loaded all the same
+            log.exception("a model observer failed")
+
+
+def _label(key: Key) -> str:
+    """How a model is called in logs and events: its kind and file."""
+    return " ".join([str(key[0]), *(Path(part).name for part in key[1:2] if isinstance(part, str))])

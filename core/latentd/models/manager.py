@@ -1,0 +1,169 @@
+"""The owner of models: which checkpoint is selected, and leases on loaded ones. Imports torch only when it loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentd.models.cache import Key, ModelCache
+from latentd.models.checkpoints import CheckpointInfo, Checkpoints
+from latentd.models.devices import DevicePolicy, choose_policy, free_cache
+from latentd.models.hashes import file_stamp
+from latentd.models.vae_files import VaeFiles, VaeInfo
+
+if TYPE_CHECKING:
+    from latentd.models.loaded import LoadedModel
+
+CHECKPOINT, VAE = "checkpoint", "vae"
+
+
+class ModelManager:
+    """Checkpoints and VAEs, listed and loaded. Listing works on any thread, leases on the worker only.
+
+    :param selected: the value of option ``sd_model_checkpoint`` at start.
+    :param policy: devices and precision; a function, called when the first model is loaded.
+    :param loaders: tried in order before the core's own loader: each gives a ``LoadedModel`` or None (plugins' formats).
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        vaes: VaeFiles,
+        *,
+        cache: ModelCache | None = None,
+        selected: str | None = None,
+        policy: Callable[[], DevicePolicy] = choose_policy,
+        loaders: list[Callable[[CheckpointInfo, DevicePolicy], Any]] | None = None,
+    ) -> None:
+        self.checkpoints = checkpoints
+        self.vaes = vaes
+        self.cache = cache or ModelCache(limits={CHECKPOINT: 1, VAE: 1})
+        self.loaders = loaders or []
+        self._selected = selected
+        self._choose_policy = policy
+        self._policy: DevicePolicy | None = None
+
+    @property
+    def current(self) -> CheckpointInfo:
+        """The selected checkpoint; the first of the list when the selected one is gone.
+
+        :raises NotFound: no checkpoint was found at all.
+        """
+        return self.checkpoints.default(self._selected)
+
+    @property
+    def policy(self) -> DevicePolicy:
+        """Devices and precision, decided once."""
+        if self._policy is None:
+            self._policy = self._choose_policy()
+        return self._policy
+
+    def select(self, name: str) -> CheckpointInfo:
+        """Select the checkpoint that ``name`` names exactly (``sd_model_checkpoint``); nothing is loaded yet.
+
+        :raises NotFound: there is none.
+        """
+        info = self.checkpoints.require(name, fuzzy=False)
+        self._selected = info.name
+        return info
+
+    def exact(self, name: str) -> CheckpointInfo | None:
+        """The checkpoint that ``name`` names exactly (semantics 12.4)."""
+        return self.checkpoints.exact(name)
+
+    def find(self, name: str) -> CheckpointInfo | None:
+        """The checkpoint that ``name`` means: exactly, else the shortest title containing it."""
+        return self.checkpoints.closest(name)
+
+    def refresh(self) -> None:
+        """Scan the folders of checkpoints and VAEs again."""
+        self.checkpoints.refresh()
+        self.vaes.refresh()
+
+    @contextmanager
+    def lease(
+        self, checkpoint: str | CheckpointInfo | None = None, vae: str | None = None, *, vae_overrides: bool = True
+    ) -> Iterator[LoadedModel]:
+        """The loaded checkpoint, kept until the block is left.
+
+        :param checkpoint: a name, looked up as the refiner's is; None for the selected one.
+        :param vae: the value of option ``sd_vae``; None means ``Automatic``.
+        :param vae_overrides: option ``sd_vae_overrides_per_model_preferences``.
+        :raises NotFound: no such checkpoint or VAE, or no checkpoint at all.
+        :raises ModelLoadError: a file cannot be loaded.
+        """
+        info = self._find(checkpoint)
+        chosen = self.vaes.resolve(info, vae, overrides=vae_overrides)
+        with ExitStack() as stack:
+            key = _key(CHECKPOINT, info.filename)
+            model: LoadedModel = stack.enter_context(self.cache.lease(key, lambda: self._load(info), _model_bytes))
+            if model.extras.pop("parked", False):
+                model.to(None)
+            # The same model may be on lease already, with another VAE, which it has again afterwards.
+            before = model.vae, model.vae_info
+            model.vae, model.vae_info = model.own_vae, None
+            try:
+                if chosen is not None:
+                    key = _key(VAE, chosen.filename)
+                    loaded = stack.enter_context(self.cache.lease(key, lambda: self._load_vae(chosen), _module_bytes))
+                    model.vae, model.vae_info = loaded, replace(chosen, hash=self.vaes.short_hash(chosen))
+                yield model
+            finally:
+                model.vae, model.vae_info = before
+
+    def unload(self) -> None:
+        """Free the device of loaded checkpoints (``/unload-checkpoint``): to main memory from an accelerator, else away.
+
+        What was selected stays selected and comes back with the next lease.
+        """
+        if self._policy is None or self._policy.device == "cpu":
+            self.cache.drop(CHECKPOINT)
+            self.cache.drop(VAE)
+            return
+        for model in self.cache.loaded(CHECKPOINT):
+            model.to("cpu")
+            model.extras["parked"] = True
+        free_cache()
+
+    def reload(self) -> None:
+        """Have the selected checkpoint on its device (``/reload-checkpoint``)."""
+        with self.lease():
+            pass
+
+    def _find(self, checkpoint: str | CheckpointInfo | None) -> CheckpointInfo:
+        if isinstance(checkpoint, CheckpointInfo):
+            return checkpoint
+        return self.current if checkpoint is None else self.checkpoints.require(checkpoint)
+
+    def _load(self, info: CheckpointInfo) -> Any:
+        from latentd.models.load import load_checkpoint
+
+        for loader in self.loaders:
+            if (model := loader(info, self.policy)) is not None:
+                break
+        else:
+            model = load_checkpoint(info, self.policy)
+        # Infotexts carry the hash, so it is known before the first picture.
+        self.checkpoints.ensure_hash(info)
+        return model
+
+    def _load_vae(self, info: VaeInfo) -> Any:
+        from latentd.models.load import load_vae
+
+        return load_vae(Path(info.filename), self.policy)
+
+
+def _key(kind: str, filename: str) -> Key:
+    """What a loaded file is known by: a file that was replaced is another one."""
+    return kind, filename, tuple(file_stamp(Path(filename)))
+
+
+def _model_bytes(model: LoadedModel) -> int:
+    return model.nbytes()
+
+
+def _module_bytes(module: Any) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())
