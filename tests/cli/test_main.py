@@ -1,0 +1,75 @@
+"""Which command runs, and what help costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentd import __version__
+from latentd.cli.main import COMMANDS
+
+HEAVY = ("torch", "fastapi", "pydantic", "pluggy", "numpy", "PIL", "uvicorn")
+
+
+def imported_by(code: str) -> list[str]:
+    """Heavy modules that ``code`` has imported, in a fresh process."""
+    report = f"{code}\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    core = Path(__file__).parents[2] / "core"
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, env={"PYTHONPATH": str(core)})
+    found: list[str] = eval(done.stderr.splitlines()[-1])
+    return found
+
+
+def test_help_names_every_command(latentd: Any) -> None:
+    done = latentd("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("code", ["import latentd", "from latentd.cli import main; main(['--help'])"])
+def test_neither_import_nor_help_import_anything_heavy(code: str) -> None:
+    assert imported_by(code) == []
+
+
+def test_the_help_of_serve_imports_no_server() -> None:
+    code = "from latentd.cli import main\ntry:\n    main(['serve', '--help'])\nexcept SystemExit:\n    pass"
+    assert imported_by(code) == []
+
+
+def test_version(latentd: Any) -> None:
+    assert latentd("--version").stdout.strip() == f"latentd {__version__}"
+
+
+def test_an_unknown_command_is_answered_with_a_near_one(latentd: Any) -> None:
+    done = latentd("generat")
+    assert done.returncode == 2
+    assert "did you mean 'generate'" in done.stderr
+
+
+def test_flags_alone_start_the_server(latentd: Any) -> None:
+    done = latentd("--require-plugin", "nobody-has-this")
+    assert done.returncode == 2
+    assert "nobody-has-this: not installed" in done.stderr
+
+
+def test_a_port_that_is_taken_is_said_in_one_sentence(latentd: Any) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = latentd("serve", "--core-only", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "choose another with --port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_malformed_flag_is_said_in_one_sentence(latentd: Any) -> None:
+    done = latentd("serve", "--core-only", "--port", "0", "--api-auth", "me:too:many")
+    assert done.returncode == 1
+    assert "no colon in a password" in done.stderr
+    assert "Traceback" not in done.stderr
