@@ -16,7 +16,13 @@ from latentd import __version__
 from latentd.server import errors
 from latentd.server.auth import AuthMiddleware, Credentials
 from latentd.server.json_reply import SafeJSONResponse
-from latentd.server.middleware import BodyBoundMiddleware, LastNetMiddleware, TimingMiddleware, cors_arguments
+from latentd.server.middleware import (
+    BodyBoundMiddleware,
+    LastNetMiddleware,
+    SubpathMiddleware,
+    TimingMiddleware,
+    cors_arguments,
+)
 from latentd.server.openapi import describe
 from latentd.server.public import PublicRoutes
 from latentd.server.services import MEBIBYTE, ROUTES, AppServices, create_services
@@ -47,7 +53,6 @@ def create_app(
         version=__version__,
         summary="A Stable Diffusion server that speaks AUTOMATIC1111's web API.",
         default_response_class=SafeJSONResponse,
-        root_path=f"/{settings.subpath.strip('/')}" if settings.subpath else "",
         lifespan=_lifespan(services),
     )
     app.state.services = services
@@ -67,7 +72,7 @@ def _wrap(app: FastAPI, services: AppServices, settings: Settings, warm_up: bool
     app.add_middleware(
         AuthMiddleware,
         credentials=Credentials(settings.users, settings.api_key),
-        is_public=PublicRoutes(app.routes),
+        is_public=PublicRoutes(route for _, router in services.host.routers() for route in router.routes),
         vouch=vouch,
     )
     app.add_middleware(BodyBoundMiddleware, max_bytes=int(settings.max_request_mb * MEBIBYTE))
@@ -76,6 +81,8 @@ def _wrap(app: FastAPI, services: AppServices, settings: Settings, warm_up: bool
         CORSMiddleware, **cors_arguments(settings.cors_allow_origins, settings.cors_allow_origins_regex)
     )
     app.add_middleware(TimingMiddleware, log_requests=settings.api_log)
+    if prefix := (settings.subpath or "").strip("/"):
+        app.add_middleware(SubpathMiddleware, prefix=f"/{prefix}")
     if warm_up:
         app.add_middleware(_AfterFirstAnswer, action=services.warm_up)
 

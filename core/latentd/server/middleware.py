@@ -54,6 +54,19 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
     )
 
 
+class SubpathMiddleware:
+    """Tells the application below which path clients see it; the proxy may have stripped it or not."""
+
+    def __init__(self, app: ASGIApp, *, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "root_path": self._prefix}
+        await self._app(scope, receive, send)
+
+
 class BodyBoundMiddleware:
     """Answers 413 to a request body over ``max_bytes``, told by its header or, failing that, by counting."""
 

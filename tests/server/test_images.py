@@ -1,0 +1,123 @@
+"""Pictures in requests and replies: extras, png-info, interrogate."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from latentd.contributions import InterrogatorSpec, UpscaleContext
+from latentd.hookspecs import hookimpl
+from latentd.testing import AppFactory
+
+INFOTEXT = "a cat\nNegative prompt: a dog\nSteps: 12, Sampler: Euler, CFG scale: 5.5, Seed: 42, Size: 64x96"
+
+
+def _png(mode: str = "RGB", size: tuple[int, int] = (24, 16), **texts: str) -> str:
+    chunks = PngInfo()
+    for key, value in texts.items():
+        chunks.add_text(key, value)
+    out = io.BytesIO()
+    Image.new(mode, size, 77).save(out, "PNG", pnginfo=chunks)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def _open(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def test_png_info_gives_text_items_and_parameters(client: TestClient) -> None:
+    reply = client.post("/sdapi/v1/png-info", json={"image": f" {_png(parameters=INFOTEXT, other='x')} "}).json()
+    assert reply["info"] == INFOTEXT
+    assert reply["items"] == {"other": "x", "parameters": INFOTEXT}
+    assert reply["parameters"]["Seed"] == "42"
+    assert reply["parameters"]["Size-2"] == "96"
+    assert reply["parameters"]["RNG"] == "GPU"
+
+
+def test_a_picture_without_infotext_has_defaults_only(client: TestClient) -> None:
+    reply = client.post("/sdapi/v1/png-info", json={"image": "data:image/png;base64," + _png()}).json()
+    assert (reply["info"], reply["items"], reply["parameters"]["Prompt"]) == ("", {}, "")
+
+
+@pytest.mark.parametrize("image", ["", "!!!!", "bm90IGFuIGltYWdl", "A" * 7])
+@pytest.mark.parametrize("path", ["png-info", "extra-single-image", "interrogate"])
+def test_what_is_no_picture_is_refused(client: TestClient, path: str, image: str) -> None:
+    reply = client.post(f"/sdapi/v1/{path}", json={"image": image})
+    assert (reply.status_code, reply.json()["detail"]) == (422, "Invalid encoded image")
+
+
+def test_urls_are_off_unless_allowed(latentd_app: AppFactory) -> None:
+    body = {"image": "http://127.0.0.1:1/x.png"}
+    off = latentd_app().post("/sdapi/v1/png-info", json=body)
+    assert (off.status_code, off.json()["detail"]) == (422, "Requests not allowed")
+    allowed = latentd_app(flags=["--allow-image-urls"]).post("/sdapi/v1/png-info", json=body)
+    assert (allowed.status_code, allowed.json()["detail"]) == (422, "Request to local resource not allowed")
+
+
+def test_large_pictures_are_refused(latentd_app: AppFactory) -> None:
+    client = latentd_app(flags=["--max-image-mp", "0.0001"])
+    assert client.post("/sdapi/v1/png-info", json={"image": _png()}).status_code == 413
+
+
+def test_extras_keep_the_texts_of_the_picture(client: TestClient) -> None:
+    body: dict[str, Any] = {"image": _png("RGBA", parameters=INFOTEXT), "upscaler_1": "Lanczos", "upscaling_resize": 2}
+    reply = client.post("/sdapi/v1/extra-single-image", json=body).json()
+    line = "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"
+    image = _open(reply["image"])
+    assert reply["html_info"] == f"<p>{line}</p>"
+    assert (image.size, image.mode, image.info) == ((48, 32), "RGB", {"parameters": INFOTEXT, "postprocessing": line})
+
+
+def test_extras_take_several_pictures(client: TestClient) -> None:
+    files = [{"data": _png(), "name": "a.png"}, {"data": _png(size=(8, 8)), "name": "b.png"}]
+    reply = client.post("/sdapi/v1/extra-batch-images", json={"imageList": files, "upscaler_1": "Nearest"}).json()
+    assert [_open(text).size for text in reply["images"]] == [(48, 32), (16, 16)]
+    empty = client.post("/sdapi/v1/extra-batch-images", json={"imageList": []})
+    assert (empty.status_code, empty.json()) == (200, {"html_info": "<p></p>", "images": []})
+
+
+def test_unknown_upscalers_name_what_to_install(client: TestClient) -> None:
+    reply = client.post("/sdapi/v1/extra-single-image", json={"image": _png(), "upscaler_1": "R-ESRGAN 4x+"})
+    assert reply.status_code == 404
+    assert reply.json()["detail"] == "could not find upscaler named R-ESRGAN 4x+"
+    assert reply.json()["hint"] == "pip install latentd-upscalers"
+
+
+def test_faces_need_their_package(client: TestClient) -> None:
+    reply = client.post("/sdapi/v1/extra-single-image", json={"image": _png(), "gfpgan_visibility": 1})
+    assert (reply.status_code, reply.json()["hint"]) == (422, "pip install latentd-facerestore")
+
+
+class Interrogators:
+    """A plugin with one interrogator."""
+
+    @hookimpl
+    def register_interrogators(self, services: object) -> list[InterrogatorSpec]:
+        def size(image: Image.Image, context: UpscaleContext) -> str:
+            return f"{image.mode} {image.width}x{image.height}"
+
+        return [InterrogatorSpec(name="size", interrogate=size, aliases=("dimensions",))]
+
+
+def test_interrogators_come_from_plugins(latentd_app: AppFactory) -> None:
+    client = latentd_app(plugins=[Interrogators()])
+    for model in ("size", "dimensions"):
+        reply = client.post("/sdapi/v1/interrogate", json={"image": _png("L"), "model": model})
+        assert reply.json() == {"caption": "RGB 24x16"}
+    unknown = client.post("/sdapi/v1/interrogate", json={"image": _png(), "model": "sise"})
+    assert (unknown.status_code, unknown.json()["detail"]) == (404, "Model not found")
+    assert "size" in unknown.json()["hint"]
+
+
+def test_without_interrogator_the_package_is_named(client: TestClient) -> None:
+    reply = client.post("/sdapi/v1/interrogate", json={"image": _png()})
+    assert reply.status_code == 404
+    assert reply.json()["hint"] == "pip install latentd-interrogators"
+    missing = client.post("/sdapi/v1/interrogate", json={"image": None})
+    assert (missing.status_code, missing.json()["detail"]) == (404, "Image not found")

@@ -1,0 +1,70 @@
+"""What every reply carries, and what no request may do."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from fastapi.testclient import TestClient
+
+from latentd.server.middleware import cors_arguments
+from latentd.testing import AppFactory
+
+
+def test_replies_say_how_long_they_took(client: TestClient) -> None:
+    seconds = client.get("/sdapi/v1/samplers").headers["x-process-time"]
+    assert 0 <= float(seconds) < 60
+    assert len(seconds.partition(".")[2]) <= 4
+
+
+def test_long_replies_are_compressed_when_the_client_agrees(client: TestClient) -> None:
+    assert client.get("/sdapi/v1/samplers", headers={"Accept-Encoding": "gzip"}).headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in client.get("/sdapi/v1/samplers", headers={"Accept-Encoding": "identity"}).headers
+    assert "content-encoding" not in client.get("/livez", headers={"Accept-Encoding": "gzip"}).headers
+
+
+def test_bodies_over_the_bound_are_refused(latentd_app: AppFactory) -> None:
+    client = latentd_app(flags=["--max-request-mb", "0.001"])
+    declared = client.post("/sdapi/v1/png-info", json={"image": "A" * 4000})
+    assert declared.status_code == 413
+    counted = client.post("/sdapi/v1/png-info", content=iter([b'{"image": "', b"A" * 4000, b'"}']))
+    assert counted.status_code == 413
+    assert counted.json()["error"] == "HTTPException"
+
+
+def test_origins_are_allowed_by_flag_alone(latentd_app: AppFactory) -> None:
+    headers = {"Origin": "https://a.example"}
+    assert "access-control-allow-origin" not in latentd_app().get("/livez", headers=headers).headers
+    client = latentd_app(flags=["--cors-allow-origins", "https://a.example,https://b.example"])
+    reply = client.get("/livez", headers=headers)
+    assert reply.headers["access-control-allow-origin"] == "https://a.example"
+    assert reply.headers["access-control-allow-credentials"] == "true"
+
+
+def test_a_preflight_needs_no_credentials(latentd_app: AppFactory) -> None:
+    client = latentd_app(flags=["--cors-allow-origins-regex", "https://.*\\.example", "--api-auth", "a:b"])
+    headers = {"Origin": "https://x.example", "Access-Control-Request-Method": "POST"}
+    assert client.options("/sdapi/v1/txt2img", headers=headers).status_code == 200
+
+
+def test_a_pattern_that_is_none_is_told() -> None:
+    with pytest.raises(ValueError, match="--cors-allow-origins-regex"):
+        cors_arguments(None, "(")
+
+
+def test_api_log_writes_a_line_for_api_requests_only(
+    latentd_app: AppFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="latentd.api")
+    client = latentd_app(flags=["--api-log"])
+    client.get("/sdapi/v1/samplers")
+    client.get("/livez")
+    lines = [record.getMessage() for record in caplog.records if record.name == "latentd.api"]
+    assert len(lines) == 1
+    assert "GET /sdapi/v1/samplers" in lines[0] and " 200 " in lines[0]
+
+
+def test_a_prefix_that_a_proxy_strips_appears_in_links(latentd_app: AppFactory) -> None:
+    client = latentd_app(flags=["--subpath", "sd"])
+    assert client.get("/openapi.json").json()["servers"] == [{"url": "/sd"}]
+    assert client.get("/sd/livez").status_code == 200
