@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import ldm_files
+import pytest
+import torch
+
+from latentd.errors import ModelLoadError
+from latentd.models.checkpoints import CheckpointInfo
+from latentd.models.devices import DevicePolicy
+from latentd.models.load import load_checkpoint, load_vae
+from latentd.models.loaded import LoadedModel
+from latentd.models.vae import circular_padding, decode, encode
+
+
+def load(path: Path, config: Path | None = None) -> LoadedModel:
+    info = CheckpointInfo(name=path.name, filename=str(path), config=str(config) if config else None)
+    return load_checkpoint(info, DevicePolicy())
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "variant", "channels", "width", "scale"),
+    [
+        ("sd1", "sd1", "base", 4, 32, 0.18215),
+        ("inpainting", "sd1", "inpainting", 9, 32, 0.18215),
+        ("edit", "sd1", "edit", 8, 32, 0.18215),
+        ("sd2", "sd2", "base", 4, 32, 0.18215),
+        ("sdxl", "sdxl", "base", 4, 64, 0.13025),
+        ("sdxl-refiner", "sdxl-refiner", "base", 4, 32, 0.13025),
+    ],
+)
+def test_each_family_is_recognised_and_built(
+    checkpoint_folder: Path, name: str, family: str, variant: str, channels: int, width: int, scale: float
+) -> None:
+    model = load(checkpoint_folder / f"{name}.safetensors")
+    assert (model.family, model.variant, model.unet_in_channels) == (family, variant, channels)
+    assert (model.context_width, model.scale_factor) == (width, scale)
+    modules = [model.unet, model.vae, *model.text_encoders]
+    assert all(p.dtype == torch.float32 and p.device.type == "cpu" for m in modules for p in m.parameters())
+    assert model.nbytes() == sum(p.numel() * 4 for m in modules for p in m.parameters())
+
+
+def test_heads_are_eight_in_sd1_and_of_64_channels_elsewhere(checkpoint_folder: Path) -> None:
+    sd1 = load(checkpoint_folder / "sd1.safetensors").unet
+    sdxl = load(checkpoint_folder / "sdxl.safetensors").unet
+    assert sd1.down_blocks[0].attentions[0].transformer_blocks[0].attn1.heads == 8
+    assert sdxl.down_blocks[1].attentions[0].transformer_blocks[0].attn1.heads == 1
+
+
+def test_yaml_beside_the_file_overrules_what_is_guessed(tmp_path: Path) -> None:
+    path = ldm_files.write(tmp_path / "m.safetensors", ldm_files.checkpoint("sd1"))
+    config = tmp_path / "m.yaml"
+    config.write_text(
+        "model:\n  params:\n    parameterization: v\n    scale_factor: 0.5\n    linear_end: 0.02\n"
+        "    unet_config:\n      params:\n        num_heads: 4\n"
+    )
+    model = load(path, config)
+    assert (model.prediction_type, model.scale_factor, model.linear_end) == ("v", 0.5, 0.02)
+    assert model.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1.heads == 4
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(0.0, "eps"), (-5.0, "v")])
+def test_sd2_prediction_is_told_by_running_the_unet(tmp_path: Path, offset: float, expected: str) -> None:
+    weights = ldm_files.checkpoint("sd2")
+    weights["model.diffusion_model.out.2.weight"].zero_()
+    weights["model.diffusion_model.out.2.bias"].fill_(0.5 + offset)
+    model = load(ldm_files.write(tmp_path / "m.safetensors", weights))
+    assert model.prediction_type == expected
+
+
+def test_alphas_cumprod_spans_the_usual_sigmas(checkpoint_folder: Path) -> None:
+    alphas = load(checkpoint_folder / "sd1.safetensors").alphas_cumprod()
+    sigmas = ((1 - alphas) / alphas).sqrt()
+    assert sigmas[0].item() == pytest.approx(0.0292, abs=1e-4)
+    assert sigmas[-1].item() == pytest.approx(14.6146, abs=1e-3)
+
+
+def test_a_missing_weight_is_named(tmp_path: Path) -> None:
+    weights = ldm_files.checkpoint("sd1")
+    del weights["model.diffusion_model.time_embed.2.bias"]
+    with pytest.raises(ModelLoadError, match=r"lacks 1 weights of its UNet, time_embedding.linear_2.bias"):
+        load(ldm_files.write(tmp_path / "m.safetensors", weights))
+
+
+def test_a_vae_among_checkpoints_is_told_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError) as caught:
+        load(ldm_files.write(tmp_path / "m.safetensors", ldm_files.vae()))
+    assert "models/VAE" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{", b"no model"])
+def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelLoadError, match="m.safetensors"):
+        load(path)
+
+
+@pytest.mark.parametrize("prefix", ["", "first_stage_model."])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_vae_files_with_and_without_prefix(tmp_path: Path, prefix: str, suffix: str) -> None:
+    weights, path = ldm_files.under(prefix, ldm_files.vae()), tmp_path / f"v{suffix}"
+    if suffix == ".pt":
+        torch.save({"state_dict": weights}, path)
+    else:
+        ldm_files.write(path, weights)
+    vae = load_vae(path, DevicePolicy())
+    assert vae.decoder.conv_out.out_channels == 3
+
+
+def test_a_diffusers_folder_gives_the_same_model(checkpoint_folder: Path, tmp_path: Path) -> None:
+    model = load(checkpoint_folder / "sd1.safetensors")
+    folder = tmp_path / "folder"
+    model.unet.save_pretrained(folder / "unet")
+    model.vae.save_pretrained(folder / "vae")
+    model.text_encoders[0].transformer.save_pretrained(folder / "text_encoder")
+    (folder / "model_index.json").write_text("{}")
+    again = load(folder)
+    assert (again.family, again.module_names) == (model.family, model.module_names)
+    for ours, theirs in ((model.unet, again.unet), (model.vae, again.vae)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_decode_is_in_range_and_one_by_one(checkpoint_folder: Path) -> None:
+    model = load(checkpoint_folder / "sd1.safetensors")
+    latents = torch.randn(2, 4, 4, 6, generator=torch.Generator().manual_seed(1))
+    pictures = decode(model, latents)
+    assert pictures.shape == (2, 3, 8, 12)
+    assert 0 <= pictures.min() <= pictures.max() <= 1
+    assert torch.equal(pictures[1:], decode(model, latents[1:]))
+
+
+def test_encode_takes_the_mean_or_the_given_noise(checkpoint_folder: Path) -> None:
+    model = load(checkpoint_folder / "sd1.safetensors")
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    mean = encode(model, images)
+    assert mean.shape == (1, 4, 8, 8)
+    assert torch.equal(mean, encode(model, images, torch.zeros_like(mean)))
+    assert not torch.equal(mean, encode(model, images, torch.ones_like(mean)))
+    assert torch.allclose(encode(model, images, scale=False) * model.scale_factor, mean)
+
+
+def test_a_checkpoint_without_vae_loads_and_says_so_when_decoding(tmp_path: Path) -> None:
+    weights = {k: v for k, v in ldm_files.checkpoint("sd1").items() if not k.startswith("first_stage_model.")}
+    model = load(ldm_files.write(tmp_path / "m.safetensors", weights))
+    with pytest.raises(ModelLoadError, match="no VAE of its own"):
+        decode(model, torch.zeros(1, 4, 4, 4))
+
+
+def test_circular_padding_wraps_and_is_undone(checkpoint_folder: Path) -> None:
+    model = load(checkpoint_folder / "sd1.safetensors")
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    plain = decode(model, latents)
+    with circular_padding(model):
+        tiled = decode(model, latents)
+        shifted = decode(model, latents.roll(4, dims=3))
+    assert torch.allclose(shifted, tiled.roll(8, dims=3), atol=1e-5)
+    assert not torch.allclose(plain, tiled)
+    assert torch.equal(plain, decode(model, latents))
