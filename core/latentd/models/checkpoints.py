@@ -143,7 +143,8 @@ class Checkpoints:
         """
         found = self.closest(text) if fuzzy else self.exact(text)
         if found is None:
-            hint = near_matches(text, [info.title for info in self._infos])
+            # A hash at the end of a title would hide how close its name is.
+            hint = near_matches(text, [name for info in self._infos for name in (info.name, info.stem)])
             raise NotFound(detail or f"model {text!r} not found", hint=hint or self._empty_hint())
         return found
 

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
+
+import ldm_files
+
+from latentd.models.checkpoints import CheckpointInfo
+from latentd.models.devices import DevicePolicy
+from latentd.models.load import load_checkpoint
+from latentd.models.loaded import LoadedModel
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedModel]:
+    """One tiny model of each family."""
+    folder = tmp_path_factory.mktemp("models")
+    loaded = {}
+    for family in ("sd1", "sd2", "sdxl", "sdxl-refiner"):
+        path = ldm_files.write(folder / f"{family}.safetensors", ldm_files.checkpoint(family))
+        loaded[family] = load_checkpoint(CheckpointInfo(name=path.name, filename=str(path)), DevicePolicy())
+    return loaded

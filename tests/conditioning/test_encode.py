@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from latentd.conditioning.embeddings import EmbeddingStore
+from latentd.conditioning.encode import TextConditioner, TextSettings, sinusoidal
+from latentd.models.loaded import LoadedModel
+
+Models = dict[str, LoadedModel]
+
+
+def context(model: LoadedModel, text: str, **settings: object) -> Tensor:
+    return TextConditioner(model).encode([text], TextSettings(**settings))[0][0].context  # type: ignore[arg-type]
+
+
+def test_sd1_is_transformers_own_last_hidden_state(models: Models) -> None:
+    encoder = models["sd1"].text_encoders[0].transformer
+    ids = torch.tensor([[49406, 320, 1125, 539, 550, 18376] + [49407] * 71])
+    assert torch.allclose(
+        context(models["sd1"], "a photo of an astronaut"), encoder(ids).last_hidden_state[0], atol=1e-5
+    )
+
+
+def test_clip_skip_takes_an_earlier_layer_through_the_final_norm(models: Models) -> None:
+    encoder = models["sd1"].text_encoders[0].transformer
+    ids = torch.tensor([[49406, 2368] + [49407] * 75])
+    states = encoder(ids, output_hidden_states=True).hidden_states
+    expected = encoder.final_layer_norm(states[-2])[0]
+    assert torch.allclose(context(models["sd1"], "cat", clip_skip=2), expected, atol=1e-5)
+
+
+def test_sd2_ignores_clip_skip_and_pads_with_zero(models: Models) -> None:
+    model = models["sd2"]
+    encoder = model.text_encoders[0]
+    ids = torch.tensor([[49406, 2368, 49407] + [0] * 74])
+    expected = encoder.final_norm(encoder.hidden_states(ids).states[-2])[0]
+    assert torch.allclose(context(model, "cat"), expected, atol=1e-6)
+    assert torch.equal(context(model, "cat"), context(model, "cat", clip_skip=3))
+
+
+def test_original_emphasis_keeps_the_mean(models: Models) -> None:
+    plain, strong = context(models["sd1"], "cat"), context(models["sd1"], "(cat:1.5)")
+    assert not torch.allclose(plain, strong)
+    assert strong.mean().item() == pytest.approx(plain.mean().item(), rel=1e-4)
+    bare = context(models["sd1"], "(cat:1.5)", emphasis="No norm")
+    assert torch.allclose(bare[1], plain[1] * 1.5)
+    assert torch.allclose(bare[2:], plain[2:])
+    assert torch.equal(context(models["sd1"], "(cat:1.5)", emphasis="Ignore"), plain)
+    assert not torch.equal(context(models["sd1"], "(cat:1.5)", emphasis="None"), plain)
+
+
+def test_segments_of_one_prompt_get_equally_many_chunks(models: Models) -> None:
+    encoded, _ = TextConditioner(models["sd1"]).encode(["cat", "cat " * 80], TextSettings())
+    assert [e.context.shape[0] for e in encoded] == [154, 154]
+
+
+def test_sdxl_joins_both_encoders_and_has_a_vector_of_sizes(models: Models) -> None:
+    settings = TextSettings(width=64, height=128, sdxl_crop_top=1, sdxl_crop_left=2)
+    (one,), _ = TextConditioner(models["sdxl"]).encode(["cat"], settings)
+    assert one.context.shape == (77, 64)
+    assert one.vector is not None
+    assert one.vector.shape == (32 + 6 * 256,)
+    expected = sinusoidal(torch.tensor([128.0, 64, 1, 2, 128, 64])).flatten()
+    assert torch.allclose(one.vector[32:], expected)
+
+
+def test_the_empty_negative_of_sdxl_is_zero_and_a_space_is_not(models: Models) -> None:
+    conditioner = TextConditioner(models["sdxl"])
+    (empty,), _ = conditioner.encode([""], TextSettings(), negative=True)
+    (space,), _ = conditioner.encode([" "], TextSettings(), negative=True)
+    (positive,), _ = conditioner.encode([""], TextSettings())
+    assert empty.vector is not None
+    assert not empty.context.any()
+    assert not empty.vector[:32].any()
+    assert space.context.any()
+    assert positive.context.any()
+
+
+def test_the_refiner_has_a_score_which_differs_for_negatives(models: Models) -> None:
+    conditioner = TextConditioner(models["sdxl-refiner"])
+    (good,), _ = conditioner.encode(["cat"], TextSettings())
+    (bad,), _ = conditioner.encode(["cat"], TextSettings(), negative=True)
+    assert good.vector is not None
+    assert bad.vector is not None
+    assert torch.allclose(good.vector[-256:], sinusoidal(torch.tensor([6.0]))[0])
+    assert torch.allclose(bad.vector[-256:], sinusoidal(torch.tensor([2.5]))[0])
+
+
+def test_sinusoid_of_zero_is_ones_then_zeros() -> None:
+    assert torch.equal(sinusoidal(torch.zeros(1)), torch.cat([torch.ones(128), torch.zeros(128)])[None])
+
+
+def test_embeddings_take_the_place_of_token_embeddings(models: Models, tmp_path: Path) -> None:
+    model = models["sd1"]
+    table = model.text_encoders[0].transformer.embeddings.token_embedding.weight
+    save_file({"emb_params": table[[2368, 1929]].clone()}, tmp_path / "my-thing.safetensors")
+    conditioner = TextConditioner(model, EmbeddingStore([tmp_path]))
+    (one,), used = conditioner.encode(["a my-thing"], TextSettings())
+    assert [e.name for e in used] == ["my-thing"]
+    assert torch.allclose(one.context, context(model, "a cat dog"), atol=1e-6)
+
+
+def test_the_same_question_is_answered_from_memory_until_something_changes(models: Models) -> None:
+    conditioner = TextConditioner(models["sd1"])
+    first = conditioner.encode(["cat"], TextSettings())[0][0]
+    assert conditioner.encode(["cat"], TextSettings())[0][0] is first
+    assert conditioner.encode(["cat"], TextSettings(networks=("lora", 1.0)))[0][0] is not first
