@@ -35,10 +35,6 @@ class Hooks:
         self._found: dict[str, list[Implementation]] = {}
         self._failures: Counter[tuple[str, str]] = Counter()
 
-    def implemented(self, hook: str) -> bool:
-        """Whether any plugin implements ``hook``."""
-        return bool(self._each(hook))
-
     def refresh(self) -> None:
         """Forget which plugins implement what; for the host, when plugins come or go."""
         self._found = {}
