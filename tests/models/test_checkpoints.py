@@ -160,7 +160,7 @@ def test_vae_choice(checkpoints: Checkpoints, folder: Path, tmp_path: Path) -> N
     assert chosen(ten, "plain.pt", overrides=False) == "plain.pt"
     file(folder / "model2.json", b'{"vae": "plain.pt"}')
     assert chosen(two) == "plain.pt"
-    with pytest.raises(NotFound, match="VAE 'none.pt' not found"):
+    with pytest.raises(NotFound, match=r"VAE 'none\.pt' not found"):
         vaes.resolve(two, "none.pt")
     explicit = VaeFiles([root], HashCache(tmp_path / "cache"), explicit=tmp_path / "e.pt")
     assert explicit.resolve(two, "None") is not None

@@ -93,7 +93,7 @@ def test_a_vae_among_checkpoints_is_told_what_it_is(tmp_path: Path) -> None:
 def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ModelLoadError, match="m.safetensors"):
+    with pytest.raises(ModelLoadError, match=r"m\.safetensors"):
         load(path)
 
 
