@@ -30,7 +30,7 @@ def test_samplers_have_texts_for_options(client: TestClient) -> None:
         "aliases": ["k_dpmpp_sde_ka"],
         "options": {"scheduler": "karras", "second_order": "True", "brownian_noise": "True"},
     }
-    assert list(rows)[0] == "DPM++ 2M Karras"
+    assert next(iter(rows)) == "DPM++ 2M Karras"
 
 
 def test_schedulers_have_labels(client: TestClient) -> None:
@@ -42,7 +42,8 @@ def test_schedulers_have_labels(client: TestClient) -> None:
 
 def test_latent_upscale_modes(client: TestClient) -> None:
     names = [row["name"] for row in client.get("/sdapi/v1/latent-upscale-modes").json()]
-    assert names[0] == "Latent" and len(names) == 6
+    assert names[0] == "Latent"
+    assert len(names) == 6
 
 
 def test_realesrgan_models_are_the_whole_catalogue(client: TestClient) -> None:

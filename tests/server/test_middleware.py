@@ -61,7 +61,8 @@ def test_api_log_writes_a_line_for_api_requests_only(
     client.get("/livez")
     lines = [record.getMessage() for record in caplog.records if record.name == "latentd.api"]
     assert len(lines) == 1
-    assert "GET /sdapi/v1/samplers" in lines[0] and " 200 " in lines[0]
+    assert "GET /sdapi/v1/samplers" in lines[0]
+    assert " 200 " in lines[0]
 
 
 def test_a_prefix_that_a_proxy_strips_appears_in_links(latentd_app: AppFactory) -> None:

@@ -53,6 +53,8 @@ def create_app(
         version=__version__,
         summary="A Stable Diffusion server that speaks AUTOMATIC1111's web API.",
         default_response_class=SafeJSONResponse,
+        # Clients of AUTOMATIC1111 may leave the Content-Type out.
+        strict_content_type=False,
         lifespan=_lifespan(services),
     )
     app.state.services = services
