@@ -166,6 +166,16 @@ def test_vae_choice(checkpoints: Checkpoints, folder: Path, tmp_path: Path) -> N
     assert explicit.resolve(two, "None") is not None
 
 
+def test_a_vae_beside_a_checkpoint_is_listed_as_one(folder: Path, tmp_path: Path) -> None:
+    file(folder / "model2.vae.safetensors")
+    hashes = HashCache(tmp_path / "cache")
+    found = Checkpoints([folder], hashes)
+    assert found.exact("model2.vae.safetensors") is None
+    chosen = VaeFiles([], hashes, beside=[folder]).resolve(found.require("model2.ckpt"))
+    assert chosen is not None
+    assert chosen.name == "model2.vae.safetensors"
+
+
 def test_listing_imports_no_torch() -> None:
     modules = "checkpoints, vae_files, manager, cache, devices, folders, hashes, architecture"
     code = (

@@ -48,8 +48,11 @@ def test_vae_names_are_those_of_diffusers() -> None:
 
 def test_vae_in_diffusers_names_is_kept_and_old_attention_spellings_are_renewed() -> None:
     new = vae_to_diffusers(from_tensors("vae", ldm_files.vae()))
-    old = {k.replace("to_q", "query").replace("to_k", "key").replace("to_v", "value").replace("to_out.0", "proj_attn"): new[k]
-           for k in new}  # fmt: skip
+    former = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    old = {}
+    for key in new:
+        part = next((part for part in former if f".{part}." in key), None)
+        old[key.replace(part, former[part]) if part else key] = new[key]
     again = vae_to_diffusers(from_tensors("vae", old))
     assert set(again) == set(new)
 

@@ -1,4 +1,4 @@
-"""Everything that is loaded, in one place: leases, a byte budget, limits by kind, and the least recently used goes first.
+"""Everything that is loaded, in one place: leases, a byte budget, limits by kind; the least recently used goes first.
 
 No torch here: the cache knows names, sizes and ages only.
 """
@@ -119,7 +119,7 @@ class ModelCache:
             return entry
 
     def _make_room(self, kind: str) -> None:
-        """Drop models of ``kind`` until one more is within its limit: before loading, so that memory never holds both."""
+        """Drop models of ``kind`` until one more is within its limit; before loading, lest memory hold both."""
         limit = self._limits.get(kind)
         while limit is not None and self._count(kind) >= limit and self._drop_oldest(kind):
             pass

@@ -11,7 +11,7 @@ from typing import Any
 
 from latentd.contributions import ModelFile
 from latentd.errors import NotFound, near_matches
-from latentd.models.folders import CHECKPOINT_SUFFIXES, FoundFile, find_models
+from latentd.models.folders import CHECKPOINT_SUFFIXES, FoundFile, find_models, is_vae_name
 from latentd.models.hashes import HashCache, legacy_hash, safetensors_metadata, short_hash
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,8 @@ class Checkpoints:
         if self._explicit is not None and self._explicit.exists():
             yield FoundFile(path=self._explicit, name=self._relative(self._explicit))
         for folder in self._folders:
-            yield from find_models(folder, CHECKPOINT_SUFFIXES, diffusers=True)
+            found = find_models(folder, CHECKPOINT_SUFFIXES, diffusers=True)
+            yield from (file for file in found if not is_vae_name(file.name))
         for file in sorted(self._contributed, key=lambda file: not file.default):
             yield FoundFile(path=file.path, name=file.name)
 

@@ -57,3 +57,8 @@ def _walk(root: Path, diffusers: bool) -> Iterator[tuple[Path, list[str]]]:
             folders.clear()
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
         yield Path(folder), sorted((name for name in files if not name.startswith(".")), key=natural_key)
+
+
+def is_vae_name(name: str) -> bool:
+    """Whether a file among the checkpoints is a VAE by its name (``model.vae.safetensors``)."""
+    return any(name.lower().endswith(f".vae{suffix}") for suffix in VAE_SUFFIXES)

@@ -25,7 +25,7 @@ class ModelManager:
 
     :param selected: the value of option ``sd_model_checkpoint`` at start.
     :param policy: devices and precision; a function, called when the first model is loaded.
-    :param loaders: tried in order before the core's own loader: each gives a ``LoadedModel`` or None (plugins' formats).
+    :param loaders: plugins' formats, tried in order before the core's own: each gives a ``LoadedModel`` or None.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class ModelManager:
                 model.vae, model.vae_info = before
 
     def unload(self) -> None:
-        """Free the device of loaded checkpoints (``/unload-checkpoint``): to main memory from an accelerator, else away.
+        """Free the device of checkpoints (``/unload-checkpoint``): to main memory from an accelerator, else away.
 
         What was selected stays selected and comes back with the next lease.
         """

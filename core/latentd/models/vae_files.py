@@ -11,7 +11,7 @@ from typing import Any
 from latentd.contributions import ModelFile
 from latentd.errors import NotFound, near_matches
 from latentd.models.checkpoints import CheckpointInfo
-from latentd.models.folders import CHECKPOINT_SUFFIXES, VAE_SUFFIXES, find_models
+from latentd.models.folders import VAE_SUFFIXES, find_models, is_vae_name
 from latentd.models.hashes import HashCache, short_hash
 
 AUTOMATIC, NONE = "Automatic", "None"
@@ -121,15 +121,10 @@ class VaeFiles:
                 yield found.path.name, found.path
         for folder in self._beside:
             for found in find_models(folder, VAE_SUFFIXES):
-                if any(found.path.name.lower().endswith(f".vae{suffix}") for suffix in VAE_SUFFIXES):
+                if is_vae_name(found.path.name):
                     yield found.path.name, found.path
         for file in self._contributed:
             yield file.name, file.path
-
-
-def is_vae_beside(name: str) -> bool:
-    """Whether a file among the checkpoints is a VAE by its name (``model.vae.safetensors``)."""
-    return any(name.lower().endswith(f".vae{suffix}") for suffix in CHECKPOINT_SUFFIXES)
 
 
 def _preferred(checkpoint: Path) -> str | None:
