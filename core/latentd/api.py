@@ -31,6 +31,7 @@ from latentd.errors import (
     near_matches,
 )
 from latentd.hookspecs import hookimpl
+from latentd.models.folders import find_models
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec
 from latentd.services import Generation, Services
 from latentd.types import (
@@ -48,6 +49,27 @@ from latentd.types import (
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+    from latentd.images.tiles import upscale_tiled
+    from latentd.models.state_dict import open_state_dict as read_weights
+    from latentd.server.schemas.generation import Img2ImgRequest, Txt2ImgRequest
+
+# What costs time to import comes when it is asked for: name → where it lives.
+_LATE = {
+    "APIRouter": "fastapi:APIRouter",
+    "Img2ImgRequest": "latentd.server.schemas.generation:Img2ImgRequest",
+    "Txt2ImgRequest": "latentd.server.schemas.generation:Txt2ImgRequest",
+    "answer_generation": "latentd.server.routes.generation:answer_generation",
+    "build_module": "latentd.models.build:assemble",
+    "encode_pictures": "latentd.models.vae:encode",
+    "load_pickle": "latentd.models.unpickle:load_pickle",
+    "prepare_mask": "latentd.images.masks:prepare_mask",
+    "read_weights": "latentd.models.state_dict:open_state_dict",
+    "resize_image": "latentd.images.resize:resize_image",
+    "upscale_tiled": "latentd.images.tiles:upscale_tiled",
+    "unet_key": "latentd.models.convert:unet_key",
+    "weights_from_tensors": "latentd.models.state_dict:from_tensors",
+}
+
 __all__ = [
     "APIRouter",
     "ArgInfo",
@@ -59,6 +81,7 @@ __all__ = [
     "Generation",
     "GenerationRequest",
     "HealthSpec",
+    "Img2ImgRequest",
     "InterrogatorSpec",
     "InvalidImage",
     "InvalidRequest",
@@ -80,19 +103,24 @@ __all__ = [
     "Script",
     "Services",
     "TooLarge",
+    "Txt2ImgRequest",
     "UNetCall",
     "UNetHook",
     "UpscaleContext",
     "UpscalerSpec",
+    "find_models",
     "hookimpl",
     "near_matches",
+    "read_weights",
+    "upscale_tiled",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    # FastAPI costs most of a second to import; a plugin without routes should not pay for it.
-    if name == "APIRouter":
-        from fastapi import APIRouter
+    # FastAPI costs most of a second to import and torch several; a plugin that needs neither should not pay for them.
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return APIRouter
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _LATE[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -97,6 +97,9 @@ class Services(Protocol):
     def decode_image(self, text: str) -> Awaitable[Image]:
         """The picture behind a request's image string, under the guards for URLs and sizes."""
 
+    def decode_image_now(self, text: str) -> Image:
+        """As :meth:`decode_image`, on this thread; for a script's ``plan``, which runs off the event loop."""
+
     def encode_image(self, image: Image, info: Mapping[str, str] | None = None) -> Awaitable[str]:
         """Base64 text of the picture in the format of option ``samples_format``."""
 

@@ -268,6 +268,10 @@ class AppServices:
         """The picture behind a request's image string, under the guards for URLs and sizes."""
         return await self.images.decode(text)
 
+    def decode_image_now(self, text: str) -> Image:
+        """As :meth:`decode_image`, on this thread."""
+        return self.images.decode_now(text)
+
     async def encode_image(self, image: Image, info: Mapping[str, str] | None = None) -> str:
         """Base64 text of the picture in the format of option ``samples_format``."""
         return await self.images.encode(image, info)

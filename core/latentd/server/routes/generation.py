@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -44,12 +45,12 @@ def router(services: Any) -> APIRouter:
     @routes.post("/sdapi/v1/txt2img", tags=["generation"], response_model=GenerationReply, responses=replies)
     async def txt2img(body: Txt2ImgRequest, request: Request) -> Response:
         """Make pictures from a text."""
-        return await _answer(services, body, request)
+        return await answer_generation(services, body, request)
 
     @routes.post("/sdapi/v1/img2img", tags=["generation"], response_model=GenerationReply, responses=replies)
     async def img2img(body: Img2ImgRequest, request: Request) -> Response:
         """Make pictures from pictures and a text."""
-        return await _answer(services, body, request)
+        return await answer_generation(services, body, request)
 
     @routes.post("/latentd/v1/jobs", tags=["jobs"], status_code=202)
     async def submit(body: dict[str, Any], request: Request) -> Response:
@@ -68,7 +69,14 @@ def _job_body(body: dict[str, Any]) -> GenerationBody:
     return model.model_validate({**body, "mode": wanted})
 
 
-async def _answer(services: Any, body: GenerationBody, request: Request) -> Response:
+async def answer_generation(
+    services: Any, body: GenerationBody, request: Request, *, echoed: Mapping[str, Any] | None = None
+) -> Response:
+    """The reply to txt2img or img2img: queue ``body``, await its job, encode the pictures.
+
+    :param echoed: entries laid over ``parameters``, for routes that take further fields.
+    :raises LatentdError: as planning and the job itself do.
+    """
     job, body = await services.submit_body(body)
     result: Result = await job.wait()
     headers = {JOB_HEADER: job.id}
@@ -78,7 +86,7 @@ async def _answer(services: Any, body: GenerationBody, request: Request) -> Resp
         data = await services.images.encode_bytes(first.image, dict(first.info), format=_BYTES[media])
         return Response(data, media_type=media, headers=headers)
     images = await encoded(services, result.images) if body.send_images is not False else []
-    reply = {"images": images, "parameters": echo(body), "info": json.dumps(result.info, default=_unserialisable)}
+    reply = {"images": images, "parameters": {**echo(body), **(echoed or {})}, "info": json.dumps(result.info, default=_unserialisable)}
     answer: Response = await services.images.run(lambda: SafeJSONResponse(reply, headers=headers))
     return answer
 
