@@ -62,8 +62,8 @@ def test_an_infotext_without_noise_source_leaves_the_servers() -> None:
     assert (with_infotext(named, options, {}).override_settings or {})["randn_source"] == "NV"
 
 
-@pytest.mark.parametrize("body", [{"batch_size": 0}, {"n_iter": -1}, {"steps": 0}])
-def test_counts_start_at_one(body: dict[str, Any]) -> None:
+@pytest.mark.parametrize("body", [{"batch_size": 0}, {"n_iter": -1}, {"steps": 0}, {"s_churn": -1}])
+def test_impossible_numbers_are_refused(body: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         check_bounds(Txt2ImgRequest(**body), Settings())
 

@@ -25,6 +25,7 @@ from latentd.server.schemas.images import ExtrasBatchRequest, ExtrasSingleReques
         ("enable_hr", "ON", True),
         ("enable_hr", 1, True),
         ("enable_hr", "f", False),
+        ("prompt", "a\ud800b 猫\U0001f600", "a\ufffdb 猫\U0001f600"),
         ("seed", None, None),
         ("alwayson_scripts", [], {}),
         ("styles", [1, "a"], ["1", "a"]),

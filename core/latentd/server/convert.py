@@ -89,6 +89,8 @@ def check_bounds(body: GenerationBody, settings: Settings) -> None:
         value = getattr(body, name)
         if value is not None and value < 1:
             raise InvalidRequest(f"{name} is {value}; it must be at least 1")
+    if body.s_churn is not None and body.s_churn < 0:
+        raise InvalidRequest(f"s_churn is {body.s_churn}; it must not be negative")
     if batch * iterations > settings.max_images:
         raise TooLarge(f"{batch * iterations} images are over the limit of {settings.max_images}", hint="--max-images")
     if max(steps, getattr(body, "hr_second_pass_steps", 0) or 0) > settings.max_steps:

@@ -53,7 +53,8 @@ def address(settings: Settings, listener: socket.socket) -> str:
 def _listen(settings: Settings) -> socket.socket:
     host = settings.bind_host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named, not 0: asyncio sets TCP_NODELAY only where it is, and without it small replies wait for delayed ACKs.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, settings.bind_port))
