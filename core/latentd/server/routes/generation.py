@@ -86,7 +86,8 @@ async def answer_generation(
         data = await services.images.encode_bytes(first.image, dict(first.info), format=_BYTES[media])
         return Response(data, media_type=media, headers=headers)
     images = await encoded(services, result.images) if body.send_images is not False else []
-    reply = {"images": images, "parameters": {**echo(body), **(echoed or {})}, "info": json.dumps(result.info, default=_unserialisable)}
+    parameters = {**echo(body), **(echoed or {})}
+    reply = {"images": images, "parameters": parameters, "info": json.dumps(result.info, default=_unserialisable)}
     answer: Response = await services.images.run(lambda: SafeJSONResponse(reply, headers=headers))
     return answer
 
