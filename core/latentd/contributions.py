@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from latentd.types import GeneratedImage, UNetHook
 
+T = TypeVar("T")
 FileKind = Literal["checkpoint", "vae", "lora", "controlnet", "upscaler", "embedding"]
 
 
@@ -58,7 +60,8 @@ class UpscalerSpec:
     """An image upscaler. ``upscale(image, scale)`` runs on the worker and may give any size >= the input's.
 
     A1111's rules (up to three runs, then Lanczos to the size asked for) are applied around it by the core.
-    ``model_name``, ``model_path`` and ``scale`` are what ``/sdapi/v1/upscalers`` lists.
+    ``model_name``, ``model_path`` and ``scale`` are what ``/sdapi/v1/upscalers`` lists. ``check()`` raises
+    :class:`latentd.errors.NotConfigured` before anything is computed when the upscaler cannot run (no file, say).
     """
 
     name: str
@@ -68,6 +71,7 @@ class UpscalerSpec:
     model_path: str | None = None
     family: str | None = None
     url: str | None = None
+    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +83,35 @@ class UpscaleContext:
     check: Callable[[], None] = lambda: None
     services: Any = None
 
+    def lease(
+        self, kind: str, path: Path, load: Callable[[], T], size: Callable[[T], int], *, keep: int = 1
+    ) -> AbstractContextManager[T]:
+        """A context manager that gives the model in ``path``, from the server's cache of models where there is one.
+
+        :param kind: its kind ("upscaler"); at most ``keep`` models of a kind stay loaded.
+        :param load: makes the model, on :attr:`device`. :param size: its bytes.
+        """
+        cache = getattr(getattr(self.services, "models", None), "cache", None)
+        if cache is None:
+            return nullcontext(load())
+        cache.limit(kind, keep)
+        stamp = path.stat() if path.exists() else None
+        version = (stamp.st_mtime_ns, stamp.st_size) if stamp else ()
+        leased: AbstractContextManager[T] = cache.lease((kind, str(path), *version, self.device), load, size)
+        return leased
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceRestorerSpec:
-    """A face restorer. ``restore(image, weight, context)`` gives the whole picture with its faces restored."""
+    """A face restorer. ``restore(image, weight, context)`` gives the whole picture with its faces restored.
+
+    ``check()`` raises :class:`latentd.errors.NotConfigured` before anything is computed when it cannot run.
+    """
 
     name: str
     restore: Callable[[Image, float | None, UpscaleContext], Image]
     cmd_dir: str | None = None
+    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,95 @@
+"""Which upscalers there are: model files by folder, files of other packages, and known models without a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentd.api import Services, UpscalerSpec, find_models
+from latentd_upscalers.absent import LDSR, absent_upscaler
+from latentd_upscalers.families import FAMILIES, PACKAGED, Family
+from latentd_upscalers.scale import read_scale
+from latentd_upscalers.shapes import read_shapes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.api import UpscaleContext
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".pt", ".pth", ".safetensors")
+# The core's own; a file of such a name cannot be listed beside them.
+_TAKEN = frozenset({"None", "Lanczos", "Nearest"})
+
+
+def find_upscalers(services: Services) -> list[UpscalerSpec]:
+    """The upscalers in the order of their families. Of two with one name the first is kept, with a line in the log."""
+    found: dict[str, UpscalerSpec] = {}
+    for spec in _all(services):
+        if spec.name in found or spec.name in _TAKEN:
+            log.warning("upscaler %s: %s is left out, the name is taken", spec.name, spec.model_path)
+            continue
+        found[spec.name] = spec
+    return list(found.values())
+
+
+def _all(services: Services) -> Iterator[UpscalerSpec]:
+    for family in FAMILIES:
+        yield from _of_family(family, services)
+    yield LDSR
+    for file in services.registry.checkpoints.values():
+        if file.kind == "upscaler":
+            yield _present(Path(file.name).stem, file.path, PACKAGED)
+
+
+def _of_family(family: Family, services: Services) -> Iterator[UpscalerSpec]:
+    folders = services.paths.models(family.folder)
+    files = [found.path for folder in folders for found in find_models(folder, SUFFIXES)]
+    claimed = set()
+    for known in family.known:
+        path = next((path for path in files if known.answers_to(path.name)), None)
+        if path is not None:
+            claimed.add(path)
+        if family.enabled is not None and known.name not in services.options[family.enabled]:
+            continue
+        if path is not None:
+            yield _present(known.name, path, family, listed_scale=known.scale)
+        elif not (files and known.fallback):
+            yield absent_upscaler(known, family, folders[0])
+    for path in files:
+        if path not in claimed:
+            yield _present(path.stem, path, family)
+
+
+def _present(name: str, path: Path, family: Family, *, listed_scale: float | None = None) -> UpscalerSpec:
+    def upscale(image: Image, scale: float, context: UpscaleContext) -> Image:
+        from latentd_upscalers.running import run_upscaler
+
+        return run_upscaler(path, family, image, context)
+
+    return UpscalerSpec(
+        name=name,
+        upscale=upscale,
+        scale=listed_scale if listed_scale is not None else _scale_of(path) or family.nominal,
+        model_name=family.label,
+        model_path=str(path),
+        family=family.folder,
+    )
+
+
+def _scale_of(path: Path) -> float | None:
+    try:
+        stamp = path.stat()
+    except OSError:
+        return None
+    return _read_scale(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _read_scale(path: Path, mtime_ns: int, size: int) -> float | None:
+    scale = read_scale(read_shapes(path))
+    return None if scale is None else float(scale)

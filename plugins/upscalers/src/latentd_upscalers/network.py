@@ -1,0 +1,104 @@
+"""Upscaling networks: weights read without unrestricted unpickling, the architecture recognised by spandrel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from latentd.api import ModelLoadError, NotConfigured, read_weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A loaded upscaler. ``scale`` is a whole factor; ``channels`` are those of its pictures, 3 or 1."""
+
+    descriptor: Any
+    scale: int
+    channels: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @torch.inference_mode()
+    def enlarge(self, picture: Tensor) -> Tensor:
+        """[1,3,h·scale,w·scale] float32 on the CPU, in 0..1, from ``picture`` [1,3,h,w] in 0..1."""
+        given = picture.to(self.device, self.dtype)
+        if self.channels == 1:
+            given = given.transpose(0, 1)  # each colour as a grey picture of its own
+        enlarged: Tensor = self.descriptor(given)
+        if self.channels == 1:
+            enlarged = enlarged.transpose(0, 1)
+        return enlarged.float().cpu()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights."""
+        module = self.descriptor.model
+        return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+
+
+def load_network(path: Path, device: str) -> Network:
+    """The upscaler in ``path`` on ``device``, ready for inference.
+
+    Half precision is used on CUDA where the architecture bears it, else float32.
+
+    :raises ModelLoadError: damaged, of no known architecture, or no upscaler.
+    :raises NotConfigured: spandrel or torchvision cannot be imported.
+    """
+    weights = {
+        key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in read_weights(path).items()
+    }
+    descriptor = _recognise(path, weights)
+    if descriptor.input_channels not in (1, 3) or descriptor.output_channels != descriptor.input_channels:
+        raise ModelLoadError(f"{path.name} takes pictures of {descriptor.input_channels} channels, not RGB")
+    place = torch.device(device)
+    half = place.type == "cuda" and descriptor.supports_half
+    dtype = torch.float16 if half else torch.float32
+    descriptor.model.eval().requires_grad_(False).to(place, dtype)
+    return Network(
+        descriptor=descriptor,
+        scale=int(descriptor.scale),
+        channels=int(descriptor.input_channels),
+        device=place,
+        dtype=dtype,
+    )
+
+
+def _recognise(path: Path, weights: dict[str, Tensor]) -> Any:
+    try:
+        import spandrel
+    except (ImportError, RuntimeError) as error:  # a torchvision that does not fit its torch raises RuntimeError
+        raise NotConfigured(
+            f"upscaling with {path.name} needs spandrel and torchvision: {error}",
+            hint="pip install latentd-upscalers, with a torchvision made for the installed torch",
+        ) from error
+    try:
+        descriptor = spandrel.ModelLoader().load_from_state_dict(weights)
+    except spandrel.UnsupportedModelError as error:
+        raise ModelLoadError(f"{path.name} is of no architecture that spandrel {spandrel.__version__} knows") from error
+    except Exception as error:  # keys of one architecture with shapes of none: whatever its builder says
+        reason = " ".join(str(error).split())[:300]
+        raise ModelLoadError(f"{path.name} cannot be loaded as an upscaler: {reason}") from error
+    if not isinstance(descriptor, spandrel.ImageModelDescriptor) or descriptor.purpose not in ("SR", "Restoration"):
+        raise ModelLoadError(
+            f"{path.name} is a {descriptor.architecture.name} model, which is no upscaler",
+            hint="face restorers belong into models/GFPGAN or models/Codeformer",
+        )
+    return descriptor
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """[1,3,h,w] float32 in 0..1, channels blue, green, red as AUTOMATIC1111 feeds them (semantics 15)."""
+    pixels = np.asarray(image, dtype=np.float32)[:, :, ::-1].transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(pixels) / 255).unsqueeze(0)
+
+
+def to_image(picture: Tensor) -> Image.Image:
+    """RGB from [1,3,h,w] blue, green, red; clamped to 0..1 and rounded."""
+    pixels = picture[0].clamp(0, 1).mul(255).round().to(torch.uint8).numpy()
+    return Image.fromarray(np.ascontiguousarray(pixels[::-1].transpose(1, 2, 0)))
