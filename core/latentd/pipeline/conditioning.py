@@ -92,7 +92,7 @@ def refiner_for(gen: RunningGeneration, batch: Batch) -> Refiner | None:
 
     def switch(concat: Tensor | None) -> ModelView:
         base = gen.model
-        refiner = gen.leases.enter_context(gen.services.models.lease(plan.checkpoint, gen.options["sd_vae"]))
+        refiner = gen.lease(plan.checkpoint)
         gen.leases.enter_context(circular_padding(refiner, gen.plan.tiling))
         gen.infotext["Refiner"] = refiner.info.short_title
         gen.infotext["Refiner switch at"] = plan.switch_at

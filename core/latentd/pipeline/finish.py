@@ -55,7 +55,7 @@ def restore_faces(gen: RunningGeneration, picture: Image.Image) -> Image.Image:
     :raises NotConfigured: no such restorer is installed.
     """
     name = gen.options["face_restoration_model"]
-    restorer = gen.services.registry.face_restorer(name)
+    restorer = gen.services.registry.face_restorers.find(name)
     if restorer is None:
         raise NotConfigured(f"Face restorer {name!r} not found", hint="pip install latentd-facerestore")
     context = UpscaleContext(

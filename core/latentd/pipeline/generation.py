@@ -117,9 +117,20 @@ class RunningGeneration:
             yield
 
     def enter_runner(self, model: Any) -> None:
-        """Give ``model``'s UNet this job's handlers until the pass ends."""
-        session = model.unet_runner.session(self.all_unet_hooks, upcast_attention=bool(self.options["upcast_attn"]))
-        self.pass_stack.enter_context(session)
+        """Give ``model``'s UNet the device and this job's handlers until the pass ends."""
+        upcast = bool(self.options["upcast_attn"]) or model.policy.upcast_attention
+        self.pass_stack.enter_context(model.part("unet"))
+        self.pass_stack.enter_context(model.unet_runner.session(self.all_unet_hooks, upcast_attention=upcast))
+
+    def lease(self, checkpoint: str) -> Any:
+        """The checkpoint with the VAE that the options choose, kept until the job ends."""
+        options = self.options
+        lease = self.services.models.lease(
+            checkpoint,
+            options["sd_vae"],
+            vae_overrides=bool(options["sd_vae_overrides_per_model_preferences"]),
+        )
+        return self.leases.enter_context(lease)
 
     @property
     def all_unet_hooks(self) -> Sequence[UNetHook]:

@@ -63,7 +63,7 @@ def generate(plan: Plan, services: Any, control: Any) -> Result:
 
 def _generate(gen: RunningGeneration) -> Result:
     plan, control = gen.plan, gen.control
-    gen.model = gen.leases.enter_context(gen.services.models.lease(plan.checkpoint, gen.options["sd_vae"]))
+    gen.model = gen.lease(plan.checkpoint)
     gen.state.update(
         base_info=gen.model.info, base_vae=gen.model.vae_info, base_inpainting=is_inpainting(gen.model)
     )

@@ -67,8 +67,7 @@ def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Tensor:
 def _sample_hires(gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor) -> Tensor:
     pictures = _first_pass_pictures(gen, latents, hires)
     # The second pass begins with the job's own checkpoint again where a refiner ended the first.
-    checkpoint = hires.checkpoint or gen.plan.checkpoint
-    gen.model = gen.leases.enter_context(gen.services.models.lease(checkpoint, gen.options["sd_vae"]))
+    gen.model = gen.lease(hires.checkpoint or gen.plan.checkpoint)
     if hires.latent_mode is not None:
         latents, concat_pictures = _enlarge_latents(gen, latents, hires)
     else:

@@ -34,7 +34,7 @@ def upscale_function(registry: Any, name: str, context: UpscaleContext) -> Upsca
     """
     if name in _RESIZERS:
         return _RESIZERS[name].upscale
-    spec = registry.upscaler(name)
+    spec = registry.upscalers.find(name)
     if spec is None:
         return _RESIZERS["None"].upscale
     return lambda image, scale: upscale_with(lambda im: spec.upscale(im, scale, context), image, scale)

@@ -6,4 +6,5 @@ from __future__ import annotations
 BUILTINS: tuple[str, ...] = (
     "latentd.plugins.builtin.samplers",
     "latentd.plugins.builtin.upscalers",
+    "latentd.pipeline.pipeline_plugin",
 )
