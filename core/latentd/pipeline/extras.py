@@ -58,14 +58,21 @@ class Processed:
 def check_extras(request: ExtrasRequest, registry: Any) -> None:
     """Refuse a request that names what is not there, before anything is computed.
 
-    :raises NotFound: an upscaler. :raises NotConfigured: a face restorer.
+    :raises NotFound: an upscaler. :raises NotConfigured: a face restorer, or either's model file.
     """
-    for name in (request.upscaler_1, request.upscaler_2):
+    second = request.extras_upscaler_2_visibility if request.upscaler_1 not in ("", "None") else 0
+    for name, share in ((request.upscaler_1, 1.0), (request.upscaler_2, second)):
         if name and name not in _RESIZERS:
-            registry.upscalers.require(name, detail=f"could not find upscaler named {name}")
+            upscaler = registry.upscalers.require(name, detail=f"could not find upscaler named {name}")
+            if share > 0:
+                upscaler.check()
     for name, share in ((GFPGAN, request.gfpgan_visibility), (CODEFORMER, request.codeformer_visibility)):
-        if share > 0 and registry.face_restorers.find(name) is None:
+        if share <= 0:
+            continue
+        restorer = registry.face_restorers.find(name)
+        if restorer is None:
             raise NotConfigured(f"Face restorer {name!r} not found", hint="pip install latentd-facerestore")
+        restorer.check()
 
 
 def process(

@@ -78,6 +78,7 @@ def _upscaler(request: GenerationRequest, services: Any) -> str | None:
     if name not in list(upscalers):
         hint = package_hint("upscaler", name) or near_matches(name, [*LATENT_MODES, *upscalers])
         raise NotFound(f"could not find upscaler named {name}", hint=hint)
+    upscalers[name].check()
     return name
 
 

@@ -215,12 +215,16 @@ def _refiner(request: GenerationRequest, services: Any) -> RefinerPlan | None:
 
 def _restores_faces(request: GenerationRequest, services: Any, options: Mapping[str, Any]) -> bool:
     wanted = bool(options["face_restoration"] if request.restore_faces is None else request.restore_faces)
+    if not wanted:
+        return False
     name = options["face_restoration_model"]
-    if wanted and services.registry.face_restorers.find(name) is None:
+    restorer = services.registry.face_restorers.find(name)
+    if restorer is None:
         raise NotConfigured(
             f"Face restorer {name!r} not found", hint=package_hint("face restorer", name) or "restore_faces needs a plugin"
         )
-    return wanted
+    restorer.check()
+    return True
 
 
 def _given(value: float | None, default: float) -> float:

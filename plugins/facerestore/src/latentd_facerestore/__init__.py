@@ -1,0 +1,14 @@
+"""Face restoration for latentd: GFPGAN and CodeFormer. Importing this pulls in neither torch nor spandrel."""
+
+from __future__ import annotations
+
+from latentd.api import FaceRestorerSpec, Services, hookimpl
+from latentd_facerestore.restorers import RESTORERS, face_restorer
+
+__all__ = ["register_face_restorers"]
+
+
+@hookimpl
+def register_face_restorers(services: Services) -> list[FaceRestorerSpec]:
+    """CodeFormer and GFPGAN, whether their weights are there or not, as AUTOMATIC1111 lists them."""
+    return [face_restorer(kind, services) for kind in RESTORERS]

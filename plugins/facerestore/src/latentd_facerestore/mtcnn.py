@@ -1,0 +1,200 @@
+"""Face detection with MTCNN (Zhang et al. 2016): three small networks, each refining the boxes of the one before.
+
+Written from the paper for the weights of facenet-pytorch (MIT), which lie in ``data/mtcnn.safetensors``. Those were
+trained on transposed feature maps, hence the permutation before the first dense layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Pool = tuple[int, int] | None
+
+_CELL = 12  # side of the picture of which the first network judges one cell
+_STRIDE = 2
+_SMALLEST_FACE = 20
+_PYRAMID_STEP = 0.709
+_THRESHOLDS = (0.6, 0.7, 0.7)
+_CROPS_AT_ONCE = 512
+# Convolutions of each network with the pooling (window, stride) after each.
+_POOLS: Mapping[str, Sequence[Pool]] = {
+    "pnet": ((2, 2), None, None),
+    "rnet": ((3, 2), (3, 2), None),
+    "onet": ((3, 2), (3, 2), (2, 2), None),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faces:
+    """What was found, the surest first.
+
+    ``boxes`` [n,4] left, top, right, bottom in pixels; ``scores`` [n]; ``landmarks`` [n,5,2] as x, y: left eye and
+    right eye (in the picture), nose, left and right corner of the mouth.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    landmarks: Tensor
+
+
+class Mtcnn:
+    """The detector.
+
+    :param weights: tensors under ``pnet.``, ``rnet.`` and ``onet.``, on the device to work on.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = dict(weights)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights."""
+        return sum(tensor.nbytes for tensor in self._weights.values())
+
+    @torch.inference_mode()
+    def detect(self, picture: Tensor, check: Callable[[], None] = lambda: None) -> Faces:
+        """The faces in ``picture`` [3,h,w], RGB in 0..255, on the device of the weights.
+
+        :param check: called between the stages; may raise to leave.
+        """
+        picture = picture.unsqueeze(0)
+        boxes, scores = self._propose(picture, check)
+        check()
+        boxes, scores, _ = self._refine("rnet", picture, boxes, 24, _THRESHOLDS[1])
+        keep = suppress(boxes, scores, 0.7)
+        boxes = boxes[keep]
+        check()
+        boxes, scores, points = self._refine("onet", picture, boxes, 48, _THRESHOLDS[2])
+        keep = suppress(boxes, scores, 0.7, over_smaller=True)
+        return Faces(boxes=boxes[keep], scores=scores[keep], landmarks=points[keep])
+
+    def _propose(self, picture: Tensor, check: Callable[[], None]) -> tuple[Tensor, Tensor]:
+        """Boxes and scores from the first network, which slides over a pyramid of sizes."""
+        height, width = picture.shape[-2:]
+        factor = _CELL / _SMALLEST_FACE
+        found_boxes, found_scores = [picture.new_zeros(0, 4)], [picture.new_zeros(0)]
+        while min(height, width) * factor >= _CELL:
+            check()
+            size = (int(height * factor + 1), int(width * factor + 1))
+            boxes, scores = self._slide(_resized(picture, size), factor)
+            keep = suppress(boxes, scores, 0.5)
+            found_boxes.append(boxes[keep])
+            found_scores.append(scores[keep])
+            factor *= _PYRAMID_STEP
+        boxes, scores = torch.cat(found_boxes), torch.cat(found_scores)
+        keep = suppress(boxes, scores, 0.7)
+        return boxes[keep], scores[keep]
+
+    def _slide(self, picture: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+        features = self._features("pnet", _normalised(picture))
+        probability = self._convolve("pnet.conv4_1", features).softmax(dim=1)[0, 1]
+        shift = self._convolve("pnet.conv4_2", features)[0]
+        rows, columns = torch.nonzero(probability >= _THRESHOLDS[0], as_tuple=True)
+        corner = torch.stack((columns, rows), dim=1).float() * _STRIDE
+        boxes = torch.cat((corner + 1, corner + _CELL), dim=1).floor() / factor
+        return _shifted(boxes, shift[:, rows, columns].T), probability[rows, columns]
+
+    def _refine(
+        self, net: str, picture: Tensor, boxes: Tensor, side: int, threshold: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes that ``net`` takes for faces, with scores and (of the last network) landmarks."""
+        boxes = _squared(boxes)
+        crops, used = _crops(picture, boxes, side)
+        if not used:
+            return boxes[:0], boxes[:0, 0], boxes.new_zeros(0, 5, 2)
+        boxes = boxes[used]
+        parts = [self._judge(net, batch) for batch in crops.split(_CROPS_AT_ONCE)]
+        probability, shift, points = (torch.cat(part) for part in zip(*parts, strict=True))
+        sure = probability > threshold
+        boxes, shift, points = boxes[sure], shift[sure], points[sure]
+        size = boxes[:, 2:] - boxes[:, :2] + 1
+        landmarks = boxes[:, None, :2] + size[:, None] * points - 1
+        return _shifted(boxes, shift, inclusive=True), probability[sure], landmarks
+
+    def _judge(self, net: str, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Probability [n], shift [n,4] and landmarks [n,5,2] in shares of the box."""
+        features = self._features(net, _normalised(crops)).permute(0, 3, 2, 1).flatten(1)
+        number = 4 if net == "rnet" else 5
+        hidden = self._activate(f"{net}.prelu{number}", self._dense(f"{net}.dense{number}", features))
+        head = f"{net}.dense{number + 1}_"
+        probability = self._dense(head + "1", hidden).softmax(dim=1)[:, 1]
+        shift = self._dense(head + "2", hidden)
+        if net == "rnet":
+            return probability, shift, shift.new_zeros(len(shift), 5, 2)
+        # Five x, then five y.
+        points = self._dense(head + "3", hidden).reshape(-1, 2, 5).transpose(1, 2)
+        return probability, shift, points
+
+    def _features(self, net: str, picture: Tensor) -> Tensor:
+        for number, pool in enumerate(_POOLS[net], start=1):
+            picture = self._activate(f"{net}.prelu{number}", self._convolve(f"{net}.conv{number}", picture))
+            if pool is not None:
+                picture = functional.max_pool2d(picture, *pool, ceil_mode=True)
+        return picture
+
+    def _convolve(self, name: str, values: Tensor) -> Tensor:
+        return functional.conv2d(values, self._weights[name + ".weight"], self._weights[name + ".bias"])
+
+    def _dense(self, name: str, values: Tensor) -> Tensor:
+        return functional.linear(values, self._weights[name + ".weight"], self._weights[name + ".bias"])
+
+    def _activate(self, name: str, values: Tensor) -> Tensor:
+        return functional.prelu(values, self._weights[name + ".weight"])
+
+
+def suppress(boxes: Tensor, scores: Tensor, threshold: float, *, over_smaller: bool = False) -> Tensor:
+    """Indices of the boxes that stay, the surest first: each drops those it overlaps by more than ``threshold``.
+
+    :param over_smaller: measure the overlap by the smaller of two boxes, not by their union.
+    """
+    areas = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
+    order = scores.argsort(descending=True)
+    kept = []
+    while len(order):
+        best, order = order[0], order[1:]
+        kept.append(best)
+        corner = torch.maximum(boxes[best, :2], boxes[order, :2])
+        common = (torch.minimum(boxes[best, 2:], boxes[order, 2:]) - corner).clamp(min=0).prod(dim=1)
+        smaller = torch.minimum(areas[best], areas[order])
+        whole = smaller if over_smaller else areas[best] + areas[order] - common
+        order = order[common <= threshold * whole]
+    return torch.stack(kept) if kept else order
+
+
+def _normalised(picture: Tensor) -> Tensor:
+    return (picture - 127.5) / 128
+
+
+def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(picture, size=size, mode="area")
+
+
+def _shifted(boxes: Tensor, shift: Tensor, *, inclusive: bool = False) -> Tensor:
+    """Boxes with each edge moved by a share of the width or height."""
+    size = boxes[:, 2:] - boxes[:, :2] + (1 if inclusive else 0)
+    return boxes + shift * size.repeat(1, 2)
+
+
+def _squared(boxes: Tensor) -> Tensor:
+    """Boxes widened or heightened to squares about the same centre."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True) / 2
+    return torch.cat((centre - half, centre + half), dim=1)
+
+
+def _crops(picture: Tensor, boxes: Tensor, side: int) -> tuple[Tensor, list[int]]:
+    """The boxes' contents [n,3,side,side], cut at the picture's edges, and which boxes had any."""
+    height, width = picture.shape[-2:]
+    crops, used = [], []
+    for index, (left, top, right, bottom) in enumerate(boxes.trunc().int().tolist()):
+        x, y = max(left, 1) - 1, max(top, 1) - 1
+        part = picture[..., y : min(bottom, height), x : min(right, width)]
+        if part.numel():
+            crops.append(_resized(part, (side, side)))
+            used.append(index)
+    return (torch.cat(crops) if crops else picture.new_zeros(0, 3, side, side)), used

@@ -1,0 +1,51 @@
+"""The faces are found where they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from latentd_facerestore.detection import find_faces
+from latentd_facerestore.mtcnn import suppress
+from PIL import Image
+
+from latentd.api import UpscaleContext
+
+CONTEXT = UpscaleContext(options={})
+
+
+def test_both_faces_are_found_with_their_landmarks(two_faces):
+    found = find_faces(two_faces.image, CONTEXT)
+    assert len(found) == 2
+    for expected in two_faces.landmarks:
+        eyes = np.linalg.norm(expected[0] - expected[1])
+        nearest = min(np.linalg.norm(points - expected, axis=1).max() for points in found)
+        assert nearest < 0.2 * eyes
+
+
+def test_a_small_picture_is_searched_enlarged(two_faces):
+    small = two_faces.image.resize((225, 175), Image.Resampling.LANCZOS)
+    found = find_faces(small, CONTEXT)
+    expected = two_faces.landmarks[0] / 4
+    assert min(np.linalg.norm(points - expected, axis=1).max() for points in found) < 4
+
+
+@pytest.mark.parametrize("image", [Image.new("RGB", (300, 200), "white"), Image.linear_gradient("L").convert("RGB")])
+def test_there_are_no_faces_where_there_are_none(image):
+    assert find_faces(image, CONTEXT) == []
+
+
+def test_the_search_can_be_left(two_faces):
+    def leave() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        find_faces(two_faces.image, UpscaleContext(options={}, check=leave))
+
+
+def test_of_overlapping_boxes_the_surest_stays():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30], [2, 2, 5, 5]])
+    scores = torch.tensor([0.8, 0.9, 0.7, 0.6])
+    assert suppress(boxes, scores, 0.5).tolist() == [1, 2, 3]
+    assert suppress(boxes, scores, 0.5, over_smaller=True).tolist() == [1, 2]
+    assert suppress(boxes[:0], scores[:0], 0.5).tolist() == []
