@@ -1,0 +1,82 @@
+"""A latentd server as its users run it: a process of its own, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+START_SECONDS = 120.0
+_LISTENING = re.compile(r"listens on (http\S+)")
+
+
+@dataclass(frozen=True)
+class ReferenceServer:
+    """Where the server is, and its data folder."""
+
+    url: str
+    data: Path
+
+    def call(self, method: str, path: str, body: Any = None, *, timeout: float = 300) -> tuple[int, Any]:
+        """(status, JSON body) of a request."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as reply:
+                return reply.status, json.loads(reply.read() or "null")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or "null")
+
+    def reset(self) -> None:
+        """Options as the recordings were made under."""
+        options = {"randn_source": "CPU", "sd_model_checkpoint": "tiny-a.safetensors", "sd_vae": "Automatic"}
+        status, body = self.call("POST", "/sdapi/v1/options", options)
+        assert status == 200, body
+
+
+@contextmanager
+def start_reference_server(data: Path, *flags: str) -> Iterator[ReferenceServer]:
+    """A server on ``data`` at a free port; its log goes to ``server.log`` beside the folder.
+
+    :raises AssertionError: it did not start; with its log.
+    """
+    command = [sys.executable, "-m", "latentd", "serve", "--data-dir", str(data), "--port", "0", *flags]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    lines: list[str] = []
+    ready = threading.Event()
+
+    def read() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            if _LISTENING.search(line):
+                ready.set()
+        ready.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        ready.wait(START_SECONDS)
+        found = next((m for line in lines if (m := _LISTENING.search(line))), None)
+        assert found is not None, "".join(lines)
+        server = ReferenceServer(found[1], data)
+        server.reset()
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
