@@ -45,7 +45,9 @@ class OptionSpec:
     key: str
     default: Any
     help: str
-    affects: Literal["generation", "saving", "extras", "interrogation", "models", "api", "runtime", "training", "ui"] = "generation"
+    affects: Literal[
+        "generation", "saving", "extras", "interrogation", "models", "api", "runtime", "training", "ui"
+    ] = "generation"
     minimum: float | None = None
     maximum: float | None = None
     choices: Sequence[str] | Callable[[], Sequence[str]] | None = None
@@ -250,10 +252,11 @@ class Script:
     def after_batch(self, generation: Any, args: Any) -> None: ...
 
     def modify_noise(self, generation: Any, args: Any, noise: Any) -> Any:
+        """The noise [B,C,h,w] that a pass starts with, changed or not."""
         return noise
 
     def blend_mask(self, generation: Any, args: Any, blend: Any) -> Any:
-        """Inpainting's blend of the prediction with the original latent; None leaves it to the core."""
+        """Inpainting's blend of ``blend.latent`` with the original latent; None leaves it to the core."""
         return None
 
     def after_sample(self, generation: Any, args: Any, latents: Any) -> Any:
@@ -263,7 +266,7 @@ class Script:
         return image
 
     def overlay(self, generation: Any, args: Any, index: int) -> Any:
-        """The overlay mask for picture ``index`` in place of the core's; None leaves it."""
+        """(overlay, overlay mask) for picture ``index`` in place of the core's; None leaves them."""
         return None
 
     def after_process(self, generation: Any, args: Any, images: list[GeneratedImage]) -> None: ...

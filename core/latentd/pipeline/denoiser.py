@@ -50,17 +50,17 @@ class Guidance:
 class InpaintBlend:
     """The original kept where ``mask`` is 1: ``x * nmask + init * mask``; all [B,4,h,w] or broadcastable to it.
 
-    ``script`` may give another blend (soft inpainting): called with (latent, sigma or None), it returns the blend or
-    None.
+    ``script`` may give another blend (soft inpainting): called with (latent, level), it returns the blend or None. The
+    level is a sigma, or with timestep samplers a timestep, as in A1111.
     """
 
     init: Tensor
     mask: Tensor
     nmask: Tensor
-    script: Callable[[Tensor, Tensor | None], Tensor | None] | None = None
+    script: Callable[[Tensor, Tensor], Tensor | None] | None = None
 
-    def __call__(self, x: Tensor, sigma: Tensor | None) -> Tensor:
-        if self.script is not None and (blended := self.script(x, sigma)) is not None:
+    def __call__(self, x: Tensor, level: Tensor) -> Tensor:
+        if self.script is not None and (blended := self.script(x, level)) is not None:
             return blended
         return x * self.nmask + self.init * self.mask
 
@@ -129,7 +129,7 @@ class CfgDenoiser:
     @torch.no_grad()
     def __call__(self, x: Tensor, level: Tensor) -> Tensor:
         self.before_call(level)
-        x = self._blend_before(x)
+        x = self._blend_before(x, level)
         rows = self._rows(level)
         predictions = self._predict(x, level, rows)
         guided = self._combine(predictions, rows)
@@ -155,7 +155,7 @@ class CfgDenoiser:
     def _from_x0(self, x: Tensor, level: Tensor, x0: Tensor) -> Tensor:
         return x0
 
-    def _blend_before(self, x: Tensor) -> Tensor:
+    def _blend_before(self, x: Tensor, level: Tensor) -> Tensor:
         return x
 
     def _blend_after(self, guided: Tensor, level: Tensor) -> Tensor:
@@ -309,8 +309,8 @@ class TimestepDenoiser(CfgDenoiser):
         alpha = self._alpha(level)
         return (x - alpha**0.5 * x0) / (1 - alpha) ** 0.5
 
-    def _blend_before(self, x: Tensor) -> Tensor:
-        return x if self.blend is None else self.blend(x, None)
+    def _blend_before(self, x: Tensor, level: Tensor) -> Tensor:
+        return x if self.blend is None else self.blend(x, level)
 
     def _blend_after(self, guided: Tensor, level: Tensor) -> Tensor:
         return guided

@@ -74,7 +74,9 @@ def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) ->
     """Latents [B,4,h,w] of the batch."""
     plan, options = gen.plan, gen.options
     steps = total_steps(plan.sampler.spec, plan.steps)
-    conditioning = condition_batch(gen, batch.prompts, batch.negative_prompts, steps=steps, size=(plan.width, plan.height))
+    conditioning = condition_batch(
+        gen, batch.prompts, batch.negative_prompts, steps=steps, size=(plan.width, plan.height)
+    )
     inputs = PassInputs(
         name="base",
         choice=plan.sampler,
@@ -104,7 +106,7 @@ def _blend(gen: RunningGeneration, start: Img2imgStart) -> InpaintBlend | None:
     if start.mask is None or start.nmask is None:
         return None
 
-    def by_script(latent: Tensor, sigma: Tensor | None) -> Tensor | None:
-        return gen.hooks.blend(gen, latent, sigma, start, final=False)
+    def by_script(latent: Tensor, level: Tensor) -> Tensor | None:
+        return gen.hooks.blend(gen, latent, level, start, final=False)
 
     return InpaintBlend(init=start.latent, mask=start.mask, nmask=start.nmask, script=by_script)

@@ -72,12 +72,18 @@ class JobHooks:
         changed: Tensor = self.plugins.modify_guidance(gen, x0, cond, uncond)
         return changed
 
+    def modify_noise(self, gen: RunningGeneration, noise: Tensor) -> Tensor:
+        """The noise that a pass starts with, as the job's scripts leave it."""
+        for call in self.scripts:
+            noise = self._call(call, "modify_noise", gen, noise)
+        return noise
+
     def blend(
-        self, gen: RunningGeneration, latent: Tensor, sigma: Tensor | None, start: Img2imgStart, *, final: bool
+        self, gen: RunningGeneration, latent: Tensor, level: Tensor | None, start: Img2imgStart, *, final: bool
     ) -> Tensor | None:
         """A script's own inpainting blend of ``latent`` with the original, or None; the last script to give one wins."""
         chosen = None
-        for result in self._each("blend_mask", gen, MaskBlend(latent, sigma, start, final)):
+        for result in self._each("blend_mask", gen, MaskBlend(latent, level, start, final)):
             chosen = chosen if result is None else result
         return chosen
 
@@ -117,9 +123,13 @@ class JobHooks:
 
 
 class MaskBlend:
-    """One inpainting blend: ``latent`` [B,4,h,w] with the original; ``sigma`` [B] or None at the end (``final``)."""
+    """One inpainting blend of ``latent`` [B,4,h,w] with the original.
 
-    __slots__ = ("final", "latent", "sigma", "start")
+    ``level`` [B] is the sigma, or with timestep samplers the timestep; None at the end (``final``). ``start`` has the
+    original ``latent`` and the masks.
+    """
 
-    def __init__(self, latent: Tensor, sigma: Tensor | None, start: Img2imgStart, final: bool) -> None:
-        self.latent, self.sigma, self.start, self.final = latent, sigma, start, final
+    __slots__ = ("final", "latent", "level", "start")
+
+    def __init__(self, latent: Tensor, level: Tensor | None, start: Img2imgStart, final: bool) -> None:
+        self.latent, self.level, self.start, self.final = latent, level, start, final

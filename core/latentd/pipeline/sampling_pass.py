@@ -69,11 +69,8 @@ def sample_pass(gen: RunningGeneration, inputs: PassInputs) -> Tensor:
     progress.sampling_steps, progress.sampling_step = run_plan.sampling_steps, 0
     note_sampling_infotext(gen, inputs, params)
 
-    noise = inputs.stream.next()
-    if inputs.init is None:
-        x = run_plan.start(noise)
-    else:
-        x = run_plan.start_from(inputs.init, noise)
+    noise = gen.hooks.modify_noise(gen, inputs.stream.next())
+    x = run_plan.start(noise) if inputs.init is None else run_plan.start_from(inputs.init, noise)
     state = PassState(steps=run_plan.sampling_steps, pass_name=inputs.name)
     denoiser = _denoiser(gen, inputs, run_plan, state)
     run = run_plan.sampler_run(
@@ -192,9 +189,7 @@ def _brownian(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, x: 
 
         seeds = [randbelow(2**63) for _ in seeds]
     low, high = run_plan.brownian_range
-    return BrownianNoise(
-        tuple(x.shape[1:]), seeds, low, high, source=gen.options["randn_source"], device=gen.device
-    )
+    return BrownianNoise(tuple(x.shape[1:]), seeds, low, high, source=gen.options["randn_source"], device=gen.device)
 
 
 def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, state: PassState) -> CfgDenoiser:
