@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from latentd.api import Services, UpscalerSpec, find_models
 from latentd_upscalers.absent import LDSR, absent_upscaler
-from latentd_upscalers.families import FAMILIES, PACKAGED, Family
+from latentd_upscalers.families import FAMILIES, PACKAGED, SUFFIXES, Family
 from latentd_upscalers.scale import read_scale
 from latentd_upscalers.shapes import read_shapes
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".pt", ".pth", ".safetensors")
 # The core's own; a file of such a name cannot be listed beside them.
 _TAKEN = frozenset({"None", "Lanczos", "Nearest"})
 
@@ -59,7 +58,7 @@ def _of_family(family: Family, services: Services) -> Iterator[UpscalerSpec]:
         if path is not None:
             yield _present(known.name, path, family, listed_scale=known.scale)
         elif not (files and known.fallback):
-            yield absent_upscaler(known, family, folders[0])
+            yield absent_upscaler(known, family, folders)
     for path in files:
         if path not in claimed:
             yield _present(path.stem, path, family)

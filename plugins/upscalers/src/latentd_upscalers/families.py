@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+SUFFIXES = (".pt", ".pth", ".safetensors")
+
 _GITHUB = "https://github.com/"
 _REAL_ESRGAN = _GITHUB + "xinntao/Real-ESRGAN/releases/download/"
 _KAIR = _GITHUB + "cszn/KAIR/releases/download/v1.0/"

@@ -1,0 +1,177 @@
+"""Networks run, tile by tile, with seams that nobody sees."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from latentd_upscalers.discovery import find_upscalers
+from latentd_upscalers.families import FAMILIES
+from latentd_upscalers.network import load_network, to_image, to_tensor
+from latentd_upscalers.running import run_upscaler
+from PIL import Image
+from spandrel.architectures.Compact import Compact
+from spandrel.architectures.GFPGAN import GFPGAN
+from spandrel.architectures.LaMa import LaMa
+from spandrel.architectures.SCUNet import SCUNet
+
+from latentd.api import ModelLoadError, UpscaleContext
+from latentd.testing import check_upscaler
+
+FAMILY = {family.folder: family for family in FAMILIES}
+
+
+def context(check=lambda: None, **options):
+    return UpscaleContext(options=options, check=check)
+
+
+def decibels(first: Image.Image, second: Image.Image) -> float:
+    assert first.size == second.size
+    error = np.mean((np.asarray(first, dtype=float) - np.asarray(second, dtype=float)) ** 2)
+    return float(99 if error == 0 else 10 * np.log10(255**2 / error))
+
+
+@pytest.fixture
+def photograph(recorded):
+    """96x64, RGB."""
+    return Image.open(recorded / "small96x64.png").convert("RGB")
+
+
+@pytest.fixture
+def compact(tmp_path):
+    """A Compact network (Real-ESRGAN's small kind) that doubles, with a receptive field of seven pixels."""
+    torch.manual_seed(1)
+    path = tmp_path / "compact.pth"
+    torch.save({"params": Compact(num_feat=8, num_conv=1, upscale=2).state_dict()}, path)
+    return path
+
+
+def test_pictures_pass_through_tensors_unchanged(photograph):
+    tensor = to_tensor(photograph)
+    assert tensor.shape == (1, 3, 64, 96)
+    red, _, blue = photograph.getpixel((0, 0))
+    assert (tensor[0, :, 0, 0] * 255).round()[[0, 2]].tolist() == [blue, red]
+    assert to_image(tensor).tobytes() == photograph.tobytes()
+
+
+def test_values_beyond_the_range_are_clamped_and_rounded():
+    assert to_image(torch.tensor([-1.0, 0.5, 2.0]).reshape(1, 3, 1, 1)).getpixel((0, 0)) == (255, 128, 0)
+
+
+# Averaging, AUTOMATIC1111's way for SwinIR and ScuNET, lets the edge of each tile through at half strength.
+@pytest.mark.parametrize(("folder", "least"), [("ESRGAN", 50), ("SwinIR", 40)])
+def test_seams_are_invisible(compact, photograph, folder, least):
+    tile, overlap = FAMILY[folder].options
+    whole = run_upscaler(compact, FAMILY[folder], photograph, context(**{tile: 0, overlap: 0}))
+    tiled = run_upscaler(compact, FAMILY[folder], photograph, context(**{tile: 40, overlap: 16}))
+    assert whole.size == (192, 128)
+    assert decibels(whole, tiled) >= least
+
+
+def test_seams_of_the_recorded_network_are_invisible(photograph, recorded):
+    path, family = recorded / "TinyRRDB_x4.pth", FAMILY["ESRGAN"]
+    whole = run_upscaler(path, family, photograph, context(ESRGAN_tile=0, ESRGAN_tile_overlap=0))
+    tiled = run_upscaler(path, family, photograph, context(ESRGAN_tile=48, ESRGAN_tile_overlap=24))
+    assert decibels(whole, tiled) >= 50
+
+
+@pytest.mark.parametrize("size", [(5, 3), (200, 9), (40, 41), (1, 1)])
+@pytest.mark.parametrize("folder", ["HAT", "ScuNET"])
+def test_any_size_and_options_that_do_not_fit_each_other(compact, folder, size):
+    tile, overlap = FAMILY[folder].options
+    image = Image.new("RGB", size, (10, 120, 240))
+    enlarged = run_upscaler(compact, FAMILY[folder], image, context(**{tile: 16, overlap: 48}))
+    assert enlarged.size == (2 * size[0], 2 * size[1])
+
+
+def test_scunet_keeps_the_size(tmp_path, photograph):
+    torch.manual_seed(0)
+    path = tmp_path / "scunet.pth"
+    torch.save(SCUNet(config=[1] * 7, dim=64).state_dict(), path)
+    options = context(SCUNET_tile=64, SCUNET_tile_overlap=8)
+    assert run_upscaler(path, FAMILY["ScuNET"], photograph, options).size == photograph.size
+
+
+def test_a_grey_network_enlarges_each_colour(tmp_path, photograph):
+    torch.manual_seed(0)
+    path = tmp_path / "grey.pth"
+    torch.save(Compact(num_in_ch=1, num_out_ch=1, num_feat=8, num_conv=1, upscale=2).state_dict(), path)
+    network = load_network(path, "cpu")
+    picture = to_tensor(photograph)
+    enlarged = network.enlarge(picture)
+    assert enlarged.shape == (1, 3, 128, 192)
+    assert torch.equal(enlarged[:, :1], network.enlarge(picture[:, :1].expand(-1, 3, -1, -1))[:, :1])
+
+
+@pytest.mark.parametrize("folder", ["ESRGAN", "SwinIR"])
+def test_it_can_be_left_between_tiles(compact, photograph, folder):
+    tile, overlap = FAMILY[folder].options
+    calls = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_upscaler(compact, FAMILY[folder], photograph, context(check, **{tile: 32, overlap: 8}))
+    assert len(calls) == 3
+
+
+def test_the_contract_of_upscalers(services, tiny):
+    spec = next(spec for spec in find_upscalers(services) if spec.name == tiny.stem)
+    check_upscaler(spec)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: GFPGAN(narrow=0.125, channel_multiplier=1, num_style_feat=16), "cannot be loaded as an upscaler"),
+        (lambda: LaMa(), "is a LaMa model, which is no upscaler"),
+        (lambda: torch.nn.Linear(2, 2), "is of no architecture that spandrel"),
+    ],
+)
+def test_what_is_no_upscaler_is_refused(tmp_path, make, words):
+    path = tmp_path / "net.pth"
+    torch.save(make().state_dict(), path)
+    with pytest.raises(ModelLoadError, match=words):
+        load_network(path, "cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"\x80\x02c__builtin__\neval\n(Vprint(1)\ntR."])
+def test_a_damaged_file_is_refused(tmp_path, content):
+    path = tmp_path / "net.pth"
+    path.write_bytes(content)
+    with pytest.raises(ModelLoadError, match=r"net\.pth"):
+        load_network(path, "cpu")
+
+
+@pytest.mark.parametrize("folder", ["ESRGAN", "SwinIR"])
+def test_memory_is_bounded_for_a_megapixel_four_times(tmp_path, folder):
+    """1024x1024 to 4096x4096; in one piece, the last layer alone would hold 48 channels of 1024x1024 in float32."""
+    torch.manual_seed(0)
+    path = tmp_path / "net.pth"
+    torch.save(Compact(num_feat=16, num_conv=1, upscale=4).state_dict(), path)
+    code = f"""
+import resource
+from pathlib import Path
+from PIL import Image
+from latentd.api import UpscaleContext
+from latentd_upscalers.families import FAMILIES
+from latentd_upscalers.running import run_upscaler
+family = next(family for family in FAMILIES if family.folder == {folder!r})
+options = dict(zip(family.options, (192, 8)))
+run = lambda side: run_upscaler(
+    Path({str(path)!r}), family, Image.new("RGB", (side, side), "teal"), UpscaleContext(options=options)
+)
+run(192)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert run(1024).size == (4096, 4096)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # The result is 48 MiB; averaging in float32 holds 192 MiB and one copy of it.
+    assert float(done.stdout) < (260 if folder == "ESRGAN" else 700)
