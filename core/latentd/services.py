@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from PIL.Image import Image
 
     from latentd.types import GenerationRequest, JobControl, PassName, Result
@@ -37,6 +39,17 @@ class Models(Protocol):
 
         :raises NotFound: no checkpoint was found at all.
         """
+
+    @property
+    def cache(self) -> Any:
+        """What is loaded (:class:`latentd.models.cache.ModelCache`): ``lease(key, load, size)``, ``limit(kind, n)``."""
+
+    @property
+    def policy(self) -> Any:
+        """Devices and precision (:class:`latentd.models.devices.DevicePolicy`)."""
+
+    def find(self, name: str) -> CheckpointInfo | None:
+        """The checkpoint that ``name`` means, or None."""
 
     def lease(self, checkpoint: str | None = None, vae: str | None = None) -> Any:
         """A context manager that gives the loaded model and keeps it from being dropped; on the worker only."""
@@ -105,23 +118,66 @@ class Services(Protocol):
 
 
 class Generation(Protocol):
-    """One running job as hooks see it."""
+    """One running job as hooks see it. ``conditioning`` and ``latents`` may be replaced."""
 
-    id: str
-    plan: Any
-    request: GenerationRequest
-    options: Mapping[str, Any]
-    control: JobControl
-    services: Services
-    model: Any
-    device: Any
-    dtype: Any
-    batch: int
-    pass_name: PassName
     conditioning: Any
     latents: Any
-    state: dict[str, Any]
-    infotext: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+
+    @property
+    def plan(self) -> Any:
+        """The :class:`latentd.pipeline.plan.Plan`."""
+
+    @property
+    def request(self) -> GenerationRequest:
+        """What the caller asked for."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The snapshot of the options, with the request's overrides on top."""
+
+    @property
+    def control(self) -> JobControl:
+        """Progress, and whether to stop."""
+
+    @property
+    def services(self) -> Any:
+        """The server's :class:`Services`."""
+
+    @property
+    def model(self) -> Any:
+        """The loaded model in use; the refiner after its switch."""
+
+    @property
+    def device(self) -> Any:
+        """Where the UNet computes."""
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the UNet's weights."""
+
+    @property
+    def batch(self) -> int:
+        """Number of the iteration, from 0."""
+
+    @property
+    def pass_name(self) -> PassName:
+        """``base`` or ``hires``."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """For what a plugin keeps during the job; use your plugin's name as the key."""
+
+    @property
+    def infotext(self) -> dict[str, Any]:
+        """Entries for every picture's infotext, in order of insertion."""
+
+    @property
+    def leases(self) -> ExitStack:
+        """Closed when the job ends, however it does: enter what must be given back (leases of models)."""
 
     def add_image(self, image: Image, info: Mapping[str, str] | None = None) -> None:
         """Append a picture to the reply, after the generated ones."""

@@ -244,7 +244,8 @@ class Attend(Protocol):
     ``module`` is the diffusers ``Attention`` (to_q, to_k, to_v, to_out, heads), to be read and never written.
     """
 
-    module: Any
+    @property
+    def module(self) -> Any: ...
 
     def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor: ...
 

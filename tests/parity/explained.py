@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 EXPLAINED: dict[str, str] = {
-    "noise/randn-gpu": "GPU noise without a GPU: latentd draws what an NVIDIA card draws, the original what its CPU draws",
+    "noise/randn-gpu": "GPU noise without a GPU: latentd draws an NVIDIA card's numbers, the original its CPU's",
     "noise/randn-gpu-euler-a-batch": "as noise/randn-gpu",
     "prompts/backtrack-74": "the original reused the conditioning of the request before, which had another backtrack",
     "controlnet/err-bad-model": "the original goes on without ControlNet; latentd answers 422",
     "controlnet/err-no-image": "the original goes on without ControlNet; latentd answers 422",
     "controlnet/err-too-many-units": "the original drops units beyond three; latentd runs all of them",
     "controlnet/effective-region": "the original swallows a grey mask; latentd reads it",
-    "errors/interrogate-missing-model": "the original answers the caption '<error>'; latentd says which file to put where",
+    "errors/interrogate-missing-model": "the original's caption is '<error>'; latentd says which file goes where",
     "extras/no-image": "a 500 of the original",
 }
 """Why the picture or the status differs."""

@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
 from tests.parity.explained import EXPLAINED, EXPLAINED_TEXT
 from tests.reference_server import ReferenceServer
 
@@ -21,7 +20,8 @@ CHANGES_STATE = {"models"}
 
 def _tool() -> ModuleType:
     spec = importlib.util.spec_from_file_location("compare", REFERENCE / "compare.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -113,4 +113,4 @@ def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> 
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:-1], heads, -1).transpose(1, 2)

@@ -54,8 +54,10 @@ class UNetRunner:
     @contextmanager
     def session(self, hooks: Sequence[UNetHook], *, upcast_attention: bool = False) -> Iterator[None]:
         """Collect the handlers of ``hooks`` for one sampling pass and forget them afterwards."""
-        self._handlers = {b.site.name: found for b in self.blocks if (found := _block_handlers(hooks, b.site))}
-        self.dispatch.handlers = {s.name: found for s in self.attention_sites if (found := _attention_handlers(hooks, s))}
+        blocks = {b.site.name: _block_handlers(hooks, b.site) for b in self.blocks}
+        self._handlers = {name: handlers for name, handlers in blocks.items() if handlers}
+        attentions = {s.name: _attention_handlers(hooks, s) for s in self.attention_sites}
+        self.dispatch.handlers = {name: handlers for name, handlers in attentions.items() if handlers}
         self.dispatch.upcast = upcast_attention
         try:
             yield
@@ -106,11 +108,13 @@ class UNetRunner:
             if r.mid is not None:
                 h = h + _fit(r.mid, h)
         for index, block in enumerate(self.outputs):
-            h = torch.cat([_fit(h, skips[-1]), _with_residual(skips.pop(), len(self.inputs) - 1 - index, additions)], dim=1)
+            h = torch.cat(
+                [_fit(h, skips[-1]), _with_residual(skips.pop(), len(self.inputs) - 1 - index, additions)], dim=1
+            )
             h = self._run(block, h, emb, context, call)
-        h = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(_fit(h, call.sample))))
+        out: Tensor = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(_fit(h, call.sample))))
         self.dispatch.call = None
-        return h.float()
+        return out.float()
 
     def _embed(self, call: UNetCall, dtype: torch.dtype) -> Tensor:
         unet = self.unet

@@ -135,9 +135,7 @@ def _padding(gen: RunningGeneration) -> Any:
 def _note(gen: RunningGeneration, texts: Sequence[str], timetable: Timetable, conditioning: Conditioning) -> None:
     options = gen.options
     if timetable.use_old:
-        both = [
-            [schedule(t, timetable.steps, timetable.hires_steps, old) for t in texts] for old in (False, True)
-        ]
+        both = [[schedule(t, timetable.steps, timetable.hires_steps, old) for t in texts] for old in (False, True)]
         if both[0] != both[1]:
             gen.infotext["Old prompt editing timelines"] = True
     if options["textual_inversion_add_hashes_to_infotext"]:

@@ -201,7 +201,7 @@ class CfgDenoiser:
             parts.append(_Part(everyone, step.negative_context, step.negative_vector, nothing, False))
         if all(p.context.shape[1] == step.context.shape[1] for p in parts):
             out = self._evaluate(x, level, parts)
-            return _Predictions(*out.split([len(p.image_index) for p in parts]))
+            return _Predictions(*torch.split(out, [len(p.image_index) for p in parts]))
         return _Predictions(*(self._evaluate(x, level, [p]) for p in parts))
 
     def _concat(self, image_index: Sequence[int]) -> Tensor | None:
@@ -270,7 +270,7 @@ class CfgDenoiser:
 
 
 class SigmaDenoiser(CfgDenoiser):
-    """Levels are sigmas [B]; the answer is the clean latent. ``D = x - sigma * eps(x / sqrt(sigma^2 + 1), t(sigma))``."""
+    """Levels are sigmas [B]; the answer is the clean latent, ``x - sigma * eps(x / sqrt(sigma^2 + 1), t(sigma))``."""
 
     def _unet_input(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scale = 1 / (level**2 + 1.0) ** 0.5

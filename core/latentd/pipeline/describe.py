@@ -106,6 +106,7 @@ def file_context(
     first = grid or index >= len(batch.seeds)
     facts = model_facts(gen)
     info, vae = gen.state["base_info"], gen.state["base_vae"]
+    settings, known = gen.services.settings, gen.services.styles.by_name
     return FileContext(
         now=now,
         prompt=plan.prompts[0] if first else batch.prompts[index],
@@ -117,6 +118,7 @@ def file_context(
         width=image.width,
         height=image.height,
         styles=plan.styles,
+        style_prompts=[known[name].prompt or "" for name in plan.styles if name in known],
         sampler=plan.sampler.label,
         scheduler=plan.sampler.scheduler.label if plan.sampler.scheduler else None,
         model_hash=facts["model_hash"] or info.hash,
@@ -131,4 +133,6 @@ def file_context(
         job_timestamp=gen.control.progress.job_timestamp,
         image_bytes=image.tobytes,
         max_words=int(options["directories_max_prompt_words"]),
+        max_length=settings.filenames_max_length,
+        unix=settings.unix_filenames_sanitization,
     )

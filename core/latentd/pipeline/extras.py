@@ -139,9 +139,7 @@ def _target(
     return factor, None, False
 
 
-def _restore(
-    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Any, name: str
-) -> None:
+def _restore(done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Any, name: str) -> None:
     share = request.gfpgan_visibility if name == GFPGAN else request.codeformer_visibility
     if share <= 0:
         return
@@ -153,9 +151,7 @@ def _restore(
         done.entries["CodeFormer weight"] = weight
 
 
-def _plugin_step(
-    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, spec: PostprocessorSpec
-) -> None:
+def _plugin_step(done: Processed, request: ExtrasRequest, context: UpscaleContext, *, spec: PostprocessorSpec) -> None:
     image, entries = spec.run(done.image, request.raw, context)
     done.image = image.convert("RGB")
     done.entries.update(entries)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from PIL import Image
 
-from latentd.contributions import UpscaleContext
+from latentd.contributions import FaceRestorerSpec
 from latentd.errors import NotConfigured
 from latentd.images.colour import correct_colours
 from latentd.images.grid import grid_rows, make_grid
 from latentd.images.inpaint import apply_overlay, mask_composite
 from latentd.pipeline.describe import describe
 from latentd.pipeline.saving import save_grid, save_sample
+from latentd.pipeline.upscaling import worker_context
 from latentd.types import GeneratedImage
 
 T = TypeVar("T")
@@ -55,13 +56,10 @@ def restore_faces(gen: RunningGeneration, picture: Image.Image) -> Image.Image:
     :raises NotConfigured: no such restorer is installed.
     """
     name = gen.options["face_restoration_model"]
-    restorer = gen.services.registry.face_restorers.find(name)
+    restorer: FaceRestorerSpec | None = gen.services.registry.face_restorers.find(name)
     if restorer is None:
         raise NotConfigured(f"Face restorer {name!r} not found", hint="pip install latentd-facerestore")
-    context = UpscaleContext(
-        options=gen.options, device=str(gen.device), check=gen.control.check, services=gen.services
-    )
-    return restorer.restore(picture, None, context)
+    return restorer.restore(picture, None, worker_context(gen))
 
 
 def _compose(

@@ -48,7 +48,7 @@ class Batch:
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True, eq=False)
 class RunningGeneration:
-    """Implements :class:`latentd.services.Generation`. Everything a job makes hangs off this object and goes with it."""
+    """Implements :class:`latentd.services.Generation`. Everything a job makes hangs off this and goes with it."""
 
     plan: Plan
     options: Mapping[str, Any]
@@ -137,7 +137,7 @@ class RunningGeneration:
         return (*self.unet_hooks, *self.network_hooks)
 
     def close(self) -> None:
-        """End the job's hooks and leases, however it ended; the first error of a hook is raised after all are closed."""
+        """End the job's hooks and leases, however it ended; a hook's error is raised after all are closed."""
         with ExitStack() as stack:
             stack.callback(self.leases.close)
             for hook in self.unet_hooks:

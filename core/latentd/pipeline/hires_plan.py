@@ -42,7 +42,9 @@ def plan_hires(
     chosen = sampler
     if request.hr_sampler_name not in _SAME or request.hr_scheduler not in _SAME:
         name = request.hr_sampler_name if request.hr_sampler_name not in _SAME else sampler.label
-        chosen = choose_sampler(services, str(name), request.hr_scheduler if request.hr_scheduler not in _SAME else None)
+        chosen = choose_sampler(
+            services, str(name), request.hr_scheduler if request.hr_scheduler not in _SAME else None
+        )
         if request.hr_sampler_name not in _SAME and request.hr_sampler_name != (
             request.sampler_name or request.sampler_index
         ):

@@ -81,7 +81,7 @@ class JobHooks:
     def blend(
         self, gen: RunningGeneration, latent: Tensor, level: Tensor | None, start: Img2imgStart, *, final: bool
     ) -> Tensor | None:
-        """A script's own inpainting blend of ``latent`` with the original, or None; the last script to give one wins."""
+        """A script's own inpainting blend of ``latent`` with the original, or None; the last to give one wins."""
         chosen = None
         for result in self._each("blend_mask", gen, MaskBlend(latent, level, start, final)):
             chosen = chosen if result is None else result

@@ -63,9 +63,7 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
         s_tmin=float(_given(request.s_tmin, standing["s_tmin"])),
         s_tmax=float(_given(request.s_tmax, standing["s_tmax"])) or math.inf,
         s_noise=float(_given(request.s_noise, standing["s_noise"])),
-        initial_noise_multiplier=float(
-            _given(request.initial_noise_multiplier, standing["initial_noise_multiplier"])
-        ),
+        initial_noise_multiplier=float(_given(request.initial_noise_multiplier, standing["initial_noise_multiplier"])),
         hires=hires,
         refiner=_refiner(request, services),
         infotext=infotext,
@@ -221,7 +219,8 @@ def _restores_faces(request: GenerationRequest, services: Any, options: Mapping[
     restorer = services.registry.face_restorers.find(name)
     if restorer is None:
         raise NotConfigured(
-            f"Face restorer {name!r} not found", hint=package_hint("face restorer", name) or "restore_faces needs a plugin"
+            f"Face restorer {name!r} not found",
+            hint=package_hint("face restorer", name) or "restore_faces needs a plugin",
         )
     restorer.check()
     return True

@@ -47,7 +47,7 @@ def preview_picture(model: Any, latent: Tensor, method: str) -> Image.Image:
 
 
 def _linear_map(model: Any, latent: Tensor) -> tuple[Tensor, Tensor]:
-    """(weights [4,3], bias [3]): least squares from a piece of this latent to what the VAE makes of it; kept per VAE."""
+    """(weights [4,3], bias [3]): least squares from a piece of this latent to the VAE's picture; kept per VAE."""
     key = f"preview-map-{id(model.vae)}"
     if key not in model.extras:
         piece = latent[None, :, :_FIT_CELLS, :_FIT_CELLS]

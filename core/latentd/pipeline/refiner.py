@@ -47,7 +47,7 @@ class Refiner:
         if gen.plan.hires is None:
             return True
         wanted = gen.options["hires_fix_refiner_pass"]
-        return wanted == "both passes" or wanted == ("second pass" if gen.pass_name == "hires" else "first pass")
+        return wanted == "both passes" or bool(wanted == ("second pass" if gen.pass_name == "hires" else "first pass"))
 
 
 def _timestep(denoiser: CfgDenoiser, level: Tensor) -> int:

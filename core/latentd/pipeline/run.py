@@ -6,9 +6,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 
-from latentd.errors import Interrupted
 from latentd.atomic import write_atomically
+from latentd.errors import Interrupted
 from latentd.models.vae import circular_padding, decode
 from latentd.pipeline.conditioning import activate_networks
 from latentd.pipeline.describe import describe
@@ -20,14 +21,14 @@ from latentd.pipeline.img2img_init import Img2imgInit, prepare
 from latentd.pipeline.info import info_document
 from latentd.pipeline.job_hooks import JobHooks
 from latentd.pipeline.pixels import to_picture
+from latentd.pipeline.plan import LATENT_DOWNSCALE
+from latentd.pipeline.previews import preview_picture
 from latentd.pipeline.saving import save_init_picture
 from latentd.pipeline.txt2img import sample_txt2img
 from latentd.pipeline.upscaling import upscaler_of
 from latentd.types import GeneratedImage, Result
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from latentd.pipeline.plan import Plan
 
 
@@ -64,9 +65,7 @@ def generate(plan: Plan, services: Any, control: Any) -> Result:
 def _generate(gen: RunningGeneration) -> Result:
     plan, control = gen.plan, gen.control
     gen.model = gen.lease(plan.checkpoint)
-    gen.state.update(
-        base_info=gen.model.info, base_vae=gen.model.vae_info, base_inpainting=is_inpainting(gen.model)
-    )
+    gen.state.update(base_info=gen.model.info, base_vae=gen.model.vae_info, base_inpainting=is_inpainting(gen.model))
     if control.progress.job_count == -1:
         control.progress.job_count = plan.n_iter * (2 if plan.hires else 1)
     gen.hooks.before_process(gen)
@@ -89,7 +88,7 @@ def _prepare_img2img(gen: RunningGeneration) -> Img2imgStart | None:
     if not gen.plan.is_img2img:
         return None
 
-    def save_init(picture: Image, digest: str) -> None:
+    def save_init(picture: Image.Image, digest: str) -> None:
         save_init_picture(gen, picture, digest)
 
     gen.current = Batch.of(gen.plan, 0)
@@ -122,15 +121,24 @@ def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -
                 raise
             return []
         latents = gen.hooks.after_sample(gen, latents)
-        pixels = decode(gen.model, latents, check=lambda: _leave_if_cancelled(gen))
+        pictures = _decoded(gen, latents)
     gen.model = base
     gen.next_job()
     gen.hooks.after_batch(gen)
     images: list[GeneratedImage] = []
     init: Img2imgInit | None = start.init if start is not None else None
-    for number, picture in enumerate(pixels):
-        images += finish_picture(gen, to_picture(picture), number, init)
+    for number, picture in enumerate(pictures):
+        images += finish_picture(gen, picture, number, init)
     return images
+
+
+def _decoded(gen: RunningGeneration, latents: torch.Tensor) -> list[Image.Image]:
+    """The latents' pictures; by the preview's method when interrupted and option ``live_preview_fast_interrupt``."""
+    if gen.control.progress.interrupted and gen.options["live_preview_fast_interrupt"]:
+        method = str(gen.options["show_progress_type"])
+        size = (latents.shape[-1] * LATENT_DOWNSCALE, latents.shape[-2] * LATENT_DOWNSCALE)
+        return [preview_picture(gen.model, x, method).resize(size, Image.Resampling.BICUBIC) for x in latents]
+    return [to_picture(x) for x in decode(gen.model, latents, check=lambda: _leave_if_cancelled(gen))]
 
 
 def _leave_if_cancelled(gen: RunningGeneration) -> None:

@@ -79,14 +79,15 @@ def sample_pass(gen: RunningGeneration, inputs: PassInputs) -> Tensor:
     gen.pass_name, gen.pass_state = inputs.name, state
     try:
         with gen.runner_session(inputs.name):
-            gen.latents = run_plan.sample(denoiser, x, run)
+            latents = run_plan.sample(denoiser, x, run)
     except Interrupted:
         if gen.control.stop_requested() == "cancel" or state.last_x0 is None:
             raise
-        gen.latents = state.last_x0
+        latents = state.last_x0
     if state.padded is not None:
         gen.infotext[state.padded] = True
-    return gen.latents
+    gen.latents = latents
+    return latents
 
 
 def noise_schedule(gen: RunningGeneration) -> NoiseSchedule:

@@ -26,11 +26,15 @@ def save_sample(
     gen: RunningGeneration, image: Image, index: int, infotext: str | None, *, suffix: str = ""
 ) -> SavedFiles | None:
     """The files of picture ``index`` of the current batch, or None when the job does not save."""
-    if not gen.plan.save_samples:
+    if not gen.plan.save_samples or (_cut_short(gen) and not gen.options["save_incomplete_images"]):
         return None
     kind = "img2img" if gen.plan.is_img2img else "txt2img"
     folder = gen.services.paths.resolve(gen.options[f"outdir_{kind}_samples"])
     return _save(gen, image, index, infotext, folder=folder, suffix=suffix, format=gen.options["samples_format"])
+
+
+def _cut_short(gen: RunningGeneration) -> bool:
+    return bool(gen.control.progress.interrupted or gen.control.progress.skipped)
 
 
 def save_intermediate(gen: RunningGeneration, image: Image, index: int, *, suffix: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,9 @@ def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Tensor:
     height, width = plan.latent_size
     stream = noise_stream(gen, batch, height, width)
     steps = total_steps(plan.sampler.spec, plan.steps)
-    conditioning = condition_batch(gen, batch.prompts, batch.negative_prompts, steps=steps, size=(plan.width, plan.height))
+    conditioning = condition_batch(
+        gen, batch.prompts, batch.negative_prompts, steps=steps, size=(plan.width, plan.height)
+    )
     like = torch.empty(len(batch.seeds), gen.model.latent_channels, height, width, device=gen.device)
     inputs = PassInputs(
         name="base",
@@ -74,9 +76,12 @@ def _sample_hires(gen: RunningGeneration, batch: Batch, hires: HiresPlan, latent
         latents, concat_pictures = _enlarge_pictures(gen, pictures, hires)
     gen.next_job()
     latents = _truncate(latents, hires)
+    gen.pass_name = "hires"
+    # By option, text is encoded under the first pass's networks.
+    early = _hires_conditioning(gen, batch, hires) if gen.options["hires_fix_use_firstpass_conds"] else None
     with ExitStack() as networks:
         _activate_hires_networks(gen, batch, networks)
-        return _second_pass(gen, batch, hires, latents, concat_pictures)
+        return _second_pass(gen, batch, hires, latents, concat_pictures, early)
 
 
 def _activate_hires_networks(gen: RunningGeneration, batch: Batch, stack: ExitStack) -> None:
@@ -85,21 +90,16 @@ def _activate_hires_networks(gen: RunningGeneration, batch: Batch, stack: ExitSt
 
 
 def _second_pass(
-    gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor, concat_pictures: Tensor | None
+    gen: RunningGeneration,
+    batch: Batch,
+    hires: HiresPlan,
+    latents: Tensor,
+    concat_pictures: Tensor | None,
+    conditioning: Any | None,
 ) -> Tensor:
-    plan = gen.plan
     if hires.denoising_strength <= 0:
         return latents
-    first, second = total_steps(plan.sampler.spec, plan.steps), total_steps(hires.sampler.spec, hires.steps)
-    gen.pass_name = "hires"
-    conditioning = condition_batch(
-        gen,
-        batch.hires_prompts,
-        batch.hires_negative_prompts,
-        steps=first,
-        hires_steps=second,
-        size=(hires.width, hires.height),
-    )
+    conditioning = conditioning or _hires_conditioning(gen, batch, hires)
     if concat_pictures is None:
         concat = without_picture(gen.model, latents)
     else:
@@ -122,6 +122,18 @@ def _second_pass(
         refiner=refiner_for(gen, batch),
     )
     return sample_pass(gen, inputs)
+
+
+def _hires_conditioning(gen: RunningGeneration, batch: Batch, hires: HiresPlan) -> Any:
+    plan = gen.plan
+    return condition_batch(
+        gen,
+        batch.hires_prompts,
+        batch.hires_negative_prompts,
+        steps=total_steps(plan.sampler.spec, plan.steps),
+        hires_steps=total_steps(hires.sampler.spec, hires.steps),
+        size=(hires.width, hires.height),
+    )
 
 
 def _first_pass_pictures(gen: RunningGeneration, latents: Tensor, hires: HiresPlan) -> list[Image.Image]:

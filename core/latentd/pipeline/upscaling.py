@@ -21,10 +21,14 @@ def upscaler_of(gen: RunningGeneration, name: str | None) -> Upscale | None:
     """The upscaler as ``resize_image`` takes it; None (Lanczos) for no name or ``None``."""
     if not name or name == "None":
         return None
-    context = UpscaleContext(
+    return upscale_function(gen.services.registry, name, worker_context(gen))
+
+
+def worker_context(gen: RunningGeneration) -> UpscaleContext:
+    """What an upscaler or a face restorer may use of this job."""
+    return UpscaleContext(
         options=gen.options, device=str(gen.device), check=gen.control.check, services=gen.services
     )
-    return upscale_function(gen.services.registry, name, context)
 
 
 def upscale_function(registry: Any, name: str, context: UpscaleContext) -> Upscale:

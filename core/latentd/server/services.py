@@ -15,6 +15,7 @@ from latentd.contributions import UpscaleContext
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
 from latentd.errors import InvalidRequest, LatentdError
+from latentd.models.devices import free_cache
 from latentd.models.folders import find_models
 from latentd.models.hashes import HashCache
 from latentd.networks.files import NetworkLibrary
@@ -60,16 +61,14 @@ class AppServices:
         self.app_id = secrets.randbelow(2**53)
         self.options = OptionStore.from_settings(settings)
         builtins = (*BUILTINS, ROUTES) if serve_http else BUILTINS
-        self.host = PluginHost(
-            self.options, Selection.from_settings(settings), extra=extra_plugins, builtins=builtins
-        )
+        self.host = PluginHost(self.options, Selection.from_settings(settings), extra=extra_plugins, builtins=builtins)
         self.host.load()
         self.registry, self.hooks = self.host.registry, self.host.hooks
         self.images = ImageIO(settings, self.options)
         self.styles = StyleBook(self.paths.styles_patterns)
         loaded = time.perf_counter()
         self.hashes = HashCache(self.paths.data / "cache", enabled=not settings.no_hashing)
-        self.models = create_models(settings, self.options, self.registry, self.hashes)
+        self.models = create_models(settings, self.options, self.registry, self.hashes, observer=self.hooks.model_event)
         self.networks = NetworkLibrary(self.paths.models("Lora"))
         scanned = time.perf_counter()
         self.engine: Engine = self.hooks.create_executor(settings) or self._engine()
@@ -90,6 +89,7 @@ class AppServices:
             result_bytes=int(settings.result_mb * MEBIBYTE),
             observer=self.hooks.job_event,
             prepare=_import_pipeline,
+            cleanup=free_cache,
         )
 
     # --- generations -------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class AppServices:
 
     @cached_property
     def embeddings(self) -> EmbeddingStore:
-        """The textual-inversion embeddings; the first use imports torch."""
+        """The textual-inversion embeddings; reading a file imports torch."""
         from latentd.conditioning.embeddings import EmbeddingStore
 
         return EmbeddingStore(self.paths.models("embeddings"), self.hashes)
@@ -239,7 +239,7 @@ class AppServices:
     def embedding_rows(self) -> dict[str, Any]:
         """The body of ``/sdapi/v1/embeddings``."""
         loaded = self.models.cache.loaded("checkpoint")
-        return self.embeddings.rows(loaded[0].context_width if loaded else None)
+        return self.embeddings.rows(loaded[-1].context_width if loaded else None)
 
     def refresh_embeddings(self) -> None:
         """Look through the embeddings folders again."""

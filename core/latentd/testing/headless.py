@@ -58,6 +58,10 @@ class HeadlessServices:
         """:raises RuntimeError: there is no server."""
         raise RuntimeError("no images without a server; use the fixture latentd_app")
 
+    def decode_image_now(self, text: str) -> Image:
+        """:raises RuntimeError: there is no server."""
+        raise RuntimeError("no images without a server; use the fixture latentd_app")
+
     async def encode_image(self, image: Image, info: Mapping[str, str] | None = None) -> str:
         """:raises RuntimeError: there is no server."""
         raise RuntimeError("no images without a server; use the fixture latentd_app")
