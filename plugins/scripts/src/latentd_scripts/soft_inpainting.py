@@ -1,0 +1,81 @@
+"""The always-on script ``Soft Inpainting``: a mask's greys say how much of the original stays.
+
+At every step the prediction and the original are blended by a weight that follows the mask and the noise level. When
+sampling is done, the original's pixels are laid over the picture where little has changed. Source: semantics.md 18.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from latentd.api import Generation
+from latentd_scripts.arguments import Arguments, FormScript, Number, control
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+_OVERLAYS = "soft_inpainting"
+_PREFIX = "Soft inpainting "
+
+
+class SoftInpaintingArgs(Arguments):
+    """``alwayson_scripts["Soft Inpainting"].args``."""
+
+    enabled: bool = control(False, "Soft inpainting")
+    schedule_bias: Number = control(1, "Schedule bias", minimum=0, maximum=8, step=0.1)
+    preservation_strength: Number = control(0.5, "Preservation strength", minimum=0, maximum=8, step=0.05)
+    transition_contrast: Number = control(4, "Transition contrast boost", minimum=1, maximum=32, step=0.5, gt=0)
+    mask_influence: Number = control(0, "Mask influence", minimum=0, maximum=1, step=0.05, ge=0, le=1)
+    difference_threshold: Number = control(0.5, "Difference threshold", minimum=0, maximum=8, step=0.25, ge=0)
+    difference_contrast: Number = control(2, "Difference contrast", minimum=0, maximum=8, step=0.25, ge=0)
+
+
+class SoftInpainting(FormScript):
+    """Inpainting without hard seams."""
+
+    title = "Soft Inpainting"
+    modes = ("img2img",)
+    alwayson = True
+    Args = SoftInpaintingArgs
+
+    def parse_args(self, args: Any, request: Any) -> SoftInpaintingArgs | None:
+        """The arguments, or None without a mask or when switched off."""
+        parsed: SoftInpaintingArgs = super().parse_args(args, request)
+        return parsed if parsed.enabled and request.mask is not None else None
+
+    def before_process(self, generation: Generation, args: SoftInpaintingArgs) -> None:
+        """Keep the mask's greys in the latent, and note the settings."""
+        plan = generation.plan
+        generation.plan = plan.with_changes(request=replace(plan.request, mask_round=False))
+        generation.infotext[_PREFIX + "enabled"] = True
+        for name, field in SoftInpaintingArgs.model_fields.items():
+            if name != "enabled":
+                generation.infotext[_PREFIX + str(field.title).lower()] = getattr(args, name)
+
+    def blend_mask(self, generation: Generation, args: SoftInpaintingArgs, blend: Any) -> Tensor:
+        """The latents of original and prediction blended by this step's weights; at the end, what was sampled."""
+        from latentd_scripts.soft_blend import blend_latents, step_weights
+
+        if blend.final:
+            return blend.latent  # type: ignore[no-any-return]
+        weights = step_weights(
+            blend.start.nmask, float(blend.level[0]), bias=args.schedule_bias, strength=args.preservation_strength
+        )
+        original = blend.start.latent[: blend.latent.shape[0]]
+        return blend_latents(original, blend.latent, weights, exponent=args.transition_contrast)
+
+    def after_sample(self, generation: Generation, args: SoftInpaintingArgs, latents: Tensor) -> Tensor:
+        """Make the overlays from how far each part of the latent has moved."""
+        from latentd_scripts.soft_overlay import make_overlays
+
+        start = generation.state["img2img"]
+        if start.nmask is not None:
+            generation.state[_OVERLAYS] = make_overlays(generation, args, start, latents)
+        return latents
+
+    def overlay(self, generation: Generation, args: SoftInpaintingArgs, index: int) -> tuple[Image, Image] | None:
+        """This picture's original with holes, and its mask."""
+        overlays = generation.state.get(_OVERLAYS, [])
+        return overlays[index] if index < len(overlays) else None
