@@ -12,6 +12,10 @@ from latentd.hookspecs import hookimpl
 from latentd.testing import AppFactory
 
 
+#: Sections of A1111's form, which its list of scripts has too.
+SECTIONS = ["extra options", "refiner", "seed"]
+
+
 class FrameArgs(BaseModel):
     width: int = Field(4, ge=0, le=64)
     colour: Literal["black", "white"] = "black"
@@ -36,7 +40,7 @@ def test_arguments_of_scripts_are_in_the_request(latentd_app: AppFactory) -> Non
     by_name, by_position = always["frame"]["properties"]["args"]["anyOf"]
     assert schemas[by_name["$ref"].rpartition("/")[2]]["properties"]["width"]["maximum"] == 64
     assert len(by_position["prefixItems"]) == 2
-    assert client.get("/sdapi/v1/scripts").json() == {"txt2img": ["frame"], "img2img": ["frame"]}
+    assert client.get("/sdapi/v1/scripts").json() == dict.fromkeys(("txt2img", "img2img"), [*SECTIONS, "frame"])
 
 
 def test_every_operation_says_what_errors_look_like(planned: TestClient) -> None:

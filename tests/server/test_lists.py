@@ -10,7 +10,7 @@ from latentd.testing import AppFactory
 
 @pytest.mark.parametrize(
     "path",
-    ["sd-models", "sd-vae", "hypernetworks", "loras", "face-restorers", "prompt-styles", "extensions", "script-info"],
+    ["sd-models", "sd-vae", "hypernetworks", "loras", "face-restorers", "prompt-styles", "extensions"],
 )
 def test_lists_are_empty_and_never_404(client: TestClient, path: str) -> None:
     reply = client.get(f"/sdapi/v1/{path}")
@@ -51,7 +51,12 @@ def test_realesrgan_models_are_the_whole_catalogue(client: TestClient) -> None:
 
 
 def test_scripts_are_lists_by_mode(client: TestClient) -> None:
-    assert client.get("/sdapi/v1/scripts").json() == {"txt2img": [], "img2img": []}
+    """Sections of A1111's form that stand in its list; nothing else without plugins."""
+    sections = ["extra options", "refiner", "seed"]
+    assert client.get("/sdapi/v1/scripts").json() == {"txt2img": sections, "img2img": sections}
+    rows = client.get("/sdapi/v1/script-info").json()
+    assert [(row["name"], row["is_img2img"]) for row in rows] == [(n, m) for m in (False, True) for n in sections]
+    assert all(row["is_alwayson"] for row in rows)
 
 
 def test_styles_are_read_again_when_the_file_changes(client: TestClient, latentd_app: AppFactory) -> None:

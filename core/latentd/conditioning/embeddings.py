@@ -1,4 +1,7 @@
-"""Textual-inversion embeddings: the files of a folder, and where their names stand in a row of tokens."""
+"""Textual-inversion embeddings: the files of a folder, and where their names stand in a row of tokens.
+
+Imports torch only when there is a file to read, so that listing an empty folder costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
-from latentd.conditioning.pixel_data import embedding_in_picture
 from latentd.errors import LatentdError
 from latentd.models.folders import FoundFile, find_models
 from latentd.models.hashes import HashCache
-from latentd.models.state_dict import open_state_dict
-from latentd.models.unpickle import load_pickle
 from latentd.prompts.chunks import Match, Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +162,10 @@ def read_embedding(path: Path, sha256: str | None = None) -> Embedding | None:
     :raises LatentdError: the file is damaged or refused by the unpickler.
     :raises ValueError: it holds no embedding that is understood.
     """
+    from latentd.conditioning.pixel_data import embedding_in_picture
+    from latentd.models.state_dict import open_state_dict
+    from latentd.models.unpickle import load_pickle
+
     name, suffix = path.stem, path.suffix.lower()
     if suffix in PICTURES:
         if path.stem.lower().endswith(".preview"):
@@ -192,6 +197,8 @@ def embedding_vectors(data: Mapping[str, Any]) -> dict[str, Tensor]:
 
     :raises ValueError: it is none of the three.
     """
+    from torch import Tensor
+
     if "string_to_param" in data:
         params = data["string_to_param"]
         params = getattr(params, "_parameters", None) or params
@@ -208,7 +215,9 @@ def embedding_vectors(data: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _matrix(value: Any) -> Tensor:
-    if not isinstance(value, Tensor) or not value.is_floating_point():
+    import torch
+
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         raise ValueError("the embedding holds no vectors")
     tensor = value.detach().to(torch.float32, copy=True)
     tensor = tensor[None] if tensor.ndim == 1 else tensor

@@ -79,9 +79,7 @@ def _wrap(app: FastAPI, services: AppServices, settings: Settings, warm_up: bool
     )
     app.add_middleware(BodyBoundMiddleware, max_bytes=int(settings.max_request_mb * MEBIBYTE))
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM)
-    app.add_middleware(
-        CORSMiddleware, **cors_arguments(settings.cors_allow_origins, settings.cors_allow_origins_regex)
-    )
+    app.add_middleware(CORSMiddleware, **cors_arguments(settings.cors_allow_origins, settings.cors_allow_origins_regex))
     app.add_middleware(TimingMiddleware, log_requests=settings.api_log)
     if prefix := (settings.subpath or "").strip("/"):
         app.add_middleware(SubpathMiddleware, prefix=f"/{prefix}")

@@ -37,9 +37,7 @@ def given_fields(body: GenerationBody) -> frozenset[str]:
     return frozenset(name for name in body.model_fields_set if getattr(body, name) is not None)
 
 
-def with_infotext(
-    body: GenerationBody, options: Mapping[str, Any], styles: Mapping[str, Style]
-) -> GenerationBody:
+def with_infotext(body: GenerationBody, options: Mapping[str, Any], styles: Mapping[str, Style]) -> GenerationBody:
     """The body with what its ``infotext`` says about fields it leaves out, and about options (endpoints 1.5).
 
     :raises InvalidRequest: the infotext has a text where a number belongs.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentd.errors import LatentdError
+from latentd.models.cache import ModelCache
 from latentd.models.checkpoints import CheckpointInfo, Checkpoints
 from latentd.models.devices import DevicePolicy, choose_policy
 from latentd.models.hashes import HashCache
-from latentd.models.manager import ModelManager
+from latentd.models.manager import CHECKPOINT, VAE, ModelManager
 from latentd.models.vae_files import VaeFiles
 from latentd.networks.files import read_header
 
@@ -37,9 +39,29 @@ class ServedModels(ModelManager):
         """The checkpoint that ``name`` names exactly or in part, or None."""
         return self.checkpoints.closest(name)
 
+    def retry_vae(self, wanted: bool) -> None:
+        """Whether a decode that gives NaN is repeated in float32, for loaded models too."""
+        if self._policy is None:
+            return
+        self._policy = replace(self._policy, retry_vae=wanted)
+        for model in self.cache.loaded(CHECKPOINT):
+            model.policy = self._policy
 
-def create_models(settings: Settings, options: OptionStore, registry: Registries, hashes: HashCache) -> ServedModels:
-    """The models of the configured folders and of plugins; option ``sd_model_checkpoint`` selects among them."""
+
+def create_models(
+    settings: Settings,
+    options: OptionStore,
+    registry: Registries,
+    hashes: HashCache,
+    *,
+    observer: Callable[[str, str], None] | None = None,
+) -> ServedModels:
+    """The models of the configured folders and of plugins; option ``sd_model_checkpoint`` selects among them.
+
+    Options ``sd_checkpoints_limit`` and ``auto_vae_precision`` act from the moment they are set.
+
+    :param observer: told a model's kind and file, and ``loaded`` or ``unloaded``.
+    """
     paths = settings.paths
     contributed = list(registry.checkpoints.values())
     checkpoints = Checkpoints(
@@ -52,11 +74,14 @@ def create_models(settings: Settings, options: OptionStore, registry: Registries
         explicit=paths.vae,
         contributed=contributed,
     )
+    budget = int(settings.model_cache_mb * 2**20) if settings.model_cache_mb > 0 else None
+    limits = {CHECKPOINT: _at_least_one(options["sd_checkpoints_limit"]), VAE: 1}
     manager = ServedModels(
         checkpoints,
         vaes,
+        cache=ModelCache(budget=budget, limits=limits, observer=observer),
         selected=options["sd_model_checkpoint"],
-        policy=lambda: device_policy(settings),
+        policy=lambda: replace(device_policy(settings), retry_vae=bool(options["auto_vae_precision"])),
         loaders=[_loader(spec) for spec in registry.model_formats.values()],
     )
 
@@ -65,7 +90,13 @@ def create_models(settings: Settings, options: OptionStore, registry: Registries
             manager.select(str(title))
 
     options.on_change("sd_model_checkpoint", select)
+    options.on_change("sd_checkpoints_limit", lambda count: manager.cache.limit(CHECKPOINT, _at_least_one(count)))
+    options.on_change("auto_vae_precision", lambda wanted: manager.retry_vae(bool(wanted)))
     return manager
+
+
+def _at_least_one(count: Any) -> int:
+    return max(1, int(count or 1))
 
 
 def device_policy(settings: Settings) -> DevicePolicy:

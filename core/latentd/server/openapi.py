@@ -75,9 +75,7 @@ def _join_scripts(schemas: dict[str, Any], request: dict[str, Any], scripts: lis
         described["anyOf"] = [{"type": "object", "properties": always, "additionalProperties": True}, {"type": "null"}]
     selectable = [script for script in scripts if not script.alwayson]
     if selectable:
-        alternatives = [
-            {"title": script.title, **way} for script in selectable for way in _arguments(schemas, script)
-        ]
+        alternatives = [{"title": script.title, **way} for script in selectable for way in _arguments(schemas, script)]
         anything = [{"type": "array", "items": {}}, {"type": "object", "additionalProperties": True}, {"type": "null"}]
         request["properties"]["script_args"]["anyOf"] = alternatives + anything
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latentd.settings.flag import integer, switch, text, texts
+from latentd.settings.flag import integer, number, switch, text, texts
 
 LOADING = "loading"
 DEVICE = "device and precision"
@@ -38,6 +38,12 @@ class ModelFlags:
         "floating-point type of the networks; the device's own choice if not given",
         group=DEVICE,
         choices=("fp32", "fp16", "bf16"),
+        listed=False,
+    )
+    model_cache_mb: float = number(
+        0.0,
+        "most memory in MiB for loaded models; those not in use go first; 0: no bound but the numbers of each kind",
+        group=DEVICE,
         listed=False,
     )
     medvram: bool = switch("keep only the part of the model that is at work on the device", group=DEVICE)

@@ -41,6 +41,9 @@ class ServerFlags:
         group=GROUP,
         listed=False,
     )
+    cancel_on_disconnect: bool = switch(
+        "cancel a generation whose client closes the connection before the answer", group=GROUP, listed=False
+    )
     loglevel: str | None = text(
         None, "how much to log", group=GROUP, choices=("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 
+from latentd.engine.job import Job
 from latentd.server.convert import echo
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.routes.jobs import job_path
@@ -78,7 +79,10 @@ async def answer_generation(
     :raises LatentdError: as planning and the job itself do.
     """
     job, body = await services.submit_body(body)
-    result: Result = await job.wait()
+    if services.settings.cancel_on_disconnect:
+        result: Result = await _wait_while_connected(services, job, request)
+    else:
+        result = await job.wait()
     headers = {JOB_HEADER: job.id}
     media = _picture_type(request.headers.get("accept", ""))
     if media and result.images:
@@ -90,6 +94,28 @@ async def answer_generation(
     reply = {"images": images, "parameters": parameters, "info": json.dumps(result.info, default=_unserialisable)}
     answer: Response = await services.images.run(lambda: SafeJSONResponse(reply, headers=headers))
     return answer
+
+
+async def _wait_while_connected(services: Any, job: Job[Result], request: Request) -> Result:
+    """The job's result; the job is cancelled when the client goes away first.
+
+    :raises JobCancelled: nobody is there to read it.
+    """
+    waiting = asyncio.ensure_future(job.wait())
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            services.engine.cancel(job.id)
+        return await waiting
+    finally:
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client has closed the connection; the body has been read already."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def encoded(services: Any, images: tuple[GeneratedImage, ...]) -> list[str]:
