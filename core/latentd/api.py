@@ -35,7 +35,10 @@ from latentd.models.folders import find_models
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec
 from latentd.services import Generation, Services
 from latentd.types import (
+    Attend,
+    AttentionHandler,
     AttentionSite,
+    BlockHandler,
     BlockSite,
     GeneratedImage,
     GenerationRequest,
@@ -87,7 +90,10 @@ _LATE = {
 __all__ = [
     "APIRouter",
     "ArgInfo",
+    "Attend",
+    "AttentionHandler",
     "AttentionSite",
+    "BlockHandler",
     "BlockSite",
     "ExtraNetworkSpec",
     "FaceRestorerSpec",

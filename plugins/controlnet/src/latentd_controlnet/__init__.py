@@ -1,0 +1,42 @@
+"""ControlNet for latentd: what the plugin registers. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latentd.api import OptionSpec, PreprocessorSpec, Script, Services, hookimpl
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+__version__ = "0.1.0"
+
+
+@hookimpl
+def register_options() -> list[OptionSpec]:
+    from latentd_controlnet.options import OPTIONS
+
+    return OPTIONS
+
+
+@hookimpl
+def register_preprocessors(services: Services) -> list[PreprocessorSpec]:
+    from latentd_controlnet.preprocessors.table import specs
+
+    return specs()
+
+
+@hookimpl
+def register_scripts() -> list[Script]:
+    from latentd_controlnet.movie import MovieScript
+    from latentd_controlnet.script import ControlNetScript
+
+    return [ControlNetScript(), MovieScript()]
+
+
+@hookimpl
+def register_routes(services: Services) -> list[APIRouter]:
+    from latentd_controlnet.routes import detect_router, list_router
+    from latentd_controlnet.seed_routes import seed_router
+
+    return [list_router(services), detect_router(services), seed_router(services)]

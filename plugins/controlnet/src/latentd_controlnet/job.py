@@ -1,0 +1,65 @@
+"""The units of one job on the worker: their models on lease, their maps, their hooks, and what they do at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from latentd.api import Generation, UNetHook
+from latentd_controlnet.finishing import Finish, finish_of
+from latentd_controlnet.kinds.open import hooks_of
+from latentd_controlnet.kinds.reference import ReferenceHook
+from latentd_controlnet.maps import UnitMaps, make_maps
+from latentd_controlnet.prepared import PreparedUnit
+from latentd_controlnet.saving import save_maps
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class ControlJob:
+    """Everything of ControlNet's that hangs off one job, and goes with it."""
+
+    def __init__(self, prepared: tuple[PreparedUnit, ...], generation: Generation) -> None:
+        self.prepared = prepared
+        self._maps: list[UnitMaps] = []
+        self._finishes: list[Finish] = []
+        references = [unit for unit in prepared if unit.module.name.startswith("reference")]
+        self._reference = ReferenceHook(tuple(references)) if references else None
+        self._hooks = [hook for unit in prepared if unit not in references for hook in hooks_of(unit, generation)]
+
+    @property
+    def hooks(self) -> list[UNetHook]:
+        """Those of every unit, all reference units in one."""
+        return [*self._hooks, *([self._reference] if self._reference else [])]
+
+    def make_maps(self, generation: Generation) -> None:
+        """Preprocess every unit's picture; the first batch does, the others share the maps."""
+        if self._maps:
+            return
+        self._maps = [make_maps(unit, generation) for unit in self.prepared]
+        by_unit = dict(zip((unit.index for unit in self.prepared), self._maps, strict=True))
+        for hook in self._hooks:
+            hook.maps = by_unit[hook.prepared.index]
+        if self._reference is not None:
+            self._reference.give_maps(by_unit)
+        finishes = (finish_of(unit, maps, generation) for unit, maps in zip(self.prepared, self._maps, strict=True))
+        self._finishes = [finish for finish in finishes if finish is not None]
+
+    def finish(self, image: Image) -> Image:
+        """A generated picture with what recolour and inpaint_only do to it."""
+        for finish in self._finishes:
+            image = finish(image)
+        return image
+
+    def shown_maps(self) -> list[Any]:
+        """Maps that the reply appends, uint8 arrays, in the order of the units."""
+        pairs = zip(self.prepared, self._maps, strict=False)
+        return [shown for unit, maps in pairs if unit.unit.save_map for shown in maps.shown]
+
+    def save_maps(self, generation: Generation) -> None:
+        """Write the maps beside the pictures where option ``control_net_detectmap_autosaving`` is on."""
+        if generation.options["control_net_detectmap_autosaving"]:
+            pairs = zip(self.prepared, self._maps, strict=False)
+            save_maps([(u.module.name, s) for u, m in pairs if u.unit.save_map for s in m.shown], generation)
+
+

@@ -1,0 +1,128 @@
+"""IP-Adapter: a second cross-attention to tokens made of a picture, added to the first (section 7.2)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentd.api import Attend, AttentionHandler, AttentionSite, Generation, UNetCall
+from latentd_controlnet.kinds.hook import UnitHook
+from latentd_controlnet.kinds.ip_adapter_weights import IPAdapter
+from latentd_controlnet.prepared import PreparedUnit
+
+MAX_EMBEDDING = 64 * 2**20
+_ORDER = {"input": 0, "output": 1, "middle": 2}
+
+
+class IPAdapterHook(UnitHook):
+    """Adds ``weight`` times the attention to the picture's tokens, at every cross-attention."""
+
+    def __init__(self, prepared: PreparedUnit, adapter: IPAdapter) -> None:
+        super().__init__(prepared)
+        self.adapter = adapter
+        self._places: dict[str, tuple[int, int]] = {}
+        self._tokens: tuple[Tensor, Tensor] | None = None
+        self._shape = (0, 0)
+        self._given = _read_embedding(prepared)
+        own = prepared.unit.advanced_weighting
+        if own is not None and len(own) != len(adapter.keys):
+            raise prepared.unit.error(f"advanced_weighting has {len(own)} values, this adapter {len(adapter.keys)} layers")
+
+    def open(self, generation: Generation) -> None:
+        """Number the cross-attentions: by execution for weights, encoder, decoder, middle for the file's layers."""
+        cross = [site for site in generation.model.unet_runner.attention_sites if site.kind == "cross"]
+        filed = sorted(cross, key=lambda site: _ORDER[site.block.partition("_")[0]])
+        self._places = {site.name: (filed.index(site), site.index) for site in cross}
+
+    def before(self, call: UNetCall) -> None:
+        self._shape = tuple(call.sample.shape[-2:])  # type: ignore[assignment]
+        if self._tokens is None:
+            self._tokens = self._make_tokens()
+
+    def _make_tokens(self) -> tuple[Tensor, Tensor]:
+        """Tokens [1,k,width] for rows with the prompt and for those without."""
+        weight = next(self.adapter.parameters())
+        pairs = self._given or self._encoded()
+        projected = [
+            tuple(self.adapter.projection(part.to(weight)) for part in pair) for pair in pairs
+        ]
+        cond, uncond = (torch.stack([pair[i] for pair in projected]).mean(dim=0) for i in (0, 1))
+        return cond, uncond
+
+    def _encoded(self) -> list[tuple[Tensor, Tensor]]:
+        """(what the projection reads of a picture, the same of nothing) for each of the unit's pictures."""
+        assert self.maps is not None
+        if getattr(self.adapter.projection, "reads_hidden", False):
+            return [(seen.next_to_last, seen.blank_next_to_last) for seen in self.maps.tensors]
+        return [(seen.embeds, torch.zeros_like(seen.embeds)) for seen in self.maps.tensors]
+
+    def attention(self, site: AttentionSite) -> AttentionHandler | None:
+        if site.kind != "cross":
+            return None
+
+        def handler(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
+            out = attend(hidden, context)
+            if not self.acts(call) or self._tokens is None or site.name not in self._places:
+                return out
+            return out + self._added(site.name, call, hidden, attend.module)
+
+        return handler
+
+    def _added(self, name: str, call: UNetCall, hidden: Tensor, module: Any) -> Tensor:
+        assert self._tokens is not None
+        filed, executed = self._places[name]
+        cond, uncond = self._tokens
+        tokens = torch.where(call.is_cond[:, None, None], cond, uncond).to(hidden)
+        own = self.prepared.unit.advanced_weighting
+        weight = self.weight if own is None else own[executed]
+        parts = module.to_q(hidden), self.adapter.keys[filed](tokens), self.adapter.values[filed](tokens)
+        q, k, v = (part.unflatten(-1, (module.heads, -1)).transpose(1, 2) for part in parts)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2) * weight
+        attended = self._in_region_tokens(attended)
+        return F.linear(attended, module.to_out[0].weight)
+
+    def _in_region_tokens(self, attended: Tensor) -> Tensor:
+        """``attended`` [B,n,c], n cells of the feature map row by row, where the region mask allows it."""
+        if self.prepared.region is None:
+            return attended
+        height, width = self._shape
+        halvings = 0
+        while height * width > attended.shape[1] and halvings < 8:
+            height, width, halvings = -(-height // 2), -(-width // 2), halvings + 1
+        mask = torch.from_numpy(self.prepared.region.copy()).float().div(255)[None, None].to(attended)
+        return attended * F.interpolate(mask, size=(height, width), mode="bilinear").flatten(2).transpose(1, 2)
+
+    def close(self) -> None:
+        super().close()
+        self._tokens, self._given = None, []
+
+
+def _read_embedding(prepared: PreparedUnit) -> list[tuple[Tensor, Tensor]]:
+    """``ipadapter_input``: safetensors with ``cond`` and perhaps ``uncond``, base64; the originals' pickles are refused.
+
+    :raises InvalidRequest: it is none.
+    """
+    given = prepared.unit.embedding
+    if given is None:
+        return []
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    pairs = []
+    for text in given if isinstance(given, list) else [given]:
+        try:
+            if not isinstance(text, str) or len(text) > MAX_EMBEDDING:
+                raise ValueError
+            tensors = load(base64.b64decode(text, validate=True))
+            cond = tensors["cond"].float()
+        except (SafetensorError, binascii.Error, ValueError, KeyError) as error:
+            raise prepared.unit.error(
+                "ipadapter_input must be base64 of a safetensors file with a tensor named cond"
+            ) from error
+        pairs.append((cond, tensors["uncond"].float() if "uncond" in tensors else torch.zeros_like(cond)))
+    return pairs

@@ -1,0 +1,118 @@
+"""What some modules do to the UNet's answer or input beside their model's residuals (section 7.2).
+
+Tile colour fix, the unmasked part under inpaint_only, and the extra channels of inpainting checkpoints.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentd.api import Generation, UNetCall
+from latentd_controlnet.kinds.hook import UnitHook
+from latentd_controlnet.kinds.latents import blur_latent, encode_hint
+from latentd_controlnet.prepared import PreparedUnit
+
+SHARPNESS_SCALE = 0.01
+INPAINT_EXTRA = 5
+
+
+def fixes_of(prepared: PreparedUnit, generation: Generation) -> list[UnitHook]:
+    """Further hooks of a unit, beside its model's own."""
+    found: list[UnitHook] = []
+    if prepared.is_inpaint and generation.model.unet_in_channels == 4 + INPAINT_EXTRA:
+        found.append(InpaintChannels(prepared))
+    if "colorfix" in prepared.module.name:
+        found.append(ColourFix(prepared))
+    if prepared.module.name.startswith("inpaint_only"):
+        found.append(KeepUnmasked(prepared))
+    return found
+
+
+class _LatentHook(UnitHook):
+    """Keeps the control map's latent per pass, and turns the UNet's answers to clean latents and back."""
+
+    def __init__(self, prepared: PreparedUnit) -> None:
+        super().__init__(prepared)
+        self._model: Any = None
+        self._latents: dict[str, Tensor] = {}
+
+    def open(self, generation: Generation) -> None:
+        self._model = generation.model
+
+    def latent(self, call: UNetCall) -> Tensor:
+        if call.pass_name not in self._latents:
+            self._latents[call.pass_name] = encode_hint(self._model, self.hint(call)).float()
+        return self._latents[call.pass_name]
+
+    def alpha(self, call: UNetCall) -> Tensor:
+        """ᾱ at the evaluation's timestep [B,1,1,1]."""
+        alphas: Tensor = self._model.alphas_cumprod().to(call.sample.device)
+        return alphas[call.timestep.float().round().long()][:, None, None, None]
+
+    def to_clean(self, call: UNetCall, out: Tensor) -> Tensor:
+        alpha = self.alpha(call)
+        if self._model.prediction_type == "v":
+            return alpha.sqrt() * call.sample - (1 - alpha).sqrt() * out
+        return (call.sample - (1 - alpha).sqrt() * out) / alpha.sqrt()
+
+    def from_clean(self, call: UNetCall, clean: Tensor) -> Tensor:
+        alpha = self.alpha(call)
+        if self._model.prediction_type == "v":
+            return (alpha.sqrt() * call.sample - clean) / (1 - alpha).sqrt()
+        return (call.sample - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+
+    def blended(self, call: UNetCall, out: Tensor, clean: Tensor) -> Tensor:
+        """``out`` as it would be for ``clean``, mixed in by the unit's weight."""
+        share = min(max(self.weight, 0.0), 1.0)
+        return self.from_clean(call, clean) * share + out * (1 - share)
+
+    def close(self) -> None:
+        super().close()
+        self._latents, self._model = {}, None
+
+
+class ColourFix(_LatentHook):
+    """The large-scale colours of the map in place of the UNet's."""
+
+    def after(self, call: UNetCall, out: Tensor) -> Tensor:
+        values = self.prepared.parameters
+        doubled = call.pass_name == "hires" and self.prepared.unit.hires != "Low res only"
+        radius = int(values.threshold_a) * (2 if doubled else 1)
+        clean = self.to_clean(call, out)
+        clean = clean - blur_latent(clean, radius) + blur_latent(self.latent(call), radius)
+        if self.prepared.module.name.endswith("+sharp"):
+            share = values.threshold_b * SHARPNESS_SCALE
+            softer = share * blur_latent(clean, radius) + (1 - share) * clean
+            rows = call.is_cond[:, None, None, None].to(clean)
+            clean = rows * clean + (1 - rows) * softer
+        return self.blended(call, out, clean)
+
+
+class KeepUnmasked(_LatentHook):
+    """The original where the mask is clear, at every step."""
+
+    def after(self, call: UNetCall, out: Tensor) -> Tensor:
+        hint = self.hint(call)
+        if hint.shape[1] != 4:
+            return out
+        mask = F.max_pool2d(hint[:, 3:], (10, 10), stride=(8, 8), padding=1)
+        clean = self.to_clean(call, out)
+        return self.blended(call, out, clean * mask + self.latent(call) * (1 - mask))
+
+
+class InpaintChannels(_LatentHook):
+    """The unit's mask and picture in place of an inpainting checkpoint's own."""
+
+    def before(self, call: UNetCall) -> None:
+        if call.concat is None or call.concat.shape[1] != INPAINT_EXTRA:
+            return
+        hint = self.hint(call)
+        if call.pass_name not in self._latents:
+            mask = (hint[:, 3:] > 0.5).to(hint)
+            masked = encode_hint(self._model, hint, mask=mask)
+            self._latents[call.pass_name] = torch.cat([F.max_pool2d(mask, (8, 8)).to(masked), masked], dim=1)
+        call.concat = self._latents[call.pass_name].to(call.concat).expand(len(call.sample), -1, -1, -1)

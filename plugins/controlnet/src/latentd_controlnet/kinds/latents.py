@@ -1,0 +1,52 @@
+"""Control maps as latents, and the noise that hooks draw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentd.api import Generation, encode_pictures
+
+
+class PassNoise:
+    """The noise of one sampling pass, from a generator of its own, seeded as the original leaves torch's.
+
+    AUTOMATIC1111 seeds torch with the last seed of the batch when a pass begins, and hooks draw from that stream; what
+    encoding a picture draws there is drawn here too, so that what follows is the same.
+    """
+
+    def __init__(self) -> None:
+        self._generator = torch.Generator()
+
+    def open(self, generation: Generation) -> None:
+        """A pass begins."""
+        plan = generation.plan
+        end = min((generation.batch + 1) * plan.batch_size, len(plan.seeds))
+        self._generator.manual_seed(int(plan.seeds[end - 1]))
+
+    def draw(self, shape: Any, device: Any) -> Tensor:
+        """Standard normal values, drawn on the CPU on every machine."""
+        return torch.randn(tuple(shape), generator=self._generator).to(device)
+
+
+def encode_hint(model: Any, hint: Tensor, noise: PassNoise | None = None, mask: Tensor | None = None) -> Tensor:
+    """The latent [1,4,h,w] of a control map [1,3|4,H,W] in 0 to 1.
+
+    :param noise: draws what encoding draws in the original; the latent itself is the posterior's mean.
+    :param mask: [1,1,H,W]; the picture is grey (0 in -1 to 1) where it is 1.
+    """
+    pictures = hint[:, :3]
+    if mask is not None:
+        pictures = ((pictures * 2 - 1) * (1 - mask) + 1) / 2
+    latent: Tensor = encode_pictures(model, pictures)
+    if noise is not None:
+        noise.draw(latent.shape, "cpu")
+    return latent
+
+
+def blur_latent(latent: Tensor, radius: int) -> Tensor:
+    """The mean of ``latent`` over squares of ``2·radius + 1``, its edges repeated."""
+    padded = torch.nn.functional.pad(latent, (radius,) * 4, mode="replicate")
+    return torch.nn.functional.avg_pool2d(padded, 2 * radius + 1, stride=1)

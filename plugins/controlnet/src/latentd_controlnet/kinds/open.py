@@ -1,0 +1,91 @@
+"""Loading a unit's model, through the server's cache, and the hooks that act with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from latentd.api import Generation, NotConfigured, read_weights
+from latentd_controlnet.kinds.controlnet import ControlNetHook
+from latentd_controlnet.kinds.controlnet_weights import load_controlnet
+from latentd_controlnet.kinds.hook import UnitHook
+from latentd_controlnet.kinds.ip_adapter import IPAdapterHook
+from latentd_controlnet.kinds.ip_adapter_weights import load_ip_adapter
+from latentd_controlnet.kinds.latent_fixes import fixes_of
+from latentd_controlnet.kinds.lllite import LLLiteHook, load_lllite
+from latentd_controlnet.kinds.recognise import Kind, recognise
+from latentd_controlnet.kinds.revision import RevisionHook
+from latentd_controlnet.kinds.style import StyleHook, load_style
+from latentd_controlnet.kinds.t2i_adapter import AdapterHook, load_adapter
+from latentd_controlnet.model_files import stamp
+from latentd_controlnet.prepared import PreparedUnit
+
+CACHE = "controlnet"
+_KINDS_WITH_REGION = (Kind.CONTROLNET, Kind.CONTROL_LORA, Kind.T2I_ADAPTER, Kind.T2I_LIGHT, Kind.IP_ADAPTER)
+
+
+def hooks_of(prepared: PreparedUnit, generation: Generation) -> list[UnitHook]:
+    """The hooks of a unit that is no reference unit, its model loaded and on lease until the job ends.
+
+    :raises LatentdError: the model will not do for this unit or this checkpoint.
+    """
+    if prepared.file is None:
+        return [RevisionHook(prepared, generation)]
+    path = prepared.file.path
+    kind = recognise(list(_keys(path)), prepared.file.name)
+    if prepared.region is not None and kind not in _KINDS_WITH_REGION:
+        raise prepared.unit.error(f"effective_region_mask does nothing with a {kind}")
+    if prepared.unit.embedding is not None and kind != Kind.IP_ADAPTER:
+        raise prepared.unit.error(f"ipadapter_input does nothing with a {kind}")
+    model = _leased(path, kind, generation)
+    if kind in (Kind.CONTROLNET, Kind.CONTROL_LORA):
+        hook: UnitHook = ControlNetHook(prepared, model)
+    elif kind in (Kind.T2I_ADAPTER, Kind.T2I_LIGHT):
+        hook = AdapterHook(prepared, model)
+    elif kind == Kind.T2I_STYLE:
+        hook = StyleHook(prepared, model)
+    elif kind == Kind.IP_ADAPTER:
+        hook = IPAdapterHook(prepared, model)
+    else:
+        hook = LLLiteHook(prepared, model)
+    return [hook, *fixes_of(prepared, generation)]
+
+
+def _leased(path: Path, kind: Kind, generation: Generation) -> Any:
+    """The model in ``path``, in the cache and kept there until the job ends."""
+    cache = generation.services.models.cache  # type: ignore[attr-defined]
+    cache.limit(CACHE, int(generation.options["control_net_model_cache_size"]))
+    base = generation.model
+    # Fitted to its checkpoint: weights may be the base's own with changes, and names are told from its layout.
+    key = (CACHE, *stamp(path), base.info.filename, str(base.device), str(base.dtype))
+    lease = cache.lease(key, lambda: _load(path, kind, base), model_bytes)
+    return generation.leases.enter_context(lease)
+
+
+def _load(path: Path, kind: Kind, base: Any) -> Any:
+    if kind in (Kind.CONTROLNET, Kind.CONTROL_LORA):
+        return load_controlnet(path, kind, base)
+    if kind in (Kind.T2I_ADAPTER, Kind.T2I_LIGHT):
+        return load_adapter(path, kind, base)
+    if kind == Kind.T2I_STYLE:
+        return load_style(path, base)
+    if kind == Kind.IP_ADAPTER:
+        return load_ip_adapter(path, base)
+    if kind == Kind.LLLITE:
+        return load_lllite(path, base)
+    raise NotConfigured(f"{path.stem} is a {kind} model, which latentd-controlnet does not run")
+
+
+def _keys(path: Path) -> Any:
+    if path.suffix.lower() == ".safetensors":
+        return read_weights(path)
+    from latentd.api import load_pickle
+
+    data = load_pickle(path)
+    return data["state_dict"] if isinstance(data.get("state_dict"), dict) else data
+
+
+def model_bytes(model: Any) -> int:
+    """Bytes of a loaded model's weights."""
+    module = getattr(model, "module", model)
+    return sum(p.numel() * p.element_size() for p in module.parameters())

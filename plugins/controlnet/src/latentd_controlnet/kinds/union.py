@@ -1,0 +1,28 @@
+"""ControlNet Union (ProMax): one network for many kinds of map, told which by an embedding (section 12, step 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def fuse_union(net: Any, h: Tensor, hint: Tensor, kind: int | None, types: int) -> tuple[Tensor, Tensor]:
+    """What a union model adds to its first features [B,C,h,w] and to the time embedding [B,4C].
+
+    :param h: the first convolution's output [B,C,h,w]. :param hint: the control map's embedding [1,C,h,w].
+    :param kind: index of the kind of map; None tells the model nothing about it.
+    """
+    hint = hint.expand(h.shape[0], -1, -1, -1)
+    token = hint.mean(dim=(2, 3))
+    flags = torch.zeros(h.shape[0], types, device=h.device)
+    if kind is not None:
+        token = token + net.task_embedding[kind]
+        flags[:, kind] = 1.0
+    sequence = torch.stack([token, h.mean(dim=(2, 3))], dim=1)
+    for layer in net.transformer_layes:
+        sequence = layer(sequence)
+    offset = net.spatial_ch_projs(sequence[:, 0])[:, :, None, None]
+    embedded = net.control_type_proj(flags.flatten()).to(h.dtype).reshape(h.shape[0], -1)
+    return hint + offset, net.control_add_embedding(embedded)

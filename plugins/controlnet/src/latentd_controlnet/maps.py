@@ -1,0 +1,172 @@
+"""From a unit's picture to its control maps: choosing, cropping, preprocessing, fitting to each pass (sections 3, 6, 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from latentd.api import Generation, UpscaleContext
+from latentd_controlnet.enums import ResizeMode, read_resize_mode
+from latentd_controlnet.fitting import fit_map
+from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, round_half_even
+from latentd_controlnet.prepared import PreparedUnit
+from latentd_controlnet.unit_images import without_mask
+
+FILL_REGION = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitMaps:
+    """What a unit's module made, per pass (``base``, and ``hires`` where there is one).
+
+    ``fitted``: control maps uint8 [H,W,3|4] at the pass's size; empty when the module gives tensors, which are in
+    ``tensors``, one entry per picture. ``shown``: what the reply appends, in its order.
+    """
+
+    fitted: Mapping[str, Pixels]
+    tensors: tuple[Any, ...]
+    shown: tuple[Pixels, ...]
+
+
+def pass_sizes(plan: Any) -> dict[str, tuple[int, int]]:
+    """Pass → (height, width) in pixels, multiples of 8."""
+    sizes = {"base": (plan.height // 8 * 8, plan.width // 8 * 8)}
+    if plan.hires is not None:
+        width, height = plan.hires.final_size
+        sizes["hires"] = (height // 8 * 8, width // 8 * 8)
+    return sizes
+
+
+def make_maps(prepared: PreparedUnit, generation: Generation) -> UnitMaps:
+    """Run the unit's module on its picture and fit the result to the picture's size.
+
+    :raises LatentdError: the module lacks its weights or its package.
+    """
+    sizes = pass_sizes(generation.plan)
+    results, sources, mode = [], [], prepared.unit.resize_mode
+    for source, mode in _sources(prepared, generation):
+        source = _cropped(source, mode, prepared, generation)
+        results.append(_run(prepared, source, mode, sizes["base"], generation))
+        sources.append(source)
+    if results and not isinstance(results[0], np.ndarray):
+        return UnitMaps(fitted={}, tensors=tuple(results), shown=tuple(as_rgb(s[:, :, :3]) for s in sources))
+    keep_mask = prepared.is_inpaint
+    fitted = {name: fit_map(results[0], mode, *size, keep_mask=keep_mask) for name, size in sizes.items()}
+    if prepared.unit.reverse_channels:
+        fitted = {name: np.ascontiguousarray(image[:, :, ::-1]) for name, image in fitted.items()}
+    shown = tuple(as_shown(fitted[name]) for name in ("hires", "base") if name in fitted)
+    return UnitMaps(fitted=fitted, tensors=(), shown=shown)
+
+
+def as_shown(image: Pixels) -> Pixels:
+    """A map as the reply carries it: an inpainting mask becomes half a transparency."""
+    if image.shape[2] != 4:
+        return image
+    alpha = 255 - image[:, :, 3].astype(np.float32) / 2
+    return np.concatenate([image[:, :, :3], alpha.clip(0, 255).astype(np.uint8)[:, :, None]], axis=2)
+
+
+def _sources(prepared: PreparedUnit, generation: Generation) -> list[tuple[Pixels, ResizeMode]]:
+    """The unit's pictures, else img2img's first, each with how it is to be resized."""
+    unit = prepared.unit
+    if prepared.pictures:
+        if prepared.takes_mask:
+            return [(picture, unit.resize_mode) for picture in prepared.pictures]
+        ignore = bool(generation.options["controlnet_ignore_noninpaint_mask"])
+        return [(without_mask(picture, unit, ignore_mask=ignore), unit.resize_mode) for picture in prepared.pictures]
+    request = generation.request
+    picture = as_rgb(_rgb_or_rgba(request.init_images[0]))
+    if prepared.is_inpaint:
+        picture = np.concatenate([picture, _request_mask(request, picture)[:, :, None]], axis=2)
+    return [(picture, read_resize_mode(request.resize_mode))]
+
+
+def _rgb_or_rgba(image: Any) -> Pixels:
+    return np.asarray(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB"))
+
+
+def _request_mask(request: Any, like: Pixels) -> Pixels:
+    """img2img's mask, inverted and blurred as asked for, at the size of ``like``; all clear without one."""
+    mask = _prepared_mask(request)
+    if mask is None:
+        return np.zeros(like.shape[:2], np.uint8)
+    if mask.size != (like.shape[1], like.shape[0]):
+        mask = mask.resize((like.shape[1], like.shape[0]))
+    return np.asarray(mask)
+
+
+def _prepared_mask(request: Any) -> Any:
+    from latentd.api import prepare_mask
+
+    if request.mask is None:
+        return None
+    blurred = request.mask_blur is not None
+    return prepare_mask(
+        request.mask,
+        round_mask=request.mask_round,
+        invert=bool(request.inpainting_mask_invert),
+        blur_x=request.mask_blur if blurred else request.mask_blur_x,
+        blur_y=request.mask_blur if blurred else request.mask_blur_y,
+    )
+
+
+def _cropped(source: Pixels, mode: ResizeMode, prepared: PreparedUnit, generation: Generation) -> Pixels:
+    """``source`` cut to the region that "only masked" inpainting works on, where it does and the unit follows."""
+    start = generation.state.get("img2img")
+    box = start.init.box if start is not None else None
+    if box is None or not prepared.unit.crop_to_mask or prepared.module.name.startswith("reference"):
+        return source
+    from PIL import Image
+
+    from latentd.api import resize_image
+
+    mask = _prepared_mask(generation.request)
+    width, height = generation.plan.width, generation.plan.height
+    channels = []
+    for index in range(source.shape[2]):
+        channel = resize_image(int(mode), Image.fromarray(np.ascontiguousarray(source[:, :, index])), *mask.size)
+        channel = resize_image(FILL_REGION, channel.crop(box.as_tuple()), width, height)
+        channels.append(np.asarray(channel.convert("L")))
+    return np.stack(channels, axis=2)
+
+
+def _run(
+    prepared: PreparedUnit, source: Pixels, mode: ResizeMode, size: tuple[int, int], generation: Generation
+) -> Any:
+    resolution = prepared.parameters.resolution
+    if prepared.unit.pixel_perfect:
+        resolution = pixel_perfect(source, mode, size)
+    parameters = {
+        "resolution": resolution,
+        "threshold_a": prepared.parameters.threshold_a,
+        "threshold_b": prepared.parameters.threshold_b,
+        "seed": map_seed(generation.plan),
+    }
+    return prepared.module.run(source, parameters, worker_context(generation))
+
+
+def worker_context(generation: Generation) -> UpscaleContext:
+    """What preprocessors get on the worker."""
+    return UpscaleContext(
+        options=generation.options,
+        device=str(generation.device),
+        check=generation.control.check,
+        services=generation.services,
+    )
+
+
+def pixel_perfect(image: Pixels, mode: ResizeMode, size: tuple[int, int]) -> int:
+    """The resolution at which one pixel of the map is one of the picture."""
+    height, width = image.shape[:2]
+    factors = size[0] / height, size[1] / width
+    factor = min(factors) if mode == ResizeMode.FILL else max(factors)
+    return round_half_even(factor * min(height, width))
+
+
+def map_seed(plan: Any) -> int:
+    """The seed of modules that draw at random, from the request's seeds."""
+    seeds = (plan.request.seed, plan.seeds), (plan.request.subseed, plan.seeds)
+    return sum(int(drawn[0]) if sent == -1 else max(int(sent or 0), 0) for sent, drawn in seeds) % 2**32

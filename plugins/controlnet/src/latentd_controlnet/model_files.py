@@ -1,0 +1,109 @@
+"""Control models on disk: where they are looked for, how they are listed, and which one a request means."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from latentd.api import NotFound, Services, near_matches
+
+SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
+NONE = "None"
+#: Folders below the control models' folder that hold preprocessors' weights, not control models.
+ANNOTATORS = "annotator"
+_HASH_START, _HASH_LENGTH = 0x100000, 0x10000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlFile:
+    """One control model. ``name`` is its stem, ``title`` what ``/controlnet/model_list`` shows."""
+
+    path: Path
+    name: str
+    title: str
+
+
+def folders(services: Services) -> list[Path]:
+    """Where control models are looked for, first found wins."""
+    found = list(services.paths.models("ControlNet"))
+    extra = str(services.options["control_net_models_path"] or "")
+    if extra:
+        found.append(services.paths.data / Path(extra).expanduser())
+    return found
+
+
+def list_models(services: Services) -> list[ControlFile]:
+    """Every control model, sorted by name regardless of case."""
+    found: dict[str, ControlFile] = {}
+    for folder in folders(services):
+        for path in _files(folder):
+            if path.stem == NONE:
+                continue
+            title = f"{path.stem} [{_hash_of(path)}]"
+            found.setdefault(title, ControlFile(path=path, name=path.stem, title=title))
+    return sorted(found.values(), key=lambda file: file.name.lower())
+
+
+def find_model(services: Services, wanted: str) -> ControlFile:
+    """The model that ``wanted`` names: its title, its stem, else the shortest stem that contains the text.
+
+    The hash in brackets is left out of account where no title fits.
+
+    :raises NotFound: there is none (status 422, as a value of the request is wrong).
+    """
+    models = list_models(services)
+    for file in models:
+        if file.title == wanted:
+            return file
+    for text in dict.fromkeys((wanted, wanted.partition(" [")[0])):
+        name = text.strip().lower()
+        if not name:
+            continue
+        exact = [file for file in models if file.name.lower() == name]
+        partial = sorted((file for file in models if name in file.name.lower()), key=lambda file: len(file.name))
+        if exact or partial:
+            return (exact or partial)[0]
+    hint = near_matches(wanted, [file.name for file in models])
+    if not models:
+        hint = "no control model was found; put one into models/ControlNet"
+    raise NotFound(f"ControlNet model not found: {wanted}", hint=hint, status=422)
+
+
+def is_none(name: str) -> bool:
+    """Whether a unit names no model."""
+    return name.strip().lower() in ("", "none")
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(root, followlinks=False):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name != ANNOTATORS)
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(folder) / name
+
+
+def _hash_of(path: Path) -> str:
+    try:
+        stat = path.stat()
+        return _legacy_hash(str(path), stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return "00000000"
+
+
+@lru_cache(maxsize=1024)
+def _legacy_hash(path: str, _size: int, _mtime: int) -> str:
+    """AUTOMATIC1111's old model hash: 8 digits of the SHA-256 of 64 KiB from 1 MiB on."""
+    with Path(path).open("rb") as file:
+        file.seek(_HASH_START)
+        return hashlib.sha256(file.read(_HASH_LENGTH)).hexdigest()[:8]
+
+
+def stamp(path: Path) -> tuple[str, int, int]:
+    """What tells one state of a file from another; part of cache keys."""
+    stat: Any = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,40 @@
+"""The selectable script ``controlnet m2m``: listed as the original lists it; videos do not travel over this API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from latentd.api import ArgInfo, NotConfigured, Script
+
+UNITS = 3
+
+
+class MovieArgs(BaseModel):
+    """Whatever is sent: the script never runs."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class MovieScript(Script):
+    """Control of one picture after another by the frames of a video."""
+
+    title = "controlnet m2m"
+    Args = MovieArgs
+
+    def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+        """Three values a unit and the duration, as the original has."""
+        unit = [ArgInfo(label=""), ArgInfo(label=""), ArgInfo(label="Save preprocessed", value=False)]
+        return [*unit * UNITS, ArgInfo(label="Duration", value=50.0, minimum=10.0, maximum=200.0, step=10)]
+
+    def parse_args(self, args: Any, request: Any) -> MovieArgs:
+        return MovieArgs()
+
+    def plan(self, plan: Any, args: MovieArgs, services: Any) -> None:
+        """:raises NotConfigured: always; a video cannot be sent."""
+        raise NotConfigured(
+            "Script 'controlnet m2m' works on video files, which the API does not carry",
+            hint="send the frames one by one as units of alwayson_scripts.controlnet",
+        )

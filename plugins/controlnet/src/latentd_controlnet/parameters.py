@@ -1,0 +1,40 @@
+"""Resolution and thresholds of a unit, resolved against the sliders of its module (section 5.1 of the rules)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latentd.api import PreprocessorSpec
+from latentd_controlnet.preprocessors.table import FIXED_RESOLUTION
+
+#: What the original has for a module without a slider: values from 0 to 1, by default a half.
+HIDDEN = (0.0, 1.0, 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """Values that a module runs with; also what the infotext tells."""
+
+    resolution: float
+    threshold_a: float
+    threshold_b: float
+
+
+def resolve(spec: PreprocessorSpec, resolution: float, threshold_a: float, threshold_b: float) -> Parameters:
+    """Each value where it lies within its slider, else the slider's default."""
+    if spec.resolution is not None:
+        low, high, default, _ = spec.resolution
+        resolution = _within(resolution, low, high, default)
+    elif spec.name in FIXED_RESOLUTION:
+        resolution = FIXED_RESOLUTION[spec.name]
+    else:
+        resolution = _within(resolution, *HIDDEN)
+    thresholds = []
+    for index, value in enumerate((threshold_a, threshold_b)):
+        slider = spec.sliders[index] if index < len(spec.sliders) else ("", *HIDDEN, 0.0)
+        thresholds.append(_within(value, *slider[1:4]))
+    return Parameters(resolution=resolution, threshold_a=thresholds[0], threshold_b=thresholds[1])
+
+
+def _within(value: float, low: float, high: float, default: float) -> float:
+    return value if low <= value <= high else default

@@ -1,0 +1,158 @@
+"""A unit after planning: everything about it that can be known before the job runs, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from latentd.api import NotFound, PreprocessorSpec, Services, near_matches
+from latentd_controlnet.base_check import check_base
+from latentd_controlnet.enums import ControlMode, HiresOption
+from latentd_controlnet.model_files import ControlFile, find_model, is_none
+from latentd_controlnet.parameters import Parameters, resolve
+from latentd_controlnet.preprocessors.pixels import Pixels
+from latentd_controlnet.unit import Unit
+from latentd_controlnet.unit_images import region_mask, unit_pictures
+
+CLIP_MODULES = ("clip", "ip-adapter", "revision")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedUnit:
+    """``module`` is the preprocessor that runs; ``file`` is None for modules that need no model.
+
+    ``index`` counts the enabled units of the request from 0. ``pictures`` are empty when img2img's own is to be used.
+    """
+
+    index: int
+    unit: Unit
+    module: PreprocessorSpec
+    parameters: Parameters
+    file: ControlFile | None
+    pictures: tuple[Pixels, ...]
+    region: Pixels | None = None
+
+    @property
+    def is_inpaint(self) -> bool:
+        """Whether the module takes the mask as the map's fourth channel."""
+        return self.module.name.startswith("inpaint")
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether the picture's mask stays its fourth channel on the way to the module."""
+        return self.is_inpaint or any(part in self.module.name for part in CLIP_MODULES)
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether layers count less the further they are from the middle."""
+        return self.unit.control_mode != ControlMode.BALANCED
+
+    @property
+    def on_prompt_alone(self) -> bool:
+        """Whether the negative half of the guidance goes without this control."""
+        return self.unit.control_mode == ControlMode.CONTROL
+
+    def acts(self, step: int, steps: int, pass_name: str) -> bool:
+        """Whether this unit takes part in an evaluation: inside its window, and wanted in this pass."""
+        other = {"base": HiresOption.HIGH, "hires": HiresOption.LOW}[pass_name]
+        share = step / max(steps, 1)
+        return self.unit.hires != other and self.unit.guidance_start <= share <= self.unit.guidance_end
+
+
+@dataclass(slots=True)
+class ControlNetArgs:
+    """The units of one request; ``prepared`` is filled when the request is planned."""
+
+    units: tuple[Unit, ...]
+    prepared: tuple[PreparedUnit, ...] = field(default=())
+
+
+def prepare_units(units: tuple[Unit, ...], plan: Any, services: Services) -> tuple[PreparedUnit, ...]:
+    """Every unit checked against what is installed and what the request holds.
+
+    :raises InvalidRequest: a unit cannot act: no picture, unknown module or model, a model for another base.
+    """
+    return tuple(_prepare(index, unit, plan, services) for index, unit in enumerate(units))
+
+
+def _prepare(index: int, unit: Unit, plan: Any, services: Services) -> PreparedUnit:
+    module = find_module(unit, services, plan)
+    file = _file(unit, module, services)
+    pictures = unit_pictures(unit, services.decode_image_now)
+    if not pictures and not plan.is_img2img and unit.embedding is None:
+        raise unit.error(
+            "controlnet is enabled but no input image is given", hint="send image, or enabled: false to leave it out"
+        )
+    _check_mask(unit, module, pictures, plan)
+    if file is not None:
+        check_base(unit, file, plan, services)
+    return PreparedUnit(
+        index=index,
+        unit=unit,
+        module=module,
+        parameters=resolve(module, unit.processor_res, unit.threshold_a, unit.threshold_b),
+        file=file,
+        pictures=pictures,
+        region=region_mask(unit, services.decode_image_now),
+    )
+
+
+def find_module(unit: Unit, services: Services, plan: Any) -> PreprocessorSpec:
+    """The preprocessor that a unit names, by name, label or old name.
+
+    :raises InvalidRequest: there is none.
+    """
+    registry = services.registry.preprocessors
+    spec: PreprocessorSpec | None = registry.find(unit.module)
+    if spec is None:
+        raise unit.error(
+            f"module({unit.module}) not found in supported modules.", hint=near_matches(unit.module, list(registry))
+        )
+    if spec.name == "inpaint_only" and plan.is_img2img and plan.request.mask is not None:
+        # img2img's own mask does the same work already.
+        fallback: PreprocessorSpec = registry["inpaint"]
+        return fallback
+    return spec
+
+
+def _file(unit: Unit, module: PreprocessorSpec, services: Services) -> ControlFile | None:
+    if module.model_free:
+        return None
+    if is_none(unit.model):
+        raise unit.error(f"module {module.name} needs a model and none is named", hint="see /controlnet/model_list")
+    try:
+        return find_model(services, unit.model)
+    except NotFound as error:
+        raise unit.error(error.detail, hint=error.hint) from error
+
+
+def _check_mask(unit: Unit, module: PreprocessorSpec, pictures: tuple[Pixels, ...], plan: Any) -> None:
+    """An inpainting unit in txt2img needs a mask, or it would keep the whole picture and say nothing."""
+    if not module.needs_mask or plan.is_img2img or not pictures:
+        return
+    if not any(picture[:, :, 3].any() for picture in pictures):
+        raise unit.error(f"module {module.name} needs a mask, and none of it is set", hint="white is painted anew")
+
+
+def describe(prepared: PreparedUnit) -> str | None:
+    """The infotext of a unit; None where a value holds a comma or colon and could not be read back."""
+    unit, values = prepared.unit, prepared.parameters
+    entries: Mapping[str, Any] = {
+        "Module": unit.module,
+        "Model": unit.model if prepared.file or not prepared.module.model_free else "None",
+        "Weight": unit.weight,
+        "Resize Mode": unit.resize_mode.label,
+        "Processor Res": values.resolution,
+        "Threshold A": values.threshold_a,
+        "Threshold B": values.threshold_b,
+        "Guidance Start": unit.guidance_start,
+        "Guidance End": unit.guidance_end,
+        "Pixel Perfect": unit.pixel_perfect,
+        "Control Mode": unit.control_mode.label,
+    }
+    if any(mark in str(value) for value in entries.values() for mark in ",:"):
+        return None
+    return ", ".join(f"{key}: {value}" for key, value in entries.items())
+
+

@@ -1,0 +1,1 @@
+"""Preprocessors: from a picture to a control map."""

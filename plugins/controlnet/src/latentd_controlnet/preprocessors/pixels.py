@@ -1,0 +1,49 @@
+"""Arrays of pixels: channels, and the common way in which preprocessors meet a resolution (section 5.4 of the rules)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+
+def as_rgb(image: Pixels) -> Pixels:
+    """``image`` [h,w], [h,w,1|3|4] as RGB [h,w,3]; transparency is laid on white."""
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.shape[2] == 1:
+        return np.repeat(image, 3, axis=2)
+    if image.shape[2] == 4:
+        alpha = image[:, :, 3:].astype(np.float32) / 255.0
+        flat = image[:, :, :3].astype(np.float32) * alpha + 255.0 * (1.0 - alpha)
+        return flat.clip(0, 255).astype(np.uint8)
+    return image
+
+
+def grey_to_rgb(grey: Pixels) -> Pixels:
+    """RGB [h,w,3] of a grey map [h,w]."""
+    return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
+
+
+def at_resolution(image: Pixels, resolution: float, *, keep_alpha: bool = False) -> tuple[Pixels, Callable[[Any], Any]]:
+    """``image`` scaled so that its short side is ``resolution``, its edges repeated up to multiples of 64; and what
+    cuts that padding off a result again."""
+    import cv2
+
+    source = image if keep_alpha else as_rgb(image)
+    height, width = source.shape[:2]
+    factor = float(resolution) / min(height, width)
+    new_height, new_width = (max(round_half_even(side * factor), 1) for side in (height, width))
+    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+    scaled = cv2.resize(source, (new_width, new_height), interpolation=how)
+    padded = np.pad(scaled, [(0, -new_height % 64), (0, -new_width % 64), (0, 0)], mode="edge")
+    return np.ascontiguousarray(padded), lambda result: np.ascontiguousarray(result[:new_height, :new_width])
+
+
+def round_half_even(value: float) -> int:
+    """``value`` rounded as numpy rounds."""
+    return int(np.round(value))

@@ -1,0 +1,58 @@
+"""Where the weights of preprocessors lie, and what is said when they do not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from latentd.api import NotConfigured, UpscaleContext
+
+FOLDER = "annotator"
+_DEEPEST = 4
+
+
+def folders(context: UpscaleContext) -> Iterator[Path]:
+    """Folders of preprocessors' weights, in the order in which they are searched."""
+    paths = context.services.paths
+    extra = str(context.options.get("control_net_modules_path") or "")
+    if extra:
+        yield paths.data / Path(extra).expanduser()
+    yield from paths.models("annotators")
+    for folder in paths.models("ControlNet"):
+        yield folder / FOLDER
+
+
+def find_weights(context: UpscaleContext, module: str, *names: str) -> Path:
+    """The first file (or folder) of one of ``names`` below those folders.
+
+    :raises NotConfigured: there is none; says which file goes where.
+    """
+    for root in folders(context):
+        for name in names:
+            if (found := _find(root, name)) is not None:
+                return found
+    home = f"models/ControlNet/{FOLDER}"
+    raise NotConfigured(
+        f"Preprocessor {module} lacks its weights {names[0]}", hint=f"put {names[0]} into {home} of the data folder"
+    )
+
+
+def _find(root: Path, name: str) -> Path | None:
+    direct = root / name
+    if direct.exists():
+        return direct
+    for folder, subfolders, files in os.walk(root, followlinks=False):
+        if name in files or name in subfolders:
+            return Path(folder) / name
+        if len(Path(folder).relative_to(root).parts) >= _DEEPEST:
+            subfolders.clear()
+    return None
+
+
+def cached(context: UpscaleContext, key: str, load: Any) -> Any:
+    """The detector under ``key``, kept in the server's cache of models."""
+    cache = context.services.models.cache
+    cache.limit("annotator", 2)
+    return cache.get(("annotator", key, context.device), load)

@@ -1,0 +1,97 @@
+"""The always-on script ``ControlNet``: units in, checks while planning, hooks on the worker, maps in the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentd.api import ArgInfo, GeneratedImage, Generation, Script, Services, UNetHook
+from latentd_controlnet.prepared import ControlNetArgs, describe, prepare_units
+from latentd_controlnet.unit import read_units
+from latentd_controlnet.unit_schema import UnitBody, default_unit
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd_controlnet.job import ControlJob
+
+LISTED_UNITS = 3
+JOB = "controlnet"
+
+
+class UnitList(BaseModel):
+    """What the documentation of the API says about ``alwayson_scripts.controlnet.args``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    units: list[UnitBody] = Field(default_factory=list, description="Or the units themselves, as a list.")
+
+
+class ControlNetScript(Script):
+    """Control of generation by pictures. Its arguments are a list of units of any length."""
+
+    title = "ControlNet"
+    alwayson = True
+    Args = UnitList
+
+    def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+        """One row a unit, as the original has."""
+        return [ArgInfo(label="", value=default_unit()) for _ in range(LISTED_UNITS)]
+
+    def parse_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> ControlNetArgs | None:
+        """The enabled units; None when there are none.
+
+        :raises InvalidRequest: a unit cannot be read.
+        """
+        style = "alwayson"
+        if isinstance(args, Mapping) and args.get("style") == "seed":
+            style = "seed"
+        units = read_units(args or (), style=style)  # type: ignore[arg-type]
+        return ControlNetArgs(tuple(units)) if units else None
+
+    def plan(self, plan: Any, args: ControlNetArgs, services: Services) -> None:
+        """:raises InvalidRequest: a unit that is enabled cannot act; says why."""
+        args.prepared = prepare_units(args.units, plan, services)
+
+    def before_process(self, generation: Generation, args: ControlNetArgs) -> None:
+        """Load the control models, so that a file that will not do fails the job before anything is computed."""
+        from latentd_controlnet.job import ControlJob
+
+        entries = {f"ControlNet {p.index}": text for p in args.prepared if (text := describe(p)) is not None}
+        # The original notes its units before anything that sampling notes.
+        rest = dict(generation.infotext)
+        generation.infotext.clear()
+        generation.infotext.update(entries | rest)
+        generation.state[JOB] = ControlJob(args.prepared, generation)
+
+    def unet_hooks(self, generation: Generation, args: ControlNetArgs) -> Sequence[UNetHook]:
+        """One hook a unit, in their order."""
+        return self._job(generation).hooks
+
+    def before_batch(self, generation: Generation, args: ControlNetArgs) -> None:
+        """Make the control maps, once a job."""
+        self._job(generation).make_maps(generation)
+
+    def postprocess_image(self, generation: Generation, args: ControlNetArgs, image: Image, index: int) -> Image:
+        return self._job(generation).finish(image)
+
+    def after_process(self, generation: Generation, args: ControlNetArgs, images: list[GeneratedImage]) -> None:
+        """Append the control maps, in the order of the units."""
+        from PIL import Image
+
+        job = self._job(generation)
+        if not generation.options["control_net_no_detectmap"] and not self._is_upscale(generation):
+            for shown in job.shown_maps():
+                images.append(GeneratedImage(image=Image.fromarray(shown), role="extra"))
+        job.save_maps(generation)
+
+    @staticmethod
+    def _job(generation: Generation) -> ControlJob:
+        job: ControlJob = generation.state[JOB]
+        return job
+
+    @staticmethod
+    def _is_upscale(generation: Generation) -> bool:
+        return any("sd upscale" in key.lower() for key in generation.infotext)

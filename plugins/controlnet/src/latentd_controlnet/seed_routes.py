@@ -1,0 +1,89 @@
+"""``/controlnet/txt2img`` and ``/controlnet/img2img`` of March 2023: the ordinary endpoints with ``controlnet_units``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from latentd.api import APIRouter, Services
+from latentd_controlnet.script import ControlNetScript
+
+TITLE = ControlNetScript.title
+UNITS = "controlnet_units"
+#: ``controlnet_<field>`` at the top level: one more unit before the listed ones. Pictures come as lists of one.
+FLAT = (
+    "input_image", "mask", "module", "model", "weight", "resize_mode", "lowvram", "processor_res", "threshold_a",
+    "threshold_b", "guidance", "guidance_start", "guidance_end", "guessmode",
+)  # fmt: skip
+
+
+def seed_router(services: Services) -> APIRouter:
+    """The two generation routes of the extension's first API."""
+    from latentd.api import Img2ImgRequest, Txt2ImgRequest, answer_generation
+
+    router = APIRouter(prefix="/controlnet", tags=["controlnet"])
+    flat = {f"controlnet_{name}": (Any, Field(None, description="Deprecated: a unit's field.")) for name in FLAT}
+
+    class ControlNetTxt2Img(Txt2ImgRequest):  # type: ignore[misc, valid-type]
+        """Body of txt2img with control units."""
+
+        controlnet_units: list[dict[str, Any]] = Field(default_factory=list, description="Control units.")
+
+    class ControlNetImg2Img(Img2ImgRequest):  # type: ignore[misc, valid-type]
+        """Body of img2img with control units."""
+
+        controlnet_units: list[dict[str, Any]] = Field(default_factory=list, description="Control units.")
+
+    txt2img_body, img2img_body = (_with_fields(model, flat) for model in (ControlNetTxt2Img, ControlNetImg2Img))
+
+    async def answer(body: Any, plain: type[Any], request: Request) -> Response:
+        units = flat_units(body) + list(body.controlnet_units)
+        scripts = dict(body.alwayson_scripts or {})
+        fields = {name: getattr(body, name) for name in body.model_fields_set if name in plain.model_fields}
+        fields["alwayson_scripts"] = _with_units(scripts, units)
+        echoed = {"alwayson_scripts": scripts, UNITS: body.controlnet_units}
+        reply: Response = await answer_generation(services, plain.model_validate(fields), request, echoed=echoed)
+        return reply
+
+    async def txt2img(body: Any, request: Request) -> Response:
+        """Make pictures from a text, under control."""
+        return await answer(body, Txt2ImgRequest, request)
+
+    async def img2img(body: Any, request: Request) -> Response:
+        """Make pictures from pictures and a text, under control."""
+        return await answer(body, Img2ImgRequest, request)
+
+    for route, model in ((txt2img, txt2img_body), (img2img, img2img_body)):
+        # The models are made here, so FastAPI is told of them by value and not by name.
+        route.__annotations__ = {"body": model, "request": Request, "return": Response}
+        router.post(f"/{route.__name__}")(route)
+    return router
+
+
+def _with_fields(model: type[Any], fields: Mapping[str, Any]) -> type[Any]:
+    from pydantic import create_model
+
+    made: type[Any] = create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
+    return made
+
+
+def flat_units(body: Any) -> list[dict[str, Any]]:
+    """The unit that ``controlnet_<field>`` at the top level describe, or none."""
+    unit: dict[str, Any] = {}
+    for name in FLAT:
+        value = getattr(body, f"controlnet_{name}")
+        if isinstance(value, list) and name in ("input_image", "mask"):
+            value = value[0] if value else None
+        if value is not None:
+            unit[name] = value
+    return [unit] if unit else []
+
+
+def _with_units(scripts: Mapping[str, Any], units: list[dict[str, Any]]) -> dict[str, Any]:
+    """``scripts`` with ControlNet's arguments replaced by ``units``, read by the rules of March 2023."""
+    others = {title: entry for title, entry in scripts.items() if title.lower() != TITLE.lower()}
+    return {**others, TITLE: {"args": {"style": "seed", "units": units}}}

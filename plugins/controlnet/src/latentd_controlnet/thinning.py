@@ -1,0 +1,63 @@
+"""Lines made one pixel wide: non-maximum suppression and thinning by hit-or-miss patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from latentd_controlnet.preprocessors.pixels import Pixels
+
+MAX_ROUNDS = 32
+# Rows of a 3x3 neighbourhood: 1 is set, -1 is clear, 0 may be either. Classical thinning removes border pixels of
+# which these are two; each is used in its four rotations.
+_EDGES = (((-1, -1, -1), (0, 1, 0), (1, 1, 1)), ((0, -1, -1), (1, 1, -1), (0, 1, 0)))
+# Ends of stray branches.
+_ENDS = (((-1, -1, -1), (-1, 1, -1), (0, 0, -1)), ((-1, -1, -1), (-1, 1, -1), (-1, 0, 0)))
+_DIRECTIONS = (
+    ((0, 0, 0), (1, 1, 1), (0, 0, 0)),
+    ((0, 1, 0), (0, 1, 0), (0, 1, 0)),
+    ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ((0, 0, 1), (0, 1, 0), (1, 0, 0)),
+)
+
+
+def suppress_non_maxima(image: Pixels) -> Pixels:
+    """``image`` [h,w] where it is the largest along at least one of four directions, else 0."""
+    import cv2
+
+    result = np.zeros_like(image)
+    for direction in _DIRECTIONS:
+        largest = cv2.dilate(image, kernel=np.array(direction, np.uint8)) == image
+        result[largest] = image[largest]
+    return result
+
+
+def thin(image: Pixels, *, prune: bool) -> Pixels:
+    """A binary ``image`` [h,w] with its lines one pixel wide; ``prune`` takes branches' last pixels away, too."""
+    result = image.copy()
+    for _ in range(MAX_ROUNDS):
+        if not _remove(result, _rotated(_EDGES)):
+            break
+    if prune:
+        _remove(result, _rotated(_ENDS))
+    return result
+
+
+def _rotated(patterns: Sequence[Any]) -> list[Any]:
+    arrays = [np.array(pattern, np.int32) for pattern in patterns]
+    return [np.rot90(array, turn) for turn in range(4) for array in arrays]
+
+
+def _remove(image: Pixels, patterns: Sequence[Any]) -> bool:
+    """Whether any pixel of ``image`` fitted a pattern; those that did are cleared, pattern after pattern."""
+    import cv2
+
+    changed = False
+    for pattern in patterns:
+        found = cv2.morphologyEx(image, cv2.MORPH_HITMISS, np.ascontiguousarray(pattern)) > 127
+        if found.any():
+            image[found] = 0
+            changed = True
+    return changed

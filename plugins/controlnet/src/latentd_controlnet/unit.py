@@ -1,0 +1,250 @@
+"""A unit of a request: one control with its picture, read from any spelling that clients have sent since 2023."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from latentd.api import InvalidRequest
+from latentd_controlnet.enums import (
+    ControlMode,
+    HiresOption,
+    ResizeMode,
+    read_control_mode,
+    read_hires_option,
+    read_resize_mode,
+    read_union_type,
+)
+
+Style = Literal["alwayson", "seed"]
+#: Other name → the field it stands for. Where both are sent, the field's own name wins.
+ALIASES = {
+    "input_image": "image",
+    "mask_image": "mask",
+    "lowvram": "low_vram",
+    "guidance": "guidance_end",
+    "guess_mode": "guessmode",
+    "scribble_mode": "invert_image",
+}
+#: The order of a unit's values in the flat lists of March 2023, which begin with the boolean ``enabled``.
+POSITIONAL = (
+    "enabled", "module", "model", "weight", "image", "invert_image", "resize_mode", "rgbbgr_mode", "low_vram",
+    "processor_res", "threshold_a", "threshold_b", "guidance_start", "guidance_end", "guessmode",
+)  # fmt: skip
+#: A resolution and thresholds of 64 were "the module's own" in March 2023, and some clients still send them.
+SEED_DEFAULT = 64
+MAX_WEIGHTS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One control as asked for. ``image``, ``mask`` and ``region`` are still as the client sent them.
+
+    ``processor_res`` and the thresholds are negative where the module's own values are wanted.
+    """
+
+    number: int
+    enabled: bool = True
+    module: str = "none"
+    model: str = "None"
+    weight: float = 1.0
+    image: Any = None
+    mask: Any = None
+    resize_mode: ResizeMode = ResizeMode.CROP
+    processor_res: float = -1
+    threshold_a: float = -1
+    threshold_b: float = -1
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
+    control_mode: ControlMode = ControlMode.BALANCED
+    pixel_perfect: bool = False
+    crop_to_mask: bool = True
+    hires: HiresOption = HiresOption.BOTH
+    save_map: bool = True
+    advanced_weighting: tuple[float, ...] | None = None
+    region: Any = None
+    union_type: int | None = None
+    embedding: Any = None
+    invert_image: bool = False
+    reverse_channels: bool = False
+    style: Style = field(default="alwayson")
+
+    def error(self, words: str, *, hint: str | None = None) -> InvalidRequest:
+        """A 422 that names this unit."""
+        return InvalidRequest(f"controlnet unit {self.number}: {words}", hint=hint)
+
+
+def read_units(args: Any, *, style: Style = "alwayson") -> list[Unit]:
+    """The enabled units of ``args``: a list of objects, one object, or the flat lists of March 2023.
+
+    :raises InvalidRequest: an entry is no unit, or a value of it will not do; names the unit and the field.
+    """
+    if isinstance(args, Mapping):
+        listed = args.get("units")
+        args = listed if isinstance(listed, Sequence) else [args]
+    if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+        raise InvalidRequest("controlnet args must be a list of units")
+    units = [read_unit(entry, number, style=style) for number, entry in enumerate(_unfolded(args)) if entry is not None]
+    return [unit for unit in units if unit.enabled]
+
+
+def _unfolded(args: Sequence[Any]) -> list[Any]:
+    """Flat positional values as objects; True or False at the start begins a unit."""
+    units: list[Any] = []
+    rest = list(args)
+    while rest:
+        if isinstance(rest[0], bool):
+            units.append(dict(zip(POSITIONAL, rest, strict=False)))
+            rest = rest[len(POSITIONAL) :]
+        else:
+            units.append(rest.pop(0))
+    return units
+
+
+def read_unit(entry: Any, number: int, *, style: Style = "alwayson") -> Unit:
+    """The unit that ``entry`` describes; unknown keys are ignored.
+
+    :raises InvalidRequest: a value will not do.
+    """
+    if isinstance(entry, Unit):
+        return entry
+    if not isinstance(entry, Mapping):
+        raise InvalidRequest(f"controlnet unit {number}: a unit is an object, not {type(entry).__name__}")
+    given = _without_aliases(entry)
+    if style == "alwayson" and _means_seed_defaults(given):
+        given = {k: v for k, v in given.items() if k not in ("processor_res", "threshold_a", "threshold_b")}
+    if style == "seed":
+        given = _seed_parameters(given)
+    values: dict[str, Any] = {"number": number, "style": style}
+    for key, value in given.items():
+        if value is None or key not in _READERS:
+            continue
+        name, read = _READERS[key]
+        try:
+            values[name] = read(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InvalidRequest(f"controlnet unit {number}: {key} is {_short(value)}; it must be {error}") from error
+    values["control_mode"] = _control_mode(values, given, style)
+    unit = Unit(**values)
+    if unit.guidance_start > unit.guidance_end:
+        raise unit.error(f"guidance_start({unit.guidance_start}) > guidance_end({unit.guidance_end})")
+    return unit
+
+
+def _without_aliases(entry: Mapping[str, Any]) -> dict[str, Any]:
+    given = {str(key).removeprefix("controlnet_"): value for key, value in entry.items()}
+    for other, name in ALIASES.items():
+        if other in given:
+            value = given.pop(other)
+            if given.get(name) is None:
+                given[name] = value
+    return given
+
+
+def _means_seed_defaults(given: Mapping[str, Any]) -> bool:
+    return all(given.get(key) == SEED_DEFAULT for key in ("processor_res", "threshold_a", "threshold_b"))
+
+
+def _seed_parameters(given: dict[str, Any]) -> dict[str, Any]:
+    """March 2023: up to 64, the default, a resolution means the module's own values, thresholds included."""
+    resolution = given.get("processor_res", SEED_DEFAULT)
+    if not isinstance(resolution, int | float) or resolution > SEED_DEFAULT:
+        return given
+    return {k: v for k, v in given.items() if k not in ("processor_res", "threshold_a", "threshold_b")}
+
+
+def _control_mode(values: Mapping[str, Any], given: Mapping[str, Any], style: Style) -> ControlMode:
+    """``control_mode``, else what ``guessmode`` meant: true, which the first routes had by default, is mode 2."""
+    if "control_mode" in values:
+        mode: ControlMode = values["control_mode"]
+        return mode
+    guess = given.get("guessmode")
+    if guess is None:
+        guess = style == "seed"
+    return ControlMode.CONTROL if _flag(guess) else ControlMode.BALANCED
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, str):
+        lowered = value.strip().lower()
+        if lowered in ("true", "1", "yes", "on"):
+            return True
+        if lowered in ("false", "0", "no", "off", ""):
+            return False
+        raise ValueError("true or false")
+    return bool(value)
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("a number")
+    return number
+
+
+def _between(low: float, high: float) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        number = _number(value)
+        if not low <= number <= high:
+            raise ValueError(f"between {low:g} and {high:g}")
+        return number
+
+    return read
+
+
+def _resolution(value: Any) -> float:
+    number = _number(value)
+    return int(number) if number == int(number) else number
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a text")
+    return value.strip() or "none"
+
+
+def _weights(value: Any) -> tuple[float, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not 0 < len(value) <= MAX_WEIGHTS:
+        raise ValueError("a list of numbers")
+    return tuple(_number(item) for item in value)
+
+
+def _as_is(value: Any) -> Any:
+    return value or None if isinstance(value, str | list | dict) else value
+
+
+_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "enabled": ("enabled", _flag),
+    "module": ("module", _name),
+    "model": ("model", _name),
+    "weight": ("weight", _between(-1, 4)),
+    "image": ("image", _as_is),
+    "mask": ("mask", _as_is),
+    "resize_mode": ("resize_mode", read_resize_mode),
+    "processor_res": ("processor_res", _resolution),
+    "threshold_a": ("threshold_a", _number),
+    "threshold_b": ("threshold_b", _number),
+    "guidance_start": ("guidance_start", _between(0, 1)),
+    "guidance_end": ("guidance_end", _between(0, 1)),
+    "control_mode": ("control_mode", read_control_mode),
+    "pixel_perfect": ("pixel_perfect", _flag),
+    "inpaint_crop_input_image": ("crop_to_mask", _flag),
+    "hr_option": ("hires", read_hires_option),
+    "save_detected_map": ("save_map", _flag),
+    "advanced_weighting": ("advanced_weighting", _weights),
+    "effective_region_mask": ("region", _as_is),
+    "union_control_type": ("union_type", read_union_type),
+    "ipadapter_input": ("embedding", _as_is),
+    "invert_image": ("invert_image", _flag),
+    "rgbbgr_mode": ("reverse_channels", _flag),
+}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
