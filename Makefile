@@ -20,7 +20,7 @@ env: .make/env  ## the full development environment in .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip hatchling editables
 	$(BIN)/pip install --quiet -c constraints/dev.txt $$($(PYTHON) tools/torch_choice.py) torch torchvision
-	$(BIN)/pip install --quiet -c constraints/dev.txt --no-build-isolation --group dev -e . $(addprefix -e ./,$(PLUGINS))
+	$(BIN)/pip install --quiet -c constraints/dev.txt --no-build-isolation --group dev -e . $(foreach plugin,$(PLUGINS),-e "./$(plugin)[test]")
 	@mkdir -p .make && touch $@
 
 run: .make/run  ## start the server and draw a first picture (PORT=, DATA=, ARGS=)

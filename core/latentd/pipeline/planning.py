@@ -29,6 +29,7 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
     """
     options = services.options.snapshot(request.override_settings)
     width, height = _first_pass_size(request, options)
+    _check_sizes(request, width, height)
     checkpoint = _checkpoint(services, options)
     sampler = choose_sampler(services, request.sampler_name or request.sampler_index or "Euler", request.scheduler)
     prompts, negative = _prompts(request, services, options)
@@ -38,7 +39,6 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
     # 1.8 fills these before it applies override_settings, so that overrides of theirs do not act here.
     standing = services.options
     hires = plan_hires(request, services, options, sampler, (width, height), count, infotext)
-    _check_sizes(request, width, height)
     plan = Plan(
         request=request,
         options=options,

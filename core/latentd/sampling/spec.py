@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, cast
 
 FunctionReference: TypeAlias = str | Callable[..., Any]
@@ -67,7 +66,7 @@ class SamplerSpec:
     """The CFG scale is multiplied by this before it is used (CFG++)."""
     needs_uncond_eps: bool = False
     """The sampler reads ``denoiser.last_uncond_eps`` after each call."""
-    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, str] = field(default_factory=dict)
     """Further entries for the ``options`` of ``/sdapi/v1/samplers``."""
     listed: bool = True
 

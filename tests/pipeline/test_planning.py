@@ -1,0 +1,169 @@
+"""What a request becomes before anything is computed, and which requests are refused."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from latentd.errors import InvalidRequest, LatentdError, NotConfigured, NotFound
+from latentd.pipeline.plan import Plan
+from latentd.pipeline.planning import build_plan
+from latentd.server.services import AppServices, create_services
+from latentd.settings import Settings
+from latentd.types import GenerationRequest
+
+Build = Callable[..., Plan]
+
+
+@pytest.fixture(scope="module")
+def services(reference_data: Path) -> Iterator[AppServices]:
+    services = create_services(Settings(data_dir=str(reference_data)), serve_http=False)
+    yield services
+    services.close()
+
+
+@pytest.fixture
+def build(services: AppServices) -> Build:
+    def build(**fields: Any) -> Plan:
+        return build_plan(GenerationRequest(**fields), services)
+
+    return build
+
+
+def picture(width: int = 64, height: int = 64) -> Image.Image:
+    return Image.new("RGB", (width, height), "red")
+
+
+def test_seeds_count_up_over_all_pictures(build: Build) -> None:
+    plan = build(seed=10, subseed=3, batch_size=2, n_iter=2)
+    assert plan.seeds == (10, 11, 12, 13)
+    assert plan.subseeds == (3, 4, 5, 6)
+
+
+def test_a_variation_keeps_the_seed_and_counts_the_subseed(build: Build) -> None:
+    plan = build(seed=10, subseed=3, subseed_strength=0.5, batch_size=3)
+    assert plan.seeds == (10, 10, 10)
+    assert plan.subseeds == (3, 4, 5)
+
+
+def test_random_seeds_are_in_the_original_range_and_differ(build: Build) -> None:
+    seeds = {build(seed=-1).seeds[0] for _ in range(8)}
+    assert len(seeds) == 8
+    assert all(0 <= seed <= 4294967293 for seed in seeds)
+
+
+def test_a_plan_can_be_sent_to_another_process(build: Build) -> None:
+    plan = build(prompt="a cat", enable_hr=True)
+    assert pickle.loads(pickle.dumps(plan)).prompts == plan.prompts
+
+
+def test_styles_wrap_prompts_and_comments_go(build: Build) -> None:
+    plan = build(prompt="a cat # or a dog", negative_prompt="fog", styles=("shiny",))
+    assert plan.prompts == ("a cat \n",)
+    assert plan.negative_prompts == ("fog, blurry",)
+
+
+def test_no_sampler_named_means_euler(build: Build) -> None:
+    assert build().sampler.spec.name == "Euler"
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler", "label"),
+    [
+        ("DPM++ 2M Karras", None, "DPM++ 2M Karras"),
+        ("DPM++ 2M", "Karras", "DPM++ 2M Karras"),
+        ("DPM++ 2M", None, "DPM++ 2M"),
+    ],
+)
+def test_both_spellings_of_a_schedule(build: Build, name: str, scheduler: str | None, label: str) -> None:
+    assert build(sampler_name=name, scheduler=scheduler).sampler.spec.name == label
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ({"sampler_name": "Eular"}, NotFound, "Sampler not found"),
+        ({"steps": 0}, InvalidRequest, "steps"),
+        ({"width": 4}, InvalidRequest, "width and height"),
+        ({"width": -64, "height": -64}, InvalidRequest, "width and height"),
+        ({"batch_size": 0}, InvalidRequest, "batch_size"),
+        ({"mode": "img2img"}, NotFound, "Init image not found"),
+        ({"mode": "img2img", "init_images": (picture(), picture())}, InvalidRequest, "bad number of images"),
+        ({"enable_hr": True, "hr_upscaler": "Lancsoz"}, NotFound, "could not find upscaler named"),
+        ({"enable_hr": True, "hr_checkpoint_name": "nope"}, NotFound, "Could not find checkpoint"),
+        ({"refiner_checkpoint": "nope"}, NotFound, "Could not find checkpoint"),
+        ({"firstphase_width": 64}, InvalidRequest, "firstphase"),
+        ({"restore_faces": True}, NotConfigured, "Face restorer"),
+        ({"script_name": "nope"}, InvalidRequest, "Script 'nope' not found"),
+        ({"script_name": "seed"}, InvalidRequest, "Script 'seed' not found"),
+        ({"alwayson_scripts": {"nope": {"args": []}}}, InvalidRequest, "Script 'nope' not found"),
+        ({"override_settings": {"CLIP_stop_at_last_layers": "two"}}, InvalidRequest, "CLIP_stop_at_last_layers"),
+        ({"prompt": ["a", "b"], "negative_prompt": ["c"]}, InvalidRequest, "different number of prompts"),
+    ],
+)
+def test_what_is_refused(build: Build, fields: dict[str, Any], error: type[LatentdError], words: str) -> None:
+    with pytest.raises(error) as caught:
+        build(**fields)
+    assert words in caught.value.detail or words in (caught.value.hint or "")
+    assert 400 <= caught.value.status < 500
+
+
+def test_a_near_name_is_offered(build: Build) -> None:
+    with pytest.raises(NotFound) as caught:
+        build(sampler_name="Eular")
+    assert "'Euler'" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "cut"),
+    [
+        ({"hr_scale": 1.5}, (192, 96), (0, 0)),
+        ({"hr_resize_x": 256}, (256, 128), (0, 0)),
+        ({"hr_resize_y": 128}, (256, 128), (0, 0)),
+        ({"hr_resize_x": 256, "hr_resize_y": 256}, (512, 256), (32, 0)),
+    ],
+)
+def test_hires_sizes(build: Build, fields: dict[str, Any], size: tuple[int, int], cut: tuple[int, int]) -> None:
+    plan = build(enable_hr=True, width=128, height=64, **fields)
+    assert plan.hires is not None
+    assert (plan.hires.width, plan.hires.height) == size
+    assert (plan.hires.truncate_x, plan.hires.truncate_y) == cut
+
+
+def test_hires_without_a_strength_takes_the_usual_one(build: Build) -> None:
+    plan = build(enable_hr=True)
+    assert plan.hires is not None
+    assert plan.hires.denoising_strength == 0.75
+    assert plan.infotext["Denoising strength"] == 0.75
+
+
+def test_firstphase_fields_give_the_first_size(build: Build) -> None:
+    plan = build(width=512, height=512, firstphase_width=64, firstphase_height=128)
+    assert (plan.width, plan.height) == (64, 128)
+
+
+def test_overrides_stay_in_the_plan(build: Build, services: AppServices) -> None:
+    before = services.options["CLIP_stop_at_last_layers"]
+    plan = build(override_settings={"CLIP_stop_at_last_layers": 2, "no_such_option": 1})
+    assert plan.options["CLIP_stop_at_last_layers"] == 2
+    assert services.options["CLIP_stop_at_last_layers"] == before
+
+
+def test_an_unknown_checkpoint_in_overrides_is_left_out(build: Build) -> None:
+    assert build(override_settings={"sd_model_checkpoint": "nope"}).checkpoint == build().checkpoint
+
+
+def test_several_init_images_are_their_own_batch(build: Build) -> None:
+    plan = build(mode="img2img", init_images=(picture(), picture()), batch_size=3)
+    assert plan.batch_size == 2
+
+
+def test_sections_of_the_form_are_accepted_without_effect(build: Build) -> None:
+    plan = build(alwayson_scripts={"Refiner": {"args": [True, "x", 0.5]}, "seed": {}})
+    assert plan.alwayson == ()
+    assert plan.refiner is None
