@@ -45,8 +45,8 @@ docs: env  ## the documentation, warnings are errors
 bench: env  ## the benchmarks (ARGS=)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-parity: env  ## compare with recordings of AUTOMATIC1111 (ARGS=)
-	$(BIN)/python -m pytest tests/parity -s $(ARGS)
+parity: env  ## compare with recordings of AUTOMATIC1111 (REFERENCE=, ARGS=--only GROUP)
+	$(BIN)/python tools/parity.py $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
 
 core-alone: .make/core  ## the core without any plugin starts and answers
 	.venv-core/bin/python tools/core_alone.py

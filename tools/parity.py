@@ -1,0 +1,54 @@
+"""Replays recorded answers of AUTOMATIC1111 against a latentd of this tree and prints how far they agree.
+
+usage: python tools/parity.py [--reference DIR] [compare.py's flags, such as --only samplers]
+
+Without --reference: a folder ``shared/reference`` beside the repository where there is one, else the part of it in
+``tests/reference``. Exit status 1 when a case fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.parity.explained import EXPLAINED  # noqa: E402 - a tool of the repository, run from anywhere
+from tests.reference_server import start_reference_server  # noqa: E402
+
+WHOLE, PART = ROOT.parent / "shared" / "reference", ROOT / "tests" / "reference"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", type=Path, default=WHOLE if WHOLE.is_dir() else PART)
+    arguments, rest = parser.parse_known_args()
+    reference: Path = arguments.reference.resolve()
+    compare = load(reference / "compare.py")
+    compare.EXPLAINED.update(EXPLAINED)
+    with tempfile.TemporaryDirectory(prefix="latentd-parity-") as data:
+        subprocess.run([sys.executable, str(reference / "assemble.py"), data], check=True)
+        with start_reference_server(Path(data)) as server:
+            sys.argv = ["compare.py", server.url, "--cases", str(reference), *rest]
+            status = compare.main()
+    return int(status)
+
+
+def load(path: Path) -> ModuleType:
+    """The recordings' own comparing tool."""
+    spec = importlib.util.spec_from_file_location("compare", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    sys.exit(main())
