@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from latentd_facerestore.detection import find_faces
-from latentd_facerestore.mtcnn import suppress
+from latentd_facerestore.faces import suppress
 from PIL import Image
 
 from latentd.api import UpscaleContext

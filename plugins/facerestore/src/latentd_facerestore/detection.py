@@ -12,37 +12,55 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
 
+from latentd.api import read_weights
+from latentd_facerestore import retinaface
+from latentd_facerestore.faces import Faces
+from latentd_facerestore.helpers import helper_file
 from latentd_facerestore.mtcnn import Mtcnn
+from latentd_facerestore.retinaface import RetinaFace
 
 if TYPE_CHECKING:
     from latentd.api import UpscaleContext
 
 KIND = "face-detector"
-_SHORT_SIDE = 640  # smaller pictures are enlarged to this before the search
+_SHORT_SIDE = 640  # of the searched picture
 _SMALLEST_EYE_DISTANCE = 5.0  # in pixels of the searched picture
 
 
 def find_faces(image: Image.Image, context: UpscaleContext) -> list[NDArray[np.float64]]:
-    """The landmarks [5,2] of each face in ``image`` (RGB), in its pixels: eyes, nose, corners of the mouth."""
-    factor = max(_SHORT_SIDE / min(image.size), 1.0)
+    """The landmarks [5,2] of each face in ``image`` (RGB), in its pixels: eyes, nose, corners of the mouth.
+
+    RetinaFace searches where its weights are in the folders of models, else MTCNN, whose weights come with the package.
+    """
+    better = helper_file(retinaface.FILE_NAME, context)
+    factor = _SHORT_SIDE / min(image.size)
     searched = image
-    if factor > 1:
-        size = (int(image.width * factor), int(image.height * factor))
-        searched = image.resize(size, Image.Resampling.BILINEAR)
-    with as_file(files("latentd_facerestore") / "data" / "mtcnn.safetensors") as path:
-        detector = context.lease(KIND, path, lambda: _load(path, context.device), lambda model: model.nbytes)
-    with detector as model:
-        pixels = torch.from_numpy(np.array(searched)).to(context.device)
-        faces = model.detect(pixels.permute(2, 0, 1).float(), context.check)
+    # MTCNN goes through a pyramid of its own and finds small faces in large pictures better at full size.
+    if factor > 1 or (better and factor < 1):
+        size = (max(int(image.width * factor), 1), max(int(image.height * factor), 1))
+        searched = image.resize(size, Image.Resampling.LANCZOS)
+    faces = _search(searched, better, context)
     stretch = np.array([image.width / searched.width, image.height / searched.height])
     found = faces.landmarks.double().cpu().numpy()
     # Landmarks are pixel centres, which a change of size moves by half a pixel's difference.
     return [(points + 0.5) * stretch - 0.5 for points in found if _eye_distance(points) >= _SMALLEST_EYE_DISTANCE]
 
 
+def _search(image: Image.Image, better: Path | None, context: UpscaleContext) -> Faces:
+    pixels = torch.from_numpy(np.array(image)).to(context.device).permute(2, 0, 1).float()
+    if better is not None:
+        with context.lease(KIND, better, lambda: _retinaface(better, context.device), lambda net: net.nbytes) as net:
+            return net.detect(pixels, context.check)
+    with (
+        as_file(files("latentd_facerestore") / "data" / "mtcnn.safetensors") as path,
+        context.lease(KIND, path, lambda: Mtcnn(load_file(path, device=context.device)), lambda net: net.nbytes) as own,
+    ):
+        return own.detect(pixels, context.check)
+
+
+def _retinaface(path: Path, device: str) -> RetinaFace:
+    return RetinaFace({key.removeprefix("module."): value.to(device) for key, value in read_weights(path).items()})
+
+
 def _eye_distance(points: NDArray[np.float64]) -> float:
     return float(np.linalg.norm(points[0] - points[1]))
-
-
-def _load(path: Path, device: str) -> Mtcnn:
-    return Mtcnn(load_file(path, device=device))

@@ -7,11 +7,13 @@ trained on transposed feature maps, hence the permutation before the first dense
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from latentd_facerestore.faces import Faces, suppress
+from latentd_facerestore.layers import Layers
 
 Pool = tuple[int, int] | None
 
@@ -29,32 +31,8 @@ _POOLS: Mapping[str, Sequence[Pool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faces:
-    """What was found, the surest first.
-
-    ``boxes`` [n,4] left, top, right, bottom in pixels; ``scores`` [n]; ``landmarks`` [n,5,2] as x, y: left eye and
-    right eye (in the picture), nose, left and right corner of the mouth.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    landmarks: Tensor
-
-
-class Mtcnn:
-    """The detector.
-
-    :param weights: tensors under ``pnet.``, ``rnet.`` and ``onet.``, on the device to work on.
-    """
-
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self._weights = dict(weights)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the weights."""
-        return sum(tensor.nbytes for tensor in self._weights.values())
+class Mtcnn(Layers):
+    """The detector; its weights are under ``pnet.``, ``rnet.`` and ``onet.``."""
 
     @torch.inference_mode()
     def detect(self, picture: Tensor, check: Callable[[], None] = lambda: None) -> Faces:
@@ -92,8 +70,8 @@ class Mtcnn:
 
     def _slide(self, picture: Tensor, factor: float) -> tuple[Tensor, Tensor]:
         features = self._features("pnet", _normalised(picture))
-        probability = self._convolve("pnet.conv4_1", features).softmax(dim=1)[0, 1]
-        shift = self._convolve("pnet.conv4_2", features)[0]
+        probability = self.convolve("pnet.conv4_1", features).softmax(dim=1)[0, 1]
+        shift = self.convolve("pnet.conv4_2", features)[0]
         rows, columns = torch.nonzero(probability >= _THRESHOLDS[0], as_tuple=True)
         corner = torch.stack((columns, rows), dim=1).float() * _STRIDE
         boxes = torch.cat((corner + 1, corner + _CELL), dim=1).floor() / factor
@@ -120,50 +98,22 @@ class Mtcnn:
         """Probability [n], shift [n,4] and landmarks [n,5,2] in shares of the box."""
         features = self._features(net, _normalised(crops)).permute(0, 3, 2, 1).flatten(1)
         number = 4 if net == "rnet" else 5
-        hidden = self._activate(f"{net}.prelu{number}", self._dense(f"{net}.dense{number}", features))
+        hidden = self.prelu(f"{net}.prelu{number}", self.dense(f"{net}.dense{number}", features))
         head = f"{net}.dense{number + 1}_"
-        probability = self._dense(head + "1", hidden).softmax(dim=1)[:, 1]
-        shift = self._dense(head + "2", hidden)
+        probability = self.dense(head + "1", hidden).softmax(dim=1)[:, 1]
+        shift = self.dense(head + "2", hidden)
         if net == "rnet":
             return probability, shift, shift.new_zeros(len(shift), 5, 2)
         # Five x, then five y.
-        points = self._dense(head + "3", hidden).reshape(-1, 2, 5).transpose(1, 2)
+        points = self.dense(head + "3", hidden).reshape(-1, 2, 5).transpose(1, 2)
         return probability, shift, points
 
     def _features(self, net: str, picture: Tensor) -> Tensor:
         for number, pool in enumerate(_POOLS[net], start=1):
-            picture = self._activate(f"{net}.prelu{number}", self._convolve(f"{net}.conv{number}", picture))
+            picture = self.prelu(f"{net}.prelu{number}", self.convolve(f"{net}.conv{number}", picture))
             if pool is not None:
                 picture = functional.max_pool2d(picture, *pool, ceil_mode=True)
         return picture
-
-    def _convolve(self, name: str, values: Tensor) -> Tensor:
-        return functional.conv2d(values, self._weights[name + ".weight"], self._weights[name + ".bias"])
-
-    def _dense(self, name: str, values: Tensor) -> Tensor:
-        return functional.linear(values, self._weights[name + ".weight"], self._weights[name + ".bias"])
-
-    def _activate(self, name: str, values: Tensor) -> Tensor:
-        return functional.prelu(values, self._weights[name + ".weight"])
-
-
-def suppress(boxes: Tensor, scores: Tensor, threshold: float, *, over_smaller: bool = False) -> Tensor:
-    """Indices of the boxes that stay, the surest first: each drops those it overlaps by more than ``threshold``.
-
-    :param over_smaller: measure the overlap by the smaller of two boxes, not by their union.
-    """
-    areas = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
-    order = scores.argsort(descending=True)
-    kept = []
-    while len(order):
-        best, order = order[0], order[1:]
-        kept.append(best)
-        corner = torch.maximum(boxes[best, :2], boxes[order, :2])
-        common = (torch.minimum(boxes[best, 2:], boxes[order, 2:]) - corner).clamp(min=0).prod(dim=1)
-        smaller = torch.minimum(areas[best], areas[order])
-        whole = smaller if over_smaller else areas[best] + areas[order] - common
-        order = order[common <= threshold * whole]
-    return torch.stack(kept) if kept else order
 
 
 def _normalised(picture: Tensor) -> Tensor:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentd.api import read_weights
+from latentd_facerestore import parsing
 from latentd_facerestore.alignment import cut_face, fit_similarity, paste_face
 from latentd_facerestore.detection import find_faces
+from latentd_facerestore.helpers import helper_file
 from latentd_facerestore.network import load_face_network
+from latentd_facerestore.parsing import FaceParser
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,17 +34,32 @@ def restore_faces(image: Image, path: Path, context: UpscaleContext, *, weight: 
     if not faces:
         return image
     restored = image.copy()
-    with context.lease(
-        KIND, path, lambda: load_face_network(path, context.device), lambda network: network.nbytes
-    ) as network:
+    with ExitStack() as stack:
+        network = stack.enter_context(
+            context.lease(KIND, path, lambda: load_face_network(path, context.device), lambda net: net.nbytes)
+        )
+        parser = _parser(context, stack)
         for landmarks in faces:
             context.check()
             upright = fit_similarity(landmarks)
             # Cut from the picture as it was: a face that overlaps another is not restored twice.
-            paste_face(restored, network.restore(cut_face(image, upright), weight), upright)
+            face = network.restore(cut_face(image, upright), weight)
+            paste_face(restored, face, upright, parser.mask(face) if parser else None)
     if context.options["face_restoration_unload"]:
         _unload(context)
     return restored
+
+
+def _parser(context: UpscaleContext, stack: ExitStack) -> FaceParser | None:
+    """The network that tells face from hair and background, where its weights are in the folders of models."""
+    path = helper_file(parsing.FILE_NAME, context)
+    if path is None:
+        return None
+
+    def load() -> FaceParser:
+        return FaceParser({key: value.to(context.device) for key, value in read_weights(path).items()})
+
+    return stack.enter_context(context.lease("face-parser", path, load, lambda net: net.nbytes))
 
 
 def _unload(context: UpscaleContext) -> None:
