@@ -61,6 +61,7 @@ _LATE = {
     "APIRouter": "fastapi:APIRouter",
     "Label": "latentd.images.annotations:Label",
     "LegendStyle": "latentd.images.annotations:LegendStyle",
+    "ScriptCall": "latentd.pipeline.plan:ScriptCall",
     "ScriptRuns": "latentd.pipeline.script_runs:ScriptRuns",
     "annotate_grid": "latentd.images.annotations:annotate_grid",
     "cut_out": "latentd.images.fill:cut_out",

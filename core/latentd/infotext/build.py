@@ -26,3 +26,11 @@ def build_infotext(prompt: str, negative_prompt: str, fields: Mapping[str, objec
     """The infotext of one image: prompt, negative prompt if there is one, and the line of ``fields``; trimmed."""
     negative = f"\nNegative prompt: {negative_prompt}" if negative_prompt else ""
     return f"{prompt}{negative}\n{build_parameters(fields)}".strip()
+
+
+def with_entries(infotext: str, entries: Mapping[str, object]) -> str:
+    """``infotext`` with ``entries`` at the end of its parameters, before ``Version`` where there is one."""
+    head, mark, version = infotext.rpartition(", Version: ")
+    if not mark or "\n" in version:
+        head, mark, version = infotext, "", ""
+    return f"{head}, {build_parameters(entries)}{mark}{version}"

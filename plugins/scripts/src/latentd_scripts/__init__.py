@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from latentd.api import Script, hookimpl
+from latentd.api import Script, Services, hookimpl
+from latentd_scripts.alternative_test import AlternativeTest
+from latentd_scripts.custom_code import CustomCode
+from latentd_scripts.loopback import Loopback
+from latentd_scripts.outpainting_mk2 import OutpaintingMk2
+from latentd_scripts.poor_mans_outpainting import PoorMansOutpainting
+from latentd_scripts.prompt_matrix import PromptMatrix
+from latentd_scripts.prompts_from_file import PromptsFromFile
+from latentd_scripts.sd_upscale import SDUpscale
 from latentd_scripts.soft_inpainting import SoftInpainting
+from latentd_scripts.xyz.script import XYZPlot
 
-__all__ = ["register_scripts"]
+__all__ = ["register_scripts", "startup"]
 
 
 @hookimpl
 def register_scripts() -> list[Script]:
     """The selectable scripts in AUTOMATIC1111's order, and soft inpainting."""
-    return [SoftInpainting()]
+    return [
+        AlternativeTest(),
+        CustomCode(),
+        Loopback(),
+        OutpaintingMk2(),
+        PoorMansOutpainting(),
+        PromptMatrix(),
+        PromptsFromFile(),
+        SDUpscale(),
+        XYZPlot(),
+        SoftInpainting(),
+    ]
+
+
+@hookimpl
+def startup(services: Services) -> None:
+    """Tell the scripts what their lists depend on: the upscalers there are, and whether code may be sent."""
+    for script in services.registry.scripts.values():
+        if isinstance(script, SDUpscale):
+            script.services = services
+        elif isinstance(script, CustomCode):
+            script.listed = bool(services.settings.allow_code)

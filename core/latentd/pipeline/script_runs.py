@@ -1,0 +1,176 @@
+"""What a selectable script works with: further generations, their progress, saving, and one reply for all."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentd.contributions import UpscaleContext
+from latentd.errors import NotConfigured
+from latentd.images.saving import save_image
+from latentd.infotext.build import with_entries
+from latentd.pipeline.replan import replan
+from latentd.pipeline.saving import save_options
+from latentd.pipeline.upscaling import upscale_function
+from latentd.prompts.filenames import FileContext, expand, relative_folder
+from latentd.types import GeneratedImage, GenerationRequest, Result
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.pipeline.plan import Plan
+
+_NO_GRID = {"return_grid": False, "grid_save": False}
+
+
+class ScriptRuns:
+    """The generations of one selectable script.
+
+    :ivar plan: what was asked for. :ivar request: the same as data, without the script, its seeds fixed: the base of
+        requests for :meth:`plan_for`.
+    """
+
+    def __init__(self, services: Any, plan: Plan, control: Any) -> None:
+        self.services = services
+        self.plan = plan
+        self.control = control
+        self.request: GenerationRequest = replace(
+            plan.request, script_name=None, script_args=(), seed=plan.seeds[0], subseed=plan.subseeds[0]
+        )
+
+    # --- generations -------------------------------------------------------------------------------------------------
+
+    def plan_for(self, request: GenerationRequest, *, grid: bool = True, save: bool = True) -> Plan:
+        """The plan of one of the script's generations, under the options of the job.
+
+        :param grid: False for a generation without a grid of its own. :param save: False to save no pictures.
+        :raises LatentdError: as when a request is planned.
+        """
+        if not grid:
+            request = replace(request, override_settings={**request.override_settings, **_NO_GRID})
+        if not save:
+            request = replace(request, save_images=False)
+        return replan(self.plan, request, self.services)
+
+    def start(self, generations: int) -> None:
+        """Say how many batches there will be; hires fix makes two of each."""
+        self.control.progress.job_count = generations * (2 if self.plan.hires else 1)
+
+    def generate(self, plan: Plan, label: str | None = None) -> Result:
+        """The result of ``plan``; ``label`` is the job's text in ``/sdapi/v1/progress``.
+
+        :raises Interrupted: the job was cancelled.
+        """
+        from latentd.pipeline.run import generate
+
+        if label is not None:
+            self.control.progress.job = label
+        return generate(plan, self.services, self.control)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether no further generation is wanted."""
+        return self.control.stop_requested() in ("interrupt", "cancel")
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the generation just done was cut short by a skip."""
+        return self.control.stop_requested() == "skip"
+
+    # --- pictures ----------------------------------------------------------------------------------------------------
+
+    def context(self) -> UpscaleContext:
+        """What upscalers and interrogators get."""
+        return UpscaleContext(
+            options=self.plan.options,
+            device=str(self.services.models.policy.device),
+            check=self.control.check,
+            services=self.services,
+        )
+
+    def upscale(self, name: str, image: Image, factor: float) -> Image:
+        """``image`` enlarged by the upscaler ``name`` under A1111's rule for sizes."""
+        return upscale_function(self.services.registry, name, self.context())(image, factor)
+
+    def interrogate(self, name: str, image: Image) -> str:
+        """The interrogator's caption of ``image``.
+
+        :raises NotConfigured: there is no such interrogator.
+        """
+        found = self.services.registry.interrogators.find(name)
+        if found is None:
+            raise NotConfigured(f"Interrogator {name!r} not found", hint="pip install latentd-interrogators")
+        caption: str = found.interrogate(image, self.context())
+        return caption
+
+    # --- the reply ---------------------------------------------------------------------------------------------------
+
+    def picture(self, image: Image, infotext: str | None = None, *, grid: bool = False) -> GeneratedImage:
+        """``image`` for the reply, with its infotext where options have it written."""
+        info = {"parameters": infotext} if infotext and self.plan.options["enable_pnginfo"] else {}
+        return GeneratedImage(image=image, infotext=infotext, info=info, role="grid" if grid else "image")
+
+    @staticmethod
+    def annotated(infotext: str, entries: Mapping[str, Any]) -> str:
+        """``infotext`` with further entries at its end, before the version."""
+        return with_entries(infotext, entries)
+
+    def reply(self, images: Sequence[GeneratedImage], info: Mapping[str, Any], **changes: Any) -> Result:
+        """The script's result; ``changes`` are laid over the document ``info`` of one of its generations."""
+        interrupted = bool(self.control.progress.interrupted)
+        return Result(images=tuple(images), info={**info, **changes}, interrupted=interrupted)
+
+    def save(
+        self, image: Image, infotext: str | None, info: Mapping[str, Any], *, basename: str = "", grid: bool = False
+    ) -> Path | None:
+        """Write a picture that the script made; None where the request or the options have nothing saved.
+
+        :param info: the document of the generation that names it. :param basename: goes before the file's number.
+        """
+        options, kind = self.plan.options, self.plan.request.mode
+        if not self.plan.request.save_images or not options["grid_save" if grid else "samples_save"]:
+            return None
+        context = self._file_context(image, info)
+        to_dirs = options["grid_save_to_dirs" if grid else "save_to_dirs"]
+        subfolder = relative_folder(options["directories_filename_pattern"], context) if to_dirs else ""
+        pattern = options["samples_filename_pattern"] or ("[seed]" if to_dirs else "[seed]-[prompt_spaces]")
+        named = not grid or options["grid_extended_filename"]
+        saved = save_image(
+            image,
+            self.services.paths.resolve(options[f"outdir_{kind}_{'grids' if grid else 'samples'}"]),
+            name=expand(pattern, context) if named else "",
+            subfolder=str(subfolder),
+            basename=basename,
+            format=options["grid_format" if grid else "samples_format"],
+            info={"parameters": infotext} if infotext and options["enable_pnginfo"] else None,
+            options=save_options(options),
+        )
+        return saved.image
+
+    def _file_context(self, image: Image, info: Mapping[str, Any]) -> FileContext:
+        plan = self.plan
+        return FileContext(
+            now=datetime.datetime.now().astimezone(),
+            prompt=info["prompt"],
+            negative_prompt=info["negative_prompt"],
+            seed=info["seed"],
+            seeds=info["all_seeds"],
+            steps=info["steps"],
+            cfg_scale=info["cfg_scale"],
+            width=image.width,
+            height=image.height,
+            styles=plan.styles,
+            sampler=info["sampler_name"],
+            scheduler=plan.sampler.scheduler.label if plan.sampler.scheduler else None,
+            model_hash=info["sd_model_hash"],
+            model_name=info["sd_model_name"],
+            vae_file=info["sd_vae_name"],
+            clip_skip=info["clip_skip"],
+            denoising_strength=info["denoising_strength"],
+            job_timestamp=info["job_timestamp"],
+            image_bytes=image.tobytes,
+            max_words=int(plan.options["directories_max_prompt_words"]),
+        )

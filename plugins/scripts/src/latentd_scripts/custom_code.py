@@ -1,0 +1,65 @@
+"""The script ``Custom code``: Python from the request, offered with ``--allow-code`` alone."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from PIL import Image
+
+from latentd.api import GeneratedImage, InvalidRequest, Result, ScriptRuns, Services
+from latentd_scripts.arguments import Arguments, FormScript, control
+
+_FUNCTION = "custom_code"
+
+
+class CustomCodeArgs(Arguments):
+    """``script_args`` of ``Custom code``."""
+
+    code: str = control("", "Python code")
+    indent_level: int = control(2, "Indent level", minimum=0, maximum=10, step=1, ge=0, le=40)
+
+
+class CustomCode(FormScript):
+    """Runs code as the body of a function that knows ``runs``, ``plan``, ``services``, ``control`` and ``display``.
+
+    What it returns, or the pictures it gives to ``display(images, infotext)``, is the reply.
+    """
+
+    title = "Custom code"
+    listed = False
+    Args = CustomCodeArgs
+
+    def plan(self, plan: Any, args: CustomCodeArgs, services: Services) -> None:
+        """:raises InvalidRequest: the server does not allow code, or it cannot be compiled."""
+        if not services.settings.allow_code:
+            raise InvalidRequest(f"Script '{self.title}' not found", hint="the server must run with --allow-code")
+        _compiled(args)
+
+    def run(self, services: Services, plan: Any, args: CustomCodeArgs, control: Any) -> Result:
+        runs = ScriptRuns(services, plan, control)
+        shown: list[GeneratedImage] = []
+
+        def display(images: Any, infotext: str | None = None) -> None:
+            for image in [images] if isinstance(images, Image.Image) else images:
+                shown.append(runs.picture(image, infotext))
+
+        names: dict[str, Any] = {
+            "runs": runs, "plan": plan, "services": services, "control": control, "display": display, "Image": Image,
+        }  # fmt: skip
+        exec(_compiled(args), names)
+        returned = names[_FUNCTION]()
+        if isinstance(returned, Result):
+            return returned
+        if returned is not None:
+            display(returned)
+        return runs.reply(shown, {"infotexts": [picture.infotext for picture in shown]})
+
+
+def _compiled(args: CustomCodeArgs) -> Any:
+    indent = " " * max(args.indent_level, 1)
+    body = textwrap.indent(textwrap.dedent(args.code), indent) + f"\n{indent}return None"
+    try:
+        return compile(f"def {_FUNCTION}():\n{body}\n", "<custom code>", "exec")
+    except SyntaxError as error:
+        raise InvalidRequest(f"custom code, line {(error.lineno or 1) - 1}: {error.msg}") from error

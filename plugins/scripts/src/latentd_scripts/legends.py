@@ -1,0 +1,19 @@
+"""How grids are drawn: the job's colours and fonts, and a font like AUTOMATIC1111's where none is set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from latentd.api import LegendStyle
+
+
+def legend_style(options: Mapping[str, Any]) -> LegendStyle:
+    """The style that the options ask for; without option ``font`` the one that comes with this package."""
+    return LegendStyle(
+        font=options["font"] or str(files("latentd_scripts") / "fonts" / "Roboto-Regular.ttf"),
+        active=options["grid_text_active_color"],
+        inactive=options["grid_text_inactive_color"],
+        background=options["grid_background_color"],
+    )

@@ -1,0 +1,141 @@
+"""The script ``Poor man's outpainting``: a larger canvas whose new parts are inpainted tile by tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from PIL import Image, ImageDraw
+
+from latentd.api import (
+    InvalidRequest,
+    Result,
+    ScriptRuns,
+    Services,
+    TooLarge,
+    cut_tiles,
+    join_tiles,
+    plan_tiles,
+)
+from latentd_scripts.arguments import Arguments, FormScript, control
+from latentd_scripts.directions import DIRECTIONS, Direction, Growth, round_up
+
+_FILLS = ("fill", "original", "latent noise", "latent nothing")
+#: AUTOMATIC1111 takes a text for no known fill: it fills and notes nothing.
+_UNNAMED = -1
+_MEGAPIXEL = 1_000_000
+
+
+class PoorMansOutpaintingArgs(Arguments):
+    """``script_args`` of ``Poor man's outpainting``."""
+
+    pixels: int = control(128, "Pixels to expand", minimum=8, maximum=256, step=8, ge=1, le=8192)
+    mask_blur: int = control(4, "Mask blur", minimum=0, maximum=64, step=1, ge=0, le=256)
+    inpainting_fill: Literal[0, 1, 2, 3, "fill", "original", "latent noise", "latent nothing"] = control(
+        "fill", "Masked content", choices=_FILLS
+    )
+    directions: list[Direction] = control(list(DIRECTIONS), "Outpainting direction", choices=DIRECTIONS)
+
+
+class PoorMansOutpainting(FormScript):
+    """Inpainting of the border around the picture."""
+
+    title = "Poor man's outpainting"
+    modes = ("img2img",)
+    Args = PoorMansOutpaintingArgs
+
+    def plan(self, plan: Any, args: PoorMansOutpaintingArgs, services: Services) -> None:
+        """:raises InvalidRequest: tiles cannot overlap by so much. :raises TooLarge: over the server's bound."""
+        if args.pixels >= min(plan.width, plan.height):
+            raise InvalidRequest(
+                f"tiles of {plan.width}x{plan.height} cannot overlap by {args.pixels}",
+                hint="width and height must be larger than the pixels to expand",
+            )
+        width, height = _Canvas.of(plan.request.init_images[0], args).picture.size
+        if width * height > services.settings.max_image_mp * _MEGAPIXEL:
+            raise TooLarge(f"{width}x{height} is over {services.settings.max_image_mp} megapixels", hint="--max-image-mp")
+
+    def run(self, services: Services, plan: Any, args: PoorMansOutpaintingArgs, control: Any) -> Result:
+        runs = ScriptRuns(services, plan, control)
+        canvas = _Canvas.of(plan.request.init_images[0], args)
+        tiling = plan_tiles(canvas.picture.size, (plan.width, plan.height), args.pixels)
+        sheets = [cut_tiles(sheet, tiling) for sheet in (canvas.picture, canvas.mask, canvas.latent_mask)]
+        places = [
+            (row, column)
+            for row, y in enumerate(tiling.rows)
+            for column, x in enumerate(tiling.columns)
+            if canvas.touches_border(x, y, tiling.tile)
+        ]
+        runs.start(len(places))
+        first: dict[str, Any] = {}
+        last: dict[str, Any] = {}
+        for number, (row, column) in enumerate(places):
+            if runs.interrupted:
+                break
+            picture, mask, latent_mask = (sheet[row][column] for sheet in sheets)
+            request = replace(
+                runs.request,
+                seed=runs.request.seed + number,
+                n_iter=1,
+                batch_size=1,
+                init_images=(picture,),
+                mask=mask,
+                latent_mask=latent_mask,
+                mask_blur=args.mask_blur * 2,
+                inpainting_fill=_fill(args.inpainting_fill),
+                inpaint_full_res=False,
+            )
+            label = f"Batch {number + 1} out of {len(places)}"
+            result = runs.generate(runs.plan_for(request, grid=False, save=False), label)
+            last = dict(result.info)
+            first = first or last
+            sheets[0][row][column] = result.images[0].image if result.images else Image.new("RGB", tiling.tile)
+        joined = join_tiles(sheets[0], tiling)
+        texts = first.get("infotexts", [])[:1]
+        if first:
+            runs.save(joined, texts[0], first)
+        return runs.reply([runs.picture(joined)], last, seed=runs.request.seed, subseed=-1, infotexts=texts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """The enlarged picture and its masks; white is new. The latent mask reaches less far into the picture."""
+
+    picture: Image.Image
+    mask: Image.Image
+    latent_mask: Image.Image
+    growth: Growth
+
+    @classmethod
+    def of(cls, image: Image.Image, args: PoorMansOutpaintingArgs) -> _Canvas:
+        growth = Growth.of(image.size, args.pixels, args.directions)
+        width = round_up(image.width + sum(args.pixels for side in ("left", "right") if side in args.directions))
+        height = round_up(image.height + sum(args.pixels for side in ("up", "down") if side in args.directions))
+        picture = Image.new("RGB", (width, height))
+        picture.paste(image.convert("RGB"), (growth.left, growth.up))
+        masks = [_border((width, height), growth, inset) for inset in (args.mask_blur * 2, args.mask_blur // 2)]
+        return cls(picture, masks[0], masks[1], growth)
+
+    def touches_border(self, x: int, y: int, tile: tuple[int, int]) -> bool:
+        """Whether a tile at (x, y) reaches outside of the original."""
+        width, height = self.picture.size
+        growth = self.growth
+        within_x = x >= growth.left and x + tile[0] <= width - growth.right
+        within_y = y >= growth.up and y + tile[1] <= height - growth.down
+        return not (within_x and within_y)
+
+
+def _border(size: tuple[int, int], growth: Growth, inset: int) -> Image.Image:
+    mask = Image.new("L", size, "white")
+    left, up = growth.left + inset * (growth.left > 0), growth.up + inset * (growth.up > 0)
+    right = size[0] - growth.right - inset * (growth.right > 0)
+    down = size[1] - growth.down - inset * (growth.down > 0)
+    if left <= right and up <= down:
+        ImageDraw.Draw(mask).rectangle((left, up, right, down), fill="black")
+    return mask
+
+
+def _fill(wanted: int | str) -> int:
+    if isinstance(wanted, int):
+        return wanted
+    return _UNNAMED if wanted == "fill" else _FILLS.index(wanted)

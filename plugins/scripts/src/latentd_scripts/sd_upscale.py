@@ -1,0 +1,152 @@
+"""The script ``SD upscale``: an enlarged picture redrawn tile by tile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from latentd.api import (
+    ArgInfo,
+    GeneratedImage,
+    InvalidRequest,
+    NotFound,
+    Result,
+    ScriptRuns,
+    Services,
+    TooLarge,
+    cut_tiles,
+    flatten,
+    join_tiles,
+    near_matches,
+    plan_tiles,
+)
+from latentd_scripts.arguments import UNUSED, Arguments, FormScript, control
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_RESIZERS = ("None", "Lanczos", "Nearest")
+_MEGAPIXEL = 1_000_000
+
+
+class SDUpscaleArgs(Arguments):
+    """``script_args`` of ``SD upscale``; ``upscaler`` is a name or a place in the list of upscalers."""
+
+    remark: Any = UNUSED
+    overlap: int = control(64, "Tile overlap", minimum=0, maximum=256, step=16, ge=0)
+    upscaler: int | str = control("None", "Upscaler")
+    scale_factor: float = control(2.0, "Scale Factor", minimum=1.0, maximum=4.0, step=0.05, gt=0, le=16)
+
+
+class SDUpscale(FormScript):
+    """Upscaler, then img2img of tiles of the request's size, then one picture again."""
+
+    title = "SD upscale"
+    modes = ("img2img",)
+    Args = SDUpscaleArgs
+    note = (
+        '<p style="margin-bottom:0.75em">Will upscale the image by the selected scale factor; '
+        "use width and height sliders to set tile size</p>"
+    )
+
+    def __init__(self) -> None:
+        self.services: Services | None = None
+
+    def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+        """The rows, with the names of the upscalers there are."""
+        rows = list(super().arg_info(mode))
+        names = upscaler_names(self.services) if self.services else list(_RESIZERS)
+        rows[2] = replace(rows[2], choices=names)
+        return rows
+
+    def plan(self, plan: Any, args: SDUpscaleArgs, services: Services) -> None:
+        """:raises NotFound: no such upscaler. :raises InvalidRequest: the overlap is as large as a tile.
+
+        :raises TooLarge: the enlarged picture is over the server's bound.
+        """
+        name = _upscaler(args.upscaler, services)
+        spec = services.registry.upscalers.find(name)
+        if name not in _RESIZERS and spec is not None:
+            spec.check()
+        if args.overlap >= min(plan.width, plan.height):
+            raise InvalidRequest(f"tiles of {plan.width}x{plan.height} cannot overlap by {args.overlap}")
+        width, height = plan.request.init_images[0].size
+        pixels = width * height * args.scale_factor**2
+        if pixels > services.settings.max_image_mp * _MEGAPIXEL:
+            raise TooLarge(f"the result is over {services.settings.max_image_mp} megapixels", hint="--max-image-mp")
+
+    def run(self, services: Services, plan: Any, args: SDUpscaleArgs, control: Any) -> Result:
+        runs = ScriptRuns(services, plan, control)
+        name = _upscaler(args.upscaler, services)
+        image = flatten(plan.request.init_images[0], plan.options["img2img_background_color"])
+        if name != "None":
+            image = runs.upscale(name, image, args.scale_factor)
+        notes = {"SD upscale overlap": args.overlap, "SD upscale upscaler": name}
+        tiles = _Tiles(runs, image, args.overlap, notes)
+        images = [tiles.redraw(number) for number in range(plan.n_iter) if not runs.interrupted]
+        return runs.reply(
+            images, tiles.last, seed=runs.request.seed, subseed=-1, infotexts=tiles.first.get("infotexts", [])[:1]
+        )
+
+
+class _Tiles:
+    """The tiles of one picture and the batches that redraw them."""
+
+    def __init__(self, runs: ScriptRuns, image: Image, overlap: int, notes: dict[str, Any]) -> None:
+        self.runs = runs
+        self.notes = notes
+        self.size = (runs.plan.width, runs.plan.height)
+        self.tiling = plan_tiles(image.size, self.size, overlap)
+        self.rows = cut_tiles(image, self.tiling)
+        self.work = [tile for row in self.rows for tile in row]
+        self.batch_size = runs.plan.request.batch_size
+        self.batches = math.ceil(len(self.work) / self.batch_size)
+        self.total = self.batches * runs.plan.n_iter
+        self.first: dict[str, Any] = {}
+        self.last: dict[str, Any] = {}
+        runs.start(self.total)
+
+    def redraw(self, number: int) -> GeneratedImage:
+        """The picture of redrawn tiles; seeds start at the request's plus ``number``."""
+        from PIL import Image
+
+        start = seed = self.runs.request.seed + number
+        done: list[Image.Image] = []
+        for batch in range(self.batches):
+            if self.runs.interrupted:
+                break
+            tiles = tuple(self.work[batch * self.batch_size : (batch + 1) * self.batch_size])
+            request = replace(self.runs.request, seed=seed, n_iter=1, init_images=tiles)
+            plan = self.runs.plan_for(request, grid=False, save=False)
+            label = f"Batch {batch + 1 + number * self.batches} out of {self.total}"
+            result = self.runs.generate(plan.with_changes(infotext={**self.notes, **plan.infotext}), label)
+            self.last = dict(result.info)
+            self.first = self.first or self.last
+            seed += 1
+            done += [picture.image for picture in result.images]
+        done += [Image.new("RGB", self.size)] * (len(self.work) - len(done))
+        across = len(self.tiling.columns)
+        joined = join_tiles([done[i * across : (i + 1) * across] for i in range(len(self.rows))], self.tiling)
+        text = self.first.get("infotexts", [None])[0]
+        self.runs.save(joined, text, {**self.first, "seed": start})
+        return self.runs.picture(joined)
+
+
+def upscaler_names(services: Services) -> list[str]:
+    """Every upscaler in the order of ``/sdapi/v1/upscalers``."""
+    others = (spec.name for spec in services.registry.upscalers.values() if spec.name not in _RESIZERS)
+    return [*_RESIZERS, *sorted(others, key=str.lower)]
+
+
+def _upscaler(wanted: int | str, services: Services) -> str:
+    names = upscaler_names(services)
+    if isinstance(wanted, int):
+        if not 0 <= wanted < len(names):
+            raise NotFound(f"there are {len(names)} upscalers, no number {wanted}")
+        return names[wanted]
+    for name in names:
+        if name.lower() == wanted.lower():
+            return name
+    raise NotFound(f"Upscaler {wanted!r} not found", hint=near_matches(wanted, names))

@@ -1,0 +1,142 @@
+"""The axes of the X/Y/Z plot, in AUTOMATIC1111's order: what each reads and what it changes in the request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from latentd.api import GenerationRequest, InvalidRequest, Services, near_matches
+from latentd_scripts.xyz import apply, choices
+
+Apply = Callable[[GenerationRequest, Any, Sequence[Any], Services], GenerationRequest]
+Mode = Literal["txt2img", "img2img"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """One axis. ``kind`` is int, float, str, or tuple (every order of the entries).
+
+    ``apply(request, value, all values, services)`` gives the request of a cell. ``choices`` lists the values of axes
+    that have a list. The axis with the highest ``cost`` changes least often. ``plain``: the legend shows the value
+    alone. ``check`` refuses values before anything is computed.
+    """
+
+    label: str
+    kind: Any
+    apply: Apply
+    mode: Mode | None = None
+    choices: Callable[[Services], Sequence[str]] | None = None
+    cost: float = 0.0
+    plain: bool = False
+    check: Callable[[Sequence[Any], Services], None] | None = None
+
+    def text(self, value: Any) -> str:
+        """The legend of ``value``."""
+        if isinstance(value, float):
+            value = round(value, 8)
+        if isinstance(value, tuple):
+            return ", ".join(value)
+        if self.cost >= apply.CHECKPOINT_COST:
+            return str(value).replace("\\", "/").rsplit("/", 1)[-1]
+        return str(value) if self.plain else f"{self.label}: {value}"
+
+
+def axes_of(mode: str) -> list[Axis]:
+    """The axes that a tab offers."""
+    return [axis for axis in _AXES if axis.mode in (None, mode)]
+
+
+def _field(label: str, kind: Any, name: str, **more: Any) -> Axis:
+    return Axis(label=label, kind=kind, apply=apply.field(name), **more)
+
+
+def _option(label: str, kind: Any, key: str, **more: Any) -> Axis:
+    return Axis(label=label, kind=kind, apply=apply.option(key), **more)
+
+
+def _switch(label: str, key: str) -> Axis:
+    return Axis(label=label, kind=str, apply=apply.switch(key), choices=lambda services: ("False", "True"))
+
+
+def _sampler(label: str, name: str, mode: Mode, **more: Any) -> Axis:
+    return _field(label, str, name, mode=mode, choices=choices.samplers, check=apply.check_samplers, **more)
+
+
+NOTHING = Axis(label="Nothing", kind=str, apply=lambda request, value, values, services: request)
+
+_AXES: tuple[Axis, ...] = (
+    NOTHING,
+    _field("Seed", int, "seed"),
+    _field("Var. seed", int, "subseed"),
+    _field("Var. strength", float, "subseed_strength"),
+    _field("Steps", int, "steps"),
+    _field("Hires steps", int, "hr_second_pass_steps", mode="txt2img"),
+    _field("CFG Scale", float, "cfg_scale"),
+    _field("Image CFG Scale", float, "image_cfg_scale", mode="img2img"),
+    Axis(label="Prompt S/R", kind=str, apply=apply.replace_in_prompt, plain=True),
+    Axis(label="Prompt order", kind=tuple, apply=apply.reorder_prompt, plain=True),
+    _sampler("Sampler", "sampler_name", "txt2img", plain=True),
+    _sampler("Hires sampler", "hr_sampler_name", "txt2img"),
+    _sampler("Sampler", "sampler_name", "img2img", plain=True),
+    Axis(
+        label="Checkpoint name",
+        kind=str,
+        apply=apply.checkpoint,
+        choices=choices.checkpoints,
+        cost=apply.CHECKPOINT_COST,
+        check=apply.check_checkpoints,
+    ),
+    _field("Negative Guidance minimum sigma", float, "s_min_uncond"),
+    _field("Sigma Churn", float, "s_churn"),
+    _field("Sigma min", float, "s_tmin"),
+    _field("Sigma max", float, "s_tmax"),
+    _field("Sigma noise", float, "s_noise"),
+    _option("Schedule type", str, "k_sched_type", choices=choices.schedules),
+    _option("Schedule min sigma", float, "sigma_min"),
+    _option("Schedule max sigma", float, "sigma_max"),
+    _option("Schedule rho", float, "rho"),
+    _field("Eta", float, "eta"),
+    _option("Clip skip", int, "CLIP_stop_at_last_layers"),
+    _field("Denoising", float, "denoising_strength"),
+    _field("Initial noise multiplier", float, "initial_noise_multiplier"),
+    _option("Extra noise", float, "img2img_extra_noise"),
+    _field("Hires upscaler", str, "hr_upscaler", mode="txt2img", choices=choices.hires_upscalers),
+    _option("Cond. Image Mask Weight", float, "inpainting_mask_weight", mode="img2img"),
+    Axis(label="VAE", kind=str, apply=apply.vae, choices=choices.vaes, cost=0.7),
+    Axis(label="Styles", kind=str, apply=apply.styles, choices=choices.styles),
+    Axis(label="UniPC Order", kind=int, apply=apply.unipc_order, cost=0.5),
+    Axis(label="Face restore", kind=str, apply=apply.face_restore, plain=True),
+    _option("Token merging ratio", float, "token_merging_ratio"),
+    _option("Token merging ratio high-res", float, "token_merging_ratio_hr"),
+    _switch("Always discard next-to-last sigma", "always_discard_next_to_last_sigma"),
+    _switch("SGM noise multiplier", "sgm_noise_multiplier"),
+    _field(
+        "Refiner checkpoint",
+        str,
+        "refiner_checkpoint",
+        choices=choices.checkpoints_or_none,
+        cost=apply.CHECKPOINT_COST,
+        check=apply.check_checkpoints,
+    ),
+    _field("Refiner switch at", float, "refiner_switch_at"),
+    _option("RNG source", str, "randn_source", choices=lambda services: ("GPU", "CPU", "NV")),
+    _option("FP8 mode", str, "fp8_storage", choices=lambda services: ("Disable", "Enable for SDXL", "Enable"), cost=0.9),
+)
+
+
+
+def find_axis(offered: Sequence[Axis], wanted: int | str) -> Axis:
+    """The axis at a place of the list, or of a label.
+
+    :raises InvalidRequest: there is none.
+    """
+    if isinstance(wanted, int):
+        if 0 <= wanted < len(offered):
+            return offered[wanted]
+        raise InvalidRequest(f"there are {len(offered)} axes, no number {wanted}")
+    for axis in offered:
+        if axis.label.lower() == wanted.strip().lower():
+            return axis
+    labels = [axis.label for axis in offered]
+    raise InvalidRequest(f"there is no axis {wanted!r}", hint=near_matches(wanted, labels))

@@ -1,0 +1,81 @@
+"""An axis' values from text: lists, ranges ``1-9 (+2)`` and counted ranges ``1-9 [5]``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from latentd.api import InvalidRequest
+
+MOST_VALUES = 1000
+
+_INT = r"\s*([+-]?\s*\d+)\s*-\s*([+-]?\s*\d+)"
+_FLOAT = r"\s*([+-]?\s*\d+(?:\.\d*)?)\s*-\s*([+-]?\s*\d+(?:\.\d*)?)"
+_STEPPED = {int: re.compile(_INT + r"(?:\s*\(([+-]\d+)\s*\))?\s*"),
+            float: re.compile(_FLOAT + r"(?:\s*\(([+-]\d+(?:\.\d*)?)\s*\))?\s*")}  # fmt: skip
+_COUNTED = {kind: re.compile(pattern + r"\s*\[(\d+)\s*\]\s*") for kind, pattern in ((int, _INT), (float, _FLOAT))}
+
+
+def split_text(text: str) -> list[str]:
+    """The entries of a line of comma-separated values, trimmed; quotes keep commas together."""
+    rows = csv.reader(io.StringIO(text), skipinitialspace=True)
+    return [entry.strip() for row in rows for entry in row]
+
+
+def join_text(entries: Sequence[str]) -> str:
+    """The line that :func:`split_text` reads as ``entries``."""
+    out = io.StringIO()
+    csv.writer(out).writerow(entries)
+    return out.getvalue().strip()
+
+
+def read_values(kind: Any, entries: Sequence[str], axis: str) -> list[Any]:
+    """Typed values: ``int``, ``float`` (with ranges), ``str``, or ``tuple`` for every order of the entries.
+
+    :param axis: its label, for errors.
+    :raises InvalidRequest: an entry is no number, or there are none or more than :data:`MOST_VALUES`.
+    """
+    if kind is tuple:
+        found: list[Any] = list(itertools.islice(itertools.permutations(entries), MOST_VALUES + 1))
+    elif kind in (int, float):
+        found = [value for entry in entries if entry.strip() for value in _numbers(kind, entry, axis)]
+    else:
+        found = list(entries)
+    if not found:
+        raise InvalidRequest(f"axis {axis!r} of the X/Y/Z plot has no values")
+    if len(found) > MOST_VALUES:
+        raise InvalidRequest(f"axis {axis!r} of the X/Y/Z plot has more than {MOST_VALUES} values")
+    return found
+
+
+def _numbers(kind: type, entry: str, axis: str) -> list[Any]:
+    if (found := _STEPPED[kind].fullmatch(entry)) is not None:
+        low, high = _number(kind, found[1]), _number(kind, found[2])
+        return _stepped(kind, low, high, kind(found[3]) if found[3] else kind(1), axis)
+    if (found := _COUNTED[kind].fullmatch(entry)) is not None:
+        low, high, count = _number(kind, found[1]), _number(kind, found[2]), min(int(found[3]), MOST_VALUES + 1)
+        return [kind(value) for value in np.linspace(low, high, count).tolist()]
+    try:
+        return [kind(entry)]
+    except ValueError as error:
+        raise InvalidRequest(f"{entry!r} on axis {axis!r} of the X/Y/Z plot is no number") from error
+
+
+def _number(kind: type, text: str) -> Any:
+    return kind(text.replace(" ", ""))
+
+
+def _stepped(kind: type, low: Any, high: Any, step: Any, axis: str) -> list[Any]:
+    if step == 0:
+        raise InvalidRequest(f"a range on axis {axis!r} of the X/Y/Z plot has step 0")
+    if (high - low) / step > MOST_VALUES:
+        raise InvalidRequest(f"axis {axis!r} of the X/Y/Z plot has more than {MOST_VALUES} values")
+    if kind is int:
+        return list(range(low, high + 1, step))
+    return [float(value) for value in np.arange(low, high + step, step).tolist()]
