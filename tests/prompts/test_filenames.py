@@ -10,8 +10,6 @@ from latentd.prompts.filenames import (
     FileContext,
     default_pattern,
     expand,
-    next_number,
-    relative_file,
     relative_folder,
     sanitise,
 )
@@ -100,22 +98,6 @@ def test_folders_stay_inside(pattern: str) -> None:
     assert not folder.is_absolute()
     assert ".." not in folder.parts
     assert not any(":" in part for part in folder.parts)
-
-
-def test_file_names() -> None:
-    assert str(relative_file("42-x", number=7)) == "00007-42-x.png"
-    assert str(relative_file("", number=7, extension="jpg")) == "00007.jpg"
-    assert str(relative_file("", number=7, basename="grid")) == "grid-0007.png"
-    assert str(relative_file("a/../../b")) == "a/b.png"
-    assert str(relative_file("..")) == "_.png"
-    assert len(relative_file("赤" * 300).name.encode()) <= 250
-
-
-def test_numbers_go_on_after_the_largest() -> None:
-    names = ["00003-1.png", "00011.txt", "grid-0040.png", "x.png"]
-    assert next_number(names) == 12
-    assert next_number(names, "grid") == 41
-    assert next_number([]) == 0
 
 
 def test_the_pattern_when_none_is_set() -> None:

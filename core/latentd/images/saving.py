@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from latentd.atomic import write_atomically
 from latentd.errors import InvalidRequest
 from latentd.images.codecs import encode_image, fits
 
@@ -80,12 +80,12 @@ def save_image(
     with _claiming:
         stem = _stem(target, name, basename, suffix, format, forced_name, options)
         path = _with_ending(stem, f".{format}")
-        _write(path, data)
+        write_atomically(path, data)
     extra = _export(image, path, len(data), info, options) if options.export_for_4chan else None
     text = None
     if options.save_txt and info.get("parameters"):
         text = _with_ending(stem, ".txt")
-        _write(text, f"{info['parameters']}\n".encode())
+        write_atomically(text, f"{info['parameters']}\n".encode())
     return SavedFiles(image=path, text=text, extra=extra)
 
 
@@ -148,16 +148,6 @@ def _with_ending(stem: Path, ending: str) -> Path:
     return stem.with_name(stem.name + ending)
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write beside the target and rename, so that nobody reads half a file."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp"[-_LONGEST_NAME:])
-    try:
-        scratch.write_bytes(data)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 def _export(image: Image.Image, path: Path, size: int, info: Mapping[str, str], options: SaveOptions) -> Path | None:
     """A ``.jpg`` of bounded side beside a picture that is over a bound in bytes or pixels."""
     longest = max(image.size)
@@ -169,5 +159,5 @@ def _export(image: Image.Image, path: Path, size: int, info: Mapping[str, str], 
         image = image.resize([max(round(side * ratio), 1) for side in image.size], Image.Resampling.LANCZOS)
     extra = path.with_suffix(".jpg")
     if extra != path or oversize:
-        _write(extra, encode_image(image, format="jpg", quality=options.jpeg_quality, info=info))
+        write_atomically(extra, encode_image(image, format="jpg", quality=options.jpeg_quality, info=info))
     return extra

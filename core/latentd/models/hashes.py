@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 import threading
 from pathlib import Path
+
+from latentd.atomic import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +69,7 @@ class HashCache:
     def _write(self) -> None:
         """Replace the file in one step; a folder that cannot be written costs only the next start's time."""
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._file.parent, suffix=".tmp")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self._entries, file, indent=1)
-            Path(name).replace(self._file)
+            write_atomically(self._file, json.dumps(self._entries, indent=1).encode())
         except OSError as error:
             log.warning("cannot write %s: %s", self._file, error)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentd.images.saving import SavedFiles, SaveOptions, save_image
 from latentd.pipeline.describe import describe, file_context
-from latentd.prompts.filenames import expand, relative_folder
+from latentd.prompts.filenames import default_pattern, expand, relative_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,8 +77,7 @@ def _save(
     subfolder = str(relative_folder(options["directories_filename_pattern"], context)) if to_dirs else ""
     name = ""
     if not grid or options["grid_extended_filename"]:
-        default = "[seed]" if to_dirs else "[seed]-[prompt_spaces]"
-        name = expand(options["samples_filename_pattern"] or default, context)
+        name = expand(default_pattern(options["samples_filename_pattern"], bool(to_dirs)), context)
     saved = save_image(
         image,
         folder,

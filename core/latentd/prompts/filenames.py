@@ -1,11 +1,11 @@
-"""Names of saved files: patterns such as ``[seed]-[prompt_spaces]`` and running numbers."""
+"""Names of saved files: patterns such as ``[seed]-[prompt_spaces]``."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -107,35 +107,6 @@ def expand(pattern: str, context: FileContext) -> str:
 def relative_folder(pattern: str, context: FileContext) -> PurePosixPath:
     """The sub-folder that ``pattern`` (``[prompt_words]`` when empty) names; never outside the output folder."""
     return _inside(expand(pattern or "[prompt_words]", context).lstrip(" ").rstrip("\\ /"))
-
-
-def relative_file(
-    decoration: str, *, number: int | None = None, basename: str = "", extension: str = "png"
-) -> PurePosixPath:
-    """The path, below its folder, of one file; it cannot lead out of that folder, and its name has at most 250 bytes.
-
-    :param decoration: an expanded pattern and suffix; may be empty when there is a number, and may name sub-folders.
-    :param number: running number: five digits, or ``basename-`` and four; None for a name without one.
-    """
-    stem = decoration
-    if number is not None:
-        counted = f"{basename}-{number:04}" if basename else f"{number:05}"
-        stem = f"{counted}-{decoration}" if decoration else counted
-    path = _inside(stem)
-    name = (path.name or "_").encode("utf-8", "replace")[: 250 - len(extension) - 1].decode("utf-8", "ignore")
-    return path.parent / f"{name}.{extension}"
-
-
-def next_number(names: Iterable[str], basename: str = "") -> int:
-    """One more than the largest leading number among the file ``names`` of a folder (those of ``basename`` only)."""
-    prefix = f"{basename}-" if basename else ""
-    numbers = [-1]
-    for name in names:
-        if name.startswith(prefix):
-            digits = PurePosixPath(name[len(prefix) :]).stem.split("-")[0]
-            if digits.isascii() and digits.isdigit() and len(digits) < 19:
-                numbers.append(int(digits))
-    return max(numbers) + 1
 
 
 def default_pattern(pattern: str, save_to_dirs: bool) -> str:

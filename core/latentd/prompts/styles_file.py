@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from latentd.atomic import write_atomically
 from latentd.prompts.styles import Style
 
 _COLUMNS = ("name", "prompt", "negative_prompt")
@@ -79,6 +80,4 @@ def save_styles(styles: Iterable[Style], path: str | Path) -> None:
     path = Path(path)
     if path.exists():
         shutil.copy(path, f"{path}.bak")
-    part = path.with_name(path.name + ".tmp")
-    part.write_text(format_styles(styles), encoding="utf-8", newline="")
-    part.replace(path)
+    write_atomically(path, format_styles(styles).encode())
