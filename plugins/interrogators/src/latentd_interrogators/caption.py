@@ -1,0 +1,75 @@
+"""Captions by BLIP. Imports torch and transformers: only the worker comes here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from latentd.api import ModelLoadError
+from latentd_interrogators.blip_file import read_blip_file
+from latentd_interrogators.pixels import squashed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PROMPT = "a picture of"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captioner:
+    """A loaded BLIP model (``transformers.BlipForConditionalGeneration``) and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+    @torch.inference_mode()
+    def caption(self, image: Image, *, beams: int, shortest: int, longest: int) -> str:
+        """What ``image`` is a picture of.
+
+        :param shortest: tokens to write at least, and ``longest`` at most; both count the prompt, as BLIP's own do.
+        """
+        text = self.model.config.text_config
+        prompt = [text.bos_token_id, *self.tokenizer.encode(PROMPT, add_special_tokens=False)]
+        longest = max(longest, len(prompt) + 1)
+        device = self.model.device
+        written = self.model.generate(
+            pixel_values=squashed(image, self.model.config.vision_config.image_size).to(device),
+            # The model takes a whole sentence and drops its last token.
+            input_ids=torch.tensor([[*prompt, text.sep_token_id]], device=device),
+            do_sample=False,
+            num_beams=beams,
+            min_length=min(shortest, longest),
+            max_length=longest,
+        )
+        caption: str = self.tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=True)
+        return caption.strip()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights."""
+        return sum(parameter.nbytes for parameter in self.model.parameters())
+
+
+def load_captioner(path: Path, device: str) -> Captioner:
+    """The captioner in the folder or file ``path``, in float32 on ``device``.
+
+    :raises ModelLoadError: damaged, or no BLIP captioner.
+    """
+    from transformers import AutoTokenizer, BertTokenizer, BlipForConditionalGeneration
+
+    try:
+        if path.is_file():
+            model = read_blip_file(path)
+            tokenizer = BertTokenizer.from_pretrained(str(path.parent), local_files_only=True)
+        else:
+            model = BlipForConditionalGeneration.from_pretrained(str(path), local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+    except ModelLoadError:
+        raise
+    except Exception as error:  # a damaged folder may provoke anything in its readers
+        reason = " ".join(str(error).split())[:300]
+        raise ModelLoadError(f"{path.name} cannot be loaded as a BLIP captioner: {reason}") from error
+    return Captioner(model=model.float().eval().requires_grad_(False).to(device), tokenizer=tokenizer)

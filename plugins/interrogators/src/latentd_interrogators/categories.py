@@ -1,0 +1,38 @@
+"""Category files: lists of artists, mediums, movements, flavours, or anything else that a picture may be ranked by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+_TOP = re.compile(r"\.top(\d+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Category:
+    """Entries of which the best ``top`` are wanted."""
+
+    name: str
+    top: int
+    entries: tuple[str, ...]
+
+
+def read_categories(folder: Path, *, skip: Collection[str] = (), limit: int = 0) -> list[Category]:
+    """The categories in ``folder``, by name; [] without the folder. Empty lines and empty files are left out.
+
+    :param skip: names of files, without ``.txt`` (and with or without ``.topN``), to leave out.
+    :param limit: the most entries of one category, 0 for all.
+    """
+    found = []
+    for path in sorted(folder.glob("*.txt")):
+        match = _TOP.search(path.stem)
+        if path.stem in skip or _TOP.sub("", path.stem) in skip:
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        entries = tuple(line.strip() for line in lines if line.strip())[: limit if limit > 0 else None]
+        top = int(match.group(1)) if match else 1
+        if entries and top:
+            found.append(Category(name=path.stem, top=min(top, len(entries)), entries=entries))
+    return found

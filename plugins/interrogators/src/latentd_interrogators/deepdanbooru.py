@@ -1,0 +1,65 @@
+"""Tags of a picture, from DeepDanbooru or another tagger of its kind, written as AUTOMATIC1111 writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from latentd.api import Services
+from latentd_interrogators.files import find_tagger
+from latentd_interrogators.loading import device_for, loaded
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.api import UpscaleContext
+
+_SPECIAL = re.compile(r"([\\()])")
+_RATING = "rating:"
+
+
+def interrogate(image: Image, context: UpscaleContext, *, services: Services) -> str:
+    """The tags, separated by commas.
+
+    :raises NotConfigured: weights or onnxruntime are missing; says what to put or install.
+    """
+    files = find_tagger(services)
+    device = device_for(context)
+
+    def load() -> Any:
+        if files.labels is None:
+            from latentd_interrogators.resnet import load_resnet
+
+            return load_resnet(files.weights, device)
+        from latentd_interrogators.onnx_tagger import load_onnx
+
+        return load_onnx(files.weights, files.labels, device)
+
+    with loaded(context, files.weights, load) as tagger:
+        scores = tagger.scores(image)
+    return format_tags(scores, context.options)
+
+
+def format_tags(scores: Mapping[str, float], options: Mapping[str, Any]) -> str:
+    """``tag, tag`` of those scores that the options let through (semantics 17); ratings never are.
+
+    :param scores: tag, with underscores, to its probability.
+    """
+    threshold = float(options["interrogate_deepbooru_score_threshold"])
+    dropped = {tag.strip().replace(" ", "_") for tag in str(options["deepbooru_filter_tags"]).split(",")}
+    kept = {
+        tag: score
+        for tag, score in scores.items()
+        if score >= threshold and not tag.startswith(_RATING) and tag not in dropped
+    }
+    tags = sorted(kept) if options["deepbooru_sort_alpha"] else sorted(kept, key=lambda tag: -kept[tag])
+    return ", ".join(_written(tag, kept[tag], options) for tag in tags)
+
+
+def _written(tag: str, score: float, options: Mapping[str, Any]) -> str:
+    if options["deepbooru_use_spaces"]:
+        tag = tag.replace("_", " ")
+    if options["deepbooru_escape"]:
+        tag = _SPECIAL.sub(r"\\\1", tag)
+    return f"({tag}:{score:.3f})" if options["interrogate_return_ranks"] else tag

@@ -1,0 +1,96 @@
+"""Where the weights lie, and what is said when they do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentd.api import NotConfigured, Services, find_models
+
+CAPTIONER_FILE = "model_base_caption_capfilt_large.pth"
+TAGGER_FILE = "model-resnet_custom_v3.pt"
+_OFFLINE = "nothing is downloaded by itself"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggerFiles:
+    """A tagger's weights; ``labels`` is None where the weights hold their own."""
+
+    weights: Path
+    labels: Path | None = None
+
+
+def find_captioner(services: Services) -> Path:
+    """The folder of a BLIP captioner in transformers' layout, or AUTOMATIC1111's single file.
+
+    :raises NotConfigured: there is neither, or the single file lacks its vocabulary.
+    """
+    folders = services.paths.models("BLIP")
+    folder = _model_folder(folders, "blip")
+    if folder is not None:
+        return folder
+    for path in (found.path for root in folders for found in find_models(root, (".pth",))):
+        if path.name != CAPTIONER_FILE:
+            continue
+        if not (path.parent / "vocab.txt").is_file():
+            raise NotConfigured(
+                f"interrogator 'clip' has no vocabulary: vocab.txt is missing in {path.parent}",
+                hint=f"put vocab.txt of bert-base-uncased beside {CAPTIONER_FILE}; {_OFFLINE}",
+            )
+        return path
+    raise NotConfigured(
+        f"interrogator 'clip' has no caption model: no BLIP model in {folders[0]}",
+        hint=f"put the files of Salesforce/blip-image-captioning-base into a folder there; {_OFFLINE}",
+    )
+
+
+def find_ranker(services: Services) -> Path:
+    """The folder of a CLIP model in transformers' layout.
+
+    :raises NotConfigured: there is none.
+    """
+    folders = services.paths.models("CLIP")
+    folder = _model_folder(folders, "clip")
+    if folder is None:
+        raise NotConfigured(
+            f"interrogator 'clip' has category files and no CLIP model: none in {folders[0]}",
+            hint=f"put the files of openai/clip-vit-large-patch14 into a folder there; {_OFFLINE}",
+        )
+    return folder
+
+
+def find_tagger(services: Services) -> TaggerFiles:
+    """DeepDanbooru's torch file, else the first ONNX file with labels beside it.
+
+    :raises NotConfigured: there is neither.
+    """
+    torch_folders, onnx_folders = services.paths.models("torch_deepdanbooru"), services.paths.models("WD14")
+    for found in (found for root in torch_folders for found in find_models(root, (".pt", ".pth"))):
+        return TaggerFiles(weights=found.path)
+    for found in (found for root in onnx_folders for found in find_models(root, (".onnx",))):
+        for name in ("selected_tags.csv", "tags.txt"):
+            if (found.path.parent / name).is_file():
+                return TaggerFiles(weights=found.path, labels=found.path.parent / name)
+    raise NotConfigured(
+        f"interrogator 'deepdanbooru' has no weights: {TAGGER_FILE} is missing in {torch_folders[0]}, "
+        f"and a WD14 tagger's model.onnx with selected_tags.csv in {onnx_folders[0]}",
+        hint=f"put either there; {_OFFLINE}",
+    )
+
+
+def _model_folder(roots: Sequence[Path], model_type: str) -> Path | None:
+    """The first folder, among ``roots`` and those in them, whose config.json says that it holds ``model_type``."""
+    for root in roots:
+        for config in (root / "config.json", *sorted(root.glob("*/config.json"))):
+            if config.is_file() and _type_of(config) == model_type:
+                return config.parent
+    return None
+
+
+def _type_of(config: Path) -> str | None:
+    try:
+        return str(json.loads(config.read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

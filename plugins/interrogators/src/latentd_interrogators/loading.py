@@ -1,0 +1,43 @@
+"""Models from the server's cache, dropped after use unless option ``interrogate_keep_models_in_memory`` keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from latentd.api import UpscaleContext
+
+KIND = "interrogator"
+_KEPT = 2  # caption and ranks
+
+
+class Sized(Protocol):
+    """A model that knows its bytes."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+M = TypeVar("M", bound=Sized)
+
+
+@contextmanager
+def loaded(context: UpscaleContext, path: Path, load: Callable[[], M]) -> Iterator[M]:
+    """The model that ``load`` makes of ``path``, or that was kept from the last time."""
+    try:
+        with context.lease(KIND, path, load, lambda model: model.nbytes, keep=_KEPT) as model:
+            yield model
+    finally:
+        cache = getattr(getattr(context.services, "models", None), "cache", None)
+        if cache is not None and not context.options["interrogate_keep_models_in_memory"]:
+            cache.drop(KIND)
+
+
+def device_for(context: UpscaleContext) -> str:
+    """The device to compute on: the context's, or the CPU where ``--use-cpu interrogate`` (or ``all``) says so."""
+    settings = getattr(context.services, "settings", None)
+    on_cpu = {part.lower() for part in getattr(settings, "use_cpu", ())}
+    return "cpu" if on_cpu & {"all", "interrogate"} else context.device

@@ -1,0 +1,93 @@
+"""Taggers as ONNX files: the WD taggers, and DeepDanbooru itself. Imports onnxruntime when one is loaded."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from latentd.api import ModelLoadError, NotConfigured, resize_image
+
+_RATING_CATEGORY = "9"
+_DEFAULT_SIDE = 448
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxTagger:
+    """An onnxruntime session, its tags, and how it wants its picture [side,side,3] float32."""
+
+    session: Any
+    tags: list[str]
+    side: int
+    prepare: Callable[[Image.Image, int], np.ndarray]
+    nbytes: int
+
+    def scores(self, image: Image.Image) -> dict[str, float]:
+        """Tag → probability; ratings are called ``rating:...``."""
+        pixels = self.prepare(image.convert("RGB"), self.side)
+        (given,) = self.session.get_inputs()
+        probabilities = self.session.run(None, {given.name: pixels[None]})[0][0]
+        if len(probabilities) != len(self.tags):
+            raise ModelLoadError(f"the tagger gives {len(probabilities)} scores for {len(self.tags)} labels")
+        return {tag: float(score) for tag, score in zip(self.tags, probabilities, strict=True)}
+
+
+def load_onnx(weights: Path, labels: Path, device: str) -> OnnxTagger:
+    """The tagger in ``weights`` with the names in ``labels`` (``selected_tags.csv`` or ``tags.txt``).
+
+    :raises NotConfigured: onnxruntime is not installed. :raises ModelLoadError: one of the files is damaged.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise NotConfigured(
+            f"tagger {weights.name} needs onnxruntime", hint="pip install 'latentd-interrogators[onnx]'"
+        ) from error
+    available = onnxruntime.get_available_providers()
+    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    providers = [name for name in (*wanted, "CPUExecutionProvider") if name in available]
+    try:
+        session = onnxruntime.InferenceSession(str(weights), providers=providers)
+    except Exception as error:  # onnxruntime's errors have no class of their own in common
+        reason = " ".join(str(error).split())[:300]
+        raise ModelLoadError(f"{weights.name} cannot be loaded as an ONNX tagger: {reason}") from error
+    shape = session.get_inputs()[0].shape
+    if len(shape) != 4 or shape[-1] != 3:
+        raise ModelLoadError(f"{weights.name} takes {shape}, not pictures [batch, height, width, 3]")
+    is_wd = labels.suffix == ".csv"
+    return OnnxTagger(
+        session=session,
+        tags=_wd_tags(labels) if is_wd else labels.read_text(encoding="utf-8").split(),
+        side=shape[1] if isinstance(shape[1], int) else _DEFAULT_SIDE,
+        prepare=_wd_picture if is_wd else _deepdanbooru_picture,
+        nbytes=weights.stat().st_size,
+    )
+
+
+def _wd_tags(labels: Path) -> list[str]:
+    """Names from the columns ``name`` and ``category``, of which 9 is the rating."""
+    with labels.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"name", "category"} <= rows[0].keys():
+        raise ModelLoadError(f"{labels.name} has no columns name and category")
+    return [f"rating:{row['name']}" if row["category"] == _RATING_CATEGORY else row["name"] for row in rows]
+
+
+def _wd_picture(image: Image.Image, side: int) -> np.ndarray:
+    """The picture in the middle of a white square, BGR, 0..255."""
+    longest = max(image.size)
+    square = Image.new("RGB", (longest, longest), "white")
+    square.paste(image, ((longest - image.width) // 2, (longest - image.height) // 2))
+    resized = square.resize((side, side), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(resized, dtype=np.float32)[:, :, ::-1])
+
+
+def _deepdanbooru_picture(image: Image.Image, side: int) -> np.ndarray:
+    """The picture fitted into the square, its borders filled, RGB, 0..1."""
+    fitted: Image.Image = resize_image(2, image, side, side)
+    return np.asarray(fitted, dtype=np.float32) / 255

@@ -1,0 +1,90 @@
+"""Which entries of a category CLIP finds most like a picture. Imports torch and transformers: worker only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from latentd.api import ModelLoadError
+from latentd_interrogators.categories import Category
+from latentd_interrogators.pixels import cropped
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SHARPNESS = 100.0  # CLIP's own temperature, at which its similarities are probabilities
+_TEXTS_AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranker:
+    """A loaded CLIP model (``transformers.CLIPModel``), its tokenizer, and the features of entries it has seen."""
+
+    model: Any
+    tokenizer: Any
+    known: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
+
+    @torch.inference_mode()
+    def image_features(self, image: Image) -> Tensor:
+        """[1,d], of length one."""
+        pixels = cropped(image, self.model.config.vision_config.image_size).to(self.model.device)
+        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
+        return normalize(self.model.visual_projection(pooled), dim=-1)
+
+    @torch.inference_mode()
+    def best(self, features: Tensor, category: Category, *, check: Callable[[], None]) -> list[tuple[str, float]]:
+        """The category's first entries and their probabilities, the likeliest first.
+
+        softmax(100·cosine) over all entries of the category (semantics 17).
+        :param check: called before each batch of texts; raises when the job is cancelled.
+        """
+        if category.entries not in self.known:
+            self.known[category.entries] = self._text_features(category.entries, check)
+        shares = (_SHARPNESS * features @ self.known[category.entries].T).softmax(dim=-1)[0]
+        top = shares.topk(category.top)
+        return [(category.entries[i], float(share)) for i, share in zip(top.indices.tolist(), top.values, strict=True)]
+
+    def _text_features(self, texts: tuple[str, ...], check: Callable[[], None]) -> Tensor:
+        parts = []
+        length = self.model.config.text_config.max_position_embeddings
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            check()
+            tokens = self.tokenizer(
+                list(texts[start : start + _TEXTS_AT_ONCE]),
+                padding="max_length",
+                truncation=True,
+                max_length=length,
+                return_tensors="pt",
+            ).to(self.model.device)
+            pooled = self.model.text_model(
+                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+            ).pooler_output
+            parts.append(normalize(self.model.text_projection(pooled), dim=-1))
+        return torch.cat(parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights."""
+        return sum(parameter.nbytes for parameter in self.model.parameters())
+
+
+def load_ranker(path: Path, device: str) -> Ranker:
+    """The CLIP model in the folder ``path``, in float32 on ``device``.
+
+    :raises ModelLoadError: damaged, or no CLIP model.
+    """
+    from transformers import AutoTokenizer, CLIPModel
+
+    try:
+        model = CLIPModel.from_pretrained(str(path), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+    except Exception as error:  # a damaged folder may provoke anything in its readers
+        reason = " ".join(str(error).split())[:300]
+        raise ModelLoadError(f"{path.name} cannot be loaded as a CLIP model: {reason}") from error
+    return Ranker(model=model.float().eval().requires_grad_(False).to(device), tokenizer=tokenizer)
