@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
@@ -16,6 +17,10 @@ from latentd.types import AttentionHandler, AttentionSite, UNetCall
 
 if TYPE_CHECKING:
     from latentd.models.unet import Block
+
+
+#: Key of ``UNetCall.tags``: hidden states [B,n,width] as they enter the transformer layer at work.
+LAYER_INPUT = "layer_input"
 
 
 @dataclass(slots=True)
@@ -97,6 +102,7 @@ def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> 
     for block in blocks:
         for transformer in block.modules:
             for layer in getattr(transformer, "transformer_blocks", ()):
+                layer.norm1.register_forward_pre_hook(partial(_note_input, dispatch))
                 for attn, kind in ((layer.attn1, "self"), (layer.attn2, "cross")):
                     site = AttentionSite(
                         name=paths[id(attn)],
@@ -110,6 +116,12 @@ def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> 
                     attn.set_processor(SiteProcessor(site, dispatch))
                     sites.append(site)
     return tuple(sites)
+
+
+def _note_input(dispatch: AttentionDispatch, module: Any, args: tuple[Tensor, ...]) -> None:
+    """What enters a transformer layer, before its norm: some handlers of its self-attention go by it."""
+    if dispatch.call is not None and dispatch.handlers:
+        dispatch.call.tags[LAYER_INPUT] = args[0]
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -120,7 +120,15 @@ class RunningGeneration:
         """Give ``model``'s UNet the device and this job's handlers until the pass ends."""
         upcast = bool(self.options["upcast_attn"]) or model.policy.upcast_attention
         self.pass_stack.enter_context(model.part("unet"))
-        self.pass_stack.enter_context(model.unet_runner.session(self.all_unet_hooks, upcast_attention=upcast))
+        hooks = (*self.all_unet_hooks, *self._token_merging())
+        self.pass_stack.enter_context(model.unet_runner.session(hooks, upcast_attention=upcast))
+
+    def _token_merging(self) -> Sequence[UNetHook]:
+        from latentd.pipeline.describe import token_merging_ratio
+        from latentd.pipeline.token_merging import TokenMerging
+
+        ratio = token_merging_ratio(self, hires=self.pass_name == "hires")
+        return [TokenMerging(ratio)] if ratio > 0 else []
 
     def lease(self, checkpoint: str) -> Any:
         """The checkpoint with the VAE that the options choose, kept until the job ends."""

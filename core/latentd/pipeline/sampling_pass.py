@@ -162,6 +162,8 @@ def note_sampling_infotext(gen: RunningGeneration, inputs: PassInputs, params: S
         notes["Discard penultimate sigma"] = True
     if inputs.init is None and spec.kind == "sigma" and params.sgm_noise_multiplier:
         notes["SGM noise multiplier"] = True
+    if options.get("skip_early_cond", 0.0) > 0:
+        notes["Skip Early CFG"] = options["skip_early_cond"]
     if inputs.img2img is not None:
         if inputs.name == "base" and inputs.img2img.noise_multiplier != 1.0:
             notes["Noise multiplier"] = inputs.img2img.noise_multiplier
