@@ -23,7 +23,7 @@ def check_base(unit: Unit, file: ControlFile, plan: Any, services: Services) -> 
 
     :raises InvalidRequest: the two do not belong together.
     """
-    info = services.models.find(plan.checkpoint)  # type: ignore[attr-defined]
+    info = services.models.find(plan.checkpoint)
     wanted, given = _width(file.path), None if info is None else _width(Path(info.filename))
     if wanted is None or given is None or wanted == given:
         return

@@ -47,7 +47,7 @@ def detect(
     found = Detected()
     context = UpscaleContext(
         options=services.options.snapshot(),
-        device=services.models.policy.device,  # type: ignore[attr-defined]
+        device=services.models.policy.device,
         check=control.check,
         services=services,
     )

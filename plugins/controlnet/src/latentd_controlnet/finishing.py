@@ -9,8 +9,8 @@ import numpy as np
 
 from latentd.api import Generation
 from latentd_controlnet.maps import UnitMaps
-from latentd_controlnet.preprocessors.pixels import Pixels
 from latentd_controlnet.prepared import PreparedUnit
+from latentd_controlnet.preprocessors.pixels import Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,15 +54,16 @@ def keep_unmasked(image: Image, source: Pixels, sigma: int) -> Image:
     from PIL import Image as Images
 
     pixels = _at_size(source, image.size)
-    mask = pixels[:, :, 3].astype(np.float32) / 255.0
+    mask: Any = pixels[:, :, 3].astype(np.float32) / 255.0
     if sigma > 0:
         mask = cv2.blur(cv2.dilate(mask, np.ones((sigma, sigma), np.uint8)), (sigma, sigma))
     share = mask[:, :, None]
-    mixed: Any = share * np.asarray(image.convert("RGB"), np.float32) + (1 - share) * pixels[:, :, :3].astype(np.float32)
+    own, original = np.asarray(image.convert("RGB"), np.float32), pixels[:, :, :3].astype(np.float32)
+    mixed = share * own + (1 - share) * original
     return Images.fromarray(mixed.clip(0, 255).astype(np.uint8))
 
 
-def _at_size(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def _at_size(pixels: Any, size: tuple[int, int]) -> Any:
     import cv2
 
     if pixels.shape[1::-1] == size:

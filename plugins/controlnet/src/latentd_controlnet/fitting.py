@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from latentd_controlnet.enums import ResizeMode
@@ -57,16 +59,14 @@ def _resized(image: Pixels, width: int, height: int) -> Pixels:
     return np.concatenate([image, cut[:, :, None]], axis=2)
 
 
-def _scaled(image: Pixels, mask: Pixels | None, width: int, height: int) -> tuple[Pixels, Pixels | None]:
+def _scaled(image: Pixels, mask: Any, width: int, height: int) -> tuple[Pixels, Pixels | None]:
     import cv2
 
     new_area, old_area = width * height, image.shape[0] * image.shape[1]
     colours = len(np.unique(image.reshape(-1, 3), axis=0))
-    if 2 < colours < MOST_LABELS:
-        how = cv2.INTER_NEAREST
-    else:
-        how = cv2.INTER_AREA if new_area < old_area else cv2.INTER_CUBIC
-    result = cv2.resize(image, (width, height), interpolation=how)
+    blended = cv2.INTER_AREA if new_area < old_area else cv2.INTER_CUBIC
+    how = cv2.INTER_NEAREST if 2 < colours < MOST_LABELS else blended
+    result: Any = cv2.resize(image, (width, height), interpolation=how)
     if mask is not None:
         mask = cv2.resize(np.ascontiguousarray(mask), (width, height), interpolation=how)
     if colours == 2 and image.min() < 16 and image.max() > 240:
@@ -74,7 +74,7 @@ def _scaled(image: Pixels, mask: Pixels | None, width: int, height: int) -> tupl
     return result, mask
 
 
-def _binary(image: Pixels, scaled: Pixels, *, grows: bool) -> Pixels:
+def _binary(image: Pixels, scaled: Any, *, grows: bool) -> Pixels:
     """A map of two levels made two levels again after scaling; lines of one pixel become lines of one pixel."""
     import cv2
 

@@ -1,4 +1,4 @@
-"""From a unit's picture to its control maps: choosing, cropping, preprocessing, fitting to each pass (sections 3, 6, 9)."""
+"""From a unit's picture to its control maps: choosing, cropping, preprocessing, fitting (sections 3, 6 and 9)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from latentd.api import Generation, UpscaleContext
 from latentd_controlnet.enums import ResizeMode, read_resize_mode
 from latentd_controlnet.fitting import fit_map
-from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, round_half_even
 from latentd_controlnet.prepared import PreparedUnit
+from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, round_half_even
 from latentd_controlnet.unit_images import without_mask
 
 FILL_REGION = 2

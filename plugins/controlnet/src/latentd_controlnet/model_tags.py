@@ -22,8 +22,8 @@ FILTERS = {
 }
 #: Tags whose maps a union model takes.
 UNION = frozenset(
-    {"canny", "depth", "lineart", "mlsd", "normalmap", "openpose", "scribble", "segmentation", "softedge", "tile", "inpaint"}
-)
+    ("canny", "depth", "lineart", "mlsd", "normalmap", "openpose", "scribble", "segmentation", "softedge", "tile")
+) | {"inpaint"}
 
 
 def control_types(modules: Sequence[PreprocessorSpec], models: Sequence[str]) -> dict[str, Any]:

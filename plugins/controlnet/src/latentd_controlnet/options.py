@@ -7,7 +7,9 @@ from latentd.api import OptionSpec
 SECTION = "ControlNet"
 
 
-def _option(key: str, default: object, help: str, minimum: float | None = None, maximum: float | None = None) -> OptionSpec:
+def _option(
+    key: str, default: object, help: str, minimum: float | None = None, maximum: float | None = None
+) -> OptionSpec:
     return OptionSpec(key=key, default=default, help=help, minimum=minimum, maximum=maximum, section=SECTION)
 
 

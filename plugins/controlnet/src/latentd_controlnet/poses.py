@@ -57,7 +57,7 @@ def _inside(value: float) -> float:
     return min(max(value, -16384.0), 16384.0)
 
 
-def _body(canvas: Pixels, joints: list[Joint]) -> Pixels:
+def _body(canvas: Any, joints: list[Joint]) -> Pixels:
     import cv2
 
     for (start, end), colour in zip(_LIMBS, _COLOURS, strict=False):
@@ -66,7 +66,7 @@ def _body(canvas: Pixels, joints: list[Joint]) -> Pixels:
             continue
         centre = int((a[0] + b[0]) / 2), int((a[1] + b[1]) / 2)
         length, angle = math.dist(a, b), math.degrees(math.atan2(a[1] - b[1], a[0] - b[0]))
-        polygon = cv2.ellipse2Poly(centre, (int(length / 2), LIMB_WIDTH), int(angle), 0, 360, 1)
+        polygon: Any = cv2.ellipse2Poly(centre, (int(length / 2), LIMB_WIDTH), int(angle), 0, 360, 1)
         cv2.fillConvexPoly(canvas, polygon, [int(c * 0.6) for c in colour])
     for joint, colour in zip(joints, _COLOURS, strict=False):
         canvas = _dots(canvas, [joint], colour, LIMB_WIDTH)

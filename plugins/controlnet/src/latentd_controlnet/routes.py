@@ -137,7 +137,8 @@ def _detail(spec: PreprocessorSpec) -> Mapping[str, Any]:
     return {
         "model_free": spec.model_free,
         "sliders": [
-            {"name": name, "value": value, "min": low, "max": high, "step": step} for name, low, high, value, step in rows
+            {"name": name, "value": value, "min": low, "max": high, "step": step}
+            for name, low, high, value, step in rows
         ],
     }
 

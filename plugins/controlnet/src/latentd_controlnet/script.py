@@ -83,8 +83,7 @@ class ControlNetScript(Script):
 
         job = self._job(generation)
         if not generation.options["control_net_no_detectmap"] and not self._is_upscale(generation):
-            for shown in job.shown_maps():
-                images.append(GeneratedImage(image=Image.fromarray(shown), role="extra"))
+            images += [GeneratedImage(image=Image.fromarray(shown), role="extra") for shown in job.shown_maps()]
         job.save_maps(generation)
 
     @staticmethod

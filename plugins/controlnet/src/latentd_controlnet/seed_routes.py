@@ -1,4 +1,4 @@
-"""``/controlnet/txt2img`` and ``/controlnet/img2img`` of March 2023: the ordinary endpoints with ``controlnet_units``."""
+"""``/controlnet/txt2img`` and ``/img2img`` of March 2023: the ordinary endpoints with ``controlnet_units``."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def seed_router(services: Services) -> APIRouter:
     router = APIRouter(prefix="/controlnet", tags=["controlnet"])
     flat = {f"controlnet_{name}": (Any, Field(None, description="Deprecated: a unit's field.")) for name in FLAT}
 
-    class ControlNetTxt2Img(Txt2ImgRequest):  # type: ignore[misc, valid-type]
+    class ControlNetTxt2Img(Txt2ImgRequest):
         """Body of txt2img with control units."""
 
         controlnet_units: list[dict[str, Any]] = Field(default_factory=list, description="Control units.")
 
-    class ControlNetImg2Img(Img2ImgRequest):  # type: ignore[misc, valid-type]
+    class ControlNetImg2Img(Img2ImgRequest):
         """Body of img2img with control units."""
 
         controlnet_units: list[dict[str, Any]] = Field(default_factory=list, description="Control units.")

@@ -18,6 +18,8 @@ from latentd_controlnet.kinds.recognise import DIFFUSERS_HINT, Kind, strip
 _HINT = {0: "conv_in", 2: "blocks.0", 4: "blocks.1", 6: "blocks.2", 8: "blocks.3", 10: "blocks.4", 12: "blocks.5",
          14: "conv_out"}  # fmt: skip
 _HINT_PREFIX = "controlnet_cond_embedding"
+#: The convolutions after which the hint block has another width.
+_HINT_WIDTHS = ("conv_in", "blocks.1", "blocks.3", "blocks.5")
 _FLAGS = ("lora_controlnet", "difference")
 _DEPTH = re.compile(r"(down_blocks\.(\d+)|mid_block)\.attentions\.\d+\.transformer_blocks\.(\d+)\.")
 
@@ -51,7 +53,8 @@ def load_controlnet(path: Path, kind: Kind, base: Any) -> ControlNet:
 
 
 def _to_diffusers(tensors: Mapping[str, Tensor], base: Any) -> dict[str, Tensor]:
-    return {name: value for key, value in tensors.items() if (name := diffusers_name(key, base.module_names)) is not None}
+    named = {diffusers_name(key, base.module_names): value for key, value in tensors.items()}
+    return {name: value for name, value in named.items() if name is not None}
 
 
 def diffusers_name(key: str, modules: Mapping[str, str]) -> str | None:
@@ -68,7 +71,8 @@ def diffusers_name(key: str, modules: Mapping[str, str]) -> str | None:
         return f"controlnet_mid_block.{'.'.join(rest[1:])}"
     if head in ("task_embedding", "transformer_layes", "spatial_ch_projs", "control_add_embedding"):
         return key
-    return unet_key(key, modules)
+    name: str | None = unet_key(key, modules)
+    return name
 
 
 def _added_to_base(tensors: dict[str, Tensor], base: Any) -> dict[str, Tensor]:
@@ -128,7 +132,9 @@ def _projection(key: str, value: Tensor, base: Any) -> Tensor:
 
 def _module(tensors: Mapping[str, Tensor], base: Any, union: int) -> Any:
     """An empty ``ControlNetModel`` with the base's widths and the file's depths."""
-    from diffusers import ControlNetModel, ControlNetUnionModel
+    import diffusers
+
+    parts: Any = diffusers
 
     config = base.unet.config
     depths, middle = _depths(tensors, len(config.block_out_channels))
@@ -139,7 +145,7 @@ def _module(tensors: Mapping[str, Tensor], base: Any, union: int) -> Any:
         "in_channels": tensors["conv_in.weight"].shape[1],
         "conditioning_channels": tensors[f"{_HINT_PREFIX}.conv_in.weight"].shape[1],
         "conditioning_embedding_out_channels": tuple(
-            tensors[f"{_HINT_PREFIX}.{part}.weight"].shape[0] for part in ("conv_in", "blocks.1", "blocks.3", "blocks.5")
+            tensors[f"{_HINT_PREFIX}.{part}.weight"].shape[0] for part in _HINT_WIDTHS
         ),
         "block_out_channels": config.block_out_channels,
         "layers_per_block": layers if isinstance(layers, int) else layers[0],
@@ -158,8 +164,8 @@ def _module(tensors: Mapping[str, Tensor], base: Any, union: int) -> Any:
         }
     if union:
         types = {"num_control_type": union, "num_trans_channel": tensors["task_embedding"].shape[1]}
-        return ControlNetUnionModel(**arguments, **types)
-    return ControlNetModel(**arguments, mid_block_type="UNetMidBlock2DCrossAttn" if middle else "UNetMidBlock2D")
+        return parts.ControlNetUnionModel(**arguments, **types)
+    return parts.ControlNetModel(**arguments, mid_block_type="UNetMidBlock2DCrossAttn" if middle else "UNetMidBlock2D")
 
 
 def _depths(tensors: Mapping[str, Tensor], levels: int) -> tuple[list[int], int]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentd.api import Generation, UNetCall, UNetHook
+from latentd.api import UNetCall, UNetHook
 from latentd_controlnet.prepared import PreparedUnit
 
 if TYPE_CHECKING:

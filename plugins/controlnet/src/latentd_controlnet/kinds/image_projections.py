@@ -96,7 +96,8 @@ class PlusProjection(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         latents = self.latents.expand(hidden.shape[0], -1, -1)
         x = self.proj_in(hidden)
-        for attention, feed_forward in self.layers:  # type: ignore[misc]
+        for layer in self.layers:
+            attention, feed_forward = layer.children()
             latents = attention(x, latents) + latents
             latents = feed_forward(latents) + latents
         return self.norm_out(self.proj_out(latents))  # type: ignore[no-any-return]

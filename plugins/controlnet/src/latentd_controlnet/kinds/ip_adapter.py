@@ -31,7 +31,8 @@ class IPAdapterHook(UnitHook):
         self._given = _read_embedding(prepared)
         own = prepared.unit.advanced_weighting
         if own is not None and len(own) != len(adapter.keys):
-            raise prepared.unit.error(f"advanced_weighting has {len(own)} values, this adapter {len(adapter.keys)} layers")
+            layers = len(adapter.keys)
+            raise prepared.unit.error(f"advanced_weighting has {len(own)} values, this adapter {layers} layers")
 
     def open(self, generation: Generation) -> None:
         """Number the cross-attentions: by execution for weights, encoder, decoder, middle for the file's layers."""
@@ -103,7 +104,7 @@ class IPAdapterHook(UnitHook):
 
 
 def _read_embedding(prepared: PreparedUnit) -> list[tuple[Tensor, Tensor]]:
-    """``ipadapter_input``: safetensors with ``cond`` and perhaps ``uncond``, base64; the originals' pickles are refused.
+    """``ipadapter_input``: base64 of safetensors with ``cond`` and perhaps ``uncond``; pickles are refused.
 
     :raises InvalidRequest: it is none.
     """

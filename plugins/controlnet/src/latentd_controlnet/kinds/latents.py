@@ -13,8 +13,8 @@ from latentd.api import Generation, encode_pictures
 class PassNoise:
     """The noise of one sampling pass, from a generator of its own, seeded as the original leaves torch's.
 
-    AUTOMATIC1111 seeds torch with the last seed of the batch when a pass begins, and hooks draw from that stream; what
-    encoding a picture draws there is drawn here too, so that what follows is the same.
+    AUTOMATIC1111 seeds torch with the last seed of the batch when a pass begins, and what hooks and the VAE draw after
+    that comes from this stream, in the order of their calls.
     """
 
     def __init__(self) -> None:
@@ -34,15 +34,17 @@ class PassNoise:
 def encode_hint(model: Any, hint: Tensor, noise: PassNoise | None = None, mask: Tensor | None = None) -> Tensor:
     """The latent [1,4,h,w] of a control map [1,3|4,H,W] in 0 to 1.
 
-    :param noise: draws what encoding draws in the original; the latent itself is the posterior's mean.
+    :param noise: draws from the posterior as the original does; without it the latent is the posterior's mean.
     :param mask: [1,1,H,W]; the picture is grey (0 in -1 to 1) where it is 1.
     """
     pictures = hint[:, :3]
     if mask is not None:
         pictures = ((pictures * 2 - 1) * (1 - mask) + 1) / 2
-    latent: Tensor = encode_pictures(model, pictures)
+    sample = None
     if noise is not None:
-        noise.draw(latent.shape, "cpu")
+        height, width = (side // 8 for side in pictures.shape[-2:])
+        sample = noise.draw((1, model.latent_channels, height, width), "cpu")
+    latent: Tensor = encode_pictures(model, pictures, sample)
     return latent
 
 

@@ -10,8 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentd.api import Attend, AttentionHandler, AttentionSite, UNetCall, build_module, read_weights, unet_key
-from latentd.api import weights_from_tensors
+from latentd.api import (
+    Attend,
+    AttentionHandler,
+    AttentionSite,
+    UNetCall,
+    build_module,
+    read_weights,
+    unet_key,
+    weights_from_tensors,
+)
 from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.prepared import PreparedUnit
 

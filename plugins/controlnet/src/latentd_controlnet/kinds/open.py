@@ -53,7 +53,7 @@ def hooks_of(prepared: PreparedUnit, generation: Generation) -> list[UnitHook]:
 
 def _leased(path: Path, kind: Kind, generation: Generation) -> Any:
     """The model in ``path``, in the cache and kept there until the job ends."""
-    cache = generation.services.models.cache  # type: ignore[attr-defined]
+    cache = generation.services.models.cache
     cache.limit(CACHE, int(generation.options["control_net_model_cache_size"]))
     base = generation.model
     # Fitted to its checkpoint: weights may be the base's own with changes, and names are told from its layout.

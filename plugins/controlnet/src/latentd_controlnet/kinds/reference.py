@@ -1,4 +1,4 @@
-"""Reference control without a model: the UNet looks at a noised reference picture first, and remembers (section 7.2)."""
+"""Reference control without a model: the UNet sees a noised reference picture first, and remembers (section 7.2)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from latentd.api import (
     UNetHook,
 )
 from latentd_controlnet.enums import ControlMode
-from latentd_controlnet.kinds.latents import PassNoise, encode_hint
 from latentd_controlnet.kinds.hook import UnitHook
+from latentd_controlnet.kinds.latents import PassNoise, encode_hint
 from latentd_controlnet.maps import UnitMaps
 from latentd_controlnet.prepared import PreparedUnit
 
 TAG = "reference"
 _EPSILON = 1e-6
-#: Blocks whose statistics are matched, in LDM's numbering, without the middle; and those of UNets with three levels.
-_NORM_INPUTS, _NORM_OUTPUTS = (4, 5, 7, 8, 10, 11), (0, 1, 2, 3, 4, 5, 6, 7)
-_NORM_INPUTS_3, _NORM_OUTPUTS_3 = (4, 5, 7, 8), (0, 1, 2, 3, 4, 5)
+#: Blocks whose statistics are matched beside the middle, in LDM's numbering; SDXL's decoder has fewer of them.
+_NORM_INPUTS, _NORM_OUTPUTS, _NORM_OUTPUTS_SDXL = (4, 5, 7, 8, 10, 11), (0, 1, 2, 3, 4, 5, 6, 7), (0, 1, 2, 3, 4, 5)
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ class ReferenceHook(UNetHook):
         self._latents: dict[tuple[int, str], Tensor] = {}
         self._model: Any = None
         self._ranks: dict[str, float] = {}
-        self._three_levels = False
+        self._block_ranks: dict[str, float] = {}
 
     def give_maps(self, maps: Mapping[int, UnitMaps]) -> None:
         """The units' pictures, by unit."""
@@ -71,7 +70,7 @@ class ReferenceHook(UNetHook):
         sites = [site for site in runner.attention_sites if site.kind == "self"]
         widest_first = sorted(sites, key=lambda site: -site.width)
         self._ranks = {site.name: index / len(sites) for index, site in enumerate(widest_first)}
-        self._three_levels = len(runner.inputs) < max(_NORM_INPUTS) + 1
+        self._block_ranks = _block_ranks(len(runner.inputs), len(runner.outputs), sdxl=generation.model.is_sdxl)
 
     def residuals(self, call: UNetCall) -> Residuals | None:
         """Records the reference passes of this evaluation; adds nothing itself."""
@@ -114,7 +113,7 @@ class ReferenceHook(UNetHook):
         return float(fidelity**3 if call.added is not None else fidelity)
 
     def attention(self, site: AttentionSite) -> AttentionHandler | None:
-        if site.kind != "self" or not any("adain" != unit.prepared.module.name[-5:] for unit in self._units):
+        if site.kind != "self" or not any(_attends(unit) for unit in self._units):
             return None
 
         def handler(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
@@ -132,18 +131,18 @@ class ReferenceHook(UNetHook):
     def _remember_tokens(self, site: AttentionSite, hidden: Tensor) -> None:
         assert self._writing is not None
         unit, fidelity = self._writing
-        if unit.prepared.module.name == "reference_adain" or unit.weight <= self._ranks[site.name]:
+        if not _attends(unit) or unit.weight <= self._ranks[site.name]:
             return
         memory = self._memory.setdefault(site.name, _Memory())
         memory.tokens.append(hidden)
         memory.fidelities.append(fidelity)
 
     def block(self, site: BlockSite) -> BlockHandler | None:
-        if not any("adain" in unit.prepared.module.name for unit in self._units):
+        if not any(_matches(unit) for unit in self._units):
             return None
 
         def handler(call: UNetCall, output: Tensor) -> Tensor:
-            if (rank := self._block_rank(site)) is None:
+            if (rank := self._block_ranks.get(site.name)) is None:
                 return output
             if call.tags.get("pass") == TAG:
                 self._remember_moments(site, rank, output)
@@ -155,19 +154,10 @@ class ReferenceHook(UNetHook):
 
         return handler
 
-    def _block_rank(self, site: BlockSite) -> float | None:
-        """The weight above which a unit acts at ``site``; None where none does."""
-        if site.kind == "middle":
-            return 0.0
-        inputs, outputs = (_NORM_INPUTS_3, _NORM_OUTPUTS_3) if self._three_levels else (_NORM_INPUTS, _NORM_OUTPUTS)
-        if site.kind == "input":
-            return 2 * (1 - inputs.index(site.index) / len(inputs)) if site.index in inputs else None
-        return 2 * (outputs.index(site.index) / len(outputs)) if site.index in outputs else None
-
     def _remember_moments(self, site: BlockSite, rank: float, output: Tensor) -> None:
         assert self._writing is not None
         unit, fidelity = self._writing
-        if "adain" not in unit.prepared.module.name or unit.weight <= rank:
+        if not _matches(unit) or unit.weight <= rank:
             return
         memory = self._memory.setdefault(site.name, _Memory())
         variance, mean = torch.var_mean(output, dim=(2, 3), keepdim=True, correction=0)
@@ -178,6 +168,26 @@ class ReferenceHook(UNetHook):
         self._memory, self._latents, self._model = {}, {}, None
         for unit in self._units:
             unit.close()
+
+
+def _block_ranks(inputs: int, outputs: int, *, sdxl: bool) -> dict[str, float]:
+    """Block → the weight above which a unit acts there, for a UNet with so many input and output blocks."""
+    encoder = [i for i in _NORM_INPUTS if i < inputs]
+    decoder = [i for i in (_NORM_OUTPUTS_SDXL if sdxl else _NORM_OUTPUTS) if i < outputs]
+    ranks = {"middle_block": 0.0}
+    ranks |= {f"input_blocks.{i}": 2 * (1 - place / len(encoder)) for place, i in enumerate(encoder)}
+    ranks |= {f"output_blocks.{i}": 2 * place / len(decoder) for place, i in enumerate(decoder)}
+    return ranks
+
+
+def _attends(unit: UnitHook) -> bool:
+    """Whether attention sees the reference's tokens."""
+    return unit.prepared.module.name in ("reference_only", "reference_adain+attn")
+
+
+def _matches(unit: UnitHook) -> bool:
+    """Whether blocks take over the reference's mean and deviation."""
+    return "adain" in unit.prepared.module.name
 
 
 def _matched(x: Tensor, memory: _Memory) -> Tensor:

@@ -44,7 +44,8 @@ class _Block(nn.Module):
             x = F.avg_pool2d(x, 2)
         if self.in_conv is not None:
             x = self.in_conv(x)
-        assert self.block1 is not None and self.block2 is not None
+        assert self.block1 is not None
+        assert self.block2 is not None
         h = self.block2(F.relu(self.block1(x)))
         return h + (x if self.skep is None else self.skep(x))  # type: ignore[no-any-return]
 
@@ -85,7 +86,8 @@ class _LightLevel(nn.Module):
         self.out_conv = _conv(shapes, f"{prefix}.out_conv")
 
     def forward(self, x: Tensor) -> Tensor:
-        assert self.in_conv is not None and self.out_conv is not None
+        assert self.in_conv is not None
+        assert self.out_conv is not None
         x = self.in_conv(x)
         for block in self.body:
             x = block(x)
@@ -143,7 +145,7 @@ def load_adapter(path: Path, kind: Kind, base: Any) -> nn.Module:
 
 
 def _from_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``body.i.resnets.j.x`` → ``body.(n·i+j).x``, ``body.i.in_conv`` → ``body.(n·i).in_conv``; light ones keep theirs."""
+    """``body.i.resnets.j.x`` → ``body.(n·i+j).x``, ``body.i.in_conv`` → ``body.(n·i).in_conv``; light: no numbers change."""
     if any(".out_conv." in key for key in tensors):
         return {key.replace(".resnets.", ".body."): value for key, value in tensors.items()}
     matches = {key: _DIFFUSERS.fullmatch(key) for key in tensors}

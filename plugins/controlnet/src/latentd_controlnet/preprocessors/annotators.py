@@ -36,9 +36,14 @@ def _aux(name: str, module: str) -> Any:
 
 
 def _run(
-    image: Pixels, params: Params, context: UpscaleContext, name: str, files: tuple[str, ...], arguments: Mapping[str, Any] = {}
-) -> Pixels:
-    """The map by controlnet-aux's detector ``name`` with the weight ``files``, of which all but the first lie beside it."""
+    image: Pixels,
+    params: Params,
+    context: UpscaleContext,
+    name: str,
+    files: tuple[str, ...],
+    arguments: Mapping[str, Any],
+) -> Any:
+    """The map by controlnet-aux's detector ``name`` with the weight ``files``, which lie side by side."""
     scaled, cut = at_resolution(image, params["resolution"])
     detector = _detector(name, files, params["module"], context)
     side = min(scaled.shape[:2])
@@ -65,8 +70,8 @@ _LINEART = ("sk_model.pth", "sk_model2.pth")
 _POSE = ("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth")
 
 
-def _simple(name: str, files: tuple[str, ...], **arguments: Any) -> Callable[..., Pixels]:
-    def run(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def _simple(name: str, files: tuple[str, ...], **arguments: Any) -> Callable[..., Any]:
+    def run(image: Pixels, params: Params, context: UpscaleContext) -> Any:
         return _run(image, params, context, name, files, arguments)
 
     return run
@@ -93,7 +98,7 @@ openpose_faceonly = _simple("OpenposeDetector", _POSE, include_body=False, inclu
 openpose_full = _simple("OpenposeDetector", _POSE, include_hand=True, include_face=True)
 
 
-def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Normals from MiDaS' depth; the background is flat below ``threshold_a``."""
     scaled, cut = at_resolution(image, params["resolution"])
     detector = _detector("MidasDetector", _MIDAS, params["module"], context)
@@ -103,39 +108,39 @@ def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Pixe
     return cut(as_rgb(np.asarray(normal)))
 
 
-def leres(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def leres(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Depth by LeReS, near and far parts cut off by percent."""
     return _leres(image, params, context, boost=False)
 
 
-def leres_boost(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def leres_boost(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """As :func:`leres`, merged from several resolutions."""
     return _leres(image, params, context, boost=True)
 
 
-def _leres(image: Pixels, params: Params, context: UpscaleContext, *, boost: bool) -> Pixels:
+def _leres(image: Pixels, params: Params, context: UpscaleContext, *, boost: bool) -> Any:
     cuts = {"thr_a": params["threshold_a"], "thr_b": params["threshold_b"], "boost": boost}
     return _run(image, params, context, "LeresDetector", _LERES, cuts)
 
 
-def mlsd(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def mlsd(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Straight lines."""
     limits = {"thr_v": params["threshold_a"], "thr_d": params["threshold_b"]}
     return _run(image, params, context, "MLSDdetector", ("mlsd_large_512_fp32.pth",), limits)
 
 
-def teed(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def teed(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Soft edges by TEED."""
     steps = {"safe_steps": int(params["threshold_a"])}
     return _run(image, params, context, "TEEDdetector", ("7_model.pth",), steps)
 
 
-def anyline(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def anyline(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Lines of any kind."""
-    return _run(image, params, context, "AnylineDetector", ("MTEED.pth",))
+    return _run(image, params, context, "AnylineDetector", ("MTEED.pth",), {})
 
 
-def mediapipe_face(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def mediapipe_face(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Face meshes by mediapipe, which carries its own weights."""
     scaled, cut = at_resolution(image, params["resolution"])
     kind = _aux("MediapipeFaceDetector", params["module"])
@@ -154,7 +159,7 @@ def mediapipe_face(image: Pixels, params: Params, context: UpscaleContext) -> Pi
     return cut(as_rgb(np.asarray(result)))
 
 
-def _depth_by_transformers(image: Pixels, params: Params, context: UpscaleContext, folder: str) -> Pixels:
+def _depth_by_transformers(image: Pixels, params: Params, context: UpscaleContext, folder: str) -> Any:
     """Depth by a model folder in transformers' form, near parts light."""
     import torch
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
@@ -164,7 +169,8 @@ def _depth_by_transformers(image: Pixels, params: Params, context: UpscaleContex
 
     def load() -> Any:
         model = AutoModelForDepthEstimation.from_pretrained(where, local_files_only=True)
-        return AutoImageProcessor.from_pretrained(where, local_files_only=True), model.to(context.device).eval()
+        processors: Any = AutoImageProcessor
+        return processors.from_pretrained(where, local_files_only=True), model.to(context.device).eval()
 
     processor, model = cached(context, f"depth:{where}", load)
     with torch.inference_mode():
@@ -175,32 +181,32 @@ def _depth_by_transformers(image: Pixels, params: Params, context: UpscaleContex
     return cut(as_rgb((depth * 255).clamp(0, 255).cpu().numpy().astype(np.uint8)))
 
 
-def depth_anything(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def depth_anything(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Depth Anything, from a folder in transformers' form."""
     return _depth_by_transformers(image, params, context, "depth-anything-large-hf")
 
 
-def depth_anything_v2(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def depth_anything_v2(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Depth Anything V2, from a folder in transformers' form."""
     return _depth_by_transformers(image, params, context, "Depth-Anything-V2-Large-hf")
 
 
-def upernet(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def upernet(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Classes of ADE20K by UperNet, from a folder in transformers' form."""
     return _segment(image, params, context, "upernet-convnext-small", "UperNetForSemanticSegmentation")
 
 
-def oneformer_ade20k(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def oneformer_ade20k(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Classes of ADE20K by OneFormer, from a folder in transformers' form."""
     return _segment(image, params, context, "oneformer_ade20k_swin_large", "OneFormerForUniversalSegmentation")
 
 
-def oneformer_coco(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def oneformer_coco(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Classes of COCO by OneFormer, from a folder in transformers' form."""
     return _segment(image, params, context, "oneformer_coco_swin_large", "OneFormerForUniversalSegmentation")
 
 
-def _segment(image: Pixels, params: Params, context: UpscaleContext, folder: str, kind: str) -> Pixels:
+def _segment(image: Pixels, params: Params, context: UpscaleContext, folder: str, kind: str) -> Any:
     """A picture of classes, each in its colour of the palette of its data set."""
     import torch
     import transformers
@@ -212,7 +218,8 @@ def _segment(image: Pixels, params: Params, context: UpscaleContext, folder: str
 
     def load() -> Any:
         model = getattr(transformers, kind).from_pretrained(where, local_files_only=True)
-        processor = transformers.AutoProcessor.from_pretrained(where, local_files_only=True)
+        processors: Any = transformers.AutoProcessor
+        processor = processors.from_pretrained(where, local_files_only=True)
         return processor, model.to(context.device).eval()
 
     processor, model = cached(context, f"segment:{where}", load)

@@ -1,4 +1,4 @@
-"""Arrays of pixels: channels, and the common way in which preprocessors meet a resolution (section 5.4 of the rules)."""
+"""Arrays of pixels: channels, and the common way in which preprocessors meet a resolution (section 5.4)."""
 
 from __future__ import annotations
 

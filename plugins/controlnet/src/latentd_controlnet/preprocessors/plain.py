@@ -18,17 +18,17 @@ SHUFFLE_SIZE = 512
 SHUFFLE_CELL = 256
 
 
-def identity(image: Pixels, params: Params, context: Any) -> Pixels:
+def identity(image: Pixels, params: Params, context: Any) -> Any:
     """The picture itself; its mask, where it has one, stays its fourth channel."""
     return image
 
 
-def rgb(image: Pixels, params: Params, context: Any) -> Pixels:
+def rgb(image: Pixels, params: Params, context: Any) -> Any:
     """The picture itself without transparency."""
     return as_rgb(image)
 
 
-def canny(image: Pixels, params: Params, context: Any) -> Pixels:
+def canny(image: Pixels, params: Params, context: Any) -> Any:
     """Edges by Canny, white on black."""
     import cv2
 
@@ -37,12 +37,12 @@ def canny(image: Pixels, params: Params, context: Any) -> Pixels:
     return grey_to_rgb(cut(edges))
 
 
-def invert(image: Pixels, params: Params, context: Any) -> Pixels:
+def invert(image: Pixels, params: Params, context: Any) -> Any:
     """The negative."""
     return 255 - as_rgb(image)
 
 
-def blur(image: Pixels, params: Params, context: Any) -> Pixels:
+def blur(image: Pixels, params: Params, context: Any) -> Any:
     """The picture blurred with the standard deviation ``threshold_a``."""
     import cv2
 
@@ -50,7 +50,7 @@ def blur(image: Pixels, params: Params, context: Any) -> Pixels:
     return cv2.GaussianBlur(cut(scaled), (0, 0), float(params["threshold_a"]))
 
 
-def scribble_xdog(image: Pixels, params: Params, context: Any) -> Pixels:
+def scribble_xdog(image: Pixels, params: Params, context: Any) -> Any:
     """Lines where a difference of Gaussians (deviations 0.5 and 5) is strong: twice it above ``threshold_a``."""
     import cv2
 
@@ -63,7 +63,7 @@ def scribble_xdog(image: Pixels, params: Params, context: Any) -> Pixels:
     return cut(lines)
 
 
-def threshold(image: Pixels, params: Params, context: Any) -> Pixels:
+def threshold(image: Pixels, params: Params, context: Any) -> Any:
     """White where the darkest channel is above ``threshold_a``."""
     scaled, cut = at_resolution(image, params["resolution"])
     result = np.zeros_like(scaled)
@@ -71,7 +71,7 @@ def threshold(image: Pixels, params: Params, context: Any) -> Pixels:
     return cut(result)
 
 
-def binary(image: Pixels, params: Params, context: Any) -> Pixels:
+def binary(image: Pixels, params: Params, context: Any) -> Any:
     """March 2023's threshold: dark lines become white, the level by Otsu when ``threshold_a`` is 0 or 255."""
     import cv2
 
@@ -84,13 +84,13 @@ def binary(image: Pixels, params: Params, context: Any) -> Pixels:
     return grey_to_rgb(cut(result))
 
 
-def scribble(image: Pixels, params: Params, context: Any) -> Pixels:
+def scribble(image: Pixels, params: Params, context: Any) -> Any:
     """March 2023's scribble: white where the darkest channel is below 127."""
     scaled, cut = at_resolution(image, params["resolution"])
     return grey_to_rgb(cut(np.where(np.min(scaled, axis=2) < 127, np.uint8(255), np.uint8(0))))
 
 
-def tile_resample(image: Pixels, params: Params, context: Any) -> Pixels:
+def tile_resample(image: Pixels, params: Params, context: Any) -> Any:
     """The picture made smaller by ``threshold_a``."""
     import cv2
 
@@ -103,7 +103,7 @@ def tile_resample(image: Pixels, params: Params, context: Any) -> Pixels:
     return cv2.resize(source, size, interpolation=cv2.INTER_AREA)
 
 
-def colour_grid(image: Pixels, params: Params, context: Any) -> Pixels:
+def colour_grid(image: Pixels, params: Params, context: Any) -> Any:
     """A mosaic with cells of 64 pixels."""
     import cv2
 
@@ -113,7 +113,7 @@ def colour_grid(image: Pixels, params: Params, context: Any) -> Pixels:
     return cv2.resize(small, (resolution, resolution), interpolation=cv2.INTER_NEAREST)
 
 
-def lineart_standard(image: Pixels, params: Params, context: Any) -> Pixels:
+def lineart_standard(image: Pixels, params: Params, context: Any) -> Any:
     """Dark lines on light paper as white on black: what is darker than its surroundings (deviation 6)."""
     import cv2
 
@@ -125,26 +125,26 @@ def lineart_standard(image: Pixels, params: Params, context: Any) -> Pixels:
     return grey_to_rgb(cut((ink * 127).clip(0, 255).astype(np.uint8)))
 
 
-def recolor_luminance(image: Pixels, params: Params, context: Any) -> Pixels:
+def recolor_luminance(image: Pixels, params: Params, context: Any) -> Any:
     """CIE L* as grey, to the power ``threshold_a``."""
     import cv2
 
     return _toned(cv2.cvtColor(as_rgb(image), cv2.COLOR_BGR2LAB)[:, :, 0], params)
 
 
-def recolor_intensity(image: Pixels, params: Params, context: Any) -> Pixels:
+def recolor_intensity(image: Pixels, params: Params, context: Any) -> Any:
     """The brightest channel as grey, to the power ``threshold_a``."""
     import cv2
 
     return _toned(cv2.cvtColor(as_rgb(image), cv2.COLOR_BGR2HSV)[:, :, 2], params)
 
 
-def _toned(grey: Pixels, params: Params) -> Pixels:
+def _toned(grey: Any, params: Params) -> Pixels:
     toned = (grey.astype(np.float32) / 255.0) ** float(params["threshold_a"])
     return grey_to_rgb((toned * 255.0).clip(0, 255).astype(np.uint8))
 
 
-def shuffle(image: Pixels, params: Params, context: Any) -> Pixels:
+def shuffle(image: Pixels, params: Params, context: Any) -> Any:
     """The picture's contents moved about along a smooth random flow; ``params["seed"]`` makes it repeatable."""
     import cv2
 
@@ -155,7 +155,8 @@ def shuffle(image: Pixels, params: Params, context: Any) -> Pixels:
     columns = _smooth_noise(random, height, width) * float(width - 1)
     rows = _smooth_noise(random, height, width) * float(height - 1)
     flow = np.stack([columns, rows], axis=2).astype(np.float32)
-    return cv2.remap(source, flow, None, cv2.INTER_LINEAR)
+    still: Any = None
+    return cv2.remap(source, flow, still, cv2.INTER_LINEAR)
 
 
 def _smooth_noise(random: np.random.RandomState, height: int, width: int) -> Any:
@@ -164,7 +165,7 @@ def _smooth_noise(random: np.random.RandomState, height: int, width: int) -> Any
 
     cell = SHUFFLE_CELL
     coarse = random.uniform(low=0, high=1, size=(height // cell + 2, width // cell + 2, 1))
-    smooth = cv2.resize(coarse, (width + 2 * cell, height + 2 * cell), interpolation=cv2.INTER_CUBIC)
+    smooth: Any = cv2.resize(coarse, (width + 2 * cell, height + 2 * cell), interpolation=cv2.INTER_CUBIC)
     smooth = smooth[cell : cell + height, cell : cell + width]
     smooth -= np.min(smooth)
     smooth /= np.max(smooth)

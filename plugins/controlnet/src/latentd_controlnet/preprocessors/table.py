@@ -26,6 +26,7 @@ _NEAR: Slider = ("Remove Near %", 0, 100, 0, 0.1)
 _FAR: Slider = ("Remove Background %", 0, 100, 0, 0.1)
 _VARIATION: Slider = ("Variation", 3.0, 32.0, 8.0, 1.0)
 _SAFE: Slider = ("Safe Steps", 0, 10, 2, 1)
+_BACKGROUND: Slider = ("Normal Background Threshold", 0.0, 1.0, 0.4, 0.01)
 _INVERTED = "(from white bg & black line)"
 
 
@@ -91,8 +92,7 @@ _ROWS: tuple[_Row, ...] = (
     _Row("depth_anything", "annotators:depth_anything", _DEPTH),
     _Row("depth_anything_v2", "annotators:depth_anything_v2", _DEPTH),
     _Row("depth_hand_refiner", "annotators:absent", _DEPTH),
-    _Row("normal_map", "annotators:midas_normal", ("NormalMap",), (("Normal Background Threshold", 0.0, 1.0, 0.4, 0.01),),
-         label="normal_midas"),
+    _Row("normal_map", "annotators:midas_normal", ("NormalMap",), (_BACKGROUND,), label="normal_midas"),
     _Row("normal_bae", "annotators:normal_bae", ("NormalMap",), priority=STAR),
     _Row("normal_dsine", "annotators:absent", ("NormalMap",), (("Fov", 0, 360, 60, 0.1), ("Iterations", 1, 20, 5, 1))),
     _Row("openpose", "annotators:openpose", _POSE),
