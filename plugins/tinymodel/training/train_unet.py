@@ -63,21 +63,21 @@ def draw_batch(shards: Shards, size: tuple[int, int], rng: random.Random) -> tup
     return torch.stack([latents[s][i] for s, i in picks]).float(), encode_captions(texts)
 
 
-def add_noise(clean: Tensor, bars: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def add_noise(clean: Tensor, bars: Tensor, power: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Noisy latents, time steps, the noise to predict and the weight of each sample.
 
-    Late time steps are drawn more often, and errors count there by 1 + sigma^2 up to 4 (in between the weighting of
+    Late time steps are drawn more often (time is u^power), the more so at first, when words are learned, and errors count there by 1 + sigma^2 up to 25 (in between the weighting of
     noise and that of velocity). The schedule ends with some signal left while sampling starts from none, so half of
     the last steps see pure noise, and are asked for the noise that would have led there from the clean latents.
     """
-    steps = (999.99 * torch.rand(len(clean)) ** 0.75).long()
+    steps = (999.99 * torch.rand(len(clean)) ** power).long()
     bar = bars[steps].view(-1, 1, 1, 1)
     noise = torch.randn_like(clean)
     noisy = bar.sqrt() * clean + (1 - bar).sqrt() * noise
     pure = ((steps > 960) & (torch.rand(len(clean)) < 0.5)).view(-1, 1, 1, 1)
     noisy = torch.where(pure, noise, noisy)
     target = (noisy - bar.sqrt() * clean) / (1 - bar).sqrt()
-    return noisy, steps, target, (1 / bar).clamp(max=4.0)
+    return noisy, steps, target, (1 / bar).clamp(max=25.0)
 
 
 def main() -> None:
@@ -88,8 +88,15 @@ def main() -> None:
     rank = join()
     torch.manual_seed(2)
     model, bars, path = Pair(), alphas_bar(), SCRATCH / "unet.pt"
+    if (SCRATCH / "unet-start.pt").exists():
+        model.load_state_dict(torch.load(SCRATCH / "unet-start.pt")["model"])
+    else:
+        model.text.load_state_dict(torch.load(SCRATCH / "text.pt")["model"])
     average = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    listening = [p for name, p in model.unet.named_parameters() if ".attn2." in name]
+    others = [p for name, p in model.unet.named_parameters() if ".attn2." not in name]
+    groups = [{"params": others}, {"params": listening}, {"params": list(model.text.parameters())}]
+    optimiser = torch.optim.AdamW(groups, lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     resume, spent, step = path.with_suffix(".state.pt"), 0.0, 0
     if resume.exists():
         state = torch.load(resume)
@@ -102,11 +109,12 @@ def main() -> None:
     begun, kept, shown = time.monotonic() - spent, time.monotonic(), []
     while (spent := agree(time.monotonic() - begun)) < arguments.minutes * 60:
         done = spent / (arguments.minutes * 60)
-        rate = arguments.rate * min(1, (step + 1) / 200) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done)))
-        optimiser.param_groups[0]["lr"] = rate
-        size = random.Random(step).choices(list(PLAN), [entry[1 if done < 0.25 else 2] for entry in PLAN.values()])[0]
+        rate = arguments.rate * min(1, (step + 1) / 60) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done)))
+        for group, factor in zip(optimiser.param_groups, (1.0, 3.0, 0.3), strict=True):
+            group["lr"] = rate * factor
+        size = random.Random(step).choices(list(PLAN), [entry[1 if done < 0.35 else 2] for entry in PLAN.values()])[0]
         clean, tokens = draw_batch(shards, size, rng)
-        noisy, steps, target, weight = add_noise(clean, bars)
+        noisy, steps, target, weight = add_noise(clean, bars, 0.4 if done < 0.35 else 0.75)
         error = (model(noisy, steps, tokens) - target).square()
         loss = (weight * error).mean()
         optimiser.zero_grad()
