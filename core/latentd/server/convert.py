@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Mode = Literal["txt2img", "img2img"]
 
-# Fields that name pictures or do nothing; the others go over as they are.
+# Fields that name pictures, or do nothing, or (mode) are told by the body's class; the others go over as they are.
 _PICTURES = frozenset({"firstpass_image", "init_images", "mask", "latent_mask"})
-_DROPPED = frozenset({"do_not_save_samples", "do_not_save_grid"})
+_DROPPED = frozenset({"mode", "do_not_save_samples", "do_not_save_grid"})
 # "GPU" is what an infotext without the key means, and it names the machine the picture was made on: no reason to
 # leave the noise source that this server was told to use.
 _RNG_KEY = "RNG"
