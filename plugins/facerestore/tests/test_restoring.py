@@ -121,12 +121,10 @@ def test_without_the_plugin_the_package_is_named(latentd_app):
         (["below/GFPGANv1.4.pth"], "GFPGANv1.4.pth"),
     ],
 )
-def test_which_weights_are_taken(tmp_path, files, found):
-    from latentd.settings import parse_settings
-
-    services = HeadlessServices(settings=parse_settings(["--data-dir", str(tmp_path)], environment={}))
+def test_which_weights_are_taken(tmp_path, monkeypatch, files, found):
+    monkeypatch.chdir(tmp_path)
     for name in files:
         path = tmp_path / "models" / "GFPGAN" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert find_weights(GFPGAN, services).name == found
+    assert find_weights(GFPGAN, HeadlessServices()).name == found

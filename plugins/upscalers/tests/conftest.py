@@ -21,11 +21,10 @@ def recorded() -> Path:
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> HeadlessServices:
-    """Services without a server, over an empty data folder."""
-    from latentd.settings import parse_settings
-
-    return HeadlessServices(settings=parse_settings(["--data-dir", str(tmp_path)], environment={}))
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HeadlessServices:
+    """Services without a server, over an empty data folder, which is the working folder."""
+    monkeypatch.chdir(tmp_path)
+    return HeadlessServices()
 
 
 @pytest.fixture

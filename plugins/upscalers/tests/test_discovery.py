@@ -30,13 +30,11 @@ def named(services):
 
 def test_the_host_takes_it_in_and_no_torch_comes_with_it(services, tiny):
     assert check_hooks(latentd_upscalers).problems() == {}
-    code = f"""
+    code = """
 import sys
 from latentd.testing import HeadlessServices
-from latentd.settings import parse_settings
 import latentd_upscalers
-services = HeadlessServices(settings=parse_settings(["--data-dir", {str(services.paths.data)!r}], environment={{}}))
-found = {{spec.name: spec.scale for spec in latentd_upscalers.register_upscalers(services)}}
+found = {spec.name: spec.scale for spec in latentd_upscalers.register_upscalers(HeadlessServices())}
 assert found["TinyRRDB_x4"] == 4.0, found
 assert not [name for name in ("torch", "spandrel") if name in sys.modules]
 """

@@ -86,7 +86,7 @@ class Mtcnn(Layers):
         if not used:
             return boxes[:0], boxes[:0, 0], boxes.new_zeros(0, 5, 2)
         boxes = boxes[used]
-        parts = [self._judge(net, batch) for batch in crops.split(_CROPS_AT_ONCE)]
+        parts = [self._judge(net, batch) for batch in torch.split(crops, _CROPS_AT_ONCE)]
         probability, shift, points = (torch.cat(part) for part in zip(*parts, strict=True))
         sure = probability > threshold
         boxes, shift, points = boxes[sure], shift[sure], points[sure]

@@ -45,7 +45,7 @@ class RetinaFace(Layers):
         shift, growth = boxes[sure, :2] * _VARIANCE[0], boxes[sure, 2:] * _VARIANCE[1]
         middle, half = centre + shift * size, size * growth.exp() / 2
         found = torch.cat((middle - half, middle + half), dim=1)
-        landmarks = centre[:, None] + points[sure].unflatten(1, (5, 2)) * _VARIANCE[0] * size[:, None]
+        landmarks = centre[:, None] + points[sure].reshape(-1, 5, 2) * _VARIANCE[0] * size[:, None]
         keep = suppress(found, score[sure], _OVERLAP)
         return Faces(boxes=found[keep], scores=score[sure][keep], landmarks=landmarks[keep])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from latentd.api import NotConfigured, UpscalerSpec, find_models
 from latentd_upscalers.families import SUFFIXES, Family, Known
@@ -49,7 +49,7 @@ def _locate(known: Known, folders: Sequence[Path]) -> Path:
     )
 
 
-def _refuse_ldsr(*_: object) -> Image:
+def _refuse_ldsr(*_: object) -> NoReturn:
     raise NotConfigured(
         "upscaler 'LDSR' is listed for clients of AUTOMATIC1111 and is not offered",
         hint="it needs an unmaintained diffusion model of its own; choose 'R-ESRGAN 4x+', 'SwinIR 4x' or 'DAT x4'",

@@ -30,7 +30,7 @@ def _convolutions(shapes: Shapes) -> int | None:
         return None
     # A network for small factors takes a picture whose pixels are folded into channels.
     folded = math.isqrt(shapes["conv_first.weight"][1] // shapes["conv_last.weight"][0]) or 1
-    return max(2**doublings // folded, 1)
+    return int(max(2**doublings // folded, 1))
 
 
 def _pixel_shuffles(shapes: Shapes) -> int | None:
