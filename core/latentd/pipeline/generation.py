@@ -101,6 +101,11 @@ class RunningGeneration:
         """Append a picture to the reply, after the generated ones."""
         self.extra_images.append(GeneratedImage(image=image, info=dict(info or {}), role="extra"))
 
+    def leave_if_cancelled(self) -> None:
+        """Raise :class:`latentd.errors.Interrupted` if the job was cancelled; an interrupt or a skip passes."""
+        if self.control.stop_requested() == "cancel":
+            self.control.check()
+
     def next_job(self) -> None:
         """One of A1111's jobs (a batch, or a pass of hires fix) is done."""
         self.control.progress.job_no += 1

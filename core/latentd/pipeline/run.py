@@ -138,12 +138,7 @@ def _decoded(gen: RunningGeneration, latents: torch.Tensor) -> list[Image.Image]
         method = str(gen.options["show_progress_type"])
         size = (latents.shape[-1] * LATENT_DOWNSCALE, latents.shape[-2] * LATENT_DOWNSCALE)
         return [preview_picture(gen.model, x, method).resize(size, Image.Resampling.BICUBIC) for x in latents]
-    return [to_picture(x) for x in decode(gen.model, latents, check=lambda: _leave_if_cancelled(gen))]
-
-
-def _leave_if_cancelled(gen: RunningGeneration) -> None:
-    if gen.control.stop_requested() == "cancel":
-        gen.control.check()
+    return [to_picture(x) for x in decode(gen.model, latents, check=gen.leave_if_cancelled)]
 
 
 def _write_params(gen: RunningGeneration) -> None:

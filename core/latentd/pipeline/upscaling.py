@@ -25,9 +25,10 @@ def upscaler_of(gen: RunningGeneration, name: str | None) -> Upscale | None:
 
 
 def worker_context(gen: RunningGeneration) -> UpscaleContext:
-    """What an upscaler or a face restorer may use of this job."""
+    """What an upscaler or a face restorer may use of this job. It ends early when the job is cancelled, not when it is
+    interrupted: an interrupted job still returns its picture."""
     return UpscaleContext(
-        options=gen.options, device=str(gen.device), check=gen.control.check, services=gen.services
+        options=gen.options, device=str(gen.device), check=gen.leave_if_cancelled, services=gen.services
     )
 
 
