@@ -76,7 +76,8 @@ def annotate_grid(
         painter.paint(draw, centre, top / 2 - painter.height(block) / 2, block)
     for row, block in enumerate(beside[:down]):
         middle = top + (height + margin) * row + height / 2
-        painter.paint(draw, left / 2, middle - painter.height(block) / 2, block)
+        # As in A1111, the gaps between the lines do not count here.
+        painter.paint(draw, left / 2, middle - painter.height(block, gaps=False) / 2, block)
     return sheet
 
 
@@ -114,10 +115,10 @@ class _Painter:
                 block.labels.append((Label(line, label.active), self._extent(line, self._font)))
         return block
 
-    def height(self, block: _Block) -> int:
-        """Pixels from the top of the first line to the bottom of the last."""
-        lines = len(block.labels)
-        return sum(size[1] for _, size in block.labels) + self._gap * (lines - 1) if lines else 0
+    def height(self, block: _Block, *, gaps: bool = True) -> int:
+        """Pixels of all lines, with the gaps between them."""
+        between = self._gap * (len(block.labels) - 1) if gaps and block.labels else 0
+        return sum(size[1] for _, size in block.labels) + between
 
     def paint(self, draw: ImageDraw.ImageDraw, x: float, y: float, block: _Block) -> None:
         """Draw the block's lines centred on ``x`` from ``y`` down; a line too wide gets a smaller font."""
@@ -130,7 +131,8 @@ class _Painter:
             middle = y + height / 2
             draw.multiline_text((x, middle), label.text, font=font, fill=colour, anchor="mm", align="center")
             if not label.active:
-                draw.line((x - width // 2, middle, x + width // 2, middle), fill=colour, width=4)
+                struck = y + height // 2
+                draw.line((x - width // 2, struck, x + width // 2, struck), fill=colour, width=4)
             y += height + self._gap
 
     def _extent(self, text: str, font: Font) -> tuple[int, int]:

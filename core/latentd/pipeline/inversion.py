@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,7 +34,7 @@ def find_noise(
     progress.sampling_steps, progress.sampling_step = steps, 0
     x: Tensor = start.latent
     with gen.runner_session("base"):
-        for lower, upper in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for lower, upper in pairwise(sigmas):
             gen.control.check()
             progress.sampling_step += 1
             at = lower if by_sigma else upper
@@ -50,7 +51,8 @@ def _predictor(
     count = gen.state["img2img"].latent.shape[0]
     plan = gen.plan
     before = gen.state.get("condition_again"), gen.conditioning
-    conditioning = condition_batch(gen, [prompt] * count, [negative] * count, steps=steps, size=(plan.width, plan.height))
+    size = (plan.width, plan.height)
+    conditioning = condition_batch(gen, [prompt] * count, [negative] * count, steps=steps, size=size)
     gen.state["condition_again"], gen.conditioning = before
     denoiser = SigmaDenoiser(
         view=model_view(gen, gen.model, conditioning, concat=concat),

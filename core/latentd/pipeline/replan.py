@@ -1,4 +1,4 @@
-"""A plan for another request under the options of a plan that is being carried out; for scripts of several generations."""
+"""A plan for another request under the options of one that is being carried out: for scripts of several generations."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class ScriptRuns:
     @property
     def skipped(self) -> bool:
         """Whether the generation just done was cut short by a skip."""
-        return self.control.stop_requested() == "skip"
+        return bool(self.control.stop_requested() == "skip")
 
     # --- pictures ----------------------------------------------------------------------------------------------------
 
