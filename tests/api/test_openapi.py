@@ -11,7 +11,6 @@ from latentd.contributions import Script
 from latentd.hookspecs import hookimpl
 from latentd.testing import AppFactory
 
-
 #: Sections of A1111's form, which its list of scripts has too.
 SECTIONS = ["extra options", "refiner", "seed"]
 
