@@ -40,7 +40,8 @@ check: env docs  ## lint, types, layers, documentation
 	$(BIN)/lint-imports
 
 docs: env  ## the documentation, warnings are errors
-	@if [ -f docs/conf.py ]; then $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html; fi
+	$(BIN)/python tools/reference.py --check
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: env  ## the benchmarks (ARGS=)
 	$(BIN)/python -m benchmarks $(ARGS)

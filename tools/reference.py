@@ -1,0 +1,279 @@
+"""Writes the pages of docs/reference that the code itself knows best: hooks, values, options, flags, endpoints.
+
+``python tools/reference.py`` writes them; ``--check`` says which are out of date and ends with 1. The plugins of this
+tree are read, too, installed or not: importing one costs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "docs" / "reference"
+NOTE = "% Written by tools/reference.py from the code: change that, and run it again.\n\n"
+_GROUP = re.compile(r"^# --- (.+?) -+$")
+_PARAM = re.compile(r":param (\w+): ")
+_RAISES = re.compile(r":raises (\w+): ")
+
+
+def main(arguments: list[str]) -> int:
+    """0 when all is written, or with ``--check`` is as it would be."""
+    stale = []
+    for name, make in GENERATED.items():
+        path, text = PAGES / name, make()
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if "--check" not in arguments:
+            path.write_text(text, encoding="utf-8")
+    if stale and "--check" in arguments:
+        print(f"out of date: {', '.join(stale)}; run python tools/reference.py")
+        return 1
+    return 0
+
+
+# --- hooks and values ------------------------------------------------------------------------------------------------
+
+
+def hooks_page() -> str:
+    """Every hook under a heading that is its signature."""
+    from latentd import hookspecs
+
+    parts = [NOTE, "# Hooks\n\n", HOOKS_INTRODUCTION]
+    groups = _groups(inspect.getsource(hookspecs))
+    last = None
+    for name, spec in hooks().items():
+        if groups[name] != last:
+            last = groups[name]
+            parts.append(f"## {last[0].upper()}{last[1:]}\n\n")
+        parts.append(f"### `{signature(spec)}`\n\n{prose(spec.__doc__)}\n\n")
+        if getattr(spec, "latentd_spec", {}).get("firstresult"):
+            parts.append("Plugins are asked in turn; the first result that is not None wins.\n\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def hooks() -> dict[str, Callable[..., Any]]:
+    """Every hook's specification by name, in the order of the contract."""
+    from latentd import hookspecs
+
+    return {name: value for name, value in vars(hookspecs).items() if hasattr(value, "latentd_spec")}
+
+
+def signature(function: Callable[..., Any]) -> str:
+    """``name(argument: type) -> type`` as written in the source."""
+    given = inspect.signature(function)
+    arguments = ", ".join(
+        str(p.name) if p.annotation is p.empty else f"{p.name}: {p.annotation}" for p in given.parameters.values()
+    )
+    return f"{function.__name__}({arguments}) -> {given.return_annotation}"
+
+
+def values_page() -> str:
+    """The values that plugins hand over, and the classes that they derive from."""
+    from latentd import contributions, types
+    from latentd.sampling import spec
+
+    parts = [NOTE, "# Values and base classes\n\n", VALUES_INTRODUCTION]
+    for cls in (*_dataclasses(contributions), spec.SamplerSpec, spec.SchedulerSpec):
+        parts.append(f"## `{cls.__name__}`\n\n{prose(cls.__doc__)}\n\n")
+        parts.append(table(("field", "type", "default"), [_field_row(f) for f in dataclasses.fields(cls)]))
+    for cls in (contributions.Script, types.UNetHook):
+        parts.append(f"## `{cls.__name__}`\n\n{prose(cls.__doc__)}\n\n")
+        for name, member in vars(cls).items():
+            if inspect.isfunction(member) and not name.startswith("_"):
+                said = prose(member.__doc__) or f"As the hook `{name}`."
+                parts.append(f"`{signature(member)}`\n: {said.replace(chr(10), chr(10) + '  ')}\n\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def _dataclasses(module: ModuleType) -> Iterator[type]:
+    for value in vars(module).values():
+        ours = getattr(value, "__module__", None) == module.__name__
+        if ours and dataclasses.is_dataclass(value) and value.__name__ != "Contribution":
+            yield value
+
+
+def _field_row(field: dataclasses.Field[Any]) -> tuple[str, ...]:
+    if field.default is not dataclasses.MISSING:
+        default = "a function" if callable(field.default) else f"`{field.default!r}`"
+    else:
+        default = "empty" if field.default_factory is not dataclasses.MISSING else "needed"
+    return f"`{field.name}`", f"`{field.type}`", default
+
+
+def _groups(source: str) -> dict[str, str]:
+    """Function name → the heading comment above it."""
+    groups, current = {}, ""
+    for line in source.splitlines():
+        if match := _GROUP.match(line):
+            current = match.group(1)
+        elif line.startswith("def "):
+            groups[line[4 : line.index("(")]] = current
+    return groups
+
+
+# --- options and flags -----------------------------------------------------------------------------------------------
+
+
+def options_page() -> str:
+    """Every option with type, default, range and effect."""
+    from latentd.options.declared import CORE_OPTIONS
+
+    parts = [NOTE, "# Options\n\n", OPTIONS_INTRODUCTION]
+    sections: dict[str, list[Any]] = {}
+    for option in CORE_OPTIONS:
+        sections.setdefault(option.section or "others", []).append(option)
+    for section, options in sections.items():
+        parts += [f"## {section}\n\n", _options_table(options)]
+    for name, module in plugins().items():
+        if hasattr(module, "register_options"):
+            parts += [f"## {name}\n\n", _options_table(module.register_options())]
+    return "".join(parts).rstrip() + "\n"
+
+
+def _options_table(options: Iterable[Any]) -> str:
+    rows = []
+    for option in options:
+        kind = type(option.default).__name__ if option.default is not None else "str"
+        effect = option.help + (" (kept, without effect here)" if option.affects in ("ui", "training") else "")
+        notes = [f"infotext: {option.infotext}"] if option.infotext else []
+        notes += [] if option.api_writable else ["not writable over the API"]
+        rows.append(
+            (
+                f"`{option.key}`",
+                f"{kind}{' or null' if option.nullable else ''}{_bounds(option)}",
+                f"`{option.default!r}`" if option.default != "" else "empty",
+                "; ".join([effect, *notes]),
+            )
+        )
+    return table(("key", "type", "default", "effect"), rows)
+
+
+def _bounds(option: Any) -> str:
+    if isinstance(option.choices, (list, tuple)):
+        return ": " + ", ".join(str(choice) for choice in option.choices)
+    low, high = option.minimum, option.maximum
+    if low is None and high is None:
+        return ""
+    return f", {low if low is not None else ''} to {high if high is not None else 'any'}"
+
+
+def flags_page() -> str:
+    """Every flag with its environment variable."""
+    from latentd.settings.flag import declared_flags
+    from latentd.settings.parse import PREFIX, spelling
+    from latentd.settings.settings import Settings
+
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for name, (flag, default) in declared_flags(Settings).items():
+        names = [*flag.extra_names] if len(name) == 1 else [spelling(name), *flag.extra_names]
+        shown = "" if default in (None, (), {}, "") or isinstance(default, bool) else f"`{default}`"
+        effect = flag.help + ("" if flag.acts else " (accepted, without effect here)")
+        values = f" ({', '.join(flag.choices)})" if flag.choices else ""
+        row = (", ".join(f"`{n}`" for n in names), flag.kind + values, shown, effect, f"`{PREFIX}{name.upper()}`")
+        groups.setdefault(flag.group, []).append(row)
+    parts = [NOTE, "# Flags\n\n", FLAGS_INTRODUCTION]
+    for group, rows in groups.items():
+        parts += [f"## {group}\n\n", table(("flag", "kind", "default", "effect", "variable"), rows)]
+    return "".join(parts).rstrip() + "\n"
+
+
+# --- endpoints -------------------------------------------------------------------------------------------------------
+
+
+def endpoints_page() -> str:
+    """Every endpoint of the core and of this tree's plugins."""
+    parts = [NOTE, "# Endpoints\n\n", ENDPOINTS_INTRODUCTION]
+    for owner, rows in endpoints().items():
+        parts += [f"## {owner}\n\n", table(("method", "path", "what it does"), rows)]
+    return "".join(parts).rstrip() + "\n"
+
+
+def endpoints() -> dict[str, list[tuple[str, ...]]]:
+    """Owner → (methods, path, first line of the route's docstring), in the order of registration."""
+    from latentd.server.services import create_services
+    from latentd.settings import parse_settings
+
+    found: dict[str, list[tuple[str, ...]]] = {}
+    with tempfile.TemporaryDirectory() as data:
+        settings = parse_settings(["--data-dir", data, "--core-only", "--api-server-stop"], environment={})
+        services = create_services(settings, extra_plugins=plugins().items())
+        for owner, router in services.host.routers():
+            for route in router.routes:
+                methods = " ".join(sorted(set(route.methods) - {"HEAD"}))
+                said = prose((route.endpoint.__doc__ or "").strip().splitlines()[0])
+                title = "Core" if owner.startswith("latentd.") else owner
+                found.setdefault(title, []).append((methods, f"`{route.path}`", said))
+        services.close()
+    return found
+
+
+def plugins() -> dict[str, ModuleType]:
+    """Distribution name → plugin module, of every plugin in this tree."""
+    found = {}
+    for project in sorted((ROOT / "plugins").glob("*/pyproject.toml")):
+        declared = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        for target in declared.get("entry-points", {}).get("latentd", {}).values():
+            sys.path.append(str(project.parent / "src"))
+            found[declared["name"]] = import_module(target)
+    return found
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (heads, ("---",) * len(heads))]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n\n"
+
+
+def prose(docstring: str | None) -> str:
+    """A docstring as Markdown."""
+    text = inspect.cleandoc(docstring or "")
+    text = re.sub(r":(?:class|meth|attr|func):`[\w.]*?(\w+)`", r"`\1`", text).replace("``", "`")
+    text = re.sub(r"(?<=\S) (?=:param |:raises )", "\n", text)
+    text = _PARAM.sub(r"- `\1`: ", text)
+    return _RAISES.sub(r"- raises `\1`: ", text)
+
+
+HOOKS_INTRODUCTION = """A plugin is a module with functions of these names, marked with `latentd.api.hookimpl`. An
+implementation may leave arguments out that it has no use for; one that names an argument which the hook has not got is
+refused when the plugin is loaded. The values that go in and come out are described under [values](values.md).
+
+"""
+VALUES_INTRODUCTION = "All of them are imported from `latentd.api`. Dataclasses take keywords only and are frozen.\n\n"
+OPTIONS_INTRODUCTION = """The keys of `/sdapi/v1/options` and of `override_settings`, kept in `config.json`. Names, defaults
+and ranges are AUTOMATIC1111's. A key that nobody knows is kept in the file and otherwise ignored.
+
+"""
+FLAGS_INTRODUCTION = """Flags of `latentd serve`, under AUTOMATIC1111's names where it has them. Each can be an
+environment variable, too; the command line wins over it, and it over AUTOMATIC1111's `COMMANDLINE_ARGS`.
+
+"""
+ENDPOINTS_INTRODUCTION = """Bodies and replies are described by the server itself: `/docs` to read, `/openapi.json` for
+programs. How each compares with AUTOMATIC1111's is told under [compatibility](../compatibility.md).
+
+"""
+GENERATED: dict[str, Callable[[], str]] = {
+    "hooks.md": hooks_page,
+    "values.md": values_page,
+    "options.md": options_page,
+    "flags.md": flags_page,
+    "endpoints.md": endpoints_page,
+}
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "core"))
+    sys.exit(main(sys.argv[1:]))
