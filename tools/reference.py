@@ -254,8 +254,8 @@ refused when the plugin is loaded. The values that go in and come out are descri
 
 """
 VALUES_INTRODUCTION = "All of them are imported from `latentd.api`. Dataclasses take keywords only and are frozen.\n\n"
-OPTIONS_INTRODUCTION = """The keys of `/sdapi/v1/options` and of `override_settings`, kept in `config.json`. Names, defaults
-and ranges are AUTOMATIC1111's. A key that nobody knows is kept in the file and otherwise ignored.
+OPTIONS_INTRODUCTION = """The keys of `/sdapi/v1/options` and of `override_settings`, kept in `config.json`. Names,
+defaults and ranges are AUTOMATIC1111's. A key that nobody knows is kept in the file and otherwise ignored.
 
 """
 FLAGS_INTRODUCTION = """Flags of `latentd serve`, under AUTOMATIC1111's names where it has them. Each can be an
