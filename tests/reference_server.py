@@ -47,7 +47,19 @@ class ReferenceServer:
 
 @contextmanager
 def start_reference_server(data: Path, *flags: str) -> Iterator[ReferenceServer]:
-    """A server on ``data`` at a free port; its log goes to ``server.log`` beside the folder.
+    """A server on ``data`` at a free port, with the recordings' options.
+
+    :raises AssertionError: it did not start; with its log.
+    """
+    with listening(data, *flags) as url:
+        server = ReferenceServer(url, data)
+        server.reset()
+        yield server
+
+
+@contextmanager
+def listening(data: Path, *flags: str) -> Iterator[str]:
+    """The address of a server process on ``data`` at a free port; it ends with the block.
 
     :raises AssertionError: it did not start; with its log.
     """
@@ -70,9 +82,7 @@ def start_reference_server(data: Path, *flags: str) -> Iterator[ReferenceServer]
         ready.wait(START_SECONDS)
         found = next((m for line in lines if (m := _LISTENING.search(line))), None)
         assert found is not None, "".join(lines)
-        server = ReferenceServer(found[1], data)
-        server.reset()
-        yield server
+        yield found[1]
     finally:
         process.terminate()
         try:

@@ -39,7 +39,7 @@ def test_arguments_of_scripts_are_in_the_request(latentd_app: AppFactory) -> Non
     by_name, by_position = always["frame"]["properties"]["args"]["anyOf"]
     assert schemas[by_name["$ref"].rpartition("/")[2]]["properties"]["width"]["maximum"] == 64
     assert len(by_position["prefixItems"]) == 2
-    assert client.get("/sdapi/v1/scripts").json() == dict.fromkeys(("txt2img", "img2img"), [*SECTIONS, "frame"])
+    assert client.get("/sdapi/v1/scripts").json() == {mode: [*SECTIONS, "frame"] for mode in ("txt2img", "img2img")}
 
 
 def test_every_operation_says_what_errors_look_like(planned: TestClient) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-
 from tests.reference_server import ReferenceServer
 
 INPUTS = Path(__file__).parent.parent / "reference" / "inputs"
