@@ -45,6 +45,8 @@ def make_maps(prepared: PreparedUnit, generation: Generation) -> UnitMaps:
 
     :raises LatentdError: the module lacks its weights or its package.
     """
+    if prepared.unit.embedding is not None:
+        return UnitMaps(fitted={}, tensors=(), shown=())
     sizes = pass_sizes(generation.plan)
     results, sources, mode = [], [], prepared.unit.resize_mode
     for source, mode in _sources(prepared, generation):

@@ -12,7 +12,6 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd_controlnet.preprocessors.pixels import Pixels
 
 #: Pairs of OpenPose's 18 joints that make limbs, and eighteen colours around the wheel.
 _LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0),
@@ -57,7 +56,7 @@ def _inside(value: float) -> float:
     return min(max(value, -16384.0), 16384.0)
 
 
-def _body(canvas: Any, joints: list[Joint]) -> Pixels:
+def _body(canvas: Any, joints: list[Joint]) -> Any:
     import cv2
 
     for (start, end), colour in zip(_LIMBS, _COLOURS, strict=False):
@@ -73,7 +72,7 @@ def _body(canvas: Any, joints: list[Joint]) -> Pixels:
     return canvas
 
 
-def _hand(canvas: Pixels, joints: list[Joint]) -> Pixels:
+def _hand(canvas: Any, joints: list[Joint]) -> Any:
     import cv2
 
     for number, (start, end) in enumerate(_BONES):
@@ -84,7 +83,7 @@ def _hand(canvas: Pixels, joints: list[Joint]) -> Pixels:
     return _dots(canvas, joints, (0, 0, 255), 4)
 
 
-def _dots(canvas: Pixels, joints: list[Joint], colour: Sequence[int], radius: int) -> Pixels:
+def _dots(canvas: Any, joints: list[Joint], colour: Sequence[int], radius: int) -> Any:
     import cv2
 
     for joint in joints:

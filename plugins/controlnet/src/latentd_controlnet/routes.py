@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
 from latentd.api import APIRouter, InvalidRequest, NotFound, PreprocessorSpec, Services, near_matches
 from latentd_controlnet.detection import detect
@@ -31,7 +31,12 @@ class DetectBody(BaseModel):
     """Body of ``/controlnet/detect``."""
 
     controlnet_module: str = Field("none", description="A name of /controlnet/module_list.")
-    controlnet_input_images: Texts = Field(default_factory=list, description="Base64 texts.")
+    controlnet_input_images: Texts = Field(
+        default_factory=list,
+        # webuiapi sends the second name, which the original never had.
+        validation_alias=AliasChoices("controlnet_input_images", "controlnet_images"),
+        description="Base64 texts.",
+    )
     controlnet_masks: Texts = Field(default_factory=list, description="Base64 texts, for modules that need a mask.")
     controlnet_processor_res: float = Field(-1, description="Short side in pixels; -1: the module's own.")
     controlnet_threshold_a: float = Field(-1, description="First slider; -1: the module's own.")

@@ -145,7 +145,7 @@ def load_adapter(path: Path, kind: Kind, base: Any) -> nn.Module:
 
 
 def _from_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``body.i.resnets.j.x`` → ``body.(n·i+j).x``, ``body.i.in_conv`` → ``body.(n·i).in_conv``; light: no numbers change."""
+    """``body.i.resnets.j.x`` → ``body.(n·i+j).x``, ``body.i.in_conv`` → ``body.(n·i).in_conv``; not for light ones."""
     if any(".out_conv." in key for key in tensors):
         return {key.replace(".resnets.", ".body."): value for key, value in tensors.items()}
     matches = {key: _DIFFUSERS.fullmatch(key) for key in tensors}

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 
-def as_rgb(image: Pixels) -> Pixels:
+def as_rgb(image: Any) -> Pixels:
     """``image`` [h,w], [h,w,1|3|4] as RGB [h,w,3]; transparency is laid on white."""
     if image.ndim == 2:
         image = image[:, :, None]
     if image.shape[2] == 1:
-        return np.repeat(image, 3, axis=2)
+        return np.asarray(np.repeat(image, 3, axis=2), np.uint8)
     if image.shape[2] == 4:
         alpha = image[:, :, 3:].astype(np.float32) / 255.0
         flat = image[:, :, :3].astype(np.float32) * alpha + 255.0 * (1.0 - alpha)
-        return flat.clip(0, 255).astype(np.uint8)
-    return image
+        return np.asarray(flat.clip(0, 255), np.uint8)
+    return np.asarray(image, np.uint8)
 
 
 def grey_to_rgb(grey: Pixels) -> Pixels:

@@ -1,0 +1,114 @@
+"""A server with the plugin on a data folder of tiny models of every kind."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentd.testing import AppFactory, latentd_app
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import control_files as files
+
+__all__ = ["latentd_app"]
+
+
+@pytest.fixture(scope="session")
+def control_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints ``one`` (SD1), ``two`` (SDXL) and ``three`` (inpainting), and a control model of every kind."""
+    data = tmp_path_factory.mktemp("data")
+    checkpoints, control = data / "models/Stable-diffusion", data / "models/ControlNet"
+    weights = files.checkpoint("sd1")
+    for name, family in (("one", "sd1"), ("two", "sdxl"), ("three", "inpainting")):
+        files.ldm.write(checkpoints / f"{name}.safetensors", files.checkpoint(family))
+    encoder = files.base_encoder(weights)
+    net = files.controlnet(encoder)
+    lora, full = files.control_lora(encoder)
+    difference = {k: v - encoder[k] if k in encoder else v for k, v in net.items()} | {"difference": files.random(1)}
+    made = {
+        "net": {f"control_model.{key}": value for key, value in net.items()},
+        "net_diffusers": files.to_diffusers(net),
+        "net_difference": {f"control_model.{key}": value for key, value in difference.items()},
+        "net_shuffle": {f"control_model.{key}": value for key, value in net.items()},
+        "control_lora": lora,
+        "control_full": full,
+        "net_xl": files.controlnet(files.base_encoder(files.checkpoint("sdxl"))),
+        "t2i": files.adapter(),
+        "t2i_diffusers": files.adapter_to_diffusers(files.adapter()),
+        "t2i_light": files.light_adapter(),
+        "style": files.style_adapter(),
+        # Cross-attentions of the tiny UNet: one in the encoder, two in the decoder, one in the middle.
+        "ip": files.ip_adapter([32, 32, 32, 64]),
+        "ip_plus": files.ip_adapter_plus([32, 32, 32, 64]),
+        "lllite": files.lllite(),
+        "nonsense": {"weight": files.random(2, 2)},
+    }
+    for name, content in made.items():
+        files.write(control / f"{name}.safetensors", content)
+    for name in ("clip_h", "clip_vitl"):
+        files.write(control / f"annotator/{name}.safetensors", files.clip_vision())
+    return data
+
+
+@pytest.fixture(scope="session")
+def server(control_data: Path) -> Iterator[Any]:
+    """A client of one server for the whole run; it draws its noise on the CPU."""
+    import latentd_controlnet
+
+    factory = AppFactory(control_data)
+    client = factory([latentd_controlnet])
+    client.post("/sdapi/v1/options", json={"randn_source": "CPU", "sd_model_checkpoint": "one"})
+    yield client
+    factory.close()
+
+
+def png(image: Image.Image) -> str:
+    """Base64 of ``image``."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def pixels(text: str) -> np.ndarray:
+    """RGB of a reply's picture."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def circle() -> str:
+    """A white ring on black, 64 pixels, base64."""
+    y, x = np.mgrid[:64, :64] - 32
+    ring = abs(np.hypot(x, y) - 20) < 3
+    return png(Image.fromarray(np.where(ring, 255, 0).astype(np.uint8)).convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def half_mask() -> str:
+    """White on the left half, 64 pixels, base64."""
+    return png(Image.fromarray(np.where(np.arange(64)[None] < 32, 255, 0).repeat(64, 0).astype(np.uint8)))
+
+
+BODY = {"prompt": "a ring", "seed": 7, "steps": 3, "width": 64, "height": 64, "cfg_scale": 4, "sampler_name": "Euler"}
+
+
+@pytest.fixture(scope="session")
+def generate(server: Any) -> Callable[..., dict[str, Any]]:
+    """``generate(*units, path=..., **fields)``: the reply's body, which must be a success."""
+
+    def run(*units: Any, path: str = "/sdapi/v1/txt2img", **fields: Any) -> dict[str, Any]:
+        scripts = {"alwayson_scripts": {"controlnet": {"args": list(units)}}} if units else {}
+        reply = server.post(path, json={**BODY, **scripts, **fields})
+        assert reply.status_code == 200, reply.text
+        body: dict[str, Any] = reply.json()
+        return body
+
+    return run

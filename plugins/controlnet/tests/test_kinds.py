@@ -1,0 +1,172 @@
+"""Every kind of control acts, tells of itself, and leaves nothing behind; equal files in other formats act equally."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import pixels
+
+from latentd_controlnet.job import ControlJob
+
+KINDS = ("net", "net_shuffle", "control_lora", "t2i", "t2i_light", "lllite", "style", "ip", "ip_plus")
+MODULES = {"style": "clip_vision", "ip": "ip-adapter-auto", "ip_plus": "ip-adapter-auto"}
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    error = np.mean((a.astype(float) - b.astype(float)) ** 2)
+    return 99.0 if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+@pytest.fixture(scope="module")
+def plain(generate: Callable[..., Any]) -> np.ndarray:
+    return pixels(generate()["images"][0])
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_acts_and_leaves_no_trace(generate: Callable[..., Any], circle: str, plain: np.ndarray, model: str) -> None:
+    body = generate({"model": model, "module": MODULES.get(model, "none"), "image": circle})
+    first, shown = (pixels(text) for text in body["images"])
+    assert not np.array_equal(first, plain)
+    assert shown.shape == (64, 64, 3)
+    assert f"Model: {model}, Weight: 1.0" in json.loads(body["info"])["extra_generation_params"]["ControlNet 0"]
+    assert np.array_equal(pixels(generate()["images"][0]), plain)
+
+
+@pytest.mark.parametrize("module", ["reference_only", "reference_adain", "reference_adain+attn"])
+def test_reference_acts_without_a_model(
+    generate: Callable[..., Any], circle: str, plain: np.ndarray, module: str
+) -> None:
+    unit = {"module": module, "image": circle}
+    first = pixels(generate(unit)["images"][0])
+    assert not np.array_equal(first, plain)
+    assert np.array_equal(pixels(generate(unit)["images"][0]), first)
+    careful = pixels(generate({**unit, "control_mode": 2})["images"][0])
+    assert not np.array_equal(careful, first)
+    assert np.array_equal(pixels(generate()["images"][0]), plain)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("net", "net_diffusers"),
+        ("net", "net_difference"),
+        ("control_lora", "control_full"),
+        ("t2i", "t2i_diffusers"),
+    ],
+)
+def test_formats_agree(generate: Callable[..., Any], circle: str, one: str, other: str) -> None:
+    found = [pixels(generate({"model": name, "image": circle})["images"][0]) for name in (one, other)]
+    assert psnr(*found) > 45
+
+
+def test_two_units_are_one_of_the_summed_weight(generate: Callable[..., Any], circle: str) -> None:
+    unit = {"model": "net", "image": circle}
+    two = generate({**unit, "weight": 0.3}, {**unit, "weight": 0.45})
+    one = generate({**unit, "weight": 0.75})
+    assert psnr(pixels(two["images"][0]), pixels(one["images"][0])) > 50
+    assert len(two["images"]) == 3
+
+
+def test_sdxl(generate: Callable[..., Any], circle: str) -> None:
+    override = {"override_settings": {"sd_model_checkpoint": "two"}}
+    plain = pixels(generate(**override)["images"][0])
+    assert not np.array_equal(pixels(generate({"model": "net_xl", "image": circle}, **override)["images"][0]), plain)
+
+
+@pytest.mark.parametrize("mode", ["My prompt is more important", "ControlNet is more important", 1, 2])
+def test_modes_differ_from_balanced(generate: Callable[..., Any], circle: str, mode: str | int) -> None:
+    balanced, other = (
+        pixels(generate({"model": "net", "image": circle, "control_mode": m})["images"][0]) for m in (0, mode)
+    )
+    assert not np.array_equal(balanced, other)
+
+
+def test_outside_its_window_a_unit_does_nothing(
+    generate: Callable[..., Any], circle: str, plain: np.ndarray
+) -> None:
+    never = {"model": "net", "image": circle, "guidance_start": 1.0}
+    assert np.array_equal(pixels(generate(never)["images"][0]), plain)
+
+
+def test_a_region_of_nothing_does_nothing(
+    generate: Callable[..., Any], circle: str, half_mask: str, plain: np.ndarray
+) -> None:
+    from conftest import png
+    from PIL import Image
+
+    black = png(Image.new("L", (64, 64)))
+    unit = {"model": "net", "image": circle}
+    assert np.array_equal(pixels(generate({**unit, "effective_region_mask": black})["images"][0]), plain)
+    half = pixels(generate({**unit, "effective_region_mask": half_mask})["images"][0])
+    assert not np.array_equal(half, plain)
+    assert not np.array_equal(half, pixels(generate(unit)["images"][0]))
+
+
+@pytest.mark.parametrize("module", ["tile_colorfix", "tile_colorfix+sharp", "recolor_luminance", "recolor_intensity"])
+def test_modules_that_change_the_result(generate: Callable[..., Any], circle: str, module: str) -> None:
+    with_map = pixels(generate({"model": "net", "image": circle, "weight": 0, "module": "none"})["images"][0])
+    weight = 1 if module.startswith("tile") else 0
+    changed = pixels(generate({"model": "net", "image": circle, "weight": weight, "module": module})["images"][0])
+    assert not np.array_equal(with_map, changed)
+
+
+@pytest.mark.parametrize("checkpoint", ["one", "three"])
+def test_inpaint_only_keeps_what_the_mask_leaves_out(
+    generate: Callable[..., Any], circle: str, half_mask: str, checkpoint: str
+) -> None:
+    unit = {"model": "net", "module": "inpaint_only", "image": circle, "mask": half_mask}
+    override = {"override_settings": {"sd_model_checkpoint": checkpoint, "control_net_inpaint_blur_sigma": 1}}
+    body = generate(unit, **override)
+    result, source = pixels(body["images"][0]), pixels(circle)
+    assert np.abs(result[:, 40:].astype(int) - source[:, 40:]).max() <= 1
+    assert np.abs(result[:, :24].astype(int) - source[:, :24]).max() > 1
+
+
+def test_hires_has_a_map_per_pass_and_options_choose(generate: Callable[..., Any], circle: str) -> None:
+    hires = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7}
+    unit = {"model": "net", "image": circle, "module": "canny", "processor_res": 64}
+    body = generate(unit, **hires)
+    assert [pixels(text).shape[0] for text in body["images"]] == [128, 128, 64]
+    both = pixels(body["images"][0])
+    low, high = (pixels(generate({**unit, "hr_option": o}, **hires)["images"][0]) for o in ("Low res only", "High res only"))
+    assert not np.array_equal(low, both)
+    assert not np.array_equal(high, both)
+    assert not np.array_equal(high, low)
+
+
+def test_img2img_takes_its_own_picture(generate: Callable[..., Any], circle: str, half_mask: str) -> None:
+    fields = {"path": "/sdapi/v1/img2img", "init_images": [circle], "denoising_strength": 0.8}
+    plain = generate(**fields)
+    body = generate({"model": "net", "module": "canny"}, **fields)
+    assert not np.array_equal(pixels(body["images"][0]), pixels(plain["images"][0]))
+    masked = generate({"model": "net", "module": "canny"}, mask=half_mask, inpaint_full_res=True, **fields)
+    assert pixels(masked["images"][1]).shape == (64, 64, 3)
+
+
+def test_a_job_frees_what_it_held(server: Any, generate: Callable[..., Any], circle: str) -> None:
+    generate({"model": "net", "image": circle})
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, ControlJob)]
+    cache = server.app.state.services.models.cache
+    held = [weakref.ref(net) for net in cache.loaded("controlnet")]
+    assert held
+    cache.drop("controlnet")
+    gc.collect()
+    assert not [ref for ref in held if ref() is not None]
+
+
+def test_given_embeddings_stand_in_for_a_picture(generate: Callable[..., Any], plain: np.ndarray) -> None:
+    import base64
+
+    import control_files as files
+    from safetensors.torch import save
+
+    given = base64.b64encode(save({"cond": files.random(1, 24)})).decode()
+    body = generate({"model": "ip", "module": "ip-adapter-auto", "ipadapter_input": given, "image": None})
+    assert not np.array_equal(pixels(body["images"][0]), plain)
