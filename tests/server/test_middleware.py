@@ -52,9 +52,7 @@ def test_a_pattern_that_is_none_is_told() -> None:
         cors_arguments(None, "(")
 
 
-def test_api_log_writes_a_line_for_api_requests_only(
-    latentd_app: AppFactory, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_api_log_writes_a_line_for_api_requests_only(latentd_app: AppFactory, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="latentd.api")
     client = latentd_app(flags=["--api-log"])
     client.get("/sdapi/v1/samplers")

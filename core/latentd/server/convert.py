@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from latentd.errors import InvalidRequest, NotFound, TooLarge
+from latentd.errors import InvalidRequest, NotFound
 from latentd.server.schemas.generation import GenerationBody, Img2ImgRequest
 from latentd.types import GenerationRequest
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from latentd.prompts.styles import Style
     from latentd.server.images import ImageIO
-    from latentd.settings import Settings
 
 Mode = Literal["txt2img", "img2img"]
 
@@ -75,36 +74,6 @@ def echo(body: GenerationBody) -> dict[str, Any]:
     if isinstance(body, Img2ImgRequest) and not body.include_init_images:
         fields |= {"init_images": None, "mask": None}
     return fields
-
-
-def check_bounds(body: GenerationBody, settings: Settings) -> None:
-    """Refuse what would take more memory or time than the flags allow.
-
-    :raises TooLarge: over a bound. :raises InvalidRequest: a count below 1.
-    """
-    batch, iterations, steps = body.batch_size or 1, body.n_iter or 1, body.steps or 1
-    for name in ("batch_size", "n_iter", "steps"):
-        value = getattr(body, name)
-        if value is not None and value < 1:
-            raise InvalidRequest(f"{name} is {value}; it must be at least 1")
-    if body.s_churn is not None and body.s_churn < 0:
-        raise InvalidRequest(f"s_churn is {body.s_churn}; it must not be negative")
-    if batch * iterations > settings.max_images:
-        raise TooLarge(f"{batch * iterations} images are over the limit of {settings.max_images}", hint="--max-images")
-    if max(steps, getattr(body, "hr_second_pass_steps", 0) or 0) > settings.max_steps:
-        raise TooLarge(f"more than {settings.max_steps} steps are over the limit", hint="--max-steps")
-    for width, height in ((body.width, body.height), _hires_size(body)):
-        if (width or 512) * (height or 512) > settings.max_image_mp * 1_000_000:
-            raise TooLarge(f"{width}x{height} is over {settings.max_image_mp} megapixels", hint="--max-image-mp")
-
-
-def _hires_size(body: GenerationBody) -> tuple[int, int]:
-    """The largest size that hires fix may reach, as far as the body alone tells; 1x1 without."""
-    if isinstance(body, Img2ImgRequest) or not body.enable_hr:
-        return 1, 1
-    scale = body.hr_scale if body.hr_scale is not None else 2.0
-    width, height = body.firstphase_width or body.width or 512, body.firstphase_height or body.height or 512
-    return max(int(width * scale), body.hr_resize_x or 0), max(int(height * scale), body.hr_resize_y or 0)
 
 
 async def to_request(body: GenerationBody, images: ImageIO) -> GenerationRequest:

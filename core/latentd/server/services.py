@@ -123,7 +123,8 @@ class AppServices:
 
         :raises LatentdError: as :meth:`submit`.
         """
-        from latentd.server.convert import check_bounds, to_request, with_infotext
+        from latentd.server.bounds import check_bounds
+        from latentd.server.convert import to_request, with_infotext
 
         body = with_infotext(body, self.options, self.styles.by_name)
         check_bounds(body, self.settings)
