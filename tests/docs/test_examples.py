@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import importlib
+import io
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from tests.reference_server import ReferenceServer
+
+from latentd.testing import AppFactory
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"```python\n# (\w+\.py)\n(.*?)```", re.DOTALL)
@@ -25,6 +34,7 @@ def blocks(page: str) -> dict[str, str]:
         "how-to/write-a-sampler.md",
         "how-to/write-an-upscaler.md",
         "how-to/write-a-script.md",
+        "how-to/hook-into-a-generation.md",
     ],
 )
 def test_a_guides_plugin_passes_the_guides_own_test(page: str, tmp_path: Path) -> None:
@@ -39,6 +49,63 @@ def test_a_guides_plugin_passes_the_guides_own_test(page: str, tmp_path: Path) -
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+
+
+def test_the_job_that_is_followed_completes(reference_server: ReferenceServer, tmp_path: Path) -> None:
+    program = blocks("how-to/jobs.md")["follow.py"].replace('"steps": 20', '"steps": 2, "width": 64, "height": 64')
+    (tmp_path / "follow.py").write_text(program, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "follow.py"), reference_server.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    events = re.findall(r"^event: (\w+)$", done.stdout, re.MULTILINE)
+    assert events[-1] == "completed"
+
+
+def test_the_grey_plugin_takes_the_colour_out(
+    reference_data: Path, latentd_app: AppFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "latentd_grey.py").write_text(blocks("how-to/hook-into-a-generation.md")["latentd_grey.py"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (latentd_app.data_dir / "models").symlink_to(reference_data / "models")
+    client = latentd_app(plugins=[importlib.import_module("latentd_grey")])
+    body = {"prompt": "a cat", "steps": 2, "width": 64, "height": 64, "seed": 1}
+
+    def draw(**options: bool) -> tuple[bool, str]:
+        answer = client.post("/sdapi/v1/txt2img", json=body | {"override_settings": options}).json()
+        with Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))) as picture:
+            red, green, blue = picture.split()
+            is_grey = red.tobytes() == green.tobytes() == blue.tobytes()
+        return is_grey, json.loads(answer["info"])["infotexts"][0]
+
+    is_grey, text = draw()
+    assert not is_grey
+    assert "Grey" not in text
+    is_grey, text = draw(grey_pictures=True)
+    assert is_grey
+    assert ", Grey: True" in text
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial speaks through curl")
+def test_the_tutorials_commands_draw_and_read(reference_server: ReferenceServer, tmp_path: Path) -> None:
+    text = (ROOT / "docs/tutorial/first-picture.md").read_text(encoding="utf-8")
+    text = text.replace("http://127.0.0.1:7860", reference_server.url).replace('"steps": 20', '"steps": 2')
+    commands = [
+        block for block in re.findall(r"```console\n\$ (.*?)```", text, re.DOTALL) if reference_server.url in block
+    ]
+    assert len(commands) == 3
+    for draw in commands[:2]:
+        _shell(draw, tmp_path)
+        with Image.open(tmp_path / "next.png") as picture:
+            assert picture.size == (128, 128)
+        (tmp_path / "next.png").rename(tmp_path / "last.png")
+    (tmp_path / "last.png").rename(tmp_path / "next.png")
+    assert _shell(commands[2], tmp_path).startswith("a sunflower\nSteps: 2, ")
+
+
+def _shell(command: str, folder: Path) -> str:
+    """What ``command`` prints, run in ``folder`` with this Python as ``python3``."""
+    command = command.replace("python3 ", f"{sys.executable} ")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=120, cwd=folder)
+    return done.stdout
 
 
 def test_the_ten_line_plugin_has_ten_lines() -> None:
