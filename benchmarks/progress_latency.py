@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 COMMAND = f"{shlex.quote(sys.executable)} -m latentd serve --port {{port}} --data-dir {{data}}"
 BODY = {"prompt": "a red circle on a blue background", "seed": 5, "width": 256, "height": 256, "sampler_name": "Euler"}
@@ -31,6 +32,7 @@ READS = {
     "GET /latentd/v1/jobs": ("GET", "/latentd/v1/jobs"),
 }
 INTERRUPT = "POST /sdapi/v1/interrupt"
+ASSEMBLE = Path(__file__).parents[1] / "tests" / "reference" / "assemble.py"
 
 
 @dataclass
@@ -160,16 +162,22 @@ def measure(idle: Server, loaded: Server, waiting: int, requests: int, interrupt
         )
 
 
+def assembled(folder: str) -> str:
+    """``folder``, filled with the tiny models that the tests use."""
+    subprocess.run([sys.executable, str(ASSEMBLE), folder], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--waiting", type=int, nargs="+", default=[100, 200], help="numbers of jobs that wait")
     parser.add_argument("--requests", type=int, default=300, help="how often each address is asked")
     parser.add_argument("--interrupts", type=int, default=20, help="how many interrupts; each ends one job")
-    parser.add_argument("--data-dir", help="data directory with a checkpoint; default: an empty one")
+    parser.add_argument("--data-dir", help="data directory with a checkpoint; default: the tests' tiny models")
     parser.add_argument("--command", default=COMMAND, help="how to start a server; {port} and {data} are filled in")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as empty:
-        data = arguments.data_dir or empty
+    with tempfile.TemporaryDirectory() as folder:
+        data = arguments.data_dir or assembled(folder)
         for waiting in arguments.waiting:
             with served(arguments.command, data) as idle, served(arguments.command, data) as loaded:
                 measure(idle, loaded, waiting, arguments.requests, arguments.interrupts)
