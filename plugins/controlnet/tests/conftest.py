@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from latentd.testing import AppFactory, latentd_app
 sys.path.insert(0, str(Path(__file__).parent))
 
 import control_files as files
+from control_requests import BODY, png
 
 __all__ = ["latentd_app"]
 
@@ -42,6 +41,7 @@ def control_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "control_lora": lora,
         "control_full": full,
         "net_xl": files.controlnet(files.base_encoder(files.checkpoint("sdxl"))),
+        "net_union": files.union(),
         "t2i": files.adapter(),
         "t2i_diffusers": files.adapter_to_diffusers(files.adapter()),
         "t2i_light": files.light_adapter(),
@@ -71,18 +71,6 @@ def server(control_data: Path) -> Iterator[Any]:
     factory.close()
 
 
-def png(image: Image.Image) -> str:
-    """Base64 of ``image``."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def pixels(text: str) -> np.ndarray:
-    """RGB of a reply's picture."""
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
-
-
 @pytest.fixture(scope="session")
 def circle() -> str:
     """A white ring on black, 64 pixels, base64."""
@@ -95,9 +83,6 @@ def circle() -> str:
 def half_mask() -> str:
     """White on the left half, 64 pixels, base64."""
     return png(Image.fromarray(np.where(np.arange(64)[None] < 32, 255, 0).repeat(64, 0).astype(np.uint8)))
-
-
-BODY = {"prompt": "a ring", "seed": 7, "steps": 3, "width": 64, "height": 64, "cfg_scale": 4, "sampler_name": "Euler"}
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ Weights = dict[str, Tensor]
 def _checkpoint_maker() -> Any:
     path = Path(__file__).parents[3] / "tests/models/ldm_files.py"
     spec = importlib.util.spec_from_file_location("ldm_files", path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     import sys
 
@@ -277,3 +278,26 @@ def clip_vision(width: int = 48, projected: int = 24) -> Weights:
         weights[f"vision_model.{norm}.weight"] = torch.ones(width)
         weights[f"vision_model.{norm}.bias"] = torch.zeros(width)
     return weights
+
+
+def union(types: int = 6) -> Weights:
+    """A union model for the tiny SDXL, as diffusers writes it (which is how such models are published)."""
+    from diffusers import ControlNetUnionModel
+
+    torch.manual_seed(3)
+    model = ControlNetUnionModel(
+        block_out_channels=(32, 64),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        layers_per_block=1,
+        transformer_layers_per_block=(1, 2),
+        cross_attention_dim=64,
+        attention_head_dim=(1, 1),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=32 + 6 * 256,
+        num_control_type=types,
+        num_trans_channel=32,
+        num_proj_channel=32,
+    )
+    return {key: value + 0.02 * torch.randn_like(value) for key, value in model.state_dict().items()}

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import pixels
-
+from control_requests import pixels
 from latentd_controlnet.job import ControlJob
 
 KINDS = ("net", "net_shuffle", "control_lora", "t2i", "t2i_light", "lllite", "style", "ip", "ip_plus")
@@ -79,6 +78,17 @@ def test_sdxl(generate: Callable[..., Any], circle: str) -> None:
     assert not np.array_equal(pixels(generate({"model": "net_xl", "image": circle}, **override)["images"][0]), plain)
 
 
+def test_a_union_model_hears_what_its_map_is(generate: Callable[..., Any], circle: str) -> None:
+    override = {"override_settings": {"sd_model_checkpoint": "two"}}
+    unit = {"model": "net_union", "image": circle}
+    found = [
+        pixels(generate({**unit, "union_control_type": kind}, **override)["images"][0])
+        for kind in ("Unknown", "OpenPose", "Hard Edge")
+    ]
+    assert not np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[1], found[2])
+
+
 @pytest.mark.parametrize("mode", ["My prompt is more important", "ControlNet is more important", 1, 2])
 def test_modes_differ_from_balanced(generate: Callable[..., Any], circle: str, mode: str | int) -> None:
     balanced, other = (
@@ -97,7 +107,7 @@ def test_outside_its_window_a_unit_does_nothing(
 def test_a_region_of_nothing_does_nothing(
     generate: Callable[..., Any], circle: str, half_mask: str, plain: np.ndarray
 ) -> None:
-    from conftest import png
+    from control_requests import png
     from PIL import Image
 
     black = png(Image.new("L", (64, 64)))
@@ -134,7 +144,10 @@ def test_hires_has_a_map_per_pass_and_options_choose(generate: Callable[..., Any
     body = generate(unit, **hires)
     assert [pixels(text).shape[0] for text in body["images"]] == [128, 128, 64]
     both = pixels(body["images"][0])
-    low, high = (pixels(generate({**unit, "hr_option": o}, **hires)["images"][0]) for o in ("Low res only", "High res only"))
+    low, high = (
+        pixels(generate({**unit, "hr_option": option}, **hires)["images"][0])
+        for option in ("Low res only", "High res only")
+    )
     assert not np.array_equal(low, both)
     assert not np.array_equal(high, both)
     assert not np.array_equal(high, low)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from latentd_controlnet.enums import ResizeMode
-from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, grey_to_rgb, round_half_even
+from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, check_size, grey_to_rgb, round_half_even
 from latentd_controlnet.thinning import suppress_non_maxima, thin
 
 #: With at most this many colours a map is taken for labels, which must not be blended.
@@ -26,6 +26,7 @@ def fit_map(image: Pixels, mode: ResizeMode, height: int, width: int, *, keep_ma
     factors = height / old_height, width / old_width
     factor = min(factors) if mode == ResizeMode.FILL else max(factors)
     new_width, new_height = (max(round_half_even(side * factor), 1) for side in (old_width, old_height))
+    check_size(new_width, new_height)
     scaled = _resized(source, new_width, new_height)
     if mode == ResizeMode.FILL:
         return _on_border_colour(scaled, source, height, width)

@@ -85,6 +85,9 @@ class ControlNetHook(UnitHook):
 
     def __init__(self, prepared: PreparedUnit, net: ControlNet) -> None:
         super().__init__(prepared)
+        kind = prepared.unit.union_type
+        if kind is not None and 0 < net.union_types <= kind:
+            raise prepared.unit.error(f"this union model knows the first {net.union_types} control types only")
         self.net = net
         self._embedded: dict[str, Tensor] = {}
 

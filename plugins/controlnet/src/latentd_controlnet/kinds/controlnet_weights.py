@@ -163,9 +163,20 @@ def _module(tensors: Mapping[str, Tensor], base: Any, union: int) -> Any:
             "projection_class_embeddings_input_dim": tensors["add_embedding.linear_1.weight"].shape[1],
         }
     if union:
-        types = {"num_control_type": union, "num_trans_channel": tensors["task_embedding"].shape[1]}
-        return parts.ControlNetUnionModel(**arguments, **types)
+        return parts.ControlNetUnionModel(**arguments, **_union_sizes(tensors))
     return parts.ControlNetModel(**arguments, mid_block_type="UNetMidBlock2DCrossAttn" if middle else "UNetMidBlock2D")
+
+
+def _union_sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """What a union model has beyond a ControlNet, from its weights."""
+    types, width = tensors["task_embedding"].shape
+    layers = {key.split(".")[1] for key in tensors if key.startswith("transformer_layes.")}
+    return {
+        "num_control_type": types,
+        "num_trans_channel": width,
+        "num_trans_layer": len(layers),
+        "num_proj_channel": tensors["spatial_ch_projs.weight"].shape[0],
+    }
 
 
 def _depths(tensors: Mapping[str, Tensor], levels: int) -> tuple[list[int], int]:

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latentd.api import TooLarge
+
 Pixels = NDArray[np.uint8]
+#: No map grows beyond this, whatever the proportions of its picture.
+MAX_PIXELS = 64_000_000
 
 
 def as_rgb(image: Any) -> Pixels:
@@ -38,10 +42,17 @@ def at_resolution(image: Pixels, resolution: float, *, keep_alpha: bool = False)
     height, width = source.shape[:2]
     factor = float(resolution) / min(height, width)
     new_height, new_width = (max(round_half_even(side * factor), 1) for side in (height, width))
+    check_size(new_width, new_height)
     how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
     scaled = cv2.resize(source, (new_width, new_height), interpolation=how)
     padded = np.pad(scaled, [(0, -new_height % 64), (0, -new_width % 64), (0, 0)], mode="edge")
     return np.ascontiguousarray(padded), lambda result: np.ascontiguousarray(result[:new_height, :new_width])
+
+
+def check_size(width: int, height: int) -> None:
+    """:raises TooLarge: a picture much longer than wide would fill the memory when its short side is enlarged."""
+    if width * height > MAX_PIXELS:
+        raise TooLarge(f"a control map of {width}x{height} pixels is over the limit", hint="send a picture less narrow")
 
 
 def round_half_even(value: float) -> int:
