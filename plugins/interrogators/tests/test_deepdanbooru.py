@@ -11,11 +11,13 @@ import pytest
 import torch
 from interrogation import as_text, plain
 from latentd_interrogators.deepdanbooru import format_tags
+from latentd_interrogators.loading import device_for
 from latentd_interrogators.resnet import CONVOLUTIONS, load_resnet
 
-from latentd.api import ModelLoadError
+from latentd.api import ModelLoadError, UpscaleContext
 from latentd.options import OptionStore
-from latentd.testing import AppFactory
+from latentd.settings import Settings
+from latentd.testing import AppFactory, HeadlessServices
 
 SCORES = {"1girl": 0.91, "blue_eyes": 0.5, "cat_(animal)": 0.99, "back\\slash": 0.6, "dim": 0.49, "rating:safe": 0.9}
 
@@ -169,3 +171,12 @@ def red_network() -> dict[str, Any]:
         if number != 178:
             held[f"n_Conv_{number}.bias"] = torch.zeros(2)
     return held
+
+
+@pytest.mark.parametrize(
+    ("parts", "device"), [((), "cuda"), (("interrogate",), "cpu"), (("all",), "cpu"), (("sd",), "cuda")]
+)
+def test_use_cpu_keeps_the_networks_off_the_gpu(parts: tuple[str, ...], device: str) -> None:
+    services = HeadlessServices(settings=Settings(use_cpu=parts))
+    context = UpscaleContext(options=services.options.snapshot(), device="cuda", services=services)
+    assert device_for(context) == device
