@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from latentd.api import ModelLoadError, build_module, read_weights, unet_key, weights_from_tensors
@@ -24,7 +25,7 @@ _FLAGS = ("lora_controlnet", "difference")
 _DEPTH = re.compile(r"(down_blocks\.(\d+)|mid_block)\.attentions\.\d+\.transformer_blocks\.(\d+)\.")
 
 
-def load_controlnet(path: Path, kind: Kind, base: Any) -> ControlNet:
+def load_controlnet(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> ControlNet:
     """The ControlNet in ``path``, fitted to the loaded checkpoint ``base``.
 
     :raises ModelLoadError: weights are missing, or made for another family of checkpoints.
@@ -43,9 +44,8 @@ def load_controlnet(path: Path, kind: Kind, base: Any) -> ControlNet:
     tensors = {key: _projection(key, value, base) for key, value in tensors.items()}
     union = tensors["task_embedding"].shape[0] if "task_embedding" in tensors else 0
     weights = weights_from_tensors(path.name, tensors)
-    device, dtype = base.device, base.dtype
     try:
-        module = build_module(lambda: _module(tensors, base, union), weights, device, dtype)
+        module = build_module(lambda: _module(tensors, base, union), weights, base.device, dtype)
     except ModelLoadError as error:
         hint = "it may be made for another family of checkpoints"
         raise ModelLoadError(f"ControlNet model {error.detail}", hint=hint) from error

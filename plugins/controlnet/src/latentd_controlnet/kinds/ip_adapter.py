@@ -78,11 +78,11 @@ class IPAdapterHook(UnitHook):
         assert self._tokens is not None
         filed, executed = self._places[name]
         cond, uncond = self._tokens
-        tokens = torch.where(call.is_cond[:, None, None], cond, uncond).to(hidden)
+        tokens = torch.where(call.is_cond[:, None, None], cond, uncond)
         own = self.prepared.unit.advanced_weighting
         weight = self.weight if own is None else own[executed]
         parts = module.to_q(hidden), self.adapter.keys[filed](tokens), self.adapter.values[filed](tokens)
-        q, k, v = (part.unflatten(-1, (module.heads, -1)).transpose(1, 2) for part in parts)
+        q, k, v = (part.to(hidden).unflatten(-1, (module.heads, -1)).transpose(1, 2) for part in parts)
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2) * weight
         attended = self._in_region_tokens(attended)
         return F.linear(attended, module.to_out[0].weight)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from latentd.api import ModelLoadError, NotConfigured, build_module, load_pickle, read_weights, weights_from_tensors
@@ -26,7 +27,7 @@ class IPAdapter(nn.Module):
                 target.append(nn.Linear(width, out, bias=False))
 
 
-def load_ip_adapter(path: Path, base: Any) -> IPAdapter:
+def load_ip_adapter(path: Path, base: Any, dtype: torch.dtype) -> IPAdapter:
     """The adapter in ``path``.
 
     :raises ModelLoadError: it is for another family of checkpoints. :raises NotConfigured: a face adapter.
@@ -49,7 +50,7 @@ def load_ip_adapter(path: Path, base: Any) -> IPAdapter:
         tensors[f"{'keys' if name == 'to_k_ip' else 'values'}.{numbers[int(number)]}.weight"] = value
     shapes = [{key: tuple(value.shape) for key, value in part.items()} for part in (projection, layers)]
     module: IPAdapter = build_module(
-        lambda: IPAdapter(*shapes), weights_from_tensors(path.name, tensors), base.device, base.dtype
+        lambda: IPAdapter(*shapes), weights_from_tensors(path.name, tensors), base.device, dtype
     )
     if len(module.keys) != sum(site.kind == "cross" for site in base.unet_runner.attention_sites):
         raise ModelLoadError(f"ControlNet model {path.name} is for a UNet with {len(module.keys)} cross-attentions")

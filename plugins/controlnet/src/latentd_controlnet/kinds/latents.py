@@ -45,7 +45,9 @@ def encode_hint(model: Any, hint: Tensor, noise: PassNoise | None = None, mask: 
         height, width = (side // 8 for side in pictures.shape[-2:])
         sample = noise.draw((1, model.latent_channels, height, width), "cpu")
     latent: Tensor = encode_pictures(model, pictures, sample)
-    return latent
+    # This may run in the midst of an evaluation, and a small device may have sent the UNet away for the VAE.
+    with model.part("unet"):
+        return latent
 
 
 def blur_latent(latent: Tensor, radius: int) -> Tensor:

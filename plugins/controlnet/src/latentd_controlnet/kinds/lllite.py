@@ -79,7 +79,7 @@ class LLLiteSet(nn.Module):
         return {projection: (name, self.shifts[name]) for projection, name in found.items()}  # type: ignore[misc]
 
 
-def load_lllite(path: Path, base: Any) -> LLLiteSet:
+def load_lllite(path: Path, base: Any, dtype: torch.dtype) -> LLLiteSet:
     """The shifts in ``path``.
 
     :raises ModelLoadError: their widths are not this checkpoint's.
@@ -91,7 +91,7 @@ def load_lllite(path: Path, base: Any) -> LLLiteSet:
     tensors = {f"shifts.{key}": source[key] for key in source if key.partition(".")[0] in places}
     tensors = {key: value.flatten(1) if _is_matrix(key) else value for key, value in tensors.items()}
     module: LLLiteSet = build_module(
-        lambda: LLLiteSet(shapes, places), weights_from_tensors(path.name, tensors), base.device, base.dtype
+        lambda: LLLiteSet(shapes, places), weights_from_tensors(path.name, tensors), base.device, dtype
     )
     return module
 
@@ -148,8 +148,9 @@ class LLLiteHook(UnitHook):
         name, shift = named
         key = (call.pass_name, name)
         if key not in self._embeddings:
-            self._embeddings[key] = shift.embed((self.hint(call)[:, :3] * 2 - 1).to(x))
-        return shift(x, self._embeddings[key]) * self.weight  # type: ignore[no-any-return]
+            self._embeddings[key] = shift.embed((self.hint(call)[:, :3] * 2 - 1).to(next(shift.parameters())))
+        embedding = self._embeddings[key]
+        return shift(x.to(embedding), embedding).to(x) * self.weight  # type: ignore[no-any-return]
 
     def close(self) -> None:
         super().close()

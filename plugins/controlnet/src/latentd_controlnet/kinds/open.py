@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from latentd.api import Generation, NotConfigured, read_weights
 from latentd_controlnet.kinds.controlnet import ControlNetHook
 from latentd_controlnet.kinds.controlnet_weights import load_controlnet
@@ -57,22 +59,24 @@ def _leased(path: Path, kind: Kind, generation: Generation) -> Any:
     cache.limit(CACHE, int(generation.options["control_net_model_cache_size"]))
     base = generation.model
     # Fitted to its checkpoint: weights may be the base's own with changes, and names are told from its layout.
-    key = (CACHE, *stamp(path), base.info.filename, str(base.device), str(base.dtype))
-    lease = cache.lease(key, lambda: _load(path, kind, base), model_bytes)
+    whole = bool(getattr(generation.services.settings, "no_half_controlnet", False))
+    dtype = torch.float32 if whole else base.dtype
+    key = (CACHE, *stamp(path), base.info.filename, str(base.device), str(dtype))
+    lease = cache.lease(key, lambda: _load(path, kind, base, dtype), model_bytes)
     return generation.leases.enter_context(lease)
 
 
-def _load(path: Path, kind: Kind, base: Any) -> Any:
+def _load(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> Any:
     if kind in (Kind.CONTROLNET, Kind.CONTROL_LORA):
-        return load_controlnet(path, kind, base)
+        return load_controlnet(path, kind, base, dtype)
     if kind in (Kind.T2I_ADAPTER, Kind.T2I_LIGHT):
-        return load_adapter(path, kind, base)
+        return load_adapter(path, kind, base, dtype)
     if kind == Kind.T2I_STYLE:
-        return load_style(path, base)
+        return load_style(path, base, dtype)
     if kind == Kind.IP_ADAPTER:
-        return load_ip_adapter(path, base)
+        return load_ip_adapter(path, base, dtype)
     if kind == Kind.LLLITE:
-        return load_lllite(path, base)
+        return load_lllite(path, base, dtype)
     raise NotConfigured(f"{path.stem} is a {kind} model, which latentd-controlnet does not run")
 
 

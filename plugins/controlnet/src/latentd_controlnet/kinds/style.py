@@ -62,13 +62,13 @@ class StyleAdapter(nn.Module):
         return self.ln_post(x[:, -self.count :]) @ self.proj  # type: ignore[no-any-return]
 
 
-def load_style(path: Path, base: Any) -> nn.Module:
+def load_style(path: Path, base: Any, dtype: torch.dtype) -> nn.Module:
     """The style adapter in ``path``."""
     source = read_weights(path)
     tensors = {strip(key): source[key] for key in source}
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     weights = weights_from_tensors(path.name, tensors)
-    module: nn.Module = build_module(lambda: StyleAdapter(shapes), weights, base.device, base.dtype)
+    module: nn.Module = build_module(lambda: StyleAdapter(shapes), weights, base.device, dtype)
     return module
 
 

@@ -120,7 +120,7 @@ def _conv(shapes: Mapping[str, tuple[int, ...]], name: str) -> nn.Conv2d | None:
     return nn.Conv2d(shape[1], shape[0], shape[2], padding=shape[2] // 2, bias=f"{name}.bias" in shapes)
 
 
-def load_adapter(path: Path, kind: Kind, base: Any) -> nn.Module:
+def load_adapter(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> nn.Module:
     """The adapter in ``path``, in the original's or diffusers' names.
 
     :raises ModelLoadError: it is damaged or for another family of checkpoints.
@@ -139,7 +139,7 @@ def load_adapter(path: Path, kind: Kind, base: Any) -> nn.Module:
         )
     make = FullAdapter if kind == Kind.T2I_ADAPTER else LightAdapter
     module: nn.Module = build_module(
-        lambda: make(shapes), weights_from_tensors(path.name, tensors), base.device, base.dtype
+        lambda: make(shapes), weights_from_tensors(path.name, tensors), base.device, dtype
     )
     return module
 
