@@ -1,6 +1,6 @@
 """Run the benchmarks: all of them, or those that are named.
 
-    python -m benchmarks [--list] [NAME ...] [-- FLAGS OF THE ONE NAMED]
+python -m benchmarks [--list] [NAME ...] [-- FLAGS OF THE ONE NAMED]
 """
 
 from __future__ import annotations
