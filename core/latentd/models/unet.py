@@ -112,7 +112,7 @@ class UNetRunner:
                 [_fit(h, skips[-1]), _with_residual(skips.pop(), len(self.inputs) - 1 - index, additions)], dim=1
             )
             h = self._run(block, h, emb, context, call)
-        out: Tensor = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(_fit(h, call.sample))))
+        out: Tensor = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(_fit(h, call.sample.to(h.dtype)))))
         self.dispatch.call = None
         return out.float()
 

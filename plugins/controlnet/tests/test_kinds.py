@@ -14,6 +14,7 @@ from control_requests import pixels
 from latentd_controlnet.job import ControlJob
 
 KINDS = ("net", "net_shuffle", "control_lora", "t2i", "t2i_light", "lllite", "style", "ip", "ip_plus")
+ONE = {"sd_model_checkpoint": "one"}
 MODULES = {"style": "clip_vision", "ip": "ip-adapter-auto", "ip_plus": "ip-adapter-auto"}
 
 
@@ -183,3 +184,23 @@ def test_given_embeddings_stand_in_for_a_picture(generate: Callable[..., Any], p
     given = base64.b64encode(save({"cond": files.random(1, 24)})).decode()
     body = generate({"model": "ip", "module": "ip-adapter-auto", "ipadapter_input": given, "image": None})
     assert not np.array_equal(pixels(body["images"][0]), plain)
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-half-controlnet"]])
+def test_half_precision(control_data: Any, circle: str, flags: list[str]) -> None:
+    from control_requests import BODY
+
+    import latentd_controlnet
+    from latentd.testing import AppFactory
+
+    factory = AppFactory(control_data)
+    try:
+        client = factory([latentd_controlnet], ["--dtype", "bf16", *flags])
+        names = [{"model": model, "module": MODULES.get(model, "none")} for model in KINDS]
+        for unit in (*names, {"module": "reference_adain+attn"}, {"model": "net", "module": "tile_colorfix"}):
+            args = [{**unit, "image": circle}]
+            scripts = {"alwayson_scripts": {"controlnet": {"args": args}}, "override_settings": ONE}
+            reply = client.post("/sdapi/v1/txt2img", json={**BODY, "steps": 1, **scripts})
+            assert reply.status_code == 200, (unit, reply.text)
+    finally:
+        factory.close()
