@@ -188,9 +188,9 @@ def test_given_embeddings_stand_in_for_a_picture(generate: Callable[..., Any], p
 
 @pytest.mark.parametrize("flags", [[], ["--no-half-controlnet"]])
 def test_half_precision(control_data: Any, circle: str, flags: list[str]) -> None:
+    import latentd_controlnet
     from control_requests import BODY
 
-    import latentd_controlnet
     from latentd.testing import AppFactory
 
     factory = AppFactory(control_data)
