@@ -52,8 +52,9 @@ def _add_lists(routes: APIRouter, services: Any) -> None:
 def _add_refreshes(routes: APIRouter, services: Any) -> None:
     @routes.post("/refresh-checkpoints")
     async def refresh_checkpoints() -> None:
-        """Look through the checkpoint folders again."""
+        """Look through the checkpoint folders again, and those of upscalers, for which there is no path of their own."""
         await services.run_in_thread(services.models.checkpoints.refresh)
+        await services.run_in_thread(services.host.refresh_upscalers)
 
     @routes.post("/refresh-vae")
     async def refresh_vae() -> None:
