@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 START_SECONDS = 120.0
 
@@ -25,14 +27,24 @@ class ServerDied(Exception):
 def running_server(address: str, flags: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """The process of a server that answers at ``address``; it is stopped at the end.
 
-    :raises ServerDied: it ended instead.
+    :raises ServerDied: it ended instead, or something else answers there already.
     """
+    if answers(address):
+        raise ServerDied(f"another server answers at {address}; choose another port (make run PORT=7861)")
     process = subprocess.Popen([sys.executable, "-m", "latentd", "serve", *flags])
     try:
         wait_for(address, process)
         yield process
     finally:
         stop(process)
+
+
+def answers(address: str) -> bool:
+    """Whether anything listens at ``address``."""
+    parts = urlsplit(address)
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((parts.hostname or "127.0.0.1", parts.port or 80)) == 0
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> float:
