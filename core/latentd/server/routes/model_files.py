@@ -52,7 +52,7 @@ def _add_lists(routes: APIRouter, services: Any) -> None:
 def _add_refreshes(routes: APIRouter, services: Any) -> None:
     @routes.post("/refresh-checkpoints")
     async def refresh_checkpoints() -> None:
-        """Look through the checkpoint folders again, and those of upscalers, for which there is no path of their own."""
+        """Look through the checkpoint folders again, and those of upscalers, which have no path of their own."""
         await services.run_in_thread(services.models.checkpoints.refresh)
         await services.run_in_thread(services.host.refresh_upscalers)
 
