@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from latentd.types import GeneratedImage, PassName, UNetHook
@@ -125,7 +126,7 @@ class RunningGeneration:
         """Give ``model``'s UNet the device and this job's handlers until the pass ends."""
         upcast = bool(self.options["upcast_attn"]) or model.policy.upcast_attention
         self.pass_stack.enter_context(model.part("unet"))
-        hooks = (*self.all_unet_hooks, *self._token_merging())
+        hooks = (*self.all_unet_hooks, *self._token_merging(), *self._hypertile())
         self.pass_stack.enter_context(model.unet_runner.session(hooks, upcast_attention=upcast))
 
     def _token_merging(self) -> Sequence[UNetHook]:
@@ -134,6 +135,28 @@ class RunningGeneration:
 
         ratio = token_merging_ratio(self, hires=self.pass_name == "hires")
         return [TokenMerging(ratio)] if ratio > 0 else []
+
+    def _hypertile(self) -> Sequence[UNetHook]:
+        from latentd.networks.hypertile import Hypertile
+
+        options, hires = self.options, self.plan.hires if self.pass_name == "hires" else None
+        if not options["hypertile_enable_unet"] and not (hires and options["hypertile_enable_unet_secondpass"]):
+            return []
+        rng: Random = self.state.setdefault("hypertile", Random(self.plan.seeds[0]))
+        if hires:
+            rng.seed(self.plan.seeds[0])
+        width, height = (hires.width, hires.height) if hires else (self.plan.width, self.plan.height)
+        return [
+            Hypertile(
+                width=width,
+                height=height,
+                max_tile=int(options["hypertile_max_tile_unet"]),
+                swap_size=int(options["hypertile_swap_size_unet"]),
+                max_depth=int(options["hypertile_max_depth_unet"]),
+                sdxl=self.model.family.startswith("sdxl"),
+                rng=rng,
+            )
+        ]
 
     def lease(self, checkpoint: str) -> Any:
         """The checkpoint with the VAE that the options choose, kept until the job ends."""

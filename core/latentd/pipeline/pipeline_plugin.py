@@ -26,6 +26,7 @@ def register_scripts() -> list[Script]:
     """A1111's own sections of the form, listed as it lists them; over the API the request's fields do their work."""
     return [
         FormSection("Extra options", ()),
+        FormSection("Hypertile", ()),
         FormSection(
             "Refiner",
             (

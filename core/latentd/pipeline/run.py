@@ -11,6 +11,7 @@ from PIL import Image
 from latentd.atomic import write_atomically
 from latentd.errors import Interrupted
 from latentd.models.vae import circular_padding, decode
+from latentd.networks.hypertile import hypertile_notes
 from latentd.pipeline.conditioning import activate_networks
 from latentd.pipeline.describe import describe
 from latentd.pipeline.finish import finish_picture, make_reply_grid
@@ -68,6 +69,7 @@ def _generate(gen: RunningGeneration) -> Result:
     gen.state.update(base_info=gen.model.info, base_vae=gen.model.vae_info, base_inpainting=is_inpainting(gen.model))
     if control.progress.job_count == -1:
         control.progress.job_count = plan.n_iter * (2 if plan.hires else 1)
+    gen.infotext.update(hypertile_notes(gen.options, second_pass=plan.hires is not None))
     gen.hooks.before_process(gen)
     gen.unet_hooks = gen.hooks.unet_hooks(gen)
     images: list[GeneratedImage] = []

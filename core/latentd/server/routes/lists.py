@@ -22,6 +22,8 @@ _REALESRGAN_MODELS = (
     ("R-ESRGAN 2x+", "v0.2.1/RealESRGAN_x2plus.pth", 2),
 )
 _MODES = ("txt2img", "img2img")
+_WITHOUT_ROW = "Hypertile"
+_SECTIONS = ("extra options", "hypertile", "soft inpainting", "controlnet", "controlnet m2m", "refiner", "seed")
 
 
 def router(services: Any) -> APIRouter:
@@ -100,7 +102,7 @@ def _add_pictures(routes: APIRouter, services: Any) -> None:
 def _add_scripts(routes: APIRouter, services: Any) -> None:
     def offered(mode: str) -> list[Any]:
         scripts = [script for script in services.registry.scripts.values() if script.listed and mode in script.modes]
-        return sorted(scripts, key=lambda script: script.alwayson)
+        return sorted(scripts, key=_listed_place)
 
     @routes.get("/scripts", response_model=lists.ScriptNames)
     async def scripts() -> dict[str, list[str]]:
@@ -110,7 +112,7 @@ def _add_scripts(routes: APIRouter, services: Any) -> None:
     @routes.get("/script-info", response_model=list[lists.ScriptInfo])
     async def scripts_info() -> list[dict[str, Any]]:
         """Arguments of every script, by mode."""
-        return [script_info(script, mode) for mode in _MODES for script in offered(mode)]
+        return [script_info(s, mode) for mode in _MODES for s in offered(mode) if s.title != _WITHOUT_ROW]
 
     @routes.get("/extensions", response_model=list[lists.Extension])
     async def extensions() -> list[dict[str, Any]]:
@@ -119,6 +121,13 @@ def _add_scripts(routes: APIRouter, services: Any) -> None:
 
 
 def _listed_title(script: Any) -> str:
-    # The one script of AUTOMATIC1111 that names itself, and so keeps its capital.
+    # The one script of AUTOMATIC1111 that names itself, and so keeps its capital and has no row in /script-info.
     title: str = script.title
-    return title if title == "Hypertile" else title.lower()
+    return title if title == _WITHOUT_ROW else title.lower()
+
+
+def _listed_place(script: Any) -> tuple[bool, int]:
+    """Selectable scripts first, then AUTOMATIC1111's sections in its order, then others."""
+    title = script.title.lower()
+    known = title in _SECTIONS
+    return script.alwayson or known, _SECTIONS.index(title) if known else len(_SECTIONS)

@@ -1,0 +1,127 @@
+"""Hypertile: self-attention within tiles of the feature map instead of across all of it (options ``hypertile_*_unet``).
+
+Source: github.com/tfernd/HyperTile as AUTOMATIC1111 1.8 carries it out: how many tiles there are is drawn at every
+attention, from Python's generator seeded with the job's first seed.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from torch import Tensor
+
+from latentd.types import AttentionHandler, AttentionSite, UNetCall, UNetHook
+
+_LEAST_TILE = 128  # pixels
+_LATENT_DOWNSCALE = 8
+_LAYER = re.compile(r"transformer_blocks\.(\d+)\.")
+_SETTINGS = (("max depth", "max_depth", 3), ("max tile size", "max_tile", 256), ("swap size", "swap_size", 3))
+
+# The levels of A1111's tables, by block; SDXL's first layer of a block and its others stand at different levels.
+_LEVELS_SD = {**dict.fromkeys(("i1", "i2", "o9", "o10", "o11"), 0), **dict.fromkeys(("i4", "i5", "o6", "o7", "o8"), 1),
+              **dict.fromkeys(("i7", "i8", "o3", "o4", "o5"), 2), "m": 3}  # fmt: skip
+_LEVELS_XL = {**dict.fromkeys(("i4", "i5", "o3", "o4", "o5"), 0), **dict.fromkeys(("i7", "i8", "o0", "o1", "o2"), 1),
+              "m": 2}  # fmt: skip
+
+
+@dataclass(slots=True, kw_only=True)
+class Hypertile(UNetHook):
+    """One pass's tiling.
+
+    :param width, height: of the pass's pictures in pixels. :param max_tile: largest tile in pixels.
+    :param swap_size: how many tile sizes are drawn from. :param max_depth: the deepest level that is tiled.
+    :param rng: the generator; shared by the passes of a job.
+    """
+
+    width: int
+    height: int
+    max_tile: int
+    swap_size: int
+    max_depth: int
+    sdxl: bool
+    rng: random.Random
+
+    def attention(self, site: AttentionSite) -> AttentionHandler | None:
+        level = _level(site, self.sdxl)
+        if site.kind != "self" or level is None or level > self.max_depth:
+            return None
+
+        def attend_in_tiles(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Any) -> Tensor:
+            # A1111 takes the rows for the columns here where a picture is not square.
+            rows, columns = _grid(hidden.shape[1], self.width / self.height)
+            least = self._tile_cells() * 2**level
+            down, across = self._parts(rows, least), self._parts(columns, least)
+            if down * across == 1:
+                result: Tensor = attend(hidden, context)
+                return result
+            tiles = _split(hidden, rows, columns, down, across)
+            return _join(attend(tiles, None), rows, columns, down, across)
+
+        return attend_in_tiles
+
+    def _tile_cells(self) -> int:
+        common = math.gcd(self.width, self.height)
+        largest = common & -common
+        return max(_LEAST_TILE, min(largest, self.max_tile)) // _LATENT_DOWNSCALE
+
+    def _parts(self, length: int, least: int) -> int:
+        """Into how many equal parts, of at least ``least`` cells, a side is cut: one of the first few answers."""
+        sizes = [n for n in range(min(least, length), length + 1) if length % n == 0][: max(self.swap_size, 1)]
+        return length // sizes[self.rng.randint(0, len(sizes) - 1)]
+
+
+def hypertile_notes(options: Mapping[str, Any], *, second_pass: bool) -> dict[str, Any]:
+    """Entries of the infotext, empty where nothing is tiled.
+
+    :param second_pass: the job has a pass of hires fix.
+    """
+    if options["hypertile_enable_unet"]:
+        notes: dict[str, Any] = {"Hypertile U-Net": True}
+    elif second_pass and options["hypertile_enable_unet_secondpass"]:
+        notes = {"Hypertile U-Net second pass": True}
+    else:
+        return {}
+    for label, key, default in _SETTINGS:
+        value = options[f"hypertile_{key}_unet"]
+        notes[f"Hypertile U-Net {label}"] = None if value == default else value
+    return notes
+
+
+def _level(site: AttentionSite, sdxl: bool) -> int | None:
+    kind, _, number = site.block.partition("_blocks.")
+    level = (_LEVELS_XL if sdxl else _LEVELS_SD).get("m" if site.block == "middle_block" else kind[0] + number)
+    layer = _LAYER.search(site.name)
+    if level == 0 and layer is not None and int(layer[1]) > 0:
+        return 1
+    return level
+
+
+@lru_cache(maxsize=64)
+def _grid(count: int, ratio: float) -> tuple[int, int]:
+    """Two whole numbers whose product is ``count`` and whose ratio is about ``ratio``."""
+    first = round(math.sqrt(count * ratio))
+    if first > 0 and count % first == 0:
+        return first, count // first
+    divisors = [n for n in range(1, count + 1) if count % n == 0]
+    best = min(divisors, key=lambda n: abs(n / (count // n) - ratio))
+    return best, count // best
+
+
+def _split(x: Tensor, rows: int, columns: int, down: int, across: int) -> Tensor:
+    """[B*down*across, tile cells, C] from [B, rows*columns, C]."""
+    b, _, c = x.shape
+    x = x.reshape(b, down, rows // down, across, columns // across, c).transpose(2, 3)
+    return x.reshape(b * down * across, -1, c)
+
+
+def _join(x: Tensor, rows: int, columns: int, down: int, across: int) -> Tensor:
+    """The reverse of :func:`_split`."""
+    b, c = x.shape[0] // (down * across), x.shape[2]
+    x = x.reshape(b, down, across, rows // down, columns // across, c).transpose(2, 3)
+    return x.reshape(b, rows * columns, c)
