@@ -21,9 +21,9 @@ from text import encode_captions, rows
 Shards = dict[tuple[int, int], tuple[list[Tensor], list[list[Scene]]]]
 # Latent size: batch of one process, weight while shapes are learned, weight afterwards. A step costs about the same at each size.
 PLAN: dict[tuple[int, int], tuple[int, float, float]] = {
-    (16, 16): (16, 0.85, 0.38), (24, 24): (7, 0.05, 0.05), (24, 16): (10, 0.03, 0.03), (16, 24): (10, 0.03, 0.03),
-    (32, 32): (4, 0.04, 0.27), (48, 32): (3, 0.0, 0.03), (32, 48): (3, 0.0, 0.03), (48, 48): (2, 0.0, 0.04),
-    (64, 64): (1, 0.0, 0.14),
+    (16, 16): (16, 0.85, 0.50), (24, 24): (7, 0.05, 0.05), (24, 16): (10, 0.03, 0.03), (16, 24): (10, 0.03, 0.03),
+    (32, 32): (4, 0.04, 0.22), (48, 32): (3, 0.0, 0.02), (32, 48): (3, 0.0, 0.02), (48, 48): (2, 0.0, 0.03),
+    (64, 64): (1, 0.0, 0.10),
 }
 
 
@@ -66,9 +66,10 @@ def draw_batch(shards: Shards, size: tuple[int, int], rng: random.Random) -> tup
 def add_noise(clean: Tensor, bars: Tensor, power: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Noisy latents, time steps, the noise to predict and the weight of each sample.
 
-    Late time steps are drawn more often (time is u^power), the more so at first, when words are learned, and errors count there by 1 + sigma^2 up to 25 (in between the weighting of
-    noise and that of velocity). The schedule ends with some signal left while sampling starts from none, so half of
-    the last steps see pure noise, and are asked for the noise that would have led there from the clean latents.
+    Time is u^power: late steps are drawn more often, the more so at first, when words are learned. Errors count by
+    1 + sigma^2 up to 25, in between the weighting of noise and that of velocity. The schedule ends with some signal
+    left while sampling starts from none, so half of the last steps see pure noise, and are asked for the noise that
+    would have led there from the clean latents.
     """
     steps = (999.99 * torch.rand(len(clean)) ** power).long()
     bar = bars[steps].view(-1, 1, 1, 1)
@@ -112,9 +113,9 @@ def main() -> None:
         rate = arguments.rate * min(1, (step + 1) / 60) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done)))
         for group, factor in zip(optimiser.param_groups, (1.0, 3.0, 0.3), strict=True):
             group["lr"] = rate * factor
-        size = random.Random(step).choices(list(PLAN), [entry[1 if done < 0.35 else 2] for entry in PLAN.values()])[0]
+        size = random.Random(step).choices(list(PLAN), [entry[1 if done < 0.36 else 2] for entry in PLAN.values()])[0]
         clean, tokens = draw_batch(shards, size, rng)
-        noisy, steps, target, weight = add_noise(clean, bars, 0.4 if done < 0.35 else 0.75)
+        noisy, steps, target, weight = add_noise(clean, bars, 0.4 if done < 0.2 else 0.65)
         error = (model(noisy, steps, tokens) - target).square()
         loss = (weight * error).mean()
         optimiser.zero_grad()
@@ -123,7 +124,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         step += 1
-        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - min(0.999, step / (step + 20)))
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - min(0.997, step / (step + 20)))
         if size == (16, 16):
             shown.append(loss.item())
         if step % 50 == 0 and rank == 0:
