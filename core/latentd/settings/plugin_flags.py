@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latentd.settings.flag import integer, switch, texts
+from latentd.settings.flag import switch, texts
 
 GROUP = "plugins and engine"
 
@@ -39,5 +39,3 @@ class PluginFlags:
         commas=True,
     )
     allow_code: bool = switch("offer the script that runs Python code from the request", group=GROUP)
-    no_batch_sharing: bool = switch("never denoise several requests in one batch", group=GROUP, listed=False)
-    max_shared_batch: int = integer(8, "most pictures denoised in one shared batch", group=GROUP, listed=False)
