@@ -98,9 +98,7 @@ def test_modes_differ_from_balanced(generate: Callable[..., Any], circle: str, m
     assert not np.array_equal(balanced, other)
 
 
-def test_outside_its_window_a_unit_does_nothing(
-    generate: Callable[..., Any], circle: str, plain: np.ndarray
-) -> None:
+def test_outside_its_window_a_unit_does_nothing(generate: Callable[..., Any], circle: str, plain: np.ndarray) -> None:
     never = {"model": "net", "image": circle, "guidance_start": 1.0}
     assert np.array_equal(pixels(generate(never)["images"][0]), plain)
 

@@ -61,5 +61,3 @@ class ControlJob:
         if generation.options["control_net_detectmap_autosaving"]:
             pairs = zip(self.prepared, self._maps, strict=False)
             save_maps([(u.module.name, s) for u, m in pairs if u.unit.save_map for s in m.shown], generation)
-
-

@@ -154,5 +154,3 @@ def describe(prepared: PreparedUnit) -> str | None:
     if any(mark in str(value) for value in entries.values() for mark in ",:"):
         return None
     return ", ".join(f"{key}: {value}" for key, value in entries.items())
-
-

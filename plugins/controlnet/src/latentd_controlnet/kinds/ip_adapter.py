@@ -49,9 +49,7 @@ class IPAdapterHook(UnitHook):
         """Tokens [1,k,width] for rows with the prompt and for those without."""
         weight = next(self.adapter.parameters())
         pairs = self._given or self._encoded()
-        projected = [
-            tuple(self.adapter.projection(part.to(weight)) for part in pair) for pair in pairs
-        ]
+        projected = [tuple(self.adapter.projection(part.to(weight)) for part in pair) for pair in pairs]
         cond, uncond = (torch.stack([pair[i] for pair in projected]).mean(dim=0) for i in (0, 1))
         return cond, uncond
 

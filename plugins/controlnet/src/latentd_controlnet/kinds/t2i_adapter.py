@@ -138,9 +138,7 @@ def load_adapter(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> nn.Mo
             hint="choose a control model or a checkpoint of the same family",
         )
     make = FullAdapter if kind == Kind.T2I_ADAPTER else LightAdapter
-    module: nn.Module = build_module(
-        lambda: make(shapes), weights_from_tensors(path.name, tensors), base.device, dtype
-    )
+    module: nn.Module = build_module(lambda: make(shapes), weights_from_tensors(path.name, tensors), base.device, dtype)
     return module
 
 

@@ -130,9 +130,7 @@ def load_encoder(path: Path, device: str) -> Any:
         patch_size=patch,
         hidden_act="quick_gelu" if width == 1024 else "gelu",
     )
-    encoder = build_module(
-        lambda: CLIPVisionModelWithProjection(config), weights, torch.device(device), torch.float32
-    )
+    encoder = build_module(lambda: CLIPVisionModelWithProjection(config), weights, torch.device(device), torch.float32)
     # Not a weight and not in the file's own form, so still on the meta device.
     positions = torch.arange(tokens, device=device)[None]
     encoder.vision_model.embeddings.register_buffer("position_ids", positions, persistent=False)
