@@ -19,7 +19,15 @@ from latentd.testing import AppFactory, latentd_app
 
 __all__ = ["latentd_app"]
 
-BODY = {"prompt": "a red ring", "seed": 7, "steps": 2, "width": 64, "height": 64, "cfg_scale": 4, "sampler_name": "Euler"}
+BODY = {
+    "prompt": "a red ring",
+    "seed": 7,
+    "steps": 2,
+    "width": 64,
+    "height": 64,
+    "cfg_scale": 4,
+    "sampler_name": "Euler",
+}
 
 
 @pytest.fixture(scope="session")

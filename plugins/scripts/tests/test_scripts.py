@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import latentd_scripts
 import numpy as np
 import pytest
 
-import latentd_scripts
 from latentd.testing import AppFactory, check_script
 
 
@@ -18,7 +18,9 @@ def test_arguments_keep_their_contract(script: Any) -> None:
 
 
 def test_a_matrix_has_every_combination(draw: Callable[..., Any]) -> None:
-    reply = draw(prompt="a ring|red|big", script_name="prompt matrix", script_args=[False, False, "positive", "comma", 0])
+    reply = draw(
+        prompt="a ring|red|big", script_name="prompt matrix", script_args=[False, False, "positive", "comma", 0]
+    )
     assert reply.info["all_prompts"] == ["a ring", "a ring, red", "a ring, big", "a ring, red, big"]
     assert reply.sizes[1:] == [(64, 64)] * 4
     assert np.array_equal(reply.images[2], draw(prompt="a ring, red").images[0])
@@ -31,9 +33,7 @@ def test_a_matrix_of_too_many_parts_is_refused(send: Callable[..., Any]) -> None
 
 def test_lines_are_prompts_or_options(draw: Callable[..., Any]) -> None:
     text = 'a cube\n--prompt "a cone" --seed 3 --steps 1 --sampler_name "DDIM"'
-    reply = draw(
-        prompt="red", script_name="prompts from file or textbox", script_args=[True, False, "start", text]
-    )
+    reply = draw(prompt="red", script_name="prompts from file or textbox", script_args=[True, False, "start", text])
     assert reply.info["all_prompts"] == ["a cube red", "a cone red"]
     assert np.array_equal(reply.images[1], draw(prompt="a cone red", seed=3, steps=1, sampler_name="DDIM").images[0])
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from latentd_scripts.soft_blend import blend_latents, step_weights
 from latentd_scripts.weighted_filter import radial_kernel, weighted_window_mean
 

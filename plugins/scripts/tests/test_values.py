@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from latentd_scripts.xyz.values import MOST_VALUES, join_text, read_values, split_text
 
 from latentd.api import InvalidRequest
-from latentd_scripts.xyz.values import MOST_VALUES, join_text, read_values, split_text
 
 
 @pytest.mark.parametrize(

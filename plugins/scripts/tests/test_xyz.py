@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from latentd_scripts.xyz.axes import axes_of
 
 NAME = "x/y/z plot"

@@ -113,5 +113,3 @@ class _FoundNoise(Script):
         mixed = ((1 - share) * kept.noise + share * noise) / (share**2 + (1 - share) ** 2) ** 0.5
         latent: Tensor = generation.state["img2img"].latent
         return mixed - latent / kept.sigma_max
-
-

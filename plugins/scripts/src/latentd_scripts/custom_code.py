@@ -41,8 +41,8 @@ class CustomCode(FormScript):
         shown: list[GeneratedImage] = []
 
         def display(images: Any, infotext: str | None = None) -> None:
-            for image in [images] if isinstance(images, Image.Image) else images:
-                shown.append(runs.picture(image, infotext))
+            several = [images] if isinstance(images, Image.Image) else images
+            shown.extend(runs.picture(image, infotext) for image in several)
 
         names: dict[str, Any] = {
             "runs": runs, "plan": plan, "services": services, "control": control, "display": display, "Image": Image,

@@ -46,7 +46,9 @@ class OutpaintingMk2(FormScript):
         growth = Growth.of((width, height), args.pixels, args.directions)
         width, height = width + growth.left + growth.right, height + growth.up + growth.down
         if width * height > services.settings.max_image_mp * _MEGAPIXEL:
-            raise TooLarge(f"{width}x{height} is over {services.settings.max_image_mp} megapixels", hint="--max-image-mp")
+            raise TooLarge(
+                f"{width}x{height} is over {services.settings.max_image_mp} megapixels", hint="--max-image-mp"
+            )
 
     def run(self, services: Services, plan: Any, args: OutpaintingArgs, control: Any) -> Result:
         runs = ScriptRuns(services, plan, control)
@@ -180,5 +182,3 @@ def _reply(runs: ScriptRuns, done: list[Image.Image], outward: _Outward) -> Resu
         if runs.plan.options["return_grid"]:
             images.insert(0, runs.picture(grid, grid=True))
     return runs.reply(images, outward.last, seed=runs.request.seed, subseed=-1, infotexts=texts)
-
-

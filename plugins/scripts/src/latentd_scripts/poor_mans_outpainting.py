@@ -53,7 +53,9 @@ class PoorMansOutpainting(FormScript):
             )
         width, height = _Canvas.of(plan.request.init_images[0], args).picture.size
         if width * height > services.settings.max_image_mp * _MEGAPIXEL:
-            raise TooLarge(f"{width}x{height} is over {services.settings.max_image_mp} megapixels", hint="--max-image-mp")
+            raise TooLarge(
+                f"{width}x{height} is over {services.settings.max_image_mp} megapixels", hint="--max-image-mp"
+            )
 
     def run(self, services: Services, plan: Any, args: PoorMansOutpaintingArgs, control: Any) -> Result:
         runs = ScriptRuns(services, plan, control)

@@ -44,7 +44,8 @@ class PromptMatrix(FormScript):
         field = "prompt" if args.prompt_type == "positive" else "negative_prompt"
         batches = math.ceil(len(prompts) / plan.batch_size)
         matrix = runs.plan_for(
-            replace(runs.request, n_iter=batches, **{field: prompts}), grid=False  # type: ignore[arg-type]
+            replace(runs.request, n_iter=batches, **{field: prompts}),
+            grid=False,  # type: ignore[arg-type]
         )
         first = plan.seeds[0]
         seeds = tuple(first + (i if args.different_seeds else 0) for i in range(len(prompts)))

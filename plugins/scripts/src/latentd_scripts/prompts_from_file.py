@@ -88,9 +88,7 @@ def _with_line(request: GenerationRequest, given: dict[str, Any], position: str)
     return replace(request, **given)
 
 
-def _document(
-    plan: Any, args: PromptsFromFileArgs, lines: int, prompts: list[str], texts: list[str]
-) -> dict[str, Any]:
+def _document(plan: Any, args: PromptsFromFileArgs, lines: int, prompts: list[str], texts: list[str]) -> dict[str, Any]:
     """What A1111 says about the whole: its own settings, of which no generation was made itself."""
     request = plan.request
     seed = request.seed if request.seed != -1 else plan.seeds[0]

@@ -21,7 +21,8 @@ def blend_latents(original: Tensor, new: Tensor, weights: Tensor, *, exponent: f
 
     A linear blend alone is shorter than either side where they differ, which shows as lost contrast.
 
-    :param weights: the share of ``new``, [.,1,h,w]. :param exponent: of the mean; the larger, the nearer the longer one.
+    :param weights: the share of ``new``, [.,1,h,w].
+    :param exponent: of the mean; the larger, the nearer the longer one.
     """
     mixed = original * (1 - weights) + new * weights
     # Exponents of up to 32 leave float32's range.

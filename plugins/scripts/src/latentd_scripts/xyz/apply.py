@@ -112,7 +112,9 @@ def unipc_order(request: GenerationRequest, value: int, values: Sequence[int], s
     return override(request, uni_pc_order=min(value, request.steps - 1))
 
 
-def face_restore(request: GenerationRequest, value: str, values: Sequence[str], services: Services) -> GenerationRequest:
+def face_restore(
+    request: GenerationRequest, value: str, values: Sequence[str], services: Services
+) -> GenerationRequest:
     """On or off, or the restorer by name."""
     wanted = value.strip().lower()
     if wanted in _RESTORERS:

@@ -121,9 +121,10 @@ _AXES: tuple[Axis, ...] = (
     ),
     _field("Refiner switch at", float, "refiner_switch_at"),
     _option("RNG source", str, "randn_source", choices=lambda services: ("GPU", "CPU", "NV")),
-    _option("FP8 mode", str, "fp8_storage", choices=lambda services: ("Disable", "Enable for SDXL", "Enable"), cost=0.9),
+    _option(
+        "FP8 mode", str, "fp8_storage", choices=lambda services: ("Disable", "Enable for SDXL", "Enable"), cost=0.9
+    ),
 )
-
 
 
 def find_axis(offered: Sequence[Axis], wanted: int | str) -> Axis:
