@@ -12,7 +12,7 @@ from latentd.hookspecs import hookimpl
 from latentd.testing import AppFactory
 
 #: Sections of A1111's form, which its list of scripts has too.
-SECTIONS = ["extra options", "refiner", "seed"]
+SECTIONS = ["extra options", "Hypertile", "refiner", "seed"]
 
 
 class FrameArgs(BaseModel):

@@ -22,7 +22,7 @@ Build = Callable[..., Plan]
 
 @pytest.fixture(scope="module")
 def services(reference_data: Path) -> Iterator[AppServices]:
-    services = create_services(Settings(data_dir=str(reference_data)), serve_http=False)
+    services = create_services(Settings(data_dir=str(reference_data), core_only=True), serve_http=False)
     yield services
     services.close()
 
