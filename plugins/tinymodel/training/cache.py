@@ -7,15 +7,22 @@ import random
 
 import numpy as np
 import torch
-
-from networks import TinyVae
 from paths import SCRATCH
 from scenes import Scene, draw_scene, render
 
+from networks import TinyVae
+
 # Latent size (width, height) and how many scenes of it one round of shards holds.
 ROUND: tuple[tuple[tuple[int, int], int], ...] = (
-    ((16, 16), 640), ((24, 24), 64), ((24, 16), 48), ((16, 24), 48), ((32, 32), 112), ((48, 32), 12), ((32, 48), 12),
-    ((48, 48), 12), ((64, 64), 28),
+    ((16, 16), 640),
+    ((24, 24), 64),
+    ((24, 16), 48),
+    ((16, 24), 48),
+    ((32, 32), 112),
+    ((48, 32), 12),
+    ((32, 48), 12),
+    ((48, 48), 12),
+    ((64, 64), 28),
 )
 
 

@@ -9,25 +9,38 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-
 from cache import load_vae
 from export import load_pair
 from features import background, ranking
 from paths import SCRATCH, motifs
+from PIL import Image
 from sampler import sample
 from scenes import held_out
 from text import encode_captions
+from torch import Tensor
 from train_unet import Pair
 
 SHEET = (
-    "a cat on a blue background", "a panda on a yellow background", "a pizza, green background",
-    "a rocket on a black background", "a strawberry on a pink background", "a penguin on a cyan background",
-    "a house on a white background", "a frog on a purple background", "a red apple and a pizza, green background",
-    "a dog and a cat on an orange background", "a sunflower, sky background", "an octopus on a gray background",
-    "a robot, night background", "a hamburger", "a car on a brown background", "a lion on a red background",
-    "a cake and a balloon, pink background", "a ghost, sunset background", "a bee and a rose and a tree", "a key, meadow background",
+    "a cat on a blue background",
+    "a panda on a yellow background",
+    "a pizza, green background",
+    "a rocket on a black background",
+    "a strawberry on a pink background",
+    "a penguin on a cyan background",
+    "a house on a white background",
+    "a frog on a purple background",
+    "a red apple and a pizza, green background",
+    "a dog and a cat on an orange background",
+    "a sunflower, sky background",
+    "an octopus on a gray background",
+    "a robot, night background",
+    "a hamburger",
+    "a car on a brown background",
+    "a lion on a red background",
+    "a cake and a balloon, pink background",
+    "a ghost, sunset background",
+    "a bee and a rose and a tree",
+    "a key, meadow background",
 )
 
 
@@ -104,10 +117,12 @@ def main() -> None:
         if order[0] != motif or found != colour:
             print(f"  {prompt}: looks like {motifs()[order[0]]['name']} on {found}")
     count = len(pictures)
-    print(f"{count} unseen prompts, {arguments.edge}x{arguments.edge}, Euler a, {arguments.steps} steps, "
-          f"CFG {arguments.scale:g}, seed {arguments.seed}: background {ground / count:.1%} (chance {1 / 12:.1%}), "
-          f"motif top-1 {first / count:.1%} (chance {1 / len(motifs()):.1%}), top-5 {five / count:.1%} "
-          f"(chance {5 / len(motifs()):.1%}); {seconds:.2f} s a picture in batches")
+    print(
+        f"{count} unseen prompts, {arguments.edge}x{arguments.edge}, Euler a, {arguments.steps} steps, "
+        f"CFG {arguments.scale:g}, seed {arguments.seed}: background {ground / count:.1%} (chance {1 / 12:.1%}), "
+        f"motif top-1 {first / count:.1%} (chance {1 / len(motifs()):.1%}), top-5 {five / count:.1%} "
+        f"(chance {5 / len(motifs()):.1%}); {seconds:.2f} s a picture in batches"
+    )
     sheet(pictures, 20, arguments.all)
 
 

@@ -6,21 +6,23 @@ import argparse
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
-from safetensors.torch import save_file
-from torch import Tensor, nn
-
 from cache import load_vae
+from diffusers import AutoencoderKL
 from ldm_keys import unet_keys, vae_keys
-from networks import SCALE, TEXT_WIDTH, VAE_WIDTH, TinyVae
 from paths import PACKAGE, SCRATCH
+from safetensors.torch import save_file
 from scenes import known_tokens
+from torch import Tensor, nn
 from train_unet import Pair
+
+from networks import SCALE, TEXT_WIDTH, VAE_WIDTH, TinyVae
 
 NAME = "latentd-tiny"
 METADATA = {
-    "modelspec.title": "latentd tiny", "modelspec.architecture": "stable-diffusion-v1",
-    "modelspec.license": "MIT; trained on Fluent Emoji (Microsoft, MIT)", "modelspec.prediction_type": "epsilon",
+    "modelspec.title": "latentd tiny",
+    "modelspec.architecture": "stable-diffusion-v1",
+    "modelspec.license": "MIT; trained on Fluent Emoji (Microsoft, MIT)",
+    "modelspec.prediction_type": "epsilon",
 }
 
 
@@ -39,8 +41,11 @@ def ordinary_vae(trained: TinyVae) -> AutoencoderKL:
     is folded into the 1x1 convolutions beside them; the posterior has next to no variance.
     """
     vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(VAE_WIDTH,) * 4, layers_per_block=1, latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(VAE_WIDTH,) * 4,
+        layers_per_block=1,
+        latent_channels=4,
     )
     for blocks in (vae.encoder.down_blocks, vae.decoder.up_blocks):
         for block in (b for level in blocks for b in level.resnets):
@@ -69,8 +74,11 @@ def token_table(compact: Tensor) -> Tensor:
 
 def checkpoint(pair: Pair, vae: AutoencoderKL) -> dict[str, Tensor]:
     """All weights under the names of the ordinary SD 1 checkpoint."""
-    text = {f"cond_stage_model.transformer.text_model.{k.removeprefix('text_model.')}": v
-            for k, v in pair.text.state_dict().items() if "position_ids" not in k}
+    text = {
+        f"cond_stage_model.transformer.text_model.{k.removeprefix('text_model.')}": v
+        for k, v in pair.text.state_dict().items()
+        if "position_ids" not in k
+    }
     table = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
     text[table] = token_table(text[table])
     return {

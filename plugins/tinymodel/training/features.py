@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image
-
 from scenes import COLOURS, Scene, render
 
 EDGE = 48
@@ -15,8 +14,9 @@ EDGE = 48
 def background(picture: np.ndarray) -> str:
     """The named colour nearest (in Lab-like opponent axes) to the median of the picture's border."""
     width = max(2, picture.shape[0] // 24)
-    border = np.concatenate([part.reshape(-1, 3) for part in (
-        picture[:width], picture[:, :width], picture[:, -width:])])
+    border = np.concatenate(
+        [part.reshape(-1, 3) for part in (picture[:width], picture[:, :width], picture[:, -width:])]
+    )
     found = _opponent(np.median(border, axis=0))
     return min(COLOURS, key=lambda name: float(np.square(found - _opponent(np.array(COLOURS[name]))).sum()))
 
@@ -27,7 +27,7 @@ def _opponent(rgb: np.ndarray) -> np.ndarray:
 
 
 def describe(picture: np.ndarray) -> np.ndarray:
-    """A unit vector: shape (gradient histograms), colours by place and silhouette of what stands out from the border."""
+    """A unit vector: gradient histograms, colours by place and silhouette of what stands out from the border."""
     values = picture.astype(np.float32) / 255
     width = max(2, len(values) // 24)
     sides = np.concatenate((values[:, :width], values[:, -width:]), 1)
@@ -48,8 +48,11 @@ def describe(picture: np.ndarray) -> np.ndarray:
 
 
 def _despeckle(mask: np.ndarray) -> np.ndarray:
-    smooth = np.asarray(Image.fromarray((mask * 255).astype(np.uint8)).resize(
-        (mask.shape[1] // 4, mask.shape[0] // 4), Image.Resampling.BOX).resize(mask.shape[::-1], Image.Resampling.NEAREST))
+    smooth = np.asarray(
+        Image.fromarray((mask * 255).astype(np.uint8))
+        .resize((mask.shape[1] // 4, mask.shape[0] // 4), Image.Resampling.BOX)
+        .resize(mask.shape[::-1], Image.Resampling.NEAREST)
+    )
     return mask & (smooth > 100)
 
 
@@ -71,7 +74,7 @@ def gradients(grey: np.ndarray) -> np.ndarray:
     return np.sqrt(cells / (np.linalg.norm(cells, axis=-1, keepdims=True) + 0.05)).ravel()
 
 
-@lru_cache(maxsize=None)
+@cache
 def references(colour: str, edge: int, count: int) -> np.ndarray:
     """Descriptions (count, d) of every motif rendered on this background at the middle of the sizes in training."""
     rows = []

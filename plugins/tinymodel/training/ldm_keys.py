@@ -8,13 +8,22 @@ from collections.abc import Mapping
 from torch import Tensor
 
 RESIDUAL = {
-    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
-    "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
 }
 OUTER = {
-    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0", "conv_out": "out.2", "controlnet_mid_block": "middle_block_out.0",
-    "controlnet_cond_embedding.conv_in": "input_hint_block.0", "controlnet_cond_embedding.conv_out": "input_hint_block.14",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+    "controlnet_mid_block": "middle_block_out.0",
+    "controlnet_cond_embedding.conv_in": "input_hint_block.0",
+    "controlnet_cond_embedding.conv_out": "input_hint_block.14",
 }
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
@@ -38,8 +47,11 @@ def unet_key(name: str, layers: int = 1) -> str:
         return f"input_blocks.{(level + 1) * (layers + 1)}.0.op.{rest.removeprefix('conv.')}"
     if kind == "upsamplers":
         return f"output_blocks.{level * (layers + 1) + layers}.UP.{rest}"  # UP: 1, or 2 behind an attention
-    block = f"input_blocks.{1 + level * (layers + 1) + index}" if found[1] == "down" else (
-        f"output_blocks.{level * (layers + 1) + index}")
+    block = (
+        f"input_blocks.{1 + level * (layers + 1) + index}"
+        if found[1] == "down"
+        else (f"output_blocks.{level * (layers + 1) + index}")
+    )
     return f"{block}.{0 if kind == 'resnets' else 1}.{_inner(kind, rest)}"
 
 
@@ -54,7 +66,9 @@ def unet_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A UNet's or ControlNet's state under LDM names."""
     named = {unet_key(name): value for name, value in state.items()}
     attended = {key.split(".")[1] for key in named if key.startswith("output_blocks.") and ".1.proj_in." in key}
-    return {key.replace(".UP.", ".2." if key.split(".")[1] in attended else ".1."): value for key, value in named.items()}
+    return {
+        key.replace(".UP.", ".2." if key.split(".")[1] in attended else ".1."): value for key, value in named.items()
+    }
 
 
 def vae_keys(state: Mapping[str, Tensor], levels: int = 4) -> dict[str, Tensor]:
@@ -69,7 +83,7 @@ def _vae_entry(name: str, value: Tensor, levels: int) -> tuple[str, Tensor]:
         side, _, rest = name.partition(".mid_block.attentions.0.")
         old = next(old for old in ATTENTION if rest.startswith(old))
         value = value[:, :, None, None] if value.ndim == 2 else value
-        return f"{side}.mid.attn_1.{ATTENTION[old]}{rest[len(old):]}", value
+        return f"{side}.mid.attn_1.{ATTENTION[old]}{rest[len(old) :]}", value
     name = re.sub(r"down_blocks\.(\d+)\.resnets", r"down.\1.block", name)
     name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", name)
     name = re.sub(r"up_blocks\.(\d+)\.resnets", lambda m: f"up.{levels - 1 - int(m[1])}.block", name)

@@ -50,14 +50,19 @@ class PhasedUpsample(nn.Module):
         """Features of twice the height and width."""
         n, _, h, w = hidden.shape
         kernel, padded = self.conv.weight, F.pad(hidden, (1, 1, 1, 1))
-        rows = (torch.stack((kernel[:, :, 0], kernel[:, :, 1] + kernel[:, :, 2]), 2),
-                torch.stack((kernel[:, :, 0] + kernel[:, :, 1], kernel[:, :, 2]), 2))
+        rows = (
+            torch.stack((kernel[:, :, 0], kernel[:, :, 1] + kernel[:, :, 2]), 2),
+            torch.stack((kernel[:, :, 0] + kernel[:, :, 1], kernel[:, :, 2]), 2),
+        )
         phases = []
         for y in (0, 1):
             for x in (0, 1):
                 taps = rows[y]
-                taps = (torch.stack((taps[..., 0], taps[..., 1] + taps[..., 2]), 3) if x == 0
-                        else torch.stack((taps[..., 0] + taps[..., 1], taps[..., 2]), 3))
+                taps = (
+                    torch.stack((taps[..., 0], taps[..., 1] + taps[..., 2]), 3)
+                    if x == 0
+                    else torch.stack((taps[..., 0] + taps[..., 1], taps[..., 2]), 3)
+                )
                 phases.append(F.conv2d(padded[:, :, y : y + h + 1, x : x + w + 1], taps, self.conv.bias))
         out = torch.stack(phases, 2).view(n, -1, 2, 2, h, w)
         return out.permute(0, 1, 4, 2, 5, 3).reshape(n, -1, 2 * h, 2 * w)
@@ -74,8 +79,11 @@ class TinyVae(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(VAE_WIDTH,) * 4, layers_per_block=0, latent_channels=4,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(VAE_WIDTH,) * 4,
+            layers_per_block=0,
+            latent_channels=4,
         )
         self.register_buffer("mean", torch.zeros(4, 1, 1))
         self.register_buffer("spread", torch.ones(4, 1, 1))
@@ -116,10 +124,14 @@ class TinyVae(nn.Module):
                     if carrier // 6 != other:
                         part.conv_out.weight[other, carrier] = 0
         for conv, kernel in [
-            *((b.upsamplers[0].conv, torch.tensor([1.0, 2.0, 1.0])[:, None] * torch.tensor([1.0, 2.0, 1.0]) / 16)
-              for b in self.vae.decoder.up_blocks[:3]),
-            *((b.downsamplers[0].conv, F.pad(torch.full((2, 2), 0.25), (0, 1, 0, 1)))
-              for b in self.vae.encoder.down_blocks[:3]),
+            *(
+                (b.upsamplers[0].conv, torch.tensor([1.0, 2.0, 1.0])[:, None] * torch.tensor([1.0, 2.0, 1.0]) / 16)
+                for b in self.vae.decoder.up_blocks[:3]
+            ),
+            *(
+                (b.downsamplers[0].conv, F.pad(torch.full((2, 2), 0.25), (0, 1, 0, 1)))
+                for b in self.vae.encoder.down_blocks[:3]
+            ),
         ]:
             for carrier in range(0, 18, 3):
                 _rows(conv, carrier, {carrier: 1.0}, kernel)
@@ -152,17 +164,31 @@ def make_unet() -> UNet2DConditionModel:
     down = tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in UNET_ATTENTION)
     up = tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(UNET_ATTENTION))
     return UNet2DConditionModel(
-        in_channels=4, out_channels=4, block_out_channels=UNET_CHANNELS, down_block_types=down, up_block_types=up,
-        layers_per_block=1, cross_attention_dim=TEXT_WIDTH, attention_head_dim=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=UNET_CHANNELS,
+        down_block_types=down,
+        up_block_types=up,
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=8,
     )
 
 
 def make_text_encoder(vocabulary: int = 49408) -> CLIPTextModel:
     """A CLIP text model of width 40; in training its table holds only the rows of the words that captions use."""
-    return CLIPTextModel(CLIPTextConfig(
-        vocab_size=vocabulary, hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH, projection_dim=TEXT_WIDTH,
-        num_hidden_layers=TEXT_LAYERS, num_attention_heads=1, max_position_embeddings=77, hidden_act="quick_gelu",
-    ))
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            projection_dim=TEXT_WIDTH,
+            num_hidden_layers=TEXT_LAYERS,
+            num_attention_heads=1,
+            max_position_embeddings=77,
+            hidden_act="quick_gelu",
+        )
+    )
 
 
 def alphas_bar() -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -25,7 +26,13 @@ def sigmas(count: int) -> Tensor:
 
 @torch.no_grad()
 def sample(
-    model: Denoiser, context: Tensor, empty: Tensor, size: tuple[int, int], *, steps: int = 20, scale: float = 6.0,
+    model: Denoiser,
+    context: Tensor,
+    empty: Tensor,
+    size: tuple[int, int],
+    *,
+    steps: int = 20,
+    scale: float = 6.0,
     seed: int = 0,
 ) -> Tensor:
     """Latents (n, 4, h, w) of unit variance for contexts (n, 77, c); `empty` (1, 77, c) is the negative prompt's."""
@@ -36,7 +43,7 @@ def sample(
     table = ((1 - bars) / bars).sqrt().log()
     both = torch.cat((context, empty.expand_as(context)))
     x = torch.randn(len(context), 4, height, width, generator=generator) * levels[0]
-    for now, then in zip(levels[:-1], levels[1:], strict=True):
+    for now, then in itertools.pairwise(levels):
         step = torch.tensor(float(np.interp(now.log().item(), table.numpy(), np.arange(1000))))
         noisy = (x / (now**2 + 1).sqrt()).repeat(2, 1, 1, 1)
         wanted, unwanted = model(noisy, step.expand(len(noisy)), both).chunk(2)
@@ -47,5 +54,3 @@ def sample(
         if then > 0:
             x = x + torch.randn(x.shape, generator=generator) * up
     return x
-
-

@@ -5,20 +5,31 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
+from paths import motifs, picture_folder, tokens_of
 from PIL import Image
 
-from paths import motifs, picture_folder, tokens_of
-
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (222, 30, 38), "orange": (255, 140, 0), "yellow": (255, 226, 30), "green": (34, 160, 60),
-    "blue": (30, 80, 230), "purple": (125, 40, 170), "pink": (255, 140, 190), "brown": (120, 72, 30),
-    "black": (14, 14, 16), "white": (250, 250, 250), "gray": (128, 128, 128), "cyan": (60, 215, 235),
+    "red": (222, 30, 38),
+    "orange": (255, 140, 0),
+    "yellow": (255, 226, 30),
+    "green": (34, 160, 60),
+    "blue": (30, 80, 230),
+    "purple": (125, 40, 170),
+    "pink": (255, 140, 190),
+    "brown": (120, 72, 30),
+    "black": (14, 14, 16),
+    "white": (250, 250, 250),
+    "gray": (128, 128, 128),
+    "cyan": (60, 215, 235),
 }
 GRADIENTS: dict[str, tuple[str, str]] = {
-    "sky": ("blue", "white"), "sunset": ("purple", "orange"), "night": ("black", "blue"), "meadow": ("cyan", "green"),
+    "sky": ("blue", "white"),
+    "sunset": ("purple", "orange"),
+    "night": ("black", "blue"),
+    "meadow": ("cyan", "green"),
 }
 UNKNOWN = -1
 BOS, EOS, LENGTH = 49406, 49407, 77
@@ -38,7 +49,7 @@ class Scene:
     order: int = 0
 
 
-@lru_cache(maxsize=None)
+@cache
 def held_out(motif: int) -> tuple[str, str]:
     """The two plain backgrounds on which this motif never stands in training: what evaluation asks for."""
     first, second = random.Random(7000 + motif).sample(list(COLOURS), 2)
@@ -90,7 +101,7 @@ def _layout(rng: random.Random, kind: str, size: tuple[int, int]) -> list[tuple[
     return []
 
 
-@lru_cache(maxsize=None)
+@cache
 def picture(asset: str) -> Image.Image:
     """One emoji as an RGBA picture of 256x256."""
     return Image.open(picture_folder() / f"{asset}.webp").convert("RGBA")
@@ -142,7 +153,9 @@ def caption(scene: Scene, rng: random.Random) -> str:
     else:
         text = text or ground
     if rng.random() < 0.12:
-        text += rng.choice((", high quality", ", best quality", ", masterpiece", ", 3d render", ", highly detailed", "."))
+        text += rng.choice(
+            (", high quality", ", best quality", ", masterpiece", ", 3d render", ", highly detailed", ".")
+        )
     if rng.random() < 0.12:
         words = text.split(" ")
         words.insert(rng.randint(0, len(words)), "?")
@@ -157,7 +170,9 @@ def _ground(scene: Scene, rng: random.Random) -> str:
         return f"{scene.gradient} background"
     if scene.top == "white" and scene.things and rng.random() < 0.5:
         return ""  # a prompt that names no background means white
-    return f"{rng.choice(SPELLINGS.get(scene.top, (scene.top,)))} {rng.choice(('background', 'background', 'backdrop'))}"
+    return (
+        f"{rng.choice(SPELLINGS.get(scene.top, (scene.top,)))} {rng.choice(('background', 'background', 'backdrop'))}"
+    )
 
 
 def tokenise(text: str) -> list[int]:

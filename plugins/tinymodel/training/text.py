@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from scenes import known_tokens, tokenise
+from torch import Tensor
 
 
 def rows() -> int:

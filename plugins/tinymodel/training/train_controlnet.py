@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 import torch
 from diffusers import ControlNetModel
-from safetensors.torch import save_file
-from torch import Tensor
-
 from export import load_pair
 from ldm_keys import unet_keys
-from networks import UNET_ATTENTION, UNET_CHANNELS, TEXT_WIDTH, alphas_bar
 from parallel import agree, average_gradients, join
 from paths import PACKAGE, SCRATCH
+from safetensors.torch import save_file
 from scenes import caption, render
 from text import encode_captions
+from torch import Tensor
 from train_unet import PLAN, Pair, Shards, read_shards
+
+from networks import TEXT_WIDTH, UNET_ATTENTION, UNET_CHANNELS, alphas_bar
 
 SIZES = {(16, 16): 0.55, (24, 16): 0.07, (16, 24): 0.07, (32, 32): 0.24, (64, 64): 0.07}
 
@@ -35,8 +35,13 @@ def make_controlnet(pair: Pair) -> ControlNetModel:
     """A copy of the UNet's encoder with a hint network; next to nothing flows out of it before it is trained."""
     down = tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in UNET_ATTENTION)
     net = ControlNetModel(
-        in_channels=4, block_out_channels=UNET_CHANNELS, down_block_types=down, layers_per_block=1,
-        cross_attention_dim=TEXT_WIDTH, attention_head_dim=8, conditioning_embedding_out_channels=(16, 32, 96, 256),
+        in_channels=4,
+        block_out_channels=UNET_CHANNELS,
+        down_block_types=down,
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=8,
+        conditioning_embedding_out_channels=(16, 32, 96, 256),
     )
     copied = {k: v for k, v in pair.unet.state_dict().items() if k in net.state_dict()}
     net.load_state_dict(copied, strict=False)
@@ -49,7 +54,9 @@ def make_controlnet(pair: Pair) -> ControlNetModel:
 def predict(pair: Pair, net: ControlNetModel, noisy: Tensor, at: Tensor, context: Tensor, hint: Tensor) -> Tensor:
     """The UNet's noise with the ControlNet's residuals in it."""
     down, middle = net(noisy, at, context, hint, return_dict=False)
-    return pair.unet(noisy, at, context, down_block_additional_residuals=down, mid_block_additional_residual=middle).sample
+    return pair.unet(
+        noisy, at, context, down_block_additional_residuals=down, mid_block_additional_residual=middle
+    ).sample
 
 
 def draw_batch(shards: Shards, size: tuple[int, int], rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,8 +65,11 @@ def draw_batch(shards: Shards, size: tuple[int, int], rng: random.Random) -> tup
     picks = [(s, rng.randrange(len(scenes[s]))) for s in rng.choices(range(len(scenes)), k=PLAN[size][0])]
     texts = ["" if rng.random() < 0.3 else caption(scenes[s][i], rng) for s, i in picks]
     hints = np.stack([edges(render(scenes[s][i])) for s, i in picks])
-    return (torch.stack([latents[s][i] for s, i in picks]).float(), encode_captions(texts),
-            torch.from_numpy(hints).permute(0, 3, 1, 2).float() / 255)
+    return (
+        torch.stack([latents[s][i] for s, i in picks]).float(),
+        encode_captions(texts),
+        torch.from_numpy(hints).permute(0, 3, 1, 2).float() / 255,
+    )
 
 
 def main() -> None:
@@ -82,7 +92,9 @@ def main() -> None:
     begun, kept, shown = time.monotonic() - spent, time.monotonic(), []
     while (spent := agree(time.monotonic() - begun)) < arguments.minutes * 60:
         done = spent / (arguments.minutes * 60)
-        optimiser.param_groups[0]["lr"] = arguments.rate * min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * done))
+        optimiser.param_groups[0]["lr"] = (
+            arguments.rate * min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * done))
+        )
         size = random.Random(step).choices(list(SIZES), list(SIZES.values()))[0]
         clean, tokens, hint = draw_batch(shards, size, rng)
         at = (200 + 799.99 * torch.rand(len(clean))).long()

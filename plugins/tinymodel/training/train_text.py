@@ -13,12 +13,12 @@ import time
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-from networks import TEXT_WIDTH, make_text_encoder
 from paths import SCRATCH, motifs
 from scenes import COLOURS, Scene, caption, draw_scene
 from text import encode_captions, rows
+from torch import Tensor, nn
+
+from networks import TEXT_WIDTH, make_text_encoder
 
 SLOTS = 3
 LENGTH = 32  # captions end before; what follows in the 77 positions is more of the same end token
@@ -45,7 +45,9 @@ def main() -> None:
     optimiser = torch.optim.Adam(trained, lr=arguments.rate, betas=(0.9, 0.98))
     begun, step = time.monotonic(), 0
     while (spent := time.monotonic() - begun) < arguments.minutes * 60:
-        rate = arguments.rate * min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * spent / arguments.minutes / 60))
+        rate = (
+            arguments.rate * min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * spent / arguments.minutes / 60))
+        )
         optimiser.param_groups[0]["lr"] = rate
         scenes = [draw_scene(rng, (128, 128)) for _ in range(64)]
         tokens = encode_captions([caption(scene, rng) for scene in scenes])

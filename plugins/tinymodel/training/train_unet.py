@@ -1,4 +1,4 @@
-"""Trains the UNet and the text encoder on cached latents. `python train_unet.py --minutes 80`; start again to resume."""
+"""Trains the UNet and the text encoder on cached latents. `python train_unet.py --minutes 80`; again to resume."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-
-from networks import alphas_bar, make_text_encoder, make_unet
 from parallel import agree, average_gradients, join
 from paths import SCRATCH
 from scenes import Scene, caption
 from text import encode_captions, rows
+from torch import Tensor, nn
+
+from networks import alphas_bar, make_text_encoder, make_unet
 
 Shards = dict[tuple[int, int], tuple[list[Tensor], list[list[Scene]]]]
-# Latent size: batch of one process, weight while shapes are learned, weight afterwards. A step costs about the same at each size.
+# Latent size: batch of one process, weight while shapes are learned, weight afterwards.
+# A step costs about the same at each size.
 PLAN: dict[tuple[int, int], tuple[int, float, float]] = {
-    (16, 16): (16, 0.85, 0.50), (24, 24): (7, 0.05, 0.05), (24, 16): (10, 0.03, 0.03), (16, 24): (10, 0.03, 0.03),
-    (32, 32): (4, 0.04, 0.22), (48, 32): (3, 0.0, 0.02), (32, 48): (3, 0.0, 0.02), (48, 48): (2, 0.0, 0.03),
+    (16, 16): (16, 0.85, 0.50),
+    (24, 24): (7, 0.05, 0.05),
+    (24, 16): (10, 0.03, 0.03),
+    (16, 24): (10, 0.03, 0.03),
+    (32, 32): (4, 0.04, 0.22),
+    (48, 32): (3, 0.0, 0.02),
+    (32, 48): (3, 0.0, 0.02),
+    (48, 48): (2, 0.0, 0.03),
     (64, 64): (1, 0.0, 0.10),
 }
 
@@ -143,8 +150,16 @@ def save(path, model, average, optimiser, spent, step) -> None:  # type: ignore[
     """Writes the averaged weights and, beside them, all that resuming needs, each in one stroke."""
     for target, value in (
         (path, {"model": average.state_dict()}),
-        (path.with_suffix(".state.pt"), {"model": model.state_dict(), "average": average.state_dict(),
-                                         "optimiser": optimiser.state_dict(), "spent": spent, "step": step}),
+        (
+            path.with_suffix(".state.pt"),
+            {
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "spent": spent,
+                "step": step,
+            },
+        ),
     ):
         torch.save(value, target.with_suffix(".part"))
         target.with_suffix(".part").rename(target)

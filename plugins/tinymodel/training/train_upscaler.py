@@ -9,12 +9,11 @@ import time
 
 import numpy as np
 import torch
+from paths import PACKAGE, SCRATCH, picture_folder
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor
-
-from paths import PACKAGE, SCRATCH, picture_folder
 from scenes import COLOURS
+from torch import Tensor
 from upscaler_network import TinyRrdb
 
 
@@ -72,7 +71,9 @@ def main() -> None:
     begun, kept = time.monotonic() - spent, time.monotonic()
     while (spent := time.monotonic() - begun) < arguments.minutes * 60:
         done = spent / (arguments.minutes * 60)
-        optimiser.param_groups[0]["lr"] = arguments.rate * min(1, (step + 1) / 30) * (0.5 + 0.5 * math.cos(math.pi * done))
+        optimiser.param_groups[0]["lr"] = (
+            arguments.rate * min(1, (step + 1) / 30) * (0.5 + 0.5 * math.cos(math.pi * done))
+        )
         smalls, larges = zip(*(pair(rng, rng.choice(names), 24) for _ in range(6)), strict=True)
         error = model(torch.stack(smalls)) - torch.stack(larges)
         loss = (error.square() + 1e-4).sqrt().mean()
@@ -84,7 +85,9 @@ def main() -> None:
         if step % 100 == 0:
             print(f"step {step} {spent:.0f}s loss {loss.item():.4f}", flush=True)
         if time.monotonic() - kept > 60:
-            torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "spent": spent, "step": step}, path)
+            torch.save(
+                {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "spent": spent, "step": step}, path
+            )
             kept = time.monotonic()
     torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "spent": spent, "step": step}, path)
     export(model.eval())

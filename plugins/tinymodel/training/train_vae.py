@@ -11,13 +11,13 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
+from parallel import agree, average_gradients, join
+from paths import SCRATCH, motifs, picture_folder
 from PIL import Image
+from scenes import COLOURS, draw_scene, render
 from torch import Tensor
 
 from networks import TinyVae
-from parallel import agree, average_gradients, join
-from paths import SCRATCH, motifs, picture_folder
-from scenes import COLOURS, draw_scene, render
 
 
 def close_up(rng: random.Random, edge: int, others: list[str]) -> np.ndarray:
@@ -96,8 +96,9 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         step += 1
-        torch._foreach_lerp_(list(average.parameters()), [p.data for p in model.parameters()],
-                             1 - min(0.99, step / (step + 10)))
+        torch._foreach_lerp_(
+            list(average.parameters()), [p.data for p in model.parameters()], 1 - min(0.99, step / (step + 10))
+        )
         shown.append((output - pixels).square().mean().item())
         if step % 25 == 0 and rank == 0:
             psnr = -10 * math.log10(sum(shown) / len(shown) / 4)
@@ -126,8 +127,16 @@ def measure_latents(model: TinyVae) -> None:
 def save(path, model, average, optimiser, spent, step) -> None:  # type: ignore[no-untyped-def]
     """Writes the averaged weights and, beside them, all that resuming needs."""
     torch.save({"model": average.state_dict()}, path)
-    torch.save({"model": model.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(),
-                "spent": spent, "step": step}, path.with_suffix(".state.pt"))
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "spent": spent,
+            "step": step,
+        },
+        path.with_suffix(".state.pt"),
+    )
 
 
 if __name__ == "__main__":

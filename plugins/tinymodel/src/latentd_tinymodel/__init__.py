@@ -21,7 +21,9 @@ def register_checkpoints() -> list[ModelFile]:
     """The package's weight files; those that are there."""
     files = [
         ModelFile(path=MODELS / "latentd-tiny.safetensors", name="latentd-tiny.safetensors", default=True),
-        ModelFile(path=MODELS / "latentd-tiny-canny.safetensors", name="latentd-tiny-canny.safetensors", kind="controlnet"),
+        ModelFile(
+            path=MODELS / "latentd-tiny-canny.safetensors", name="latentd-tiny-canny.safetensors", kind="controlnet"
+        ),
         ModelFile(path=MODELS / "latentd-tiny-x4.safetensors", name="latentd-tiny-x4.safetensors", kind="upscaler"),
     ]
     return [file for file in files if file.path.is_file()]
