@@ -11,7 +11,9 @@ EXPLAINED: dict[str, str] = {
     "controlnet/err-too-many-units": "the original drops units beyond three; latentd runs all of them",
     "controlnet/effective-region": "the original swallows a grey mask; latentd reads it",
     "errors/interrogate-missing-model": "the original's caption is '<error>'; latentd says which file goes where",
-    "extras/no-image": "a 500 of the original",
+    "controlnet/detect-mediapipe_face": "needs mediapipe, which no current version of controlnet-aux works with",
+    "scripts/prompt-matrix": "the legend's letters: this Pillow adds up overlapping glyphs, nine pixels differ",
+    "scripts/prompt-matrix-start": "as scripts/prompt-matrix, three pixels",
 }
 """Why the picture or the status differs."""
 
