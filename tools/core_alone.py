@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 
 from server_process import call, running_server
 
-EMPTY = ("sd-models", "realesrgan-models", "face-restorers", "hypernetworks")
+EMPTY = ("sd-models", "face-restorers", "hypernetworks")
 
 
 def main() -> int:
@@ -24,6 +24,7 @@ def main() -> int:
         for name in EMPTY:
             answer = call(address, f"/sdapi/v1/{name}")
             assert answer == [], f"{name}: {answer}"
+        assert len(call(address, "/sdapi/v1/realesrgan-models")) == 6  # a list of names that AUTOMATIC1111 always has
         assert [row["name"] for row in call(address, "/sdapi/v1/upscalers")] == ["None", "Lanczos", "Nearest"]
         assert len(call(address, "/sdapi/v1/samplers")) >= 31
         assert all(row["builtin"] for row in call(address, "/latentd/v1/plugins")["plugins"])

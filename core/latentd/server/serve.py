@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -38,7 +39,9 @@ def serve(settings: Settings) -> int:
     server = _Server(_config(app, settings), services)
     with _listen(settings) as listener:
         log.info("latentd listens on %s", address(settings, listener))
-        asyncio.run(server.serve(sockets=[listener]))
+        # uvicorn has shut down in order, then raises the signal again.
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(server.serve(sockets=[listener]))
     return 0
 
 
