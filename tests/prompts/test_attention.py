@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from latentd.errors import InvalidRequest
 from latentd.prompts.attention import parse_attention
+from tests.prompts.counting import lines_run
 
 
 def pieces(text: str, emphasis: str = "Original") -> list[tuple[str, float]]:
@@ -63,3 +65,29 @@ def test_without_emphasis_everything_is_literal() -> None:
 
 def test_thousands_of_open_brackets_are_harmless() -> None:
     assert parse_attention("(" * 20000 + "a")[-1].weight == float("inf")
+
+
+def test_thousands_of_closed_brackets_around_a_word_are_harmless() -> None:
+    assert parse_attention("(" * 10000 + "a" + ")" * 10000)[-1].weight == float("inf")
+    assert parse_attention("[" * 10000 + "a" + "]" * 10000)[-1].weight < 1e-300
+
+
+def test_text_at_every_depth_is_weighed_exactly() -> None:
+    depth = 400
+    weights = [piece.weight for piece in parse_attention("(a" * depth + ")" * depth)]
+    expected = [1.1]
+    while len(expected) < depth:
+        expected.append(expected[-1] * 1.1)
+    assert weights == expected
+
+
+@pytest.mark.parametrize("text", ["(a" * 5000 + ")" * 5000, "(" * 1500 + "".join(f"(a:0.{n})" for n in range(1500))])
+def test_brackets_that_would_take_too_much_work_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        parse_attention(text)
+
+
+@pytest.mark.parametrize("part", ["a)", "(a)", "[", "(a:1.1)", ":", "BREAK "])
+def test_the_work_grows_with_the_length(part: str) -> None:
+    short, long = (lines_run(parse_attention, part * count) for count in (100, 200))
+    assert long < 2.1 * short

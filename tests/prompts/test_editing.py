@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from latentd.prompts import editing
 from latentd.prompts.editing import Segment, schedule, segment_at
+from tests.prompts.counting import lines_run
 
 
 def segments(
@@ -99,3 +103,24 @@ def test_deep_nesting_is_harmless() -> None:
     text = "[a:" * depth + "b" + ":3]" * depth
     assert segments(text) == [(3, "a"), (10, "b")]
     assert segments("([" * depth) == [(10, "([" * depth)]
+
+
+@pytest.mark.parametrize("pair", [("(a", ")"), ("[a", "]"), ("[a:", ":2]"), ("[a|b", "]"), ("(", ""), ("[a:b(", ")")])
+def test_the_work_grows_with_the_depth(pair: tuple[str, str]) -> None:
+    short, long = (lines_run(schedule, pair[0] * depth + pair[1] * depth, 4) for depth in (100, 200))
+    assert long < 2.1 * short
+
+
+def test_a_closing_bracket_copies_none_of_what_it_encloses(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[int] = []
+    literal = editing._Frame.literal
+
+    def counted(frame: Any, closer: str = "") -> Any:
+        run = literal(frame, closer)
+        copied.append(len(run.parts))
+        return run
+
+    monkeypatch.setattr(editing._Frame, "literal", counted)
+    schedule("(a" * 1000 + ")" * 1000, 4)
+    assert len(copied) == 1001
+    assert max(copied) <= 3

@@ -5,6 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+
+from latentd.errors import InvalidRequest
+
+MAX_WORK = 2_000_000
+"""Most multiplications of a piece's weight by a bracket's factor in one prompt: some 2000 brackets inside one another
+with text at every depth. Rounding forbids multiplying the factors first, so the work grows with depth times length."""
 
 ROUND = 1.1
 """What one pair of round brackets multiplies a weight by."""
@@ -40,15 +48,19 @@ def parse_attention(text: str, emphasis: str = "Original") -> list[Piece]:
     becomes a piece of weight -1; brackets multiply that too, which turns it back into an ordinary (negative) word.
 
     :param emphasis: the option of that name; with ``None`` the text is one piece, as written.
+    :raises InvalidRequest: brackets so many and so deep that weighing takes over :data:`MAX_WORK` multiplications.
     """
     if emphasis == "None":
         return [Piece(text, 1.0)]
     texts: list[str] = []
     weights: list[float] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}
+    work = _Work()
 
     def close(bracket: str, factor: float) -> None:
-        for index in range(opened[bracket].pop(), len(weights)):
+        start = opened[bracket].pop()
+        work.add(len(weights) - start)
+        for index in range(start, len(weights)):
             weights[index] *= factor
 
     for token, weight in _tokens(text):
@@ -70,9 +82,21 @@ def parse_attention(text: str, emphasis: str = "Original") -> list[Piece]:
                     weights.append(-1.0)
                 texts.append(part)
                 weights.append(1.0)
-    _close_rest(weights, opened["("], ROUND)
-    _close_rest(weights, opened["["], SQUARE)
+    _close_rest(weights, opened["("], ROUND, work)
+    _close_rest(weights, opened["["], SQUARE, work)
     return _joined(texts, weights)
+
+
+class _Work:
+    """Counts multiplications and ends a parse that would take too many."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def add(self, count: int) -> None:
+        self.done += count
+        if self.done > MAX_WORK:
+            raise InvalidRequest("the prompt's brackets are nested too deeply", hint="close brackets where they end")
 
 
 def _tokens(text: str) -> Iterator[tuple[str, float | None]]:
@@ -102,7 +126,7 @@ def _number(digits: str) -> float | None:
         return None
 
 
-def _close_rest(weights: list[float], starts: list[int], factor: float) -> None:
+def _close_rest(weights: list[float], starts: list[int], factor: float, work: _Work) -> None:
     """Close every bracket still open at the end of the text, outermost first.
 
     Each weight is multiplied once per bracket, in that order, because the rounding of floats depends on it; weights
@@ -114,16 +138,13 @@ def _close_rest(weights: list[float], starts: list[int], factor: float) -> None:
         while depth < len(starts) and starts[depth] <= index:
             depth += 1
         known = powers.setdefault(weight, [weight])
+        work.add(max(0, depth + 1 - len(known)))
         while len(known) <= depth:
             known.append(known[-1] * factor)
         weights[index] = known[depth]
 
 
 def _joined(texts: list[str], weights: list[float]) -> list[Piece]:
-    pieces: list[Piece] = []
-    for text, weight in zip(texts, weights, strict=True):
-        if pieces and pieces[-1].weight == weight:
-            pieces[-1] = Piece(pieces[-1].text + text, weight)
-        else:
-            pieces.append(Piece(text, weight))
+    alike = groupby(zip(texts, weights, strict=True), key=itemgetter(1))
+    pieces = [Piece("".join(text for text, _ in group), weight) for weight, group in alike]
     return pieces or [Piece("", 1.0)]

@@ -40,7 +40,14 @@ class _Cycle:
     choices: list[list[_Part]]
 
 
-_Part = str | _Switch | _Cycle
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Parts one after another: a bracket that is no group keeps its own, so that no closing bracket copies them."""
+
+    parts: list[_Part]
+
+
+_Part = str | _Switch | _Cycle | _Run
 
 
 @dataclass(slots=True)
@@ -51,12 +58,12 @@ class _Frame:
     fields: list[list[_Part]] = field(default_factory=lambda: [[]])
     separators: list[str] = field(default_factory=list)
 
-    def flattened(self) -> list[_Part]:
-        """The parts as they are when the bracket and the separators are literal text."""
-        parts: list[_Part] = [self.bracket, *self.fields[0]] if self.bracket else [*self.fields[0]]
+    def literal(self, closer: str = "") -> _Run:
+        """The parts as they are when bracket and separators are text."""
+        parts: list[_Part] = [self.bracket, _Run(self.fields[0])]
         for separator, more in zip(self.separators, self.fields[1:], strict=True):
-            parts += [separator, *more]
-        return parts
+            parts += [separator, _Run(more)]
+        return _Run([*parts, closer])
 
 
 class _DoesNotParse(Exception):
@@ -140,7 +147,7 @@ def _parse(text: str) -> list[_Part]:
                 frames[0].fields[-1].append(character)
             else:
                 frames.pop()
-                frames[-1].fields[-1] += group
+                frames[-1].fields[-1].append(group)
         else:
             raise _DoesNotParse
         position += 1
@@ -148,7 +155,7 @@ def _parse(text: str) -> list[_Part]:
     top = frames[0]
     if "|" in top.separators:
         raise _DoesNotParse
-    return top.flattened()
+    return [top.literal()]
 
 
 def _loosen(frames: list[_Frame]) -> None:
@@ -157,28 +164,28 @@ def _loosen(frames: list[_Frame]) -> None:
     for frame in frames[1:]:
         if "|" in frame.separators:
             raise _DoesNotParse
-        top += frame.flattened()
+        top.append(frame.literal())
     del frames[1:]
 
 
-def _close(frame: _Frame, closer: str) -> list[_Part] | None:
+def _close(frame: _Frame, closer: str) -> _Part | None:
     """What the bracket of ``frame`` and ``closer`` make of its parts; None when they make no group."""
     colons, bars = frame.separators.count(":"), frame.separators.count("|")
     if frame.bracket == "(" and closer == ")" and bars == 0 and colons <= 1:
-        return [*frame.flattened(), ")"]
+        return frame.literal(closer)
     if frame.bracket != "[" or closer != "]":
         return None
     if not frame.separators:
-        return ["[", *frame.fields[0], "]"]
+        return frame.literal(closer)
     if bars and not colons:
-        return [_Cycle(frame.fields)]
+        return _Cycle(frame.fields)
     if bars or colons > 2 or not all(isinstance(part, str) for part in frame.fields[-1]):
         return None
     number = _NUMBER.fullmatch("".join(str(part) for part in frame.fields[-1]))
     if number is None:
         return None
     before: list[_Part] = frame.fields[0] if colons == 2 else []
-    return [_Switch(before, frame.fields[-2], number[1])]
+    return _Switch(before, frame.fields[-2], number[1])
 
 
 def _collect(parts: list[_Part], timeline: Timeline, ends: set[int]) -> None:
@@ -193,6 +200,8 @@ def _collect(parts: list[_Part], timeline: Timeline, ends: set[int]) -> None:
             elif isinstance(part, _Cycle):
                 ends.update(range(1, timeline.steps + 1))
                 waiting += part.choices
+            elif isinstance(part, _Run):
+                waiting.append(part.parts)
 
 
 def _text_at(parts: list[_Part], step: int, timeline: Timeline) -> str:
@@ -205,6 +214,8 @@ def _text_at(parts: list[_Part], step: int, timeline: Timeline) -> str:
             written.append(part)
         elif isinstance(part, _Switch):
             waiting += reversed(part.before if step <= timeline.boundary(part.when) else part.after)
+        elif isinstance(part, _Run):
+            waiting += reversed(part.parts)
         else:
             waiting += reversed(part.choices[(step - 1) % len(part.choices)])
     return "".join(written)
