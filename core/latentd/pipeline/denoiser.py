@@ -128,10 +128,24 @@ class CfgDenoiser:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, level: Tensor) -> Tensor:
+        question = self.ask(x, level)
+        return self.answer(question, [self.view.evaluate(call, self.hooks) for call in question.calls])
+
+    def ask(self, x: Tensor, level: Tensor) -> Question:
+        """What the model must be asked for the latent ``x`` [B,4,h,w] at ``level`` [B]."""
         self.before_call(level)
         x = self._blend_before(x, level)
         rows = self._rows(level)
-        predictions = self._predict(x, level, rows)
+        groups = self._groups(x, rows)
+        return Question(x, level, rows, groups, [self._call(x, level, parts) for parts in groups])
+
+    def answer(self, question: Question, outs: Sequence[Tensor]) -> Tensor:
+        """The guided prediction [B,4,h,w] from the UNet's outputs for ``question.calls``.
+
+        :raises NansError: an output is nothing but NaN.
+        """
+        x, level, rows = question.x, question.level, question.rows
+        predictions = self._predictions(question, outs)
         guided = self._combine(predictions, rows)
         guided = self._through_hooks(x, level, guided, predictions, rows)
         guided = self._blend_after(guided, level)
@@ -186,33 +200,30 @@ class CfgDenoiser:
         scale = self.guidance.image_cfg_scale
         return scale is not None and scale != 1.0 and self.view.concat is not None
 
-    def _predict(self, x: Tensor, level: Tensor, rows: _Rows) -> _Predictions:
-        """The model's answers for the conditional rows and the unconditional ones, in as few calls as lengths allow."""
-        batch = x.shape[0]
+    def _groups(self, x: Tensor, rows: _Rows) -> list[list[_Part]]:
+        """The conditional rows and the unconditional ones, in as few calls as lengths allow."""
         step = rows.cond
         cond = _Part(rows.image_index, step.context, step.vector, self._concat(rows.image_index), True)
         if rows.skip_uncond:
-            return _Predictions(cond=self._evaluate(x, level, [cond]))
-        everyone = list(range(batch))
+            return [[cond]]
+        everyone = list(range(x.shape[0]))
         uncond = _Part(everyone, step.negative_context, step.negative_vector, self._concat(everyone), False)
         parts = [cond, uncond]
         if self._is_edit() and (concat := self._concat(everyone)) is not None:
             nothing = torch.zeros_like(concat)
             parts.append(_Part(everyone, step.negative_context, step.negative_vector, nothing, False))
         if all(p.context.shape[1] == step.context.shape[1] for p in parts):
-            out = self._evaluate(x, level, parts)
-            return _Predictions(*torch.split(out, [len(p.image_index) for p in parts]))
-        return _Predictions(*(self._evaluate(x, level, [p]) for p in parts))
+            return [parts]
+        return [[p] for p in parts]
 
     def _concat(self, image_index: Sequence[int]) -> Tensor | None:
         return None if self.view.concat is None else self.view.concat[list(image_index)]
 
-    def _evaluate(self, x: Tensor, level: Tensor, parts: Sequence[_Part]) -> Tensor:
+    def _call(self, x: Tensor, level: Tensor, parts: Sequence[_Part]) -> UNetCall:
         index = torch.tensor([i for p in parts for i in p.image_index], device=x.device)
-        rows_x, rows_level = x[index], level[index]
-        sample, timestep, sigma = self._unet_input(rows_x, rows_level)
+        sample, timestep, sigma = self._unet_input(x[index], level[index])
         step, steps = self.step_of()
-        call = UNetCall(
+        return UNetCall(
             sample=sample,
             sigma=sigma,
             timestep=timestep,
@@ -227,11 +238,17 @@ class CfgDenoiser:
             refiner=self.view.refiner,
             concat=_cat([p.concat for p in parts]),
         )
-        out = self.view.evaluate(call, self.hooks)
-        if bool(torch.isnan(out).all()):
-            raise NansError("Unet")
-        self._last_call = call
-        return self._answer(rows_x, rows_level, out, self.view.prediction)
+
+    def _predictions(self, question: Question, outs: Sequence[Tensor]) -> _Predictions:
+        found: list[Tensor] = []
+        for parts, call, out in zip(question.groups, question.calls, outs, strict=True):
+            if bool(torch.isnan(out).all()):
+                raise NansError("Unet")
+            index = call.image_index
+            answers = self._answer(question.x[index], question.level[index], out, self.view.prediction)
+            found += torch.split(answers, [len(p.image_index) for p in parts])
+            self._last_call = call
+        return _Predictions(*found)
 
     # --- guidance ----------------------------------------------------------------------------------------------------
 
@@ -333,6 +350,17 @@ class _Part:
     vector: Tensor | None
     concat: Tensor | None
     is_cond: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a sampler's call comes to: ``calls`` of the UNet that do not depend on one another."""
+
+    x: Tensor
+    level: Tensor
+    rows: _Rows
+    groups: list[list[_Part]]
+    calls: list[UNetCall]
 
 
 @dataclass(slots=True)

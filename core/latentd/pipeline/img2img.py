@@ -16,7 +16,7 @@ from latentd.pipeline.denoiser import InpaintBlend
 from latentd.pipeline.image_conditioning import with_picture
 from latentd.pipeline.img2img_init import LATENT_NOISE, LATENT_NOTHING, Img2imgInit
 from latentd.pipeline.pixels import to_tensor
-from latentd.pipeline.sampling_pass import PassInputs, sample_pass
+from latentd.pipeline.sampling_pass import PassInputs, Sampling, begin_pass
 from latentd.pipeline.txt2img import noise_stream
 from latentd.sampling.noise import NoiseStream
 from latentd.sampling.run_plan import Img2ImgParams
@@ -70,7 +70,7 @@ class Img2imgStart:
         self.mask, self.nmask = mask, nmask
 
 
-def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) -> Tensor:
+def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) -> Sampling[Tensor]:
     """Latents [B,4,h,w] of the batch."""
     plan, options = gen.plan, gen.options
     steps = total_steps(plan.sampler.spec, plan.steps)
@@ -94,7 +94,7 @@ def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) ->
         blend=_blend(gen, start),
         refiner=refiner_for(gen, batch),
     )
-    samples = sample_pass(gen, inputs)
+    samples = yield begin_pass(gen, inputs)
     if start.mask is None or start.nmask is None:
         return samples
     blended = samples * start.nmask + start.latent[: len(batch.seeds)] * start.mask

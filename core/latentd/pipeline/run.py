@@ -24,6 +24,8 @@ from latentd.pipeline.job_hooks import JobHooks
 from latentd.pipeline.pixels import to_picture
 from latentd.pipeline.plan import LATENT_DOWNSCALE
 from latentd.pipeline.previews import preview_picture
+from latentd.pipeline.sampling import run_through
+from latentd.pipeline.sampling_pass import Sampling
 from latentd.pipeline.saving import save_init_picture
 from latentd.pipeline.txt2img import sample_txt2img
 from latentd.pipeline.upscaling import upscaler_of
@@ -49,7 +51,16 @@ def execute(plan: Plan, services: Any, control: Any) -> Result:
 @torch.inference_mode()
 def generate(plan: Plan, services: Any, control: Any) -> Result:
     """The result of one generation without its selectable script; scripts call this as often as they need."""
-    gen = RunningGeneration(
+    gen = new_generation(plan, services, control)
+    try:
+        return run_through(stages(gen))
+    finally:
+        gen.close()
+
+
+def new_generation(plan: Plan, services: Any, control: Any) -> RunningGeneration:
+    """A generation at its beginning; whoever makes it closes it."""
+    return RunningGeneration(
         plan=plan,
         options=plan.options,
         control=control,
@@ -57,13 +68,10 @@ def generate(plan: Plan, services: Any, control: Any) -> Result:
         hooks=JobHooks(services.hooks, plan.alwayson),
         infotext=dict(plan.infotext),
     )
-    try:
-        return _generate(gen)
-    finally:
-        gen.close()
 
 
-def _generate(gen: RunningGeneration) -> Result:
+def stages(gen: RunningGeneration) -> Sampling[Result]:
+    """The whole of one generation: yields the passes that it needs sampled."""
     plan, control = gen.plan, gen.control
     gen.model = gen.lease(plan.checkpoint)
     gen.state.update(base_info=gen.model.info, base_vae=gen.model.vae_info, base_inpainting=is_inpainting(gen.model))
@@ -79,7 +87,7 @@ def _generate(gen: RunningGeneration) -> Result:
         for index in range(plan.n_iter):
             if not control.begin_batch():
                 break
-            for image in _run_batch(gen, index, start):
+            for image in (yield from _run_batch(gen, index, start)):
                 images.append(image)
                 if image.infotext is not None:
                     texts.append(image.infotext)
@@ -101,7 +109,7 @@ def _prepare_img2img(gen: RunningGeneration) -> Img2imgStart | None:
     return start
 
 
-def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -> list[GeneratedImage]:
+def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -> Sampling[list[GeneratedImage]]:
     plan, control = gen.plan, gen.control
     base = gen.model
     batch = gen.current = Batch.of(plan, index)
@@ -116,7 +124,7 @@ def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -
         if index == 0:
             _write_params(gen)
         try:
-            latents = sample_txt2img(gen, batch) if start is None else sample_img2img(gen, batch, start)
+            latents = yield from (sample_txt2img(gen, batch) if start is None else sample_img2img(gen, batch, start))
         except Interrupted:
             # Stopped before there was anything to show; a cancelled job ends here.
             if control.stop_requested() == "cancel":

@@ -1,12 +1,12 @@
-"""One sampling pass on the worker: numbers from plan and options, the denoiser, the sampler, and how a pass may end."""
+"""One sampling pass on the worker: numbers from plan and options, the denoiser, and what a pass may end with."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -23,10 +23,8 @@ from latentd.pipeline.denoiser import (
 from latentd.pipeline.plan import SamplerChoice
 from latentd.pipeline.planning import sampler_catalogue
 from latentd.pipeline.previews import show_preview
-from latentd.sampling.brownian import BrownianNoise
 from latentd.sampling.noise import NoiseStream
 from latentd.sampling.run_plan import Img2ImgParams, RunPlan, SamplingParams, plan_run
-from latentd.sampling.samplers.run import StepInfo
 from latentd.sampling.schedule import NoiseSchedule
 from latentd.sampling.schedulers import SigmaOverrides
 from latentd.sampling.steps import total_steps
@@ -35,6 +33,8 @@ if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration
     from latentd.pipeline.refiner import Refiner
     from latentd.types import PassName
+
+T = TypeVar("T")
 
 _CHURN = {"s_churn": ("Sigma churn", 0.0), "s_tmin": ("Sigma tmin", 0.0), "s_tmax": ("Sigma tmax", math.inf),
           "s_noise": ("Sigma noise", 1.0)}  # fmt: skip
@@ -56,38 +56,72 @@ class PassInputs:
     refiner: Refiner | None = None
 
 
-def sample_pass(gen: RunningGeneration, inputs: PassInputs) -> Tensor:
-    """The sampled latent [B,4,h,w]; on interrupt or skip the newest prediction of the clean latent.
+@dataclass(slots=True, kw_only=True, eq=False)
+class SamplingPass:
+    """A pass that is ready to be sampled, and after it what came of it: ``latents`` [B,4,h,w], or ``error``."""
 
-    :raises Interrupted: the job was cancelled, or stopped before the first prediction.
-    """
+    gen: RunningGeneration
+    inputs: PassInputs
+    run_plan: RunPlan
+    state: PassState
+    denoiser: CfgDenoiser
+    x: Tensor
+    latents: Tensor | None = None
+    error: BaseException | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the pass has its outcome."""
+        return self.latents is not None or self.error is not None
+
+    def finish(self, latents: Tensor) -> None:
+        """The pass gave ``latents``."""
+        if self.state.padded is not None:
+            self.gen.infotext[self.state.padded] = True
+        self.latents = self.gen.latents = latents
+
+    def stop(self, error: BaseException) -> None:
+        """The pass ended early: on interrupt or skip with the newest prediction of the clean latent, else in error."""
+        stopped = isinstance(error, Interrupted) and self.gen.control.stop_requested() != "cancel"
+        if stopped and self.state.last_x0 is not None:
+            self.finish(self.state.last_x0)
+        else:
+            self.error = error
+
+    def begun_anew(self) -> SamplingPass:
+        """The same pass from its beginning, as if nothing of it had been sampled."""
+        self.inputs.stream.restart()
+        return begin_pass(self.gen, self.inputs)
+
+    def step_done(self, i: int, x: Tensor) -> None:
+        """The sampler has made step ``i`` of this pass and stands at ``x`` [B,4,h,w]."""
+        gen = self.gen
+        gen.control.progress.sampling_step = i
+        gen.latents = x
+        gen.hooks.after_step(gen)
+        if gen.control.preview_due(gen.options):
+            with suppress(Interrupted):
+                show_preview(gen, self.state)
+
+
+#: A generation as far as it is worked out: yields each pass it needs sampled, gets its latents back, returns ``T``.
+Sampling: TypeAlias = Generator[SamplingPass, Tensor, T]
+
+
+def begin_pass(gen: RunningGeneration, inputs: PassInputs) -> SamplingPass:
+    """The pass with everything that sampling it needs; notes in the infotext what A1111 notes of a sampler."""
     schedule = noise_schedule(gen)
     params = sampling_params(gen, inputs)
-    catalogue = sampler_catalogue(gen.services)
-    run_plan = plan_run(inputs.choice.spec, params, schedule, catalogue, inputs.img2img)
+    run_plan = plan_run(inputs.choice.spec, params, schedule, sampler_catalogue(gen.services), inputs.img2img)
     progress = gen.control.progress
     progress.sampling_steps, progress.sampling_step = run_plan.sampling_steps, 0
     note_sampling_infotext(gen, inputs, params)
-
     noise = gen.hooks.modify_noise(gen, inputs.stream.next())
     x = run_plan.start(noise) if inputs.init is None else run_plan.start_from(inputs.init, noise)
     state = PassState(steps=run_plan.sampling_steps, pass_name=inputs.name)
     denoiser = _denoiser(gen, inputs, run_plan, state)
-    run = run_plan.sampler_run(
-        noise=inputs.stream.next, brownian=_brownian(gen, inputs, run_plan, x), on_step=_step_observer(gen, state)
-    )
     gen.pass_name, gen.pass_state = inputs.name, state
-    try:
-        with gen.runner_session(inputs.name):
-            latents = run_plan.sample(denoiser, x, run)
-    except Interrupted:
-        if gen.control.stop_requested() == "cancel" or state.last_x0 is None:
-            raise
-        latents = state.last_x0
-    if state.padded is not None:
-        gen.infotext[state.padded] = True
-    gen.latents = latents
-    return latents
+    return SamplingPass(gen=gen, inputs=inputs, run_plan=run_plan, state=state, denoiser=denoiser, x=x)
 
 
 def noise_schedule(gen: RunningGeneration) -> NoiseSchedule:
@@ -183,18 +217,6 @@ def _note_schedule(gen: RunningGeneration, inputs: PassInputs, params: SamplingP
         notes["Schedule rho"] = options["rho"]
 
 
-def _brownian(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, x: Tensor) -> BrownianNoise | None:
-    if not inputs.choice.spec.brownian:
-        return None
-    seeds: list[int] = inputs.seeds
-    if gen.options["no_dpmpp_sde_batch_determinism"]:
-        from secrets import randbelow
-
-        seeds = [randbelow(2**63) for _ in seeds]
-    low, high = run_plan.brownian_range
-    return BrownianNoise(tuple(x.shape[1:]), seeds, low, high, source=gen.options["randn_source"], device=gen.device)
-
-
 def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, state: PassState) -> CfgDenoiser:
     plan, options = gen.plan, gen.options
     spec = inputs.choice.spec
@@ -227,17 +249,3 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         modify_guidance=lambda x0, cond, uncond: gen.hooks.modify_guidance(gen, x0, cond, uncond),
     )
     return denoiser
-
-
-def _step_observer(gen: RunningGeneration, state: PassState) -> Any:
-    progress = gen.control.progress
-
-    def on_step(info: StepInfo) -> None:
-        progress.sampling_step = info.i
-        gen.latents = info.x
-        gen.hooks.after_step(gen)
-        if gen.control.preview_due(gen.options):
-            with suppress(Interrupted):
-                show_preview(gen, state)
-
-    return on_step

@@ -16,7 +16,7 @@ from latentd.pipeline.conditioning import activate_networks, condition_batch, mo
 from latentd.pipeline.image_conditioning import with_picture, without_picture
 from latentd.pipeline.pixels import to_picture, to_tensor
 from latentd.pipeline.plan import LATENT_DOWNSCALE, HiresPlan
-from latentd.pipeline.sampling_pass import PassInputs, sample_pass
+from latentd.pipeline.sampling_pass import PassInputs, Sampling, begin_pass
 from latentd.pipeline.upscaling import upscaler_of
 from latentd.sampling.noise import NoiseStream
 from latentd.sampling.run_plan import Img2ImgParams
@@ -41,7 +41,7 @@ def noise_stream(gen: RunningGeneration, batch: Batch, height: int, width: int) 
     )
 
 
-def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Tensor:
+def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Sampling[Tensor]:
     """Latents [B,4,h,w] of the batch, of the second pass where there is one."""
     plan = gen.plan
     height, width = plan.latent_size
@@ -60,13 +60,13 @@ def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Tensor:
         view=model_view(gen, gen.model, conditioning, concat=without_picture(gen.model, like)),
         refiner=refiner_for(gen, batch),
     )
-    latents = sample_pass(gen, inputs)
+    latents = yield begin_pass(gen, inputs)
     if plan.hires is None or gen.control.stop_requested() is not None:
         return latents
-    return _sample_hires(gen, batch, plan.hires, latents)
+    return (yield from _sample_hires(gen, batch, plan.hires, latents))
 
 
-def _sample_hires(gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor) -> Tensor:
+def _sample_hires(gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor) -> Sampling[Tensor]:
     pictures = _first_pass_pictures(gen, latents, hires)
     # The second pass begins with the job's own checkpoint again where a refiner ended the first.
     gen.model = gen.lease(hires.checkpoint or gen.plan.checkpoint)
@@ -81,7 +81,7 @@ def _sample_hires(gen: RunningGeneration, batch: Batch, hires: HiresPlan, latent
     early = _hires_conditioning(gen, batch, hires) if gen.options["hires_fix_use_firstpass_conds"] else None
     with ExitStack() as networks:
         _activate_hires_networks(gen, batch, networks)
-        return _second_pass(gen, batch, hires, latents, concat_pictures, early)
+        return (yield from _second_pass(gen, batch, hires, latents, concat_pictures, early))
 
 
 def _activate_hires_networks(gen: RunningGeneration, batch: Batch, stack: ExitStack) -> None:
@@ -96,7 +96,7 @@ def _second_pass(
     latents: Tensor,
     concat_pictures: Tensor | None,
     conditioning: Any | None,
-) -> Tensor:
+) -> Sampling[Tensor]:
     if hires.denoising_strength <= 0:
         return latents
     conditioning = conditioning or _hires_conditioning(gen, batch, hires)
@@ -121,7 +121,7 @@ def _second_pass(
         ),
         refiner=refiner_for(gen, batch),
     )
-    return sample_pass(gen, inputs)
+    return (yield begin_pass(gen, inputs))
 
 
 def _hires_conditioning(gen: RunningGeneration, batch: Batch, hires: HiresPlan) -> Any:

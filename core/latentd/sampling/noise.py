@@ -107,11 +107,15 @@ class NoiseStream:
         self._subseed_strength = subseed_strength
         self._ensd = ensd
         self._device = torch.device(device)
-        self._drawers = [self._drawer(seed) for seed in self._seeds]
+        self.restart()
         self._composition_shape = self._shape
         width, height = seed_resize_from
         if width > 0 and height > 0:
             self._composition_shape = (shape[0], height // _PIXELS_PER_LATENT, width // _PIXELS_PER_LATENT)
+
+    def restart(self) -> None:
+        """Begin again: the next draw is the starting noise once more."""
+        self._drawers = [self._drawer(seed) for seed in self._seeds]
         self._started = False
 
     def next(self) -> Tensor:
