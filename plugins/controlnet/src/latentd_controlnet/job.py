@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentd.api import Generation, UNetHook
 from latentd_controlnet.finishing import Finish, finish_of
+from latentd_controlnet.kinds.latents import noised_fill
 from latentd_controlnet.kinds.open import hooks_of
 from latentd_controlnet.kinds.reference import ReferenceHook
 from latentd_controlnet.maps import UnitMaps, make_maps
@@ -44,6 +45,13 @@ class ControlJob:
             self._reference.give_maps(by_unit)
         finishes = (finish_of(unit, maps, generation) for unit, maps in zip(self.prepared, self._maps, strict=True))
         self._finishes = [finish for finish in finishes if finish is not None]
+
+    def start_noise(self, generation: Generation, noise: Any) -> Any:
+        """A pass's ``noise`` [B,C,h,w] with what LaMa filled in shining through."""
+        for unit, maps in zip(self.prepared, self._maps, strict=False):
+            if unit.module.name == "inpaint_only+lama":
+                noise = noised_fill(generation, maps, noise)
+        return noise
 
     def finish(self, image: Image) -> Image:
         """A generated picture with what recolour and inpaint_only do to it."""

@@ -74,6 +74,9 @@ class ControlNetScript(Script):
         """Make the control maps, once a job."""
         self._job(generation).make_maps(generation)
 
+    def modify_noise(self, generation: Generation, args: ControlNetArgs, noise: Any) -> Any:
+        return self._job(generation).start_noise(generation, noise)
+
     def postprocess_image(self, generation: Generation, args: ControlNetArgs, image: Image, index: int) -> Image:
         return self._job(generation).finish(image)
 

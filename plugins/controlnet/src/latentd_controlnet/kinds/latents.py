@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from latentd.api import Generation, encode_pictures
+
+if TYPE_CHECKING:
+    from latentd_controlnet.maps import UnitMaps
 
 
 class PassNoise:
@@ -54,3 +57,14 @@ def blur_latent(latent: Tensor, radius: int) -> Tensor:
     """The mean of ``latent`` over squares of ``2·radius + 1``, its edges repeated."""
     padded = torch.nn.functional.pad(latent, (radius,) * 4, mode="replicate")
     return torch.nn.functional.avg_pool2d(padded, 2 * radius + 1, stride=1)
+
+
+def noised_fill(generation: Generation, maps: UnitMaps, noise: Tensor) -> Tensor:
+    """``noise`` [B,C,h,w] as the noisiest state of the control map whose latent is of its size, if there is one."""
+    for fitted in maps.fitted.values():
+        if fitted.shape[0] // 8 == noise.shape[2] and fitted.shape[1] // 8 == noise.shape[3]:
+            hint = torch.from_numpy(fitted.copy()).to(noise.device).float().div(255).permute(2, 0, 1)[None]
+            latent = encode_hint(generation.model, hint).to(noise)
+            alpha = generation.model.alphas_cumprod()[-1].to(noise)
+            return alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
+    return noise

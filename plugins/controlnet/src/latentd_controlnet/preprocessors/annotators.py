@@ -1,4 +1,4 @@
-"""Preprocessors with weights, through controlnet-aux or transformers; each imports its package when it runs."""
+"""Preprocessors with weights, through controlnet-aux; each imports it when it first runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from typing import Any, NoReturn
 import numpy as np
 
 from latentd.api import NotConfigured, UpscaleContext
-from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, at_resolution
-from latentd_controlnet.preprocessors.weights import cached, find_weights
+from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, at_resolution, grey_to_rgb
+from latentd_controlnet.preprocessors.plain import standard_lines
+from latentd_controlnet.thinning import suppress_non_maxima
 
 Params = Mapping[str, Any]
-EXTRA = "pip install 'latentd-controlnet[annotators]'"
+Run = Callable[[Pixels, Params, UpscaleContext], Any]
+#: Smoothing of a scribble's lines, and the level above which they are drawn.
+_SMOOTH, _DRAWN, _SPREAD = 3.0, 127, 4
+#: Weight of the flat direction in normals made of depth.
+_FLAT = 2 * np.pi
+#: Specks of lines below this many pixels are no lines.
+_SPECK = 12
 
 
 def absent(image: Pixels, params: Params, context: UpscaleContext) -> NoReturn:
@@ -24,209 +31,182 @@ def absent(image: Pixels, params: Params, context: UpscaleContext) -> NoReturn:
     )
 
 
-def _aux(name: str, module: str) -> Any:
-    """The class ``name`` of controlnet-aux.
-
-    :raises NotConfigured: the package is not installed, or lacks a package of its own.
-    """
-    try:
-        return getattr(import_module("controlnet_aux"), name)
-    except ImportError as error:
-        raise NotConfigured(f"Preprocessor {module} needs controlnet-aux ({error})", hint=EXTRA) from error
+def absent_face(image: Pixels, params: Params, context: UpscaleContext) -> NoReturn:
+    """:raises NotConfigured: always; the networks that recognise faces may not be passed on."""
+    raise NotConfigured(
+        f"Preprocessor {params['module']} needs insightface, whose networks are not free to pass on",
+        hint="send the face's embedding as ipadapter_input, a safetensors file with a tensor cond [1,512]",
+    )
 
 
-def _run(
-    image: Pixels,
-    params: Params,
-    context: UpscaleContext,
-    name: str,
-    files: tuple[str, ...],
-    arguments: Mapping[str, Any],
-) -> Any:
-    """The map by controlnet-aux's detector ``name`` with the weight ``files``, which lie side by side."""
-    scaled, cut = at_resolution(image, params["resolution"])
-    detector = _detector(name, files, params["module"], context)
+def _detector(context: UpscaleContext, params: Params, name: str, *files: str) -> Any:
+    from latentd_controlnet.preprocessors.networks import detector
+
+    return detector(context, params["module"], name, *files)
+
+
+def _mapped(detector: Any, scaled: Pixels, **arguments: Any) -> Pixels:
+    """What ``detector`` makes of a picture whose sides are multiples of 64, at its size."""
+    from latentd_controlnet.preprocessors.networks import quiet
+
     side = min(scaled.shape[:2])
-    result = detector(scaled, detect_resolution=side, image_resolution=side, output_type="np", **arguments)
-    return cut(as_rgb(np.asarray(result)))
+    with quiet():
+        result = detector(scaled, detect_resolution=side, image_resolution=side, output_type="np", **arguments)
+    return as_rgb(np.asarray(result))
 
 
-def _detector(name: str, files: tuple[str, ...], module: str, context: UpscaleContext) -> Any:
-    found = [find_weights(context, module, file) for file in files]
-    kind = _aux(name, module)
-
-    def load() -> Any:
-        detector = kind.from_pretrained(str(found[0].parent), filename=found[0].name)
-        return detector.to(context.device) if hasattr(detector, "to") else detector
-
-    return cached(context, f"{name}:{found[0]}", load)
-
-
-_MIDAS = ("dpt_hybrid-midas-501f0c75.pt",)
-_HED = ("ControlNetHED.pth",)
-_PIDI = ("table5_pidinet.pth",)
-_LERES = ("res101.pth", "latest_net_G.pth")
-_LINEART = ("sk_model.pth", "sk_model2.pth")
-_POSE = ("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth")
-
-
-def _simple(name: str, files: tuple[str, ...], **arguments: Any) -> Callable[..., Any]:
+def _by(name: str, file: str, **arguments: Any) -> Run:
     def run(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-        return _run(image, params, context, name, files, arguments)
+        detector = _detector(context, params, name, file)
+        scaled, cut = at_resolution(image, params["resolution"])
+        return cut(_mapped(detector, scaled, **arguments))
 
     return run
 
 
-midas = _simple("MidasDetector", _MIDAS)
-zoe = _simple("ZoeDetector", ("ZoeD_M12_N.pt",))
-normal_bae = _simple("NormalBaeDetector", ("scannet.pt",))
-hed = _simple("HEDdetector", _HED)
-hed_safe = _simple("HEDdetector", _HED, safe=True)
-scribble_hed = _simple("HEDdetector", _HED, scribble=True)
-pidinet = _simple("PidiNetDetector", _PIDI)
-pidinet_safe = _simple("PidiNetDetector", _PIDI, safe=True)
-pidinet_scribble = _simple("PidiNetDetector", _PIDI, scribble=True)
-pidinet_sketch = _simple("PidiNetDetector", _PIDI, apply_filter=True)
-lineart = _simple("LineartDetector", _LINEART)
-lineart_coarse = _simple("LineartDetector", _LINEART, coarse=True)
-lineart_anime = _simple("LineartAnimeDetector", ("netG.pth",))
-mobile_sam = _simple("SamDetector", ("sam_vit_h_4b8939.pth",))
-openpose = _simple("OpenposeDetector", _POSE)
-openpose_hand = _simple("OpenposeDetector", _POSE, include_hand=True)
-openpose_face = _simple("OpenposeDetector", _POSE, include_face=True)
-openpose_faceonly = _simple("OpenposeDetector", _POSE, include_body=False, include_face=True)
-openpose_full = _simple("OpenposeDetector", _POSE, include_hand=True, include_face=True)
+def _scribbled(edges: Run) -> Run:
+    """Soft edges as a scribble: thinned to their crests and drawn with a broad pen."""
+
+    def run(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+        import cv2
+
+        soft = edges(image, params, context)[:, :, 0].astype(np.float32)
+        crests = suppress_non_maxima(cv2.GaussianBlur(soft, (0, 0), _SMOOTH)) > _DRAWN
+        spread = cv2.GaussianBlur(np.where(crests, np.uint8(255), np.uint8(0)), (0, 0), _SMOOTH)
+        return grey_to_rgb(np.where(spread > _SPREAD, np.uint8(255), np.uint8(0)))
+
+    return run
+
+
+_HED = ("hed", "ControlNetHED.pth")
+_PIDI = ("pidinet", "table5_pidinet.pth")
+_LERES, _MERGE = "res101.pth", "latest_net_G.pth"
+
+zoe = _by("zoe", "ZoeD_M12_N.pt")
+normal_bae = _by("normal_bae", "scannet.pt")
+hed = _by(*_HED)
+hed_safe = _by(*_HED, safe=True)
+scribble_hed = _scribbled(hed)
+pidinet = _by(*_PIDI)
+pidinet_safe = _by(*_PIDI, safe=True)
+pidinet_scribble = _scribbled(pidinet)
+pidinet_sketch = _by(*_PIDI, apply_filter=True)
+lineart = _by("lineart", "sk_model.pth")
+lineart_coarse = _by("lineart", "sk_model2.pth")
+lineart_anime = _by("lineart_anime", "netG.pth")
+
+
+def midas(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Depth by MiDaS, near parts light."""
+    depth, cut = _midas_depth(image, params, context)
+    return grey_to_rgb(cut((_unit(depth) * 255).clip(0, 255).astype(np.uint8)))
 
 
 def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Normals from MiDaS' depth; the background is flat below ``threshold_a``."""
+    """Normals from MiDaS' depth; flat where the depth, from 0 to 1, is below ``threshold_a``."""
+    import cv2
+
+    depth, cut = _midas_depth(image, params, context)
+    slopes = np.stack([cv2.Sobel(depth, cv2.CV_32F, *axis, ksize=3) for axis in ((1, 0), (0, 1))], axis=2)
+    slopes[_unit(depth) < params["threshold_a"]] = 0
+    normal = np.concatenate([slopes, np.full_like(slopes[:, :, :1], _FLAT)], axis=2)
+    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    return cut((normal * 127.5 + 127.5).clip(0, 255).astype(np.uint8))
+
+
+def _midas_depth(image: Pixels, params: Params, context: UpscaleContext) -> tuple[Any, Callable[[Any], Any]]:
+    """(MiDaS' inverse depth float32 [h,w], what cuts the padding off)."""
+    import torch
+
+    network = _detector(context, params, "midas", "dpt_hybrid-midas-501f0c75.pt")
     scaled, cut = at_resolution(image, params["resolution"])
-    detector = _detector("MidasDetector", _MIDAS, params["module"], context)
-    side = min(scaled.shape[:2])
-    sizes = {"detect_resolution": side, "image_resolution": side}
-    _, normal = detector(scaled, bg_th=params["threshold_a"], depth_and_normal=True, output_type="np", **sizes)
-    return cut(as_rgb(np.asarray(normal)))
+    with torch.inference_mode():
+        pixels = torch.from_numpy(scaled).to(context.device).float() / 127.5 - 1.0
+        return network(pixels.permute(2, 0, 1)[None])[0].cpu().numpy(), cut
+
+
+def _unit(values: Any) -> Any:
+    """``values`` from 0 to 1."""
+    low, high = values.min(), values.max()
+    return (values - low) / max(high - low, 1e-12)
 
 
 def leres(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Depth by LeReS, near and far parts cut off by percent."""
-    return _leres(image, params, context, boost=False)
+    return _leres(image, params, context, _detector(context, params, "leres", _LERES), boost=False)
 
 
 def leres_boost(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """As :func:`leres`, merged from several resolutions."""
-    return _leres(image, params, context, boost=True)
+    return _leres(image, params, context, _detector(context, params, "leres_boost", _LERES, _MERGE), boost=True)
 
 
-def _leres(image: Pixels, params: Params, context: UpscaleContext, *, boost: bool) -> Any:
-    cuts = {"thr_a": params["threshold_a"], "thr_b": params["threshold_b"], "boost": boost}
-    return _run(image, params, context, "LeresDetector", _LERES, cuts)
+def _leres(image: Pixels, params: Params, context: UpscaleContext, detector: Any, *, boost: bool) -> Any:
+    scaled, cut = at_resolution(image, params["resolution"])
+    return cut(_mapped(detector, scaled, thr_a=params["threshold_a"], thr_b=params["threshold_b"], boost=boost))
 
 
 def mlsd(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Straight lines."""
-    limits = {"thr_v": params["threshold_a"], "thr_d": params["threshold_b"]}
-    return _run(image, params, context, "MLSDdetector", ("mlsd_large_512_fp32.pth",), limits)
+    detector = _detector(context, params, "mlsd", "mlsd_large_512_fp32.pth")
+    scaled, cut = at_resolution(image, params["resolution"])
+    return cut(_mapped(detector, scaled, thr_v=params["threshold_a"], thr_d=params["threshold_b"]))
 
 
 def teed(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Soft edges by TEED."""
-    steps = {"safe_steps": int(params["threshold_a"])}
-    return _run(image, params, context, "TEEDdetector", ("7_model.pth",), steps)
+    scaled, cut = at_resolution(image, params["resolution"])
+    return cut(_teed(scaled, params, context, "7_model.pth"))
 
 
 def anyline(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Lines of any kind."""
-    return _run(image, params, context, "AnylineDetector", ("MTEED.pth",), {})
+    """Soft edges by TEED's weights for lines, faint lines of the standard line art left out of them."""
+    import cv2
+
+    scaled, cut = at_resolution(image, params["resolution"])
+    edges = _teed(scaled, params, context, "MTEED.pth").copy()
+    faint = (standard_lines(scaled) == 1).astype(np.uint8)
+    _, labels, sizes, _ = cv2.connectedComponentsWithStats(faint, connectivity=4)
+    large = sizes[:, cv2.CC_STAT_AREA] >= _SPECK
+    large[0] = False
+    edges[large[labels]] = 1
+    return cut(edges)
+
+
+def _teed(scaled: Pixels, params: Params, context: UpscaleContext, file: str) -> Pixels:
+    from latentd_controlnet.preprocessors.networks import quiet
+
+    detector = _detector(context, params, "teed", file)
+    with quiet():
+        steps, side = int(params["threshold_a"]), min(scaled.shape[:2])
+        return as_rgb(np.asarray(detector(scaled, detect_resolution=side, safe_steps=steps, output_type="np")))
+
+
+def mobile_sam(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Everything that Segment Anything finds, each in a colour of its own, large parts first."""
+    from latentd_controlnet.preprocessors.networks import quiet
+
+    generator = _detector(context, params, "mobile_sam", "mobile_sam.pt")
+    scaled, cut = at_resolution(image, params["resolution"])
+    with quiet():
+        found = sorted(generator.generate(scaled), key=lambda part: -part["area"])
+    random = np.random.RandomState(params.get("seed", 0))
+    canvas = np.zeros_like(scaled)
+    for part in found:
+        canvas[part["segmentation"]] = random.randint(255, size=3)
+    return cut(canvas)
 
 
 def mediapipe_face(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Face meshes by mediapipe, which carries its own weights."""
+    from latentd_controlnet.preprocessors.networks import EXTRA, PACKAGE
+
     scaled, cut = at_resolution(image, params["resolution"])
-    kind = _aux("MediapipeFaceDetector", params["module"])
-    side = min(scaled.shape[:2])
+    faces, confidence = int(params["threshold_a"]), params["threshold_b"]
     try:
-        result = kind()(
-            scaled,
-            max_faces=int(params["threshold_a"]),
-            min_confidence=params["threshold_b"],
-            detect_resolution=side,
-            image_resolution=side,
-            output_type="np",
-        )
+        detector = import_module(PACKAGE).MediapipeFaceDetector()
+        return cut(_mapped(detector, scaled, max_faces=faces, min_confidence=confidence))
     except (ImportError, NameError, AttributeError) as error:
-        raise NotConfigured(f"Preprocessor {params['module']} needs mediapipe ({error})", hint=EXTRA) from error
-    return cut(as_rgb(np.asarray(result)))
-
-
-def _depth_by_transformers(image: Pixels, params: Params, context: UpscaleContext, folder: str) -> Any:
-    """Depth by a model folder in transformers' form, near parts light."""
-    import torch
-    from transformers import AutoImageProcessor, AutoModelForDepthEstimation
-
-    where = str(find_weights(context, params["module"], folder))
-    scaled, cut = at_resolution(image, params["resolution"])
-
-    def load() -> Any:
-        model = AutoModelForDepthEstimation.from_pretrained(where, local_files_only=True)
-        processors: Any = AutoImageProcessor
-        return processors.from_pretrained(where, local_files_only=True), model.to(context.device).eval()
-
-    processor, model = cached(context, f"depth:{where}", load)
-    with torch.inference_mode():
-        inputs = processor(images=scaled, return_tensors="pt").to(context.device)
-        depth = model(**inputs).predicted_depth[:, None]
-        depth = torch.nn.functional.interpolate(depth, size=scaled.shape[:2], mode="bicubic")[0, 0].float()
-    depth = (depth - depth.min()) / (depth.max() - depth.min()).clamp_min(1e-6)
-    return cut(as_rgb((depth * 255).clamp(0, 255).cpu().numpy().astype(np.uint8)))
-
-
-def depth_anything(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Depth Anything, from a folder in transformers' form."""
-    return _depth_by_transformers(image, params, context, "depth-anything-large-hf")
-
-
-def depth_anything_v2(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Depth Anything V2, from a folder in transformers' form."""
-    return _depth_by_transformers(image, params, context, "Depth-Anything-V2-Large-hf")
-
-
-def upernet(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Classes of ADE20K by UperNet, from a folder in transformers' form."""
-    return _segment(image, params, context, "upernet-convnext-small", "UperNetForSemanticSegmentation")
-
-
-def oneformer_ade20k(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Classes of ADE20K by OneFormer, from a folder in transformers' form."""
-    return _segment(image, params, context, "oneformer_ade20k_swin_large", "OneFormerForUniversalSegmentation")
-
-
-def oneformer_coco(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Classes of COCO by OneFormer, from a folder in transformers' form."""
-    return _segment(image, params, context, "oneformer_coco_swin_large", "OneFormerForUniversalSegmentation")
-
-
-def _segment(image: Pixels, params: Params, context: UpscaleContext, folder: str, kind: str) -> Any:
-    """A picture of classes, each in its colour of the palette of its data set."""
-    import torch
-    import transformers
-
-    from latentd_controlnet.preprocessors.palette import class_colours
-
-    where = str(find_weights(context, params["module"], folder))
-    scaled, cut = at_resolution(image, params["resolution"])
-
-    def load() -> Any:
-        model = getattr(transformers, kind).from_pretrained(where, local_files_only=True)
-        processors: Any = transformers.AutoProcessor
-        processor = processors.from_pretrained(where, local_files_only=True)
-        return processor, model.to(context.device).eval()
-
-    processor, model = cached(context, f"segment:{where}", load)
-    task = {"task_inputs": ["semantic"]} if kind.startswith("OneFormer") else {}
-    with torch.inference_mode():
-        inputs = processor(images=scaled, return_tensors="pt", **task).to(context.device)
-        outputs = model(**inputs)
-    decoder = getattr(processor, "image_processor", processor)
-    classes = decoder.post_process_semantic_segmentation(outputs, target_sizes=[scaled.shape[:2]])[0]
-    return cut(class_colours(classes.cpu().numpy()))
+        raise NotConfigured(
+            f"Preprocessor {params['module']} needs mediapipe below 0.10.30, which needs numpy 1 ({error})", hint=EXTRA
+        ) from error

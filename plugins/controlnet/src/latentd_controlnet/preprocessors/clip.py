@@ -64,7 +64,7 @@ def see(image: Pixels, params: Params, context: UpscaleContext, names: tuple[str
     path = find_weights(context, params["module"], *names)
     on_cpu = bool(context.options.get("controlnet_clip_detector_on_cpu"))
     device = "cpu" if on_cpu else context.device
-    encoder = cached(context, f"clip:{path}:{device}", lambda: load_encoder(path, device))
+    encoder = cached(context, f"clip on {device}", [path], lambda: load_encoder(path, device))
     size = encoder.config.image_size
     with torch.inference_mode():
         pixels = torch.cat([_pixels(_visible(image), size), _pixels(np.zeros((size, size, 3), np.uint8), size)])

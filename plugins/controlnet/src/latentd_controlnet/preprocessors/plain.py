@@ -114,15 +114,20 @@ def colour_grid(image: Pixels, params: Params, context: Any) -> Any:
 
 
 def lineart_standard(image: Pixels, params: Params, context: Any) -> Any:
-    """Dark lines on light paper as white on black: what is darker than its surroundings (deviation 6)."""
+    """Dark lines on light paper as white on black."""
+    scaled, cut = at_resolution(image, params["resolution"])
+    return grey_to_rgb(cut(standard_lines(scaled)))
+
+
+def standard_lines(image: Pixels) -> Pixels:
+    """[h,w]: how much darker ``image`` is than its surroundings (deviation 6)."""
     import cv2
 
-    scaled, cut = at_resolution(image, params["resolution"])
-    values = scaled.astype(np.float32)
+    values = image.astype(np.float32)
     ink = np.min(cv2.GaussianBlur(values, (0, 0), 6.0) - values, axis=2).clip(0, 255)
     strong = ink[ink > 8]
     ink /= max(16, np.median(strong) if strong.size else 0)
-    return grey_to_rgb(cut((ink * 127).clip(0, 255).astype(np.uint8)))
+    return (ink * 127).clip(0, 255).astype(np.uint8)
 
 
 def recolor_luminance(image: Pixels, params: Params, context: Any) -> Any:

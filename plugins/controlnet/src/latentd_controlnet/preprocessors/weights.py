@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from latentd.api import NotConfigured, UpscaleContext
+from latentd_controlnet.model_files import stamp
 
 FOLDER = "annotator"
+#: The kind of preprocessors' networks in the cache of models.
+CACHE = "annotator"
 _DEEPEST = 4
 
 
@@ -51,8 +54,20 @@ def _find(root: Path, name: str) -> Path | None:
     return None
 
 
-def cached(context: UpscaleContext, key: str, load: Any) -> Any:
-    """The detector under ``key``, kept in the server's cache of models."""
+def cached(context: UpscaleContext, name: str, paths: Sequence[Path], load: Callable[[], Any]) -> Any:
+    """The network ``name`` of the files (or folders) ``paths``, kept in the server's cache of models.
+
+    As many stay loaded as control models do (option ``control_net_model_cache_size``); a file that was replaced is
+    read again.
+    """
     cache = context.services.models.cache
-    cache.limit("annotator", 2)
-    return cache.get(("annotator", key, context.device), load)
+    cache.limit(CACHE, int(context.options.get("control_net_model_cache_size", 2)))
+    return cache.get((CACHE, *(stamp(path) for path in paths), name, context.device), load, network_bytes)
+
+
+def network_bytes(found: Any) -> int:
+    """Bytes of the weights of ``found``: a network, several, or an object that holds some."""
+    if hasattr(found, "state_dict"):
+        return sum(value.numel() * value.element_size() for value in found.state_dict().values())
+    parts = found if isinstance(found, tuple) else getattr(found, "__dict__", {}).values()
+    return sum(network_bytes(part) for part in parts)

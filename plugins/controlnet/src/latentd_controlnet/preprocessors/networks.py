@@ -1,0 +1,196 @@
+"""controlnet-aux's detectors made of weight files: the networks are that package's, the reading is latentd's.
+
+Its own loaders are passed by: they unpickle as torch's default has it, and ask a hub for what they miss.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from latentd.api import (
+    ModelLoadError,
+    NotConfigured,
+    UpscaleContext,
+    build_module,
+    load_pickle,
+    read_weights,
+    weights_from_tensors,
+)
+from latentd_controlnet.preprocessors.weights import cached, find_weights
+
+PACKAGE = "controlnet_aux"
+EXTRA = "pip install 'latentd-controlnet[annotators]'"
+#: Dictionaries in which files keep their weights, beside those that :func:`read_weights` unwraps.
+_NESTED = ("model", "depth_model")
+
+
+def detector(context: UpscaleContext, module: str, name: str, *files: str) -> Any:
+    """The detector ``name`` (a function of this file) on the context's device, with the weight ``files``, kept loaded.
+
+    Each file may also have the suffix ``.safetensors``.
+
+    :raises NotConfigured: a file or the package is missing; says which. :raises ModelLoadError: a file will not do.
+    """
+    paths = [find_weights(context, module, file, f"{Path(file).stem}.safetensors") for file in files]
+    with quiet():
+        _package(module)
+        make: Callable[..., Any] = globals()[name]
+        return cached(context, name, paths, lambda: make(*paths, context.device))
+
+
+def _package(module: str) -> None:
+    try:
+        import_module(PACKAGE)
+    except ImportError as error:
+        raise NotConfigured(f"Preprocessor {module} needs controlnet-aux ({error})", hint=EXTRA) from error
+    except AttributeError as error:
+        # Its mediapipe detector reads attributes that mediapipe has dropped.
+        raise NotConfigured(
+            f"Preprocessor {module} needs controlnet-aux, which the installed mediapipe keeps from loading ({error})",
+            hint="pip uninstall mediapipe",
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the package's prints and warnings off the server's output."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _part(where: str) -> Any:
+    """``module:name`` below the package."""
+    module, _, name = where.partition(":")
+    return getattr(import_module(f"{PACKAGE}.{module}"), name)
+
+
+def _weights(path: Path) -> Any:
+    """The tensors in ``path`` under the networks' names."""
+    found = read_weights(path)
+    if not len(found):
+        data = load_pickle(path)
+        inner = next((data[name] for name in _NESTED if isinstance(data.get(name), dict)), {})
+        tensors = {key: value for key, value in inner.items() if isinstance(value, torch.Tensor)}
+        found = weights_from_tensors(path.name, tensors)
+    return found.renamed({key.removeprefix("module."): key for key in found})
+
+
+def _built(make: Callable[[], nn.Module], path: Path, device: str) -> Any:
+    return build_module(make, _weights(path), torch.device(device), torch.float32)
+
+
+def _whole(make: Callable[[], nn.Module], path: Path, device: str) -> Any:
+    """As :func:`_built`, for networks that compute tensors when they are made, and so cannot be made without memory."""
+    module, weights = make(), _weights(path)
+    missing = [key for key in module.state_dict() if key not in weights]
+    if missing:
+        raise ModelLoadError(f"{path.name} lacks {len(missing)} weights of its network, {missing[0]} among them")
+    try:
+        module.load_state_dict({key: weights[key].float() for key in module.state_dict()})
+    except RuntimeError as error:
+        raise ModelLoadError(f"{path.name} is for another network: {' '.join(str(error).split())[:300]}") from error
+    return module.eval().requires_grad_(False).to(device)
+
+
+def hed(path: Path, device: str) -> Any:
+    return _part("hed:HEDdetector")(_built(_part("hed:ControlNetHED_Apache2"), path, device))
+
+
+def pidinet(path: Path, device: str) -> Any:
+    return _part("pidi:PidiNetDetector")(_built(_part("pidi.model:pidinet"), path, device))
+
+
+def lineart(path: Path, device: str) -> Any:
+    """Of the fine or the coarse weights alone: the detector holds the same network for both."""
+    network = _built(partial(_part("lineart:Generator"), 3, 1, 3), path, device)
+    return _part("lineart:LineartDetector")(network, network)
+
+
+def lineart_anime(path: Path, device: str) -> Any:
+    norm = partial(nn.InstanceNorm2d, affine=False, track_running_stats=False)
+    make = partial(_part("lineart_anime:UnetGenerator"), 3, 1, 8, 64, norm_layer=norm, use_dropout=False)
+    return _part("lineart_anime:LineartAnimeDetector")(_built(make, path, device))
+
+
+def mlsd(path: Path, device: str) -> Any:
+    return _part("mlsd:MLSDdetector")(_built(_part("mlsd.models.mbv2_mlsd_large:MobileV2_MLSD_Large"), path, device))
+
+
+def normal_bae(path: Path, device: str) -> Any:
+    plan = SimpleNamespace(architecture="BN", sampling_ratio=0.4, importance_ratio=0.7)
+    return _part("normalbae:NormalBaeDetector")(_built(partial(_part("normalbae:NNET"), plan), path, device))
+
+
+def midas(path: Path, device: str) -> Any:
+    """The network itself; ``network(x)`` [1,3,H,W] in -1 to 1 gives [1,H,W], near parts high."""
+    make = partial(_part("midas.midas.dpt_depth:DPTDepthModel"), path=None, backbone="vitb_rn50_384", non_negative=True)
+    return _built(make, path, device)
+
+
+def zoe(path: Path, device: str) -> Any:
+    plan = _part("zoe:get_config")("zoedepth", "infer")
+    return _part("zoe:ZoeDetector")(_whole(lambda: _part("zoe:ZoeDepth").build_from_config(plan), path, device))
+
+
+def leres(path: Path, device: str) -> Any:
+    make = partial(_part("leres.leres.multi_depth_model_woauxi:RelDepthModel"), backbone="resnext101")
+    return _part("leres:LeresDetector")(_built(make, path, device), None)
+
+
+def leres_boost(path: Path, merge: Path, device: str) -> Any:
+    """LeReS with the network that merges its depths at several resolutions."""
+    plan = SimpleNamespace(
+        isTrain=False, gpu_ids=[], checkpoints_dir="", name="", preprocess="", input_nc=2, output_nc=1
+    )
+    networks = import_module(f"{PACKAGE}.leres.pix2pix.models.networks")
+    with torch.device("meta"):
+        merger = _part("leres.pix2pix.models.pix2pix4depth_model:Pix2Pix4DepthModel")(plan)
+    merger.device = torch.device(device)
+    make = partial(networks.define_G, 2, 1, 64, "unet_1024", "none", False, "normal", 0.02, [])
+    merger.netG = _built(make, merge, device)
+    found = leres(path, device)
+    return _part("leres:LeresDetector")(found.model, merger)
+
+
+def teed(path: Path, device: str) -> Any:
+    return _part("teed:TEEDdetector")(_built(_part("teed:TED"), path, device))
+
+
+def mobile_sam(path: Path, device: str) -> Any:
+    """What ``generate(image)`` of gives masks: Segment Anything with MobileSAM's encoder."""
+    make = partial(_part("segment_anything:sam_model_registry")["vit_t"], checkpoint=None)
+    return _part("segment_anything:SamAutomaticMaskGenerator")(_whole(make, path, device))
+
+
+def openpose_body(body: Path, device: str) -> Any:
+    return _part("open_pose:OpenposeDetector")(_estimator("open_pose:Body", body, device))
+
+
+def openpose_all(body: Path, hand: Path, face: Path, device: str) -> Any:
+    names = ("open_pose:Body", "open_pose:Hand", "open_pose:Face")
+    parts = (_estimator(name, path, device) for name, path in zip(names, (body, hand, face), strict=True))
+    return _part("open_pose:OpenposeDetector")(*parts)
+
+
+def _estimator(name: str, path: Path, device: str) -> Any:
+    """One of OpenPose's estimators. They read a file themselves: they are given what was read already."""
+    file = io.BytesIO()
+    torch.save(dict(_weights(path)), file)
+    file.seek(0)
+    try:
+        found = _part(name)(file)
+    except (KeyError, RuntimeError) as error:
+        raise ModelLoadError(f"{path.name} is for another network: {' '.join(str(error).split())[:300]}") from error
+    return found.to(device)

@@ -1,0 +1,81 @@
+"""Poses by OpenPose: drawings, and the joints as OpenPose writes them. Its networks are for non-commercial use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from latentd.api import UpscaleContext
+from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
+
+Params = Mapping[str, Any]
+_BODY, _HAND, _FACE = "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"
+
+
+def body(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Bodies."""
+    return _drawn(image, params, context)
+
+
+def hand(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Bodies and hands."""
+    return _drawn(image, params, context, hands=True)
+
+
+def face(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Bodies and faces."""
+    return _drawn(image, params, context, faces=True)
+
+
+def face_only(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Faces, found by their bodies, which are not drawn."""
+    return _drawn(image, params, context, bodies=False, faces=True)
+
+
+def full(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Bodies, hands and faces."""
+    return _drawn(image, params, context, hands=True, faces=True)
+
+
+def _drawn(
+    image: Pixels, params: Params, context: UpscaleContext, *, bodies: bool = True, hands: bool = False,
+    faces: bool = False,
+) -> Any:  # fmt: skip
+    """The poses on black; ``params["poses"]``, where it is there, is called with them as a JSON text."""
+    from latentd_controlnet.preprocessors.networks import PACKAGE, detector, quiet
+
+    whole = hands or faces
+    files = (_BODY, _HAND, _FACE) if whole else (_BODY,)
+    found = detector(context, params["module"], "openpose_all" if whole else "openpose_body", *files)
+    scaled, cut = at_resolution(image, params["resolution"])
+    height, width = scaled.shape[:2]
+    with quiet():
+        poses = found.detect_poses(scaled, hands, faces)
+        draw = import_module(f"{PACKAGE}.open_pose").draw_poses
+        canvas = draw(poses, height, width, draw_body=bodies, draw_hand=hands, draw_face=faces)
+    if (tell := params.get("poses")) is not None:
+        tell(json.dumps(as_openpose(poses, width, height)))
+    return cut(canvas)
+
+
+def as_openpose(poses: Sequence[Any], width: int, height: int) -> dict[str, Any]:
+    """``poses`` in OpenPose's form: ``x, y, confidence`` of each joint, as shares of the canvas; zeros for none."""
+    people = [
+        {
+            "pose_keypoints_2d": _flat(pose.body.keypoints),
+            "face_keypoints_2d": _flat(pose.face),
+            "hand_left_keypoints_2d": _flat(pose.left_hand),
+            "hand_right_keypoints_2d": _flat(pose.right_hand),
+        }
+        for pose in poses
+    ]
+    return {"people": people, "animals": [], "canvas_height": height, "canvas_width": width}
+
+
+def _flat(joints: Sequence[Any] | None) -> list[float] | None:
+    if not joints:
+        return None
+    triples = ((0.0, 0.0, 0.0) if joint is None else (float(joint.x), float(joint.y), 1.0) for joint in joints)
+    return [value for triple in triples for value in triple]

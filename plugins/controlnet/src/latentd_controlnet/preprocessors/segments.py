@@ -1,0 +1,60 @@
+"""Classes of what is in a picture, each in the colour that ControlNets for segmentation were taught."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from latentd.api import UpscaleContext
+from latentd_controlnet.preprocessors.model_folders import folder_network, normalised
+from latentd_controlnet.preprocessors.palette import ADE20K, COCO, class_colours
+from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
+
+Params = Mapping[str, Any]
+#: The short side of OneFormer's pictures by data set, and "the task is semantic" in CLIP's tokens, padded with zeros.
+ADE20K_SIDE, COCO_SIDE = 640, 800
+TASK, TASK_LENGTH = (49406, 518, 10549, 533, 29119, 1550, 49407), 77
+
+
+def upernet(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Classes of ADE20K by UperNet."""
+    import torch
+
+    network = folder_network(context, params, "upernet-convnext-small", "UperNetForSemanticSegmentation")
+    scaled, cut = at_resolution(image, params["resolution"])
+    with torch.inference_mode():
+        logits = network(pixel_values=normalised(scaled, *scaled.shape[:2], context.device)).logits
+    return cut(class_colours(_best(logits, scaled), ADE20K))
+
+
+def oneformer_ade20k(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Classes of ADE20K by OneFormer."""
+    return _oneformer(image, params, context, "oneformer_ade20k_swin_large", ADE20K_SIDE, ADE20K)
+
+
+def oneformer_coco(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    """Classes of COCO by OneFormer."""
+    return _oneformer(image, params, context, "oneformer_coco_swin_large", COCO_SIDE, COCO)
+
+
+def _oneformer(image: Pixels, params: Params, context: UpscaleContext, folder: str, side: int, palette: Pixels) -> Any:
+    import torch
+
+    network = folder_network(context, params, folder, "OneFormerForUniversalSegmentation")
+    scaled, cut = at_resolution(image, params["resolution"])
+    factor = side / min(scaled.shape[:2])
+    height, width = (round(length * factor) for length in scaled.shape[:2])
+    task = torch.tensor([[*TASK, *(0,) * (TASK_LENGTH - len(TASK))]], device=context.device)
+    with torch.inference_mode():
+        out = network(pixel_values=normalised(scaled, height, width, context.device), task_inputs=task)
+        # Every query is a mask and a class; the last class is "nothing".
+        classes, masks = out.class_queries_logits.softmax(dim=-1)[..., :-1], out.masks_queries_logits.sigmoid()
+        shares = torch.einsum("bqc,bqhw->bchw", classes, masks)
+    return cut(class_colours(_best(shares, scaled), palette))
+
+
+def _best(scores: Any, like: Pixels) -> Any:
+    """The class [h,w] with the highest of ``scores`` [1,c,h',w'], at the size of ``like``."""
+    import torch
+
+    return torch.nn.functional.interpolate(scores, like.shape[:2], mode="bilinear")[0].argmax(dim=0).cpu().numpy()
