@@ -19,6 +19,10 @@ OPTIONS = {
     "hypertile_max_depth_unet": 3,
     "hypertile_max_tile_unet": 256,
     "hypertile_swap_size_unet": 3,
+    "hypertile_enable_vae": False,
+    "hypertile_max_depth_vae": 3,
+    "hypertile_max_tile_vae": 128,
+    "hypertile_swap_size_vae": 3,
 }
 
 
@@ -103,3 +107,8 @@ def test_infotext_says_what_differs_from_the_defaults() -> None:
     second = {**OPTIONS, "hypertile_enable_unet_secondpass": True}
     assert hypertile_notes(second, second_pass=False) == {}
     assert hypertile_notes(second, second_pass=True)["Hypertile U-Net second pass"] is True
+    vae = hypertile_notes({**OPTIONS, "hypertile_enable_vae": True, "hypertile_swap_size_vae": 1}, second_pass=False)
+    assert {key: value for key, value in vae.items() if value is not None} == {
+        "Hypertile VAE": True,
+        "Hypertile VAE swap size": 1,
+    }

@@ -63,12 +63,6 @@ def test_the_budget_of_the_flag_holds(services: AppServices) -> None:
     assert services.models.cache.loaded("checkpoint") == ["b", "c"]
 
 
-def test_auto_vae_precision_acts_when_set(services: AppServices) -> None:
-    assert services.models.policy.retry_vae is True
-    services.options.update({"auto_vae_precision": False})
-    assert services.models.policy.retry_vae is False
-
-
 def test_the_worker_gives_memory_back_after_each_job(services: AppServices, monkeypatch: Any) -> None:
     called: list[int] = []
     monkeypatch.setattr("latentd.server.services.free_cache", lambda: called.append(1))

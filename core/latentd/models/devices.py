@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Part = Literal["unet", "text", "vae"]
 Offload = Literal["none", "parts"]
 
+_OUT_OF_MEMORY = ("MPS backend out of memory", "not enough memory: you tried to allocate", "can't allocate memory")
 PARTS: tuple[Part, ...] = ("unet", "text", "vae")
 
 
@@ -25,9 +26,8 @@ PARTS: tuple[Part, ...] = ("unet", "text", "vae")
 class DevicePolicy:
     """Device and precision of each part of a model; names as torch spells them (``cuda:0``, ``float16``).
 
-    ``offload`` ``parts``: only the part at work is on the device, the others wait in main memory. ``retry_vae``: a
-    decode that gives NaN is repeated in float32. ``tile_vae``: decode in tiles from the start, not only when memory
-    runs out. ``upcast_attention``: attention scores in float32.
+    ``offload`` ``parts``: only the part at work is on the device, the others wait in main memory. ``tile_vae``: decode
+    in tiles from the start, not only when memory runs out. ``upcast_attention``: attention scores in float32.
     """
 
     device: str = "cpu"
@@ -35,7 +35,6 @@ class DevicePolicy:
     vae_dtype: str = "float32"
     cpu_parts: frozenset[Part] = frozenset()
     offload: Offload = "none"
-    retry_vae: bool = True
     tile_vae: bool = False
     upcast_attention: bool = False
 
@@ -120,9 +119,12 @@ def free_cache() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that the accelerator's memory is used up."""
+    """Whether ``error`` says that a device's memory is used up: CUDA's own error, or what MPS and the CPU write."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)
+    if torch is None:
+        return False
+    written = isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    return written or isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def memory_report() -> dict[str, Mapping[str, Any]]:

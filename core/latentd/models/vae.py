@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,27 +15,46 @@ from torch import Tensor, nn
 from latentd.errors import LatentdError, ModelLoadError
 from latentd.models.devices import free_cache, is_out_of_memory
 from latentd.models.loaded import LoadedModel
+from latentd.models.vae_tiles import VaeHypertile
 
 log = logging.getLogger(__name__)
 
 NAN_DETAIL = "A tensor with all NaNs was produced in VAE."
+TILE_CELLS = (64, 32, 16)
+"""Sides of a tile in latent cells, tried one after another while the device's memory is too small."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaeUse:
+    """How a VAE is run.
+
+    ``retry``: the dtype in which a decode of nothing but NaN is repeated, None for never. ``check_nan``: whether such a
+    decode is an error at all. ``hypertile``: the tiling of the decoder's attention, None for none.
+    """
+
+    retry: torch.dtype | None = torch.float32
+    check_nan: bool = True
+    hypertile: VaeHypertile | None = None
 
 
 @torch.no_grad()
-def decode(model: LoadedModel, latents: Tensor, *, check: Callable[[], None] = lambda: None) -> Tensor:
+def decode(
+    model: LoadedModel, latents: Tensor, use: VaeUse | None = None, *, check: Callable[[], None] = lambda: None
+) -> Tensor:
     """Pictures [B,3,H,W] in [0,1], float32 on the CPU, for ``latents`` [B,4,h,w]; decoded one at a time.
 
-    A picture of nothing but NaN is decoded again in float32 where the policy says so, and the VAE then stays there;
-    when the device's memory runs out the picture is decoded in tiles.
+    A picture of nothing but NaN is decoded again in ``use.retry``, and the VAE then stays there; when the device's
+    memory runs out the picture is decoded in tiles.
 
     :param check: called before each picture; may raise to leave.
     :raises LatentdError: the result is NaN all over.
     """
+    use = use or VaeUse()
     pictures = []
-    with model.part("vae"):
+    with model.part("vae"), use.hypertile.on(_vae(model)) if use.hypertile else nullcontext():
         for latent in latents:
             check()
-            y = _decode_one(model, latent[None])
+            y = _decode_one(model, latent[None], use)
             pictures.append(((y + 1.0) / 2.0).clamp(0.0, 1.0))
     return torch.cat(pictures)
 
@@ -49,9 +69,9 @@ def encode(model: LoadedModel, images: Tensor, sample: Tensor | None = None, *, 
     :param scale: False leaves the latents unscaled, as instruct-pix2pix wants its picture.
     """
     vae = _vae(model)
-    device, dtype = _place(vae)
     latents = []
     with model.part("vae"):
+        device, dtype = _place(vae)
         for index, image in enumerate(images):
             x = (image[None] * 2.0 - 1.0).to(device, dtype)
             posterior = _in_tiles_if_needed(model, vae, partial(_posterior, vae, x))
@@ -81,42 +101,57 @@ def _posterior(vae: Any, x: Tensor) -> Any:
     return vae.encode(x).latent_dist
 
 
-def _decode_one(model: LoadedModel, latent: Tensor) -> Tensor:
+def _decode_one(model: LoadedModel, latent: Tensor, use: VaeUse) -> Tensor:
     """The VAE's answer [1,3,H,W] in [-1,1], float32 on the CPU."""
     vae = _vae(model)
-    device, dtype = _place(vae)
 
     def run() -> Tensor:
+        device, dtype = _place(vae)
         z = (latent.float() / model.scale_factor).to(device, dtype)
         return vae.decode(z).sample.float().cpu()  # type: ignore[no-any-return]
 
     y: Tensor = _in_tiles_if_needed(model, vae, run)
-    if not torch.isnan(y).all():
+    if not use.check_nan or not torch.isnan(y).all():
         return y
-    if dtype == torch.float32 or not model.policy.retry_vae:
+    dtype = _place(vae)[1]
+    if use.retry is None or dtype == use.retry:
         raise LatentdError(NAN_DETAIL, hint="the latents were NaN already, or the VAE needs --no-half-vae")
-    log.warning("the VAE gave NaN in %s; it is used in float32 from here on", dtype)
-    vae.float()
-    dtype = torch.float32
-    y = run()
+    log.warning("the VAE gave NaN in %s; it is used in %s from here on", dtype, use.retry)
+    vae.to(use.retry)
+    y = _in_tiles_if_needed(model, vae, run)
     if torch.isnan(y).all():
         raise LatentdError(NAN_DETAIL, hint="the latents were NaN already")
     return y
 
 
 def _in_tiles_if_needed(model: LoadedModel, vae: Any, run: Callable[[], Any]) -> Any:
-    """What ``run()`` gives; in tiles under the policy's ``tile_vae`` or when the device has no memory for it whole."""
-    if not model.policy.tile_vae:
+    """What ``run()`` gives; in tiles under the policy's ``tile_vae`` or when the device has no memory for it whole.
+
+    :raises RuntimeError: the memory is too small for the smallest tiles, too.
+    """
+    for cells in TILE_CELLS if model.policy.tile_vae else (None, *TILE_CELLS):
         try:
-            return run()
+            with _tiles(vae, cells):
+                return run()
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if cells == TILE_CELLS[-1] or not is_out_of_memory(error):
                 raise
         free_cache()
-        log.warning("not enough memory for the VAE in one piece; working in tiles")
+        log.warning("not enough memory for the VAE %s; working in smaller tiles", "at once" if cells is None else "")
+    raise AssertionError("the last size returns or raises")
+
+
+@contextmanager
+def _tiles(vae: Any, cells: int | None) -> Iterator[None]:
+    """Within it ``vae`` works in tiles of ``cells`` latent cells a side; None: on the whole picture."""
+    if cells is None:
+        yield
+        return
+    vae.tile_latent_min_size = cells
+    vae.tile_sample_min_size = cells * 2 ** (len(vae.config.block_out_channels) - 1)
     vae.enable_tiling()
     try:
-        return run()
+        yield
     finally:
         vae.disable_tiling()
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from torch import Tensor
 
+from latentd.models.vae_tiles import draw_parts, tile_cells
 from latentd.types import AttentionHandler, AttentionSite, UNetCall, UNetHook
 
-_LEAST_TILE = 128  # pixels
-_LATENT_DOWNSCALE = 8
 _LAYER = re.compile(r"transformer_blocks\.(\d+)\.")
-_SETTINGS = (("max depth", "max_depth", 3), ("max tile size", "max_tile", 256), ("swap size", "swap_size", 3))
+_SETTINGS_UNET = {"max depth": ("max_depth", 3), "max tile size": ("max_tile", 256), "swap size": ("swap_size", 3)}
+_SETTINGS_VAE = {**_SETTINGS_UNET, "max tile size": ("max_tile", 128)}
 
 # The levels of A1111's tables, by block; SDXL's first layer of a block and its others stand at different levels.
 _LEVELS_SD = {**dict.fromkeys(("i1", "i2", "o9", "o10", "o11"), 0), **dict.fromkeys(("i4", "i5", "o6", "o7", "o8"), 1),
@@ -55,8 +55,9 @@ class Hypertile(UNetHook):
         def attend_in_tiles(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Any) -> Tensor:
             # A1111 takes the rows for the columns here where a picture is not square.
             rows, columns = _grid(hidden.shape[1], self.width / self.height)
-            least = self._tile_cells() * 2**level
-            down, across = self._parts(rows, least), self._parts(columns, least)
+            least = tile_cells(self.width, self.height, self.max_tile) * 2**level
+            down = draw_parts(rows, least, self.swap_size, self.rng)
+            across = draw_parts(columns, least, self.swap_size, self.rng)
             if down * across == 1:
                 result: Tensor = attend(hidden, context)
                 return result
@@ -65,32 +66,30 @@ class Hypertile(UNetHook):
 
         return attend_in_tiles
 
-    def _tile_cells(self) -> int:
-        common = math.gcd(self.width, self.height)
-        largest = common & -common
-        return max(_LEAST_TILE, min(largest, self.max_tile)) // _LATENT_DOWNSCALE
-
-    def _parts(self, length: int, least: int) -> int:
-        """Into how many equal parts, of at least ``least`` cells, a side is cut: one of the first few answers."""
-        sizes = [n for n in range(min(least, length), length + 1) if length % n == 0][: max(self.swap_size, 1)]
-        return length // sizes[self.rng.randint(0, len(sizes) - 1)]
-
 
 def hypertile_notes(options: Mapping[str, Any], *, second_pass: bool) -> dict[str, Any]:
     """Entries of the infotext, empty where nothing is tiled.
 
     :param second_pass: the job has a pass of hires fix.
     """
+    notes: dict[str, Any] = {}
     if options["hypertile_enable_unet"]:
-        notes: dict[str, Any] = {"Hypertile U-Net": True}
+        notes["Hypertile U-Net"] = True
     elif second_pass and options["hypertile_enable_unet_secondpass"]:
-        notes = {"Hypertile U-Net second pass": True}
-    else:
-        return {}
-    for label, key, default in _SETTINGS:
-        value = options[f"hypertile_{key}_unet"]
-        notes[f"Hypertile U-Net {label}"] = None if value == default else value
+        notes["Hypertile U-Net second pass"] = True
+    if notes:
+        notes |= _settings_notes(options, "U-Net", "unet", _SETTINGS_UNET)
+    if options["hypertile_enable_vae"]:
+        notes["Hypertile VAE"] = True
+        notes |= _settings_notes(options, "VAE", "vae", _SETTINGS_VAE)
     return notes
+
+
+def _settings_notes(
+    options: Mapping[str, Any], title: str, part: str, settings: Mapping[str, tuple[str, int]]
+) -> dict[str, Any]:
+    values = {label: (options[f"hypertile_{key}_{part}"], default) for label, (key, default) in settings.items()}
+    return {f"Hypertile {title} {label}": None if v == default else v for label, (v, default) in values.items()}
 
 
 def _level(site: AttentionSite, sdxl: bool) -> int | None:

@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latentd.models.vae import encode
+from latentd.pipeline.latents import encode_pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from latentd.pipeline.generation import RunningGeneration
 
 INPAINT_CHANNELS, EDIT_CHANNELS = 9, 8
 
@@ -27,18 +30,19 @@ def is_edit(model: Any) -> bool:
     return bool(model.unet_in_channels == EDIT_CHANNELS)
 
 
-def without_picture(model: Any, latents: Tensor) -> Tensor | None:
+def without_picture(gen: RunningGeneration, latents: Tensor) -> Tensor | None:
     """Channels for txt2img: all masked, over grey; None for ordinary models. ``latents`` [B,4,h,w] gives the size.
 
     An edit model without a picture gets zeros.
     """
     batch, _, height, width = latents.shape
+    model = gen.model
     if is_edit(model):
         return torch.zeros_like(latents)
     if not is_inpainting(model):
         return None
     grey = torch.full((1, 3, height * 8, width * 8), 0.5)
-    masked = encode(model, grey)[:, :, :height, :width]
+    masked = encode_pictures(gen, grey)[:, :, :height, :width]
     channels = torch.cat([torch.ones_like(masked[:, :1]), masked.to(latents)], dim=1)
     return channels.expand(batch, -1, -1, -1)
 

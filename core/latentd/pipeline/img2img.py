@@ -10,11 +10,11 @@ from torch import Tensor
 
 from latentd.images.masks import latent_mask
 from latentd.images.resize import LATENT
-from latentd.models.vae import encode
 from latentd.pipeline.conditioning import condition_batch, model_view, refiner_for
 from latentd.pipeline.denoiser import InpaintBlend
 from latentd.pipeline.image_conditioning import with_picture
 from latentd.pipeline.img2img_init import LATENT_NOISE, LATENT_NOTHING, Img2imgInit
+from latentd.pipeline.latents import encode_pictures
 from latentd.pipeline.pixels import to_tensor
 from latentd.pipeline.sampling_pass import PassInputs, Sampling, begin_pass
 from latentd.pipeline.txt2img import noise_stream
@@ -35,7 +35,7 @@ class Img2imgStart:
     def __init__(self, gen: RunningGeneration, init: Img2imgInit, batch_size: int) -> None:
         self.init = init
         pictures = to_tensor(init.pictures)
-        encoded = torch.cat([encode(gen.model, x[None]) for x in pictures]).to(gen.device, torch.float32)
+        encoded = torch.cat([encode_pictures(gen, x[None]) for x in pictures]).to(gen.device, torch.float32)
         if len(init.pictures) == 1:
             encoded = encoded.repeat(batch_size, 1, 1, 1)
         if gen.request.resize_mode == LATENT:

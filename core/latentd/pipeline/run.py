@@ -10,7 +10,7 @@ from PIL import Image
 
 from latentd.atomic import write_atomically
 from latentd.errors import Interrupted
-from latentd.models.vae import circular_padding, decode
+from latentd.models.vae import circular_padding
 from latentd.networks.hypertile import hypertile_notes
 from latentd.pipeline.conditioning import activate_networks
 from latentd.pipeline.describe import describe
@@ -21,6 +21,7 @@ from latentd.pipeline.img2img import Img2imgStart, sample_img2img
 from latentd.pipeline.img2img_init import Img2imgInit, prepare
 from latentd.pipeline.info import info_document
 from latentd.pipeline.job_hooks import JobHooks
+from latentd.pipeline.latents import check_methods, decode_latents
 from latentd.pipeline.pixels import to_picture
 from latentd.pipeline.plan import LATENT_DOWNSCALE
 from latentd.pipeline.previews import preview_picture
@@ -78,6 +79,7 @@ def stages(gen: RunningGeneration) -> Sampling[Result]:
     if control.progress.job_count == -1:
         control.progress.job_count = plan.n_iter * (2 if plan.hires else 1)
     gen.infotext.update(hypertile_notes(gen.options, second_pass=plan.hires is not None))
+    check_methods(gen)
     gen.hooks.before_process(gen)
     gen.unet_hooks = gen.hooks.unet_hooks(gen)
     images: list[GeneratedImage] = []
@@ -145,10 +147,9 @@ def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -
 def _decoded(gen: RunningGeneration, latents: torch.Tensor) -> list[Image.Image]:
     """The latents' pictures; by the preview's method when interrupted and option ``live_preview_fast_interrupt``."""
     if gen.control.progress.interrupted and gen.options["live_preview_fast_interrupt"]:
-        method = str(gen.options["show_progress_type"])
         size = (latents.shape[-1] * LATENT_DOWNSCALE, latents.shape[-2] * LATENT_DOWNSCALE)
-        return [preview_picture(gen.model, x, method).resize(size, Image.Resampling.BICUBIC) for x in latents]
-    return [to_picture(x) for x in decode(gen.model, latents, check=gen.leave_if_cancelled)]
+        return [preview_picture(gen, x).resize(size, Image.Resampling.BICUBIC) for x in latents]
+    return [to_picture(x) for x in decode_latents(gen, latents)]
 
 
 def _write_params(gen: RunningGeneration) -> None:

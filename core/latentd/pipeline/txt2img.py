@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from latentd.images.resize import resize_image
-from latentd.models.vae import decode, encode
 from latentd.pipeline.conditioning import activate_networks, condition_batch, model_view, refiner_for
 from latentd.pipeline.image_conditioning import with_picture, without_picture
+from latentd.pipeline.latents import decode_latents, encode_pictures
 from latentd.pipeline.pixels import to_picture, to_tensor
 from latentd.pipeline.plan import LATENT_DOWNSCALE, HiresPlan
 from latentd.pipeline.sampling_pass import PassInputs, Sampling, begin_pass
@@ -57,7 +57,7 @@ def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Sampling[Tensor]:
         steps=plan.steps,
         stream=stream,
         seeds=list(batch.seeds),
-        view=model_view(gen, gen.model, conditioning, concat=without_picture(gen.model, like)),
+        view=model_view(gen, gen.model, conditioning, concat=without_picture(gen, like)),
         refiner=refiner_for(gen, batch),
     )
     latents = yield begin_pass(gen, inputs)
@@ -101,7 +101,7 @@ def _second_pass(
         return latents
     conditioning = conditioning or _hires_conditioning(gen, batch, hires)
     if concat_pictures is None:
-        concat = without_picture(gen.model, latents)
+        concat = without_picture(gen, latents)
     else:
         concat = with_picture(
             gen.model, concat_pictures, latents, mask_weight=float(gen.options["inpainting_mask_weight"])
@@ -143,7 +143,7 @@ def _first_pass_pictures(gen: RunningGeneration, latents: Tensor, hires: HiresPl
     keep = gen.plan.save_samples and bool(gen.options["save_images_before_highres_fix"])
     if hires.latent_mode is not None and not keep:
         return []
-    pictures = [to_picture(decode(gen.model, x[None])[0]) for x in latents]
+    pictures = [to_picture(decode_latents(gen, x[None])[0]) for x in latents]
     if keep:
         for index, picture in enumerate(pictures):
             save_intermediate(gen, picture, index, suffix="-before-highres-fix")
@@ -156,7 +156,7 @@ def _enlarge_latents(gen: RunningGeneration, latents: Tensor, hires: HiresPlan) 
     size = (hires.height // LATENT_DOWNSCALE, hires.width // LATENT_DOWNSCALE)
     enlarged = F.interpolate(latents, size=size, mode=mode.mode, antialias=mode.antialias)
     if float(gen.options["inpainting_mask_weight"]) < 1.0 and gen.model.unet_in_channels > gen.model.latent_channels:
-        return enlarged, torch.cat([decode(gen.model, x[None]) for x in enlarged])
+        return enlarged, torch.cat([decode_latents(gen, x[None]) for x in enlarged])
     return enlarged, None
 
 
@@ -166,7 +166,7 @@ def _enlarge_pictures(
     upscale = upscaler_of(gen, hires.upscaler)
     large = [resize_image(0, p, hires.width, hires.height, upscale=upscale) for p in pictures]
     pixels = to_tensor(large)
-    latents = torch.cat([encode(gen.model, x[None]) for x in pixels]).to(gen.device, torch.float32)
+    latents = torch.cat([encode_pictures(gen, x[None]) for x in pixels]).to(gen.device, torch.float32)
     # A1111 takes these pictures for [-1,1] when it makes an inpainting model's channels; (x+1)/2 says the same here.
     return latents, (pixels + 1) / 2
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,11 @@ _DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfl
 class ServedModels(ModelManager):
     """The owner of models, with the look-ups that planning needs."""
 
+    @property
+    def decided_policy(self) -> DevicePolicy | None:
+        """Devices and precision, None while no model has been loaded."""
+        return self._policy
+
     def exact(self, name: str) -> CheckpointInfo | None:
         """The checkpoint that ``name`` names exactly, or None."""
         return self.checkpoints.exact(name)
@@ -38,14 +42,6 @@ class ServedModels(ModelManager):
     def find(self, name: str) -> CheckpointInfo | None:
         """The checkpoint that ``name`` names exactly or in part, or None."""
         return self.checkpoints.closest(name)
-
-    def retry_vae(self, wanted: bool) -> None:
-        """Whether a decode that gives NaN is repeated in float32, for loaded models too."""
-        if self._policy is None:
-            return
-        self._policy = replace(self._policy, retry_vae=wanted)
-        for model in self.cache.loaded(CHECKPOINT):
-            model.policy = self._policy
 
 
 def create_models(
@@ -58,7 +54,7 @@ def create_models(
 ) -> ServedModels:
     """The models of the configured folders and of plugins; option ``sd_model_checkpoint`` selects among them.
 
-    Options ``sd_checkpoints_limit`` and ``auto_vae_precision`` act from the moment they are set.
+    Option ``sd_checkpoints_limit`` acts from the moment it is set.
 
     :param observer: told a model's kind and file, and ``loaded`` or ``unloaded``.
     """
@@ -81,7 +77,7 @@ def create_models(
         vaes,
         cache=ModelCache(budget=budget, limits=limits, observer=observer),
         selected=options["sd_model_checkpoint"],
-        policy=lambda: replace(device_policy(settings), retry_vae=bool(options["auto_vae_precision"])),
+        policy=lambda: device_policy(settings),
         loaders=[_loader(spec) for spec in registry.model_formats.values()],
     )
 
@@ -91,7 +87,6 @@ def create_models(
 
     options.on_change("sd_model_checkpoint", select)
     options.on_change("sd_checkpoints_limit", lambda count: manager.cache.limit(CHECKPOINT, _at_least_one(count)))
-    options.on_change("auto_vae_precision", lambda wanted: manager.retry_vae(bool(wanted)))
     return manager
 
 

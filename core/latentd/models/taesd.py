@@ -1,0 +1,81 @@
+"""TAESD: tiny networks that stand in for Stable Diffusion's VAE, one for each way.
+
+Source: the layout of the weight files at github.com/madebyollin/taesd (``taesd_decoder.pth`` and so on), whose keys
+are places in one row of layers.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from latentd.errors import ModelLoadError
+from latentd.models.build import assemble
+from latentd.models.state_dict import open_state_dict
+
+Way = Literal["decoder", "encoder"]
+
+WIDTH = 64
+LATENT_CHANNELS = 4
+STAGES = 3  # halvings of a picture's side down to its latent
+BLOCKS = 3  # blocks before each doubling, behind each halving
+
+
+class SoftClamp(nn.Module):
+    """Latents bent into -3 to 3."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``3·tanh(x/3)``."""
+        return torch.tanh(x / 3) * 3
+
+
+class Block(nn.Module):
+    """Three convolutions around which the input is added again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rows: list[nn.Module] = [_conv(WIDTH, WIDTH), nn.ReLU(), _conv(WIDTH, WIDTH), nn.ReLU(), _conv(WIDTH, WIDTH)]
+        self.conv = nn.Sequential(*rows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,64,h,w] for the same."""
+        return torch.relu(self.conv(x) + x)
+
+
+def make_taesd(way: Way) -> nn.Sequential:
+    """The network without weights: latents [B,4,h,w] to pictures [B,3,8h,8w] in 0 to 1, or back."""
+    rows: list[nn.Module]
+    if way == "decoder":
+        rows = [SoftClamp(), _conv(LATENT_CHANNELS, WIDTH), nn.ReLU()]
+        for _ in range(STAGES):
+            rows += [*(Block() for _ in range(BLOCKS)), nn.Upsample(scale_factor=2), _conv(WIDTH, WIDTH, bias=False)]
+        return nn.Sequential(*rows, Block(), _conv(WIDTH, 3))
+    rows = [_conv(3, WIDTH), Block()]
+    for _ in range(STAGES):
+        rows += [_conv(WIDTH, WIDTH, stride=2, bias=False), *(Block() for _ in range(BLOCKS))]
+    return nn.Sequential(*rows, _conv(WIDTH, LATENT_CHANNELS))
+
+
+def load_taesd(path: Path, way: Way, device: torch.device, dtype: torch.dtype) -> Any:
+    """The network of ``path``, in eval mode.
+
+    :raises ModelLoadError: the file is damaged or holds another network.
+    """
+    weights = open_state_dict(path)
+    try:
+        return assemble(partial(make_taesd, way), weights, device, dtype)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"{path.name} is no TAESD {way}", hint=error.detail) from error
+
+
+def taesd_file(way: Way, *, sdxl: bool) -> str:
+    """The file name that A1111 gives the weights."""
+    return f"taesd{'xl' if sdxl else ''}_{way}.pth"
+
+
+def _conv(into: int, out: int, **manners: Any) -> nn.Conv2d:
+    return nn.Conv2d(into, out, 3, padding=1, **manners)
