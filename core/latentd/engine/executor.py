@@ -16,6 +16,7 @@ from latentd.engine.job import Job, JobCancelled, JobStatus
 from latentd.engine.progress import idle_copy, job_document
 from latentd.engine.queue import JobQueue
 from latentd.engine.results import ResultStore
+from latentd.engine.sharing import Share
 from latentd.engine.task_ids import checked_task_id, new_task_id
 from latentd.engine.worker import Worker
 from latentd.errors import Conflict, LatentdError, NotFound, QueueFull
@@ -53,6 +54,7 @@ class Engine:
     :param observer: called with (job id, event, data) for every event, on the thread where it happens; may raise.
     :param prepare: run once on each worker before its first job (imports of torch and its kin).
     :param cleanup: run on the worker after each job, when nothing of the job is referenced any more.
+    :param share_limit: asked by a worker that takes a job: how large jobs that it carries out together may be in sum.
     """
 
     def __init__(
@@ -67,9 +69,11 @@ class Engine:
         observer: Observer | None = None,
         prepare: Callable[[], None] | None = None,
         cleanup: Callable[[], None] | None = None,
+        share_limit: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.events = EventBus()
         self._observer = observer
+        self._share_limit = share_limit
         self._queue = JobQueue(limit=queue_limit, max_overtakes=max_overtakes)
         self._results = ResultStore(ttl=result_ttl, max_bytes=result_bytes, max_jobs=max_ended)
         self._jobs: dict[str, Job[Any]] = {}
@@ -93,6 +97,7 @@ class Engine:
         meta: Mapping[str, Any] | None = None,
         model_key: str | None = None,
         quiet: bool = False,
+        share: Share | None = None,
     ) -> Job[T]:
         """The job that will run ``work(job)`` on a worker; ``await job.wait()`` or ``job.join()`` for its result.
 
@@ -101,6 +106,7 @@ class Engine:
         :param meta: JSON-ready values shown with the job.
         :param model_key: names the model the work needs, to let a job go first whose model is loaded.
         :param quiet: leave A1111's global state alone, and be out of reach of interrupt and skip.
+        :param share: lets the job be carried out together with those of the same key that wait when its turn comes.
         :raises Conflict: ``task_id`` is waiting or running.
         :raises QueueFull: the queue is at its bound.
         :raises ShuttingDown: the engine is closing.
@@ -118,6 +124,7 @@ class Engine:
                 meta=meta,
                 model_key=model_key,
                 quiet=quiet,
+                share=share,
                 publish=self.publish,
                 position=self.position,
             )
@@ -275,24 +282,27 @@ class Engine:
 
     # --- used by the workers and jobs --------------------------------------------------------------------------------
 
-    def take(self, device: str, loaded: str | None) -> Job[Any] | None:
-        """The next job, begun on ``device``; waits for one. None when the engine is closing."""
+    def take(self, device: str, loaded: str | None) -> list[Job[Any]]:
+        """The next job, begun on ``device``, and those that share its work; waits for one. Empty when closing."""
         with self._changed:
             while True:
                 if self._closing:
-                    return None
+                    return []
                 job = self._queue.pop(loaded)
                 if job is not None:
                     break
                 self._changed.wait(self._results.next_expiry())
                 self._results.sweep()
-            job.begin(device, self._state_steps())
-            self._running.append(job)
+            jobs = [job, *self._queue.company(job, self._share_limit())]
+            for job in jobs:
+                job.begin(device, self._state_steps())
+                self._running.append(job)
             moved = [waiting for waiting in self._queue if self.events.listens(waiting.id)]
-        self.publish(job, "started")
+        for job in jobs:
+            self.publish(job, "started")
         for waiting in moved:
             self.publish(waiting, "queued")
-        return job
+        return jobs
 
     def _state_steps(self) -> int:
         job = self._current()

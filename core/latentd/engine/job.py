@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from latentd.engine.preview import preview_due
+from latentd.engine.sharing import Share
 from latentd.errors import Conflict, Gone, Interrupted, LatentdError
 from latentd.types import ProgressState, StopKind
 
@@ -36,7 +37,8 @@ class Job(Generic[T]):
     """A piece of work in the queue; made by ``Engine.submit`` and handed to the work as its ``JobControl``.
 
     ``created``, ``started`` and ``finished`` are Unix times. ``quiet`` jobs (a model load, say) leave A1111's global
-    state alone. ``overtaken`` counts how often a later job went first. ``device`` is known once it runs.
+    state alone. ``overtaken`` counts how often a later job went first. ``device`` is known once it runs. ``share`` is
+    None when the job is carried out by itself, and when it has ended.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Job(Generic[T]):
         meta: Mapping[str, Any] | None = None,
         model_key: str | None = None,
         quiet: bool = False,
+        share: Share | None = None,
         publish: Callable[[Job[Any], str], None] = lambda job, event: None,
         position: Callable[[Job[Any]], int] = lambda job: 0,
     ) -> None:
@@ -56,6 +59,7 @@ class Job(Generic[T]):
         self.meta: Mapping[str, Any] = dict(meta or {})
         self.model_key = model_key
         self.quiet = quiet
+        self.share = share
         self.status: JobStatus = "queued"
         self.progress = ProgressState()
         self.created = time.time()
@@ -259,7 +263,7 @@ class Job(Generic[T]):
         """The job has ended; wakes everybody who waits. Drops the work, and with it whatever the work held."""
         state = self.progress
         state.job, state.job_count, state.preview = "", 0, None
-        self._work = None
+        self._work = self.share = None
         with self._lock:
             self.result, self.error, self.traceback = result, error, trace
             self.finished = time.time()

@@ -66,6 +66,33 @@ class JobQueue:
         del self._jobs[place]
         return job
 
+    def company(self, job: Job[Any], limit: float) -> list[Job[Any]]:
+        """The waiting jobs to be carried out together with ``job``, which is out already; taken out, oldest first.
+
+        None is waited for. A job that they go before counts as overtaken once for each, within ``max_overtakes``.
+
+        :param limit: the most that all of them together, ``job`` included, may be large.
+        """
+        if job.share is None:
+            return []
+        room, found, passed = limit - job.share.size, [], []
+        for waiting in self._jobs:
+            if room <= 0:
+                break
+            share = waiting.share
+            if share is None or share.size > room or share.key != job.share.key:
+                passed.append(waiting)
+                continue
+            if any(other.overtaken >= self.max_overtakes for other in passed):
+                break
+            for other in passed:
+                other.overtaken += 1
+            room -= share.size
+            found.append(waiting)
+        for taken in found:
+            self._jobs.remove(taken)
+        return found
+
     def _preferred(self, loaded: str | None) -> int:
         if loaded is None or self._jobs[0].model_key in (None, loaded):
             return 0

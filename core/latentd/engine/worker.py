@@ -39,12 +39,15 @@ class Worker(threading.Thread):
     def run(self) -> None:
         """Take jobs until the engine closes."""
         loaded: str | None = None
-        while (job := self._engine.take(self.device, loaded)) is not None:
+        while jobs := self._engine.take(self.device, loaded):
             self._prepare_once()
-            self._carry_out(job)
-            loaded = job.model_key or loaded
-            # The loop variable would keep the job alive while the worker waits for the next one.
-            del job
+            loaded = jobs[0].model_key or loaded
+            if len(jobs) == 1:
+                self._carry_out(jobs[0])
+            else:
+                self._carry_out_together(jobs)
+            # The loop variable would keep the jobs alive while the worker waits for the next one.
+            del jobs
             self._tidy()
 
     def _prepare_once(self) -> None:
@@ -58,24 +61,44 @@ class Worker(threading.Thread):
         freeze_heap()
 
     def _carry_out(self, job: Job[Any]) -> None:
-        begun = time.perf_counter()
         error: BaseException | None = None
-        trace: str | None = None
         result: Any = None
+        begun = time.perf_counter()
         try:
             result = job.run()
-        except Interrupted:
-            error = JobCancelled(f"{job.id} was interrupted before it had anything to return")
         except BaseException as raised:  # SystemExit from a plugin must not end the worker
-            error, trace = raised, traceback.format_exc()
-            _drop_frames(raised)
-        seconds = time.perf_counter() - begun
+            error = raised
+        self._conclude(job, result, error, time.perf_counter() - begun)
+
+    def _carry_out_together(self, jobs: list[Job[Any]]) -> None:
+        begun = time.perf_counter()
+        share = jobs[0].share
+        assert share is not None
+        log.info("%s share their batches", ", ".join(job.id for job in jobs))
+
+        def conclude(job: Job[Any], result: Any, error: BaseException | None) -> None:
+            self._conclude(job, result, error, time.perf_counter() - begun)
+
+        try:
+            share.work(jobs, conclude)
+        except BaseException as raised:
+            for job in jobs:
+                if not job.ended:
+                    conclude(job, None, raised)
+
+    def _conclude(self, job: Job[Any], result: Any, error: BaseException | None, seconds: float) -> None:
+        """End ``job`` with what came of it."""
+        trace = None
+        if error is not None:
+            trace = "".join(traceback.format_exception(error))
+            _drop_frames(error)
         if job.cancel_requested:
             log.info("%s cancelled after %.2f s", job.id, seconds)
             self._engine.end(job, "cancelled", error=JobCancelled(f"{job.id} was cancelled"))
-        elif isinstance(error, JobCancelled):
+        elif isinstance(error, Interrupted):
             log.info("%s interrupted after %.2f s", job.id, seconds)
-            self._engine.end(job, "cancelled", error=error)
+            nothing = JobCancelled(f"{job.id} was interrupted before it had anything to return")
+            self._engine.end(job, "cancelled", error=nothing)
         elif error is not None:
             # What latentd raises on purpose is the client's business; anything else wants its traceback in the log.
             expected = isinstance(error, LatentdError) and error.status < 500

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,61 +22,70 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Told what a generation gave: its result, or what it raised.
-Conclude: TypeAlias = "Callable[[Result | None, BaseException | None], None]"
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of the generations, and whom to tell what it gave: its result, or what it raised."""
+
+    plan: Plan
+    control: Any
+    conclude: Callable[[Result | None, BaseException | None], None]
 
 
 @torch.inference_mode()
-def generate_together(members: Sequence[tuple[Plan, Any, Conclude]], services: Any) -> None:
+def generate_together(members: Sequence[Member], services: Any) -> None:
     """Carry out generations whose plans have the same :func:`latentd.pipeline.sharing.sharing_key`.
 
     Each is concluded as soon as it has ended, however it did; none of its errors reaches the others.
-
-    :param members: plan, job control, and whom to tell.
     """
     with ExitStack() as stack:
         going = []
-        for plan, control, conclude in members:
-            gen = new_generation(plan, services, control)
+        for member in members:
+            gen = new_generation(member.plan, services, member.control)
             # All are closed at the end, last first: leases of one model put back what they found.
             stack.callback(gen.close)
-            going.append(_Member(gen, conclude))
-        for member in going:
-            member.go_on()
-        while waiting := [m for m in going if m.waiting is not None]:
+            going.append(_Course(gen, member.conclude))
+        for course in going:
+            course.go_on()
+        while waiting := [c for c in going if c.waiting is not None]:
             _sample(waiting)
 
 
-def _sample(members: Sequence[_Member]) -> None:
-    """Sample the passes that ``members`` wait for, and let each go on."""
-    asked = {id(m.waiting): m for m in members}
-    passes = [m.waiting for m in members if m.waiting is not None]
+def _sample(courses: Sequence[_Course]) -> None:
+    """Sample the passes that ``courses`` wait for, and let each go on."""
+    asked = {id(c.waiting): c for c in courses}
+    passes = [c.waiting for c in courses if c.waiting is not None]
     try:
         sample_together(passes, on_leave=lambda ended: asked[id(ended)].go_on())
     except Exception as error:
-        if len(members) == 1:
+        if len(courses) == 1:
             raise
         reason = "the device's memory is too small" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-        log.warning("a batch shared by %d jobs failed (%s); they go on one by one", len(members), reason)
+        log.warning("a batch shared by %d jobs failed (%s); they go on one by one", len(courses), reason)
         error.__traceback__ = None
         free_cache()
-        for member, sampling in zip(members, passes, strict=True):
-            if member.waiting is sampling:
-                member.waiting = sampling.begun_anew()
-                _sample([member])
+        for course, sampling in zip(courses, passes, strict=True):
+            if course.waiting is sampling:
+                course.start_again()
+                _sample([course])
         return
-    for member, sampling in zip(members, passes, strict=True):
-        if member.waiting is sampling:
-            member.go_on()
+    for course, sampling in zip(courses, passes, strict=True):
+        if course.waiting is sampling:
+            course.go_on()
 
 
-class _Member:
-    """One of the generations: the pass that it waits for, None when it has ended."""
+class _Course:
+    """How far one generation is: the pass that it waits for, None when it has ended."""
 
-    def __init__(self, gen: RunningGeneration, conclude: Conclude) -> None:
+    def __init__(self, gen: RunningGeneration, conclude: Callable[[Result | None, BaseException | None], None]) -> None:
         self.waiting: SamplingPass | None = None
         self._stages = stages(gen)
         self._conclude = conclude
+
+    def start_again(self) -> None:
+        """Have the pass that the generation waits for sampled from its beginning."""
+        assert self.waiting is not None
+        self.waiting = self.waiting.begun_anew()
 
     def go_on(self) -> None:
         """Work on to the next pass, with the outcome of the one that was sampled, or to the end."""

@@ -25,6 +25,7 @@ from latentd.plugins.host import PluginHost
 from latentd.plugins.selection import Selection
 from latentd.server.images import ImageIO
 from latentd.server.model_setup import create_models
+from latentd.server.sharing import share_limit, share_of
 from latentd.server.styles import StyleBook
 from latentd.settings import Settings
 
@@ -90,6 +91,7 @@ class AppServices:
             observer=self.hooks.job_event,
             prepare=_import_pipeline,
             cleanup=free_cache,
+            share_limit=lambda: share_limit(settings, self.models),
         )
 
     # --- generations -------------------------------------------------------------------------------------------------
@@ -115,6 +117,7 @@ class AppServices:
             kind=request.mode,
             task_id=request.force_task_id,
             model_key=plan.checkpoint,
+            share=share_of(plan, self),
             meta={"width": plan.width, "height": plan.height, "steps": plan.steps, "images": len(plan.prompts)},
         )
 

@@ -49,6 +49,13 @@ class ServerFlags:
     )
 
     max_queue: int = integer(1000, "jobs that may wait; further ones are answered 429", group=BOUNDS, listed=False)
+    share_batches: int | None = integer(
+        None,
+        "jobs that wait and are alike are made together, up to this many pictures of 512x512; 0 makes each by itself; "
+        "by default 8 on an accelerator and 0 on a CPU",
+        group=BOUNDS,
+        listed=False,
+    )
     max_request_mb: float = number(
         256.0, "largest request body in MiB; larger ones are answered 413", group=BOUNDS, listed=False
     )

@@ -1,0 +1,50 @@
+"""Which generations share denoising batches, and how large those batches may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from latentd.engine.sharing import Conclude, Share
+from latentd.pipeline.sharing import sharing_key, sharing_size
+
+if TYPE_CHECKING:
+    from latentd.engine.job import Job
+    from latentd.pipeline.plan import Plan
+    from latentd.server.model_setup import ServedModels
+    from latentd.settings import Settings
+
+#: Pictures of 512x512 in a shared batch of an accelerator.
+ON_ACCELERATORS = 8
+
+
+def share_limit(settings: Settings, models: ServedModels) -> float:
+    """The most that jobs of one shared batch may come to, in pictures of 512x512; 0 is none. Imports no torch.
+
+    A CPU is as busy with one picture as with several, so sharing would make the first job wait for nothing. With
+    ``--medvram`` and ``--lowvram`` there is no memory for it, and no room for one job's VAE beside the others' UNet.
+    """
+    policy = models.decided_policy
+    if policy is None or policy.offload != "none":
+        return 0
+    if settings.share_batches is not None:
+        return settings.share_batches
+    return 0 if policy.device == "cpu" else ON_ACCELERATORS
+
+
+def share_of(plan: Plan, services: Any) -> Share | None:
+    """The job's part in shared batches; None when it is made by itself."""
+    key = sharing_key(plan, services)
+    if key is None or services.settings.share_batches == 0:
+        return None
+
+    def work(jobs: Sequence[Job[Any]], conclude: Conclude) -> None:
+        from latentd.pipeline.together import Member, generate_together
+
+        def member(job: Job[Any]) -> Member:
+            assert job.share is not None
+            return Member(job.share.content, job, lambda result, error: conclude(job, result, error))
+
+        generate_together([member(job) for job in jobs], services)
+
+    return Share(key=key, size=sharing_size(plan), content=plan, work=work)
