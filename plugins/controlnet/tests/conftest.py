@@ -55,6 +55,7 @@ def control_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "control_lora": lora,
         "control_full": full,
         "net_xl": files.controlnet(files.base_encoder(files.checkpoint("sdxl"))),
+        "control_instant_id": files.controlnet(files.base_encoder(files.checkpoint("sdxl"))),
         "net_union": files.union(),
         "t2i": files.adapter(),
         "t2i_diffusers": files.adapter_to_diffusers(files.adapter()),
@@ -64,12 +65,19 @@ def control_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "ip": files.ip_adapter([32, 32, 32, 64]),
         "ip_plus": files.ip_adapter_plus([32, 32, 32, 64]),
         "lllite": files.lllite(),
+        "ip_large": files.ip_adapter([32, 32, 32, 64], embedding=1280),
+        "ip_faceid": files.face_adapter([32, 32, 32, 64]),
+        "ip_faceid_plus": files.face_adapter_plus([32, 32, 32, 64]),
+        "ip_faceid_plusv2": files.face_adapter_plus([32, 32, 32, 64]),
+        "ip_pulid": files.pulid_adapter([32, 32, 32, 64]),
+        "sparse": files.sparse(),
+        "ip_instant_id": files.ip_adapter_plus([64] * 8, context=64, embedding=512),
         "nonsense": {"weight": files.random(2, 2)},
     }
     for name, content in made.items():
         files.write(control / f"{name}.safetensors", content)
-    for name in ("clip_h", "clip_vitl"):
-        files.write(control / f"annotator/{name}.safetensors", files.clip_vision())
+    for name, projected in (("clip_h", 24), ("clip_vitl", 24), ("clip_g", 1280)):
+        files.write(control / f"annotator/{name}.safetensors", files.clip_vision(projected=projected))
     return data
 
 

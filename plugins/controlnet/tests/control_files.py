@@ -225,6 +225,44 @@ def ip_adapter_plus(cross: list[int], context: int = 32, embedding: int = 48, wi
     return weights | _ip_layers(cross, context)
 
 
+def face_adapter(cross: list[int], context: int = 32, tokens: int = 4) -> Weights:
+    """A FaceID adapter, with the LoRA for the UNet that its file carries along."""
+    weights = {
+        "image_proj.proj.0.weight": random(1024, 512, scale=0.05),
+        "image_proj.proj.0.bias": random(1024),
+        "image_proj.proj.2.weight": random(tokens * context, 1024, scale=0.05),
+        "image_proj.proj.2.bias": random(tokens * context),
+        "image_proj.norm.weight": torch.ones(context),
+        "image_proj.norm.bias": torch.zeros(context),
+    }
+    for layer in range(2 * len(cross)):
+        weights[f"ip_adapter.{layer}.to_q_lora.down.weight"] = random(4, 32)
+        weights[f"ip_adapter.{layer}.to_q_lora.up.weight"] = random(32, 4)
+    return weights | _ip_layers(cross, context)
+
+
+def face_adapter_plus(cross: list[int], context: int = 32, hidden: int = 48) -> Weights:
+    """A FaceID plus adapter: a face's tokens look at CLIP's hidden states through two layers."""
+    weights = face_adapter(cross, context)
+    resampler = ip_adapter_plus(cross, context, hidden, width=context)
+    for key, value in resampler.items():
+        if key.startswith("image_proj.") and "latents" not in key:
+            weights[key.replace("image_proj.", "image_proj.perceiver_resampler.")] = value
+    return weights
+
+
+def pulid_adapter(cross: list[int]) -> Weights:
+    """Enough of a PuLID adapter to tell it."""
+    weights = {f"image_proj.mapping_{i}.0.weight": random(8, 8) for i in range(5)}
+    return weights | {"image_proj.latents": random(1, 4, 8)} | _ip_layers(cross, 32)
+
+
+def sparse() -> Weights:
+    """Enough of a SparseCtrl model to tell it."""
+    norm = "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
+    return {norm: random(32), "input_hint_block.0.weight": random(16, 3, 3, 3)}
+
+
 def _ip_layers(cross: list[int], context: int) -> Weights:
     weights: Weights = {}
     for index, width in enumerate(cross):

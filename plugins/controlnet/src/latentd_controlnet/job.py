@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentd.api import Generation, UNetHook
 from latentd_controlnet.finishing import Finish, finish_of
+from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.kinds.latents import noised_fill
 from latentd_controlnet.kinds.open import hooks_of
 from latentd_controlnet.kinds.reference import ReferenceHook
@@ -26,7 +27,12 @@ class ControlJob:
         self._finishes: list[Finish] = []
         references = [unit for unit in prepared if unit.module.name.startswith("reference")]
         self._reference = ReferenceHook(tuple(references)) if references else None
-        self._hooks = [hook for unit in prepared if unit not in references for hook in hooks_of(unit, generation)]
+        self._hooks: list[UnitHook] = []
+        before: UnitHook | None = None
+        for unit in prepared:
+            own = [] if unit in references else hooks_of(unit, generation, before)
+            before = own[0] if own else None
+            self._hooks += own
 
     @property
     def hooks(self) -> list[UNetHook]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latentd.api import Generation, UpscaleContext
+from latentd.api import Generation, PreprocessorSpec, UpscaleContext
 from latentd_controlnet.enums import ResizeMode, read_resize_mode
 from latentd_controlnet.fitting import fit_map
 from latentd_controlnet.prepared import PreparedUnit
@@ -16,6 +16,9 @@ from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, round_half_e
 from latentd_controlnet.unit_images import without_mask
 
 FILL_REGION = 2
+AUTOMATIC = "ip-adapter-auto"
+#: Weights that read the outputs of ViT-bigG and not ViT-H's, and their widths.
+_LARGE_INPUTS = (("proj.weight", 1280), ("proj_in.weight", 1664))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +150,19 @@ def _run(
         "threshold_b": prepared.parameters.threshold_b,
         "seed": map_seed(generation.plan),
     }
-    return prepared.module.run(source, parameters, worker_context(generation))
+    return _module(prepared, generation).run(source, parameters, worker_context(generation))
+
+
+def _module(prepared: PreparedUnit, generation: Generation) -> PreprocessorSpec:
+    """The unit's module; for ``ip-adapter-auto`` the encoder whose outputs have the width that the adapter reads."""
+    if prepared.module.name != AUTOMATIC or prepared.file is None:
+        return prepared.module
+    from latentd_controlnet.kinds.ip_adapter_weights import projection_shapes
+
+    shapes = projection_shapes(prepared.file.path)
+    is_large = any(shapes.get(key, (0, 0))[1] == width for key, width in _LARGE_INPUTS)
+    registry: Mapping[str, PreprocessorSpec] = generation.services.registry.preprocessors
+    return registry["ip-adapter_clip_sdxl" if is_large else "ip-adapter_clip_sd15"]
 
 
 def worker_context(generation: Generation) -> UpscaleContext:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from latentd.api import Residuals, UNetCall
 from latentd_controlnet.kinds.hook import UnitHook, soft_scales
+from latentd_controlnet.kinds.ip_adapter import IPAdapterHook
 from latentd_controlnet.kinds.union import fuse_union
 from latentd_controlnet.prepared import PreparedUnit
 
@@ -31,10 +32,10 @@ class ControlNet:
     pooled: bool = False
     union_types: int = 0
 
-    def residuals(self, call: UNetCall, hint: Tensor, union_type: int | None) -> list[Tensor]:
+    def residuals(self, call: UNetCall, hint: Tensor, context: Tensor, union_type: int | None) -> list[Tensor]:
         """Outputs of the zero convolutions in encoder order, the middle's last.
 
-        ``hint`` is the embedding of the control map [1,C,h,w].
+        :param hint: the embedding of the control map [1,C,h,w]. :param context: what it attends to [B,n,width].
         """
         net = self.module
         dtype = net.conv_in.weight.dtype
@@ -50,7 +51,7 @@ class ControlNet:
             h, emb = h + fused, emb + extra
         else:
             h = h + hint
-        skips, h = _encode(net, h, emb, call.context.to(dtype))
+        skips, h = _encode(net, h, emb, context.to(dtype))
         found = [conv(skip) for conv, skip in zip(net.controlnet_down_blocks, skips, strict=True)]
         return [*found, net.controlnet_mid_block(h)]
 
@@ -83,8 +84,10 @@ def _attend(attention: Any, h: Tensor, context: Tensor) -> Tensor:
 class ControlNetHook(UnitHook):
     """Adds a ControlNet's residuals to the UNet's skip connections and middle."""
 
-    def __init__(self, prepared: PreparedUnit, net: ControlNet) -> None:
+    def __init__(self, prepared: PreparedUnit, net: ControlNet, face: IPAdapterHook | None = None) -> None:
+        """:param face: the adapter to whose tokens the network attends in place of the prompt (InstantID)."""
         super().__init__(prepared)
+        self._face = face
         kind = prepared.unit.union_type
         if kind is not None and 0 < net.union_types <= kind:
             raise prepared.unit.error(f"this union model knows the first {net.union_types} control types only")
@@ -94,7 +97,8 @@ class ControlNetHook(UnitHook):
     def residuals(self, call: UNetCall) -> Residuals | None:
         if not self.acts(call):
             return None
-        found = self.net.residuals(call, self._embedding(call), self.prepared.unit.union_type)
+        context = call.context if self._face is None else self._face.tokens(call)
+        found = self.net.residuals(call, self._embedding(call), context, self.prepared.unit.union_type)
         rows = self.rows(call, prompt_alone=self.net.pooled)
         scaled = [r * rows * scale for r, scale in zip(found, self._scales(call, len(found)), strict=False)]
         if self.net.pooled:

@@ -1,9 +1,9 @@
-"""IP-Adapter's projections: from CLIP's view of a picture to tokens of the prompt's width."""
+"""IP-Adapter's projections: from CLIP's view of a picture, or a face's embedding, to tokens of the prompt's width."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,20 +11,23 @@ from torch import Tensor, nn
 
 Shapes = Mapping[str, tuple[int, ...]]
 HEAD_WIDTH = 64
+#: Width of a face's embedding by insightface, which no CLIP has.
+FACE_WIDTH = 512
+_RESAMPLER = "perceiver_resampler."
 
 
 class Projection(Protocol):
-    """What plain and plus projections share: which of CLIP's outputs they read, and the call."""
+    """What all projections share: what they read, by name (``embeds``, ``next_to_last``, ``face``), and the call."""
 
-    reads_hidden: bool
+    reads: tuple[str, ...]
 
-    def __call__(self, embedding: Tensor) -> Tensor: ...
+    def __call__(self, *read: Tensor) -> Tensor: ...
 
 
 class PlainProjection(nn.Module):
     """``forward(embeds)`` [B,width] → tokens [B,k,context]; one linear layer and a norm."""
 
-    reads_hidden = False
+    reads = ("embeds",)
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
@@ -39,7 +42,7 @@ class PlainProjection(nn.Module):
 class FullProjection(nn.Module):
     """``forward(hidden)`` [B,n,width] → tokens [B,n,context]; two layers (the "full face" adapters)."""
 
-    reads_hidden = True
+    reads = ("next_to_last",)
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
@@ -76,37 +79,95 @@ def _feed_forward(shapes: Shapes, prefix: str) -> nn.Sequential:
 
 
 class PlusProjection(nn.Module):
-    """``forward(hidden)`` [B,n,width] → tokens [B,k,context]; a perceiver over CLIP's next-to-last hidden states."""
+    """``forward(hidden)`` [B,n,width] → tokens [B,k,context]; a perceiver over CLIP's next-to-last hidden states.
 
-    reads_hidden = True
+    InstantID's reads a face [B,width] in their place.
+    """
+
+    reads: tuple[str, ...] = ("next_to_last",)
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
         _, count, width = shapes["latents"]
-        layers = 1 + max(int(key.split(".")[1]) for key in shapes if key.startswith("layers."))
-        embedded, out = shapes["proj_in.weight"][1], shapes["proj_out.weight"][0]
         self.latents = nn.Parameter(torch.empty(1, count, width))
-        self.proj_in, self.proj_out = nn.Linear(embedded, width), nn.Linear(width, out)
-        self.norm_out = nn.LayerNorm(out)
-        self.layers = nn.ModuleList(
-            nn.ModuleList([_PerceiverAttention(shapes, f"layers.{i}.0"), _feed_forward(shapes, f"layers.{i}.1")])
-            for i in range(layers)
-        )
+        _add_perceiver(self, shapes)
+        if shapes["proj_in.weight"][1] == FACE_WIDTH:
+            self.reads = ("face",)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        latents = self.latents.expand(hidden.shape[0], -1, -1)
-        x = self.proj_in(hidden)
-        for layer in self.layers:
-            attention, feed_forward = layer.children()
-            latents = attention(x, latents) + latents
-            latents = feed_forward(latents) + latents
-        return self.norm_out(self.proj_out(latents))  # type: ignore[no-any-return]
+        if hidden.ndim == 2:
+            hidden = hidden[:, None]
+        return _perceive(self, self.latents.expand(hidden.shape[0], -1, -1), hidden)
 
 
-def projection_of(shapes: Shapes) -> nn.Module:
-    """The empty projection that a file's ``image_proj`` shapes describe."""
-    if "latents" in shapes:
+def _add_perceiver(module: nn.Module, shapes: Shapes, prefix: str = "") -> None:
+    """Give ``module`` the layers of a perceiver as the file has them."""
+    parts = {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
+    layers = 1 + max(int(key.split(".")[1]) for key in parts if key.startswith("layers."))
+    (width, embedded), out = parts["proj_in.weight"], parts["proj_out.weight"][0]
+    module.proj_in, module.proj_out = nn.Linear(embedded, width), nn.Linear(width, out)
+    module.norm_out = nn.LayerNorm(out)
+    module.layers = nn.ModuleList(
+        nn.ModuleList([_PerceiverAttention(parts, f"layers.{i}.0"), _feed_forward(parts, f"layers.{i}.1")])
+        for i in range(layers)
+    )
+
+
+def _perceive(module: Any, latents: Tensor, hidden: Tensor) -> Tensor:
+    x = module.proj_in(hidden)
+    for layer in module.layers:
+        attention, feed_forward = layer.children()
+        latents = attention(x, latents) + latents
+        latents = feed_forward(latents) + latents
+    return module.norm_out(module.proj_out(latents))  # type: ignore[no-any-return]
+
+
+class FaceProjection(nn.Module):
+    """``forward(face)`` [B,512] → tokens [B,k,context]; two layers and a norm (FaceID)."""
+
+    reads: tuple[str, ...] = ("face",)
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__()
+        inner, width = shapes["proj.0.weight"]
+        self.context = shapes["norm.weight"][0]
+        self.proj = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, shapes["proj.2.weight"][0]))
+        self.norm = nn.LayerNorm(self.context)
+
+    def forward(self, face: Tensor) -> Tensor:
+        return self.norm(self.proj(face).unflatten(-1, (-1, self.context)))  # type: ignore[no-any-return]
+
+
+class FacePlusProjection(FaceProjection):
+    """``forward(face, hidden)``: FaceID's tokens seen through CLIP's hidden states [B,n,width] (FaceID plus).
+
+    :ivar shortcut: the tokens themselves are added, as version 2 was trained.
+    """
+
+    reads = ("face", "next_to_last")
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__(shapes)
+        self.shortcut = False
+        self.perceiver_resampler = nn.Module()
+        _add_perceiver(self.perceiver_resampler, shapes, _RESAMPLER)
+
+    def forward(self, face: Tensor, hidden: Tensor) -> Tensor:  # type: ignore[override]
+        tokens = super().forward(face)
+        seen = _perceive(self.perceiver_resampler, tokens, hidden)
+        return tokens + seen if self.shortcut else seen
+
+
+def projection_of(shapes: Shapes) -> nn.Module | None:
+    """The empty projection that a file's ``image_proj`` shapes describe; None for one of another making."""
+    if "latents" in shapes and "proj_in.weight" in shapes:
         return PlusProjection(shapes)
-    if "proj.2.weight" in shapes:
+    if f"{_RESAMPLER}proj_in.weight" in shapes:
+        return FacePlusProjection(shapes)
+    if "proj.3.weight" in shapes:
         return FullProjection(shapes)
-    return PlainProjection(shapes)
+    if "proj.2.weight" in shapes and "norm.weight" in shapes:
+        return FaceProjection(shapes)
+    if "proj.weight" in shapes and "norm.weight" in shapes:
+        return PlainProjection(shapes)
+    return None

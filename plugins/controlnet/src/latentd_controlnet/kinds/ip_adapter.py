@@ -16,6 +16,9 @@ from latentd_controlnet.kinds.ip_adapter_weights import IPAdapter
 from latentd_controlnet.prepared import PreparedUnit
 
 MAX_EMBEDDING = 64 * 2**20
+MAX_FACES = 16
+#: What a projection reads.
+Read = tuple[Tensor, ...]
 _ORDER = {"input": 0, "output": 1, "middle": 2}
 
 
@@ -28,11 +31,27 @@ class IPAdapterHook(UnitHook):
         self._places: dict[str, tuple[int, int]] = {}
         self._tokens: tuple[Tensor, Tensor] | None = None
         self._shape = (0, 0)
-        self._given = _read_embedding(prepared)
+        reads = adapter.projection.reads
+        self._given = _given_embeddings(prepared, reads)
+        if "face" in reads and not self._given:
+            raise prepared.unit.error(
+                "this adapter reads a face's embedding, which no preprocessor here makes",
+                hint="send ipadapter_input, base64 of a safetensors file with a tensor face [1,512]",
+            )
+        self._check_widths()
         own = prepared.unit.advanced_weighting
         if own is not None and len(own) != len(adapter.keys):
             layers = len(adapter.keys)
             raise prepared.unit.error(f"advanced_weighting has {len(own)} values, this adapter {layers} layers")
+
+    def _check_widths(self) -> None:
+        """:raises InvalidRequest: given embeddings do not fit the adapter."""
+        try:
+            if self._given:
+                self._tokens = self._make_tokens()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise self.prepared.unit.error(f"ipadapter_input does not fit this adapter: {reason}") from error
 
     def open(self, generation: Generation) -> None:
         """Number the cross-attentions: by execution for weights, encoder, decoder, middle for the file's layers."""
@@ -42,23 +61,27 @@ class IPAdapterHook(UnitHook):
 
     def before(self, call: UNetCall) -> None:
         self._shape = tuple(call.sample.shape[-2:])  # type: ignore[assignment]
+
+    def tokens(self, call: UNetCall) -> Tensor:
+        """The picture's tokens [B,k,width]: of something for rows with the prompt, of nothing for those without."""
         if self._tokens is None:
             self._tokens = self._make_tokens()
+        cond, uncond = self._tokens
+        return torch.where(call.is_cond[:, None, None], cond, uncond)
 
     def _make_tokens(self) -> tuple[Tensor, Tensor]:
-        """Tokens [1,k,width] for rows with the prompt and for those without."""
         weight = next(self.adapter.parameters())
         pairs = self._given or self._encoded()
-        projected = [tuple(self.adapter.projection(part.to(weight)) for part in pair) for pair in pairs]
-        cond, uncond = (torch.stack([pair[i] for pair in projected]).mean(dim=0) for i in (0, 1))
+        projected = [[self.adapter.projection(*(part.to(weight) for part in read)) for read in pair] for pair in pairs]
+        cond, uncond = (torch.cat([pair[i] for pair in projected]).mean(dim=0, keepdim=True) for i in (0, 1))
         return cond, uncond
 
-    def _encoded(self) -> list[tuple[Tensor, Tensor]]:
+    def _encoded(self) -> list[tuple[Read, Read]]:
         """(what the projection reads of a picture, the same of nothing) for each of the unit's pictures."""
         assert self.maps is not None
-        if getattr(self.adapter.projection, "reads_hidden", False):
-            return [(seen.next_to_last, seen.blank_next_to_last) for seen in self.maps.tensors]
-        return [(seen.embeds, torch.zeros_like(seen.embeds)) for seen in self.maps.tensors]
+        if self.adapter.projection.reads == ("next_to_last",):
+            return [((seen.next_to_last,), (seen.blank_next_to_last,)) for seen in self.maps.tensors]
+        return [((seen.embeds,), (torch.zeros_like(seen.embeds),)) for seen in self.maps.tensors]
 
     def attention(self, site: AttentionSite) -> AttentionHandler | None:
         if site.kind != "cross":
@@ -66,17 +89,15 @@ class IPAdapterHook(UnitHook):
 
         def handler(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
             out = attend(hidden, context)
-            if not self.acts(call) or self._tokens is None or site.name not in self._places:
+            if not self.acts(call) or site.name not in self._places:
                 return out
             return out + self._added(site.name, call, hidden, attend.module)
 
         return handler
 
     def _added(self, name: str, call: UNetCall, hidden: Tensor, module: Any) -> Tensor:
-        assert self._tokens is not None
         filed, executed = self._places[name]
-        cond, uncond = self._tokens
-        tokens = torch.where(call.is_cond[:, None, None], cond, uncond)
+        tokens = self.tokens(call)
         own = self.prepared.unit.advanced_weighting
         weight = self.weight if own is None else own[executed]
         parts = module.to_q(hidden), self.adapter.keys[filed](tokens), self.adapter.values[filed](tokens)
@@ -101,27 +122,38 @@ class IPAdapterHook(UnitHook):
         self._tokens, self._given = None, []
 
 
-def _read_embedding(prepared: PreparedUnit) -> list[tuple[Tensor, Tensor]]:
-    """``ipadapter_input``: base64 of safetensors with ``cond`` and perhaps ``uncond``; pickles are refused.
+def _given_embeddings(prepared: PreparedUnit, reads: tuple[str, ...]) -> list[tuple[Read, Read]]:
+    """``ipadapter_input``: base64 of safetensors with what the adapter reads, or a list of these; pickles are refused.
 
-    :raises InvalidRequest: it is none.
+    The tensors are named as in ``reads``; ``cond`` stands for any of them. What stands for nothing is in
+    ``blank_<name>`` or ``uncond``, else it is zeros.
+
+    :raises InvalidRequest: it is none, or lacks what this adapter reads.
     """
     given = prepared.unit.embedding
-    if given is None:
-        return []
+    pairs = []
+    for text in given if isinstance(given, list) else [] if given is None else [given]:
+        tensors = _read_tensors(prepared, text)
+        cond, uncond = [], []
+        for name in reads:
+            found = tensors.get(name, tensors.get("cond") if name == reads[0] else None)
+            if found is None or not 2 <= found.ndim <= 3 or found.shape[0] > MAX_FACES:
+                hint = "it reads " + " and ".join(reads)
+                raise prepared.unit.error(f"ipadapter_input lacks a tensor {name} for this adapter", hint=hint)
+            nothing = tensors.get(f"blank_{name}", tensors.get("uncond") if name == reads[0] else None)
+            cond.append(found)
+            uncond.append(torch.zeros_like(found) if nothing is None or nothing.shape != found.shape else nothing)
+        pairs.append((tuple(cond), tuple(uncond)))
+    return pairs
+
+
+def _read_tensors(prepared: PreparedUnit, text: Any) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    pairs = []
-    for text in given if isinstance(given, list) else [given]:
-        try:
-            if not isinstance(text, str) or len(text) > MAX_EMBEDDING:
-                raise ValueError
-            tensors = load(base64.b64decode(text, validate=True))
-            cond = tensors["cond"].float()
-        except (SafetensorError, binascii.Error, ValueError, KeyError) as error:
-            raise prepared.unit.error(
-                "ipadapter_input must be base64 of a safetensors file with a tensor named cond"
-            ) from error
-        pairs.append((cond, tensors["uncond"].float() if "uncond" in tensors else torch.zeros_like(cond)))
-    return pairs
+    try:
+        if not isinstance(text, str) or len(text) > MAX_EMBEDDING:
+            raise ValueError
+        return {name: tensor.float() for name, tensor in load(base64.b64decode(text, validate=True)).items()}
+    except (SafetensorError, binascii.Error, ValueError) as error:
+        raise prepared.unit.error("ipadapter_input must be base64 of a safetensors file") from error

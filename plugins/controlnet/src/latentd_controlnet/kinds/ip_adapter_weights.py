@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from latentd.api import ModelLoadError, NotConfigured, build_module, load_pickle, read_weights, weights_from_tensors
 from latentd_controlnet.base_check import family
-from latentd_controlnet.kinds.image_projections import Shapes, projection_of
+from latentd_controlnet.kinds.image_projections import FacePlusProjection, Shapes, projection_of
+
+_LAYERS = (".to_k_ip.weight", ".to_v_ip.weight")
 
 
 class IPAdapter(nn.Module):
@@ -19,7 +21,9 @@ class IPAdapter(nn.Module):
 
     def __init__(self, projection: Shapes, layers: Shapes) -> None:
         super().__init__()
-        self.projection = projection_of(projection)
+        found = projection_of(projection)
+        assert found is not None
+        self.projection = found
         self.keys, self.values = nn.ModuleList(), nn.ModuleList()
         for number in sorted({int(key.split(".")[0]) for key in layers}):
             for name, target in (("to_k_ip", self.keys), ("to_v_ip", self.values)):
@@ -30,13 +34,16 @@ class IPAdapter(nn.Module):
 def load_ip_adapter(path: Path, base: Any, dtype: torch.dtype) -> IPAdapter:
     """The adapter in ``path``.
 
-    :raises ModelLoadError: it is for another family of checkpoints. :raises NotConfigured: a face adapter.
+    :raises ModelLoadError: it is for another family of checkpoints. :raises NotConfigured: a PuLID adapter.
     """
     projection, layers = _parts(path)
-    if any(".to_q_lora." in key or ".to_k_lora." in key for key in layers):
+    # FaceID files carry a LoRA for the UNet, too; as in the original, it is used as a LoRA or not at all.
+    layers = {key: value for key, value in layers.items() if key.endswith(_LAYERS)}
+    shapes = [{key: tuple(value.shape) for key, value in part.items()} for part in (projection, layers)]
+    if projection_of(shapes[0]) is None:
         raise NotConfigured(
-            f"{path.stem} is a FaceID adapter, which needs insightface; latentd-controlnet does not run it",
-            hint="plain and plus IP-Adapters work without it",
+            f"{path.stem} is an IP-Adapter with a projection that latentd-controlnet does not know (PuLID's is one)",
+            hint="plain, plus, full, FaceID and InstantID adapters work",
         )
     width = next(value.shape[1] for key, value in layers.items() if key.endswith("to_k_ip.weight"))
     if width != base.context_width:
@@ -48,10 +55,11 @@ def load_ip_adapter(path: Path, base: Any, dtype: torch.dtype) -> IPAdapter:
     for key, value in layers.items():
         number, name, _ = key.split(".")
         tensors[f"{'keys' if name == 'to_k_ip' else 'values'}.{numbers[int(number)]}.weight"] = value
-    shapes = [{key: tuple(value.shape) for key, value in part.items()} for part in (projection, layers)]
     module: IPAdapter = build_module(
         lambda: IPAdapter(*shapes), weights_from_tensors(path.name, tensors), base.device, dtype
     )
+    if isinstance(module.projection, FacePlusProjection):
+        module.projection.shortcut = "v2" in path.stem.lower()
     if len(module.keys) != sum(site.kind == "cross" for site in base.unet_runner.attention_sites):
         raise ModelLoadError(f"ControlNet model {path.name} is for a UNet with {len(module.keys)} cross-attentions")
     return module
@@ -68,6 +76,11 @@ def _parts(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     else:
         flat = read_weights(path)
     return _below(flat, "image_proj."), _below(flat, "ip_adapter.")
+
+
+def projection_shapes(path: Path) -> Shapes:
+    """Shapes of the projection in an IP-Adapter's file."""
+    return {key: tuple(value.shape) for key, value in _parts(path)[0].items()}
 
 
 def _below(flat: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

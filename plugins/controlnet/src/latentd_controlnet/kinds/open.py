@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,22 @@ from latentd_controlnet.model_files import stamp
 from latentd_controlnet.prepared import PreparedUnit
 
 CACHE = "controlnet"
-_KINDS_WITH_REGION = (Kind.CONTROLNET, Kind.CONTROL_LORA, Kind.T2I_ADAPTER, Kind.T2I_LIGHT, Kind.IP_ADAPTER)
+_CONTROLNETS = (Kind.CONTROLNET, Kind.CONTROL_LORA, Kind.INSTANT_ID)
+_KINDS_WITH_REGION = (*_CONTROLNETS, Kind.T2I_ADAPTER, Kind.T2I_LIGHT, Kind.IP_ADAPTER)
 
 
-def hooks_of(prepared: PreparedUnit, generation: Generation) -> list[UnitHook]:
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class _Fitted:
+    """A control model and what it was fitted to: the checkpoint's file, the device, the type of its numbers."""
+
+    model: Any
+    belongs: tuple[str, str, str]
+
+
+def hooks_of(prepared: PreparedUnit, generation: Generation, before: UnitHook | None = None) -> list[UnitHook]:
     """The hooks of a unit that is no reference unit, its model loaded and on lease until the job ends.
 
+    :param before: the first hook of the unit before it.
     :raises LatentdError: the model will not do for this unit or this checkpoint.
     """
     if prepared.file is None:
@@ -40,8 +51,8 @@ def hooks_of(prepared: PreparedUnit, generation: Generation) -> list[UnitHook]:
     if prepared.unit.embedding is not None and kind != Kind.IP_ADAPTER:
         raise prepared.unit.error(f"ipadapter_input does nothing with a {kind}")
     model = _leased(path, kind, generation)
-    if kind in (Kind.CONTROLNET, Kind.CONTROL_LORA):
-        hook: UnitHook = ControlNetHook(prepared, model)
+    if kind in _CONTROLNETS:
+        hook: UnitHook = ControlNetHook(prepared, model, _face(prepared, before) if kind == Kind.INSTANT_ID else None)
     elif kind in (Kind.T2I_ADAPTER, Kind.T2I_LIGHT):
         hook = AdapterHook(prepared, model)
     elif kind == Kind.T2I_STYLE:
@@ -53,6 +64,15 @@ def hooks_of(prepared: PreparedUnit, generation: Generation) -> list[UnitHook]:
     return [hook, *fixes_of(prepared, generation)]
 
 
+def _face(prepared: PreparedUnit, before: UnitHook | None) -> IPAdapterHook:
+    if not isinstance(before, IPAdapterHook):
+        raise prepared.unit.error(
+            "an InstantID ControlNet must directly follow a unit with InstantID's IP-Adapter",
+            hint="send the adapter as the unit before this one, with the face's embedding as ipadapter_input",
+        )
+    return before
+
+
 def _leased(path: Path, kind: Kind, generation: Generation) -> Any:
     """The model in ``path``, in the cache and kept there until the job ends."""
     cache = generation.services.models.cache
@@ -61,13 +81,16 @@ def _leased(path: Path, kind: Kind, generation: Generation) -> Any:
     # Fitted to its checkpoint: weights may be the base's own with changes, and names are told from its layout.
     whole = bool(getattr(generation.services.settings, "no_half_controlnet", False))
     dtype = torch.float32 if whole else base.dtype
-    key = (CACHE, *stamp(path), base.info.filename, str(base.device), str(dtype))
-    lease = cache.lease(key, lambda: _load(path, kind, base, dtype), model_bytes)
-    return generation.leases.enter_context(lease)
+    belongs = base.info.filename, str(base.device), str(dtype)
+    if any(fitted.belongs != belongs for fitted in cache.loaded(CACHE)):
+        cache.drop(CACHE)
+    key = (CACHE, *stamp(path), *belongs)
+    lease = cache.lease(key, lambda: _Fitted(_load(path, kind, base, dtype), belongs), lambda f: model_bytes(f.model))
+    return generation.leases.enter_context(lease).model
 
 
 def _load(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> Any:
-    if kind in (Kind.CONTROLNET, Kind.CONTROL_LORA):
+    if kind in _CONTROLNETS:
         return load_controlnet(path, kind, base, dtype)
     if kind in (Kind.T2I_ADAPTER, Kind.T2I_LIGHT):
         return load_adapter(path, kind, base, dtype)
@@ -77,7 +100,10 @@ def _load(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> Any:
         return load_ip_adapter(path, base, dtype)
     if kind == Kind.LLLITE:
         return load_lllite(path, base, dtype)
-    raise NotConfigured(f"{path.stem} is a {kind} model, which latentd-controlnet does not run")
+    raise NotConfigured(
+        f"{path.stem} is a {kind} model, which latentd-controlnet does not run",
+        hint="SparseCtrl steers films made by AnimateDiff's motion modules",
+    )
 
 
 def _keys(path: Path) -> Any:

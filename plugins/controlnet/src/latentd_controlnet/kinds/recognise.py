@@ -14,6 +14,7 @@ class Kind(StrEnum):
     CONTROL_LORA = "control-LoRA"
     SPARSE = "SparseCtrl"
     CONTROLNET = "ControlNet"
+    INSTANT_ID = "InstantID ControlNet"
     T2I_ADAPTER = "T2I-Adapter"
     T2I_STYLE = "T2I style adapter"
     T2I_LIGHT = "T2I light adapter"
@@ -26,6 +27,7 @@ DIFFUSERS_HINT = "controlnet_cond_embedding.conv_in.weight"
 LDM_HINT = "input_hint_block.0.weight"
 DIFFUSERS_ADAPTER = "body.0.resnets.0.block1.weight"
 _SPARSE = "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
+_INSTANT_ID = ("instant_id", "instantid", "instant-id")
 #: Keys whose presence alone decides, in the order in which they are asked for.
 _TELLING = (
     ("lora_controlnet", Kind.CONTROL_LORA),
@@ -47,7 +49,9 @@ def recognise(keys: Collection[str], name: str) -> Kind:
     stripped = {strip(key) for key in keys}
     for key, kind in _TELLING:
         if key in stripped:
-            return kind
+            # InstantID's ControlNet has the keys and shapes of any other for SDXL: its name alone tells it.
+            named_so = kind == Kind.CONTROLNET and any(part in name.lower() for part in _INSTANT_ID)
+            return Kind.INSTANT_ID if named_so else kind
     if any(key == "ip_adapter" or key.startswith("ip_adapter.") for key in stripped):
         return Kind.IP_ADAPTER
     if any("lllite" in key for key in stripped):

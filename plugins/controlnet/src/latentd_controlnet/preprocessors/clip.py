@@ -34,8 +34,9 @@ class Seen:
         """The outputs as a safetensors file; what ``ipadapter_input`` takes."""
         from safetensors.torch import save
 
-        cond = {"cond": self.embeds, "last_hidden": self.last_hidden, "next_to_last": self.next_to_last}
-        return save({name: tensor.contiguous().cpu() for name, tensor in cond.items()})
+        named = {"cond": self.embeds, "embeds": self.embeds, "last_hidden": self.last_hidden}
+        named |= {"next_to_last": self.next_to_last, "blank_next_to_last": self.blank_next_to_last}
+        return save({name: tensor.clone().contiguous().cpu() for name, tensor in named.items()})
 
 
 def vit_l(image: Pixels, params: Params, context: UpscaleContext) -> Seen:
