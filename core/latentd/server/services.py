@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from latentd.contributions import UpscaleContext
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
-from latentd.errors import InvalidRequest, LatentdError
+from latentd.errors import LatentdError
 from latentd.models.devices import free_cache
 from latentd.models.folders import find_models
 from latentd.models.hashes import HashCache
@@ -183,13 +183,14 @@ class AppServices:
         """Set options as ``POST /sdapi/v1/options`` does, and wait for the models they name.
 
         :raises NotFound: an unknown checkpoint; nothing is changed then.
+        :raises InvalidRequest: a value of a wrong type; nothing is changed then, either.
         """
         changes = dict(changes)
         wanted = changes.get("sd_model_checkpoint")
         if wanted is not None:
             changes["sd_model_checkpoint"] = self.models.checkpoints.require(str(wanted), fuzzy=False).title
         before = {key: self.options[key] for key in _LOADING}
-        changed = await asyncio.to_thread(self.options.update, self._readable(changes))
+        changed = await asyncio.to_thread(self.options.update, changes)
         reload = _LOADING.intersection(changed)
         if not reload:
             return
@@ -199,27 +200,16 @@ class AppServices:
             await asyncio.to_thread(self.options.update, {key: before[key] for key in reload}, from_api=False)
             raise
 
-    def _readable(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of ``changes`` that fit their option's type: AUTOMATIC1111 answers 200 to any value."""
-        readable = {}
-        for key, value in changes.items():
-            try:
-                self.options.snapshot({key: value})
-                readable[key] = value
-            except InvalidRequest as error:
-                log.warning("%s; it keeps its value", error.detail)
-        return readable
-
     async def load_selected(self) -> None:
         """Load the selected checkpoint and VAE, without showing it as a job of A1111's."""
         await self.engine.submit(self._load, kind="load", quiet=True).wait()
 
     def _load(self, control: Any) -> bool:
         with self.models.lease(None, self.options["sd_vae"]):
-            title = self.models.current.title
+            current = self.models.current
         # The title gains its hash with the first load, and clients compare it with those of /sd-models.
-        if self.options["sd_model_checkpoint"] != title:
-            self.options.update({"sd_model_checkpoint": title}, from_api=False)
+        known = {"sd_model_checkpoint": current.title, "sd_checkpoint_hash": current.sha256}
+        self.options.update(known, from_api=False)
         return True
 
     async def unload_models(self) -> None:
