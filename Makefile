@@ -41,6 +41,7 @@ check: env docs  ## lint, types, layers, documentation
 
 docs: env  ## the documentation, warnings are errors
 	$(BIN)/python tools/reference.py --check
+	$(BIN)/python tools/compatibility.py --check
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: env  ## the benchmarks (ARGS=)

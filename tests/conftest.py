@@ -15,6 +15,8 @@ from tests.reference_server import ReferenceServer, start_reference_server
 
 __all__ = ["latentd_app"]
 
+pytest.register_assert_rewrite("tests.compat")
+
 REFERENCE = Path(__file__).parent / "reference"
 
 

@@ -64,7 +64,7 @@ def test_every_flag_is_in_the_table() -> None:
 
 
 def test_every_core_endpoint_stands_in_the_compatibility_table(reference: ModuleType) -> None:
-    named = re.findall(r"`(/[^`]*)`", page("compatibility.md"))
+    named = re.findall(r"`(?:GET |POST )?(/[^`]*)`", page("compatibility.md"))
     covered = [re.compile(re.escape(path).replace(r"\*", ".*") + "$") for path in named]
     prefixes = ("/sdapi/", "/controlnet/", "/internal/", "/latentd/")
     paths = [row[1].strip("`") for rows in reference.endpoints().values() for row in rows]
@@ -153,3 +153,9 @@ def test_sphinx_builds_the_pages_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run([*command, "-d", str(tmp_path / "trees")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "html/index.html").is_file()
+
+
+def test_the_compatibility_page_is_as_the_tests_are() -> None:
+    command = [sys.executable, ROOT / "tools/compatibility.py", "--check"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -9,6 +9,7 @@ EXPLAINED: dict[str, str] = {
     "controlnet/err-bad-model": "the original goes on without ControlNet; latentd answers 422",
     "controlnet/err-no-image": "the original goes on without ControlNet; latentd answers 422",
     "controlnet/err-too-many-units": "the original drops units beyond three; latentd runs all of them",
+    "errors/options-bad-type": "the original answers 200 and keeps its value; latentd says what is wrong, with a 422",
     "controlnet/effective-region": "the original swallows a grey mask; latentd reads it",
     "errors/interrogate-missing-model": "the original's caption is '<error>'; latentd says which file goes where",
     "controlnet/detect-mediapipe_face": "needs mediapipe, which no current version of controlnet-aux works with",

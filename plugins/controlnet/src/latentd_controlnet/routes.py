@@ -107,8 +107,8 @@ def detect_router(services: Services) -> APIRouter:
         reply: dict[str, Any] = {"info": "Success"}
         if found.images:
             reply["images"] = [await services.encode_image(image) for image in found.images]
-        if found.tensor:
-            reply["tensor"] = found.tensor
+        if found.tensors:
+            reply["tensor"] = found.tensors
         if found.poses:
             reply["poses"] = [json.loads(pose) for pose in found.poses]
         return reply
@@ -119,7 +119,7 @@ def detect_router(services: Services) -> APIRouter:
         from latentd_controlnet.poses import draw_poses
 
         if not body:
-            return {"info": "No image selected"}
+            return {"info": "No pose data detected."}
         if len(body) > MAX_PICTURES:
             raise InvalidRequest(f"more than {MAX_PICTURES} pictures")
         drawn = await services.run_on_worker(
@@ -161,6 +161,6 @@ def _detectable(services: Services, body: DetectBody) -> PreprocessorSpec:
         raise InvalidRequest("No image selected", hint="send controlnet_input_images, a list of base64 texts")
     if max(len(body.controlnet_input_images), len(body.controlnet_masks)) > MAX_PICTURES:
         raise InvalidRequest(f"more than {MAX_PICTURES} pictures")
-    if spec.needs_mask and len(body.controlnet_masks) < len(body.controlnet_input_images):
-        raise InvalidRequest(f"Preprocessor {spec.name} requires `controlnet_masks` param.")
+    if spec.needs_mask and len(body.controlnet_masks) != len(body.controlnet_input_images):
+        raise InvalidRequest(f"Preprocessor {body.controlnet_module} requires `controlnet_masks` param.")
     return spec
