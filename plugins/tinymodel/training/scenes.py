@@ -84,10 +84,12 @@ def _layout(rng: random.Random, kind: str, size: tuple[int, int]) -> list[tuple[
 
     def near(x: float, y: float, low: float, high: float, slack: float) -> tuple[float, float, float]:
         extent = rng.uniform(low, high) * reach
+        x, y = 0.5 + (x - 0.5) * spread, 0.5 + (y - 0.5) * spread
         return (x * width + rng.uniform(-slack, slack) * side, y * height + rng.uniform(-slack, slack) * side, extent)
 
-    # Lone motifs grow more slowly than large canvases, so that there are fewer scales to learn.
-    reach = 256 * (side / 256) ** 0.35 if side > 256 and kind in ("one", "small") else side
+    # Motifs grow more slowly than large canvases and draw together, so that there are fewer scales to learn.
+    reach = 128 * (side / 128) ** 0.58 if side > 128 else side
+    spread = (reach / side) ** 0.5
     if kind == "one":
         return [near(0.5, 0.5, 0.66, 0.88, 0.06)]
     if kind == "small":
