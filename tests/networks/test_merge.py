@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from latentd.errors import InvalidRequest, ModelLoadError
+from latentd.models.fp8 import FP8, keep_in_fp8
 from latentd.networks.files import NetworkOnDisk
 from latentd.networks.merge import NetworkRequest, NetworkState, bundled_embeddings
 from latentd.networks.names import Targets, targets_of
@@ -235,3 +236,35 @@ def test_embeddings_come_along(targets: Targets, save: Save) -> None:
     b = save("b", {"bundle_emb.word.emb_params": torch.zeros(1, 12)})
     applied = NetworkState().apply(targets, [NetworkRequest(network=a), NetworkRequest(network=b)])
     assert bundled_embeddings(applied)["word"]["emb_params"].shape == (1, 12)
+
+
+# --- weights in eight bits -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep_full", [False, True])
+def test_networks_are_laid_over_weights_in_eight_bits_and_taken_off(
+    targets: Targets, save: Save, keep_full: bool
+) -> None:
+    whole = weight_of(targets, TO_Q).detach().clone()
+    keep_in_fp8(targets.modules(), keep_full=keep_full)
+    stored = weight_of(targets, TO_Q)
+    tensors = lora(UNET_KEY, 8, 8)
+    base = whole.half().float() if keep_full else stored.float()
+    state = NetworkState()
+    state.apply(targets, [NetworkRequest(network=save("a", tensors), unet=0.3)])
+    expected = (base + product(tensors, UNET_KEY) * 0.3).to(FP8)
+    assert torch.equal(weight_of(targets, TO_Q).float(), expected.float())
+    state.restore()
+    assert weight_of(targets, TO_Q) is stored
+
+
+def test_with_copies_several_networks_are_rounded_once(targets: Targets, save: Save) -> None:
+    whole = weight_of(targets, TO_Q).detach().clone()
+    keep_in_fp8(targets.modules(), keep_full=True)
+    first, second = lora(UNET_KEY, 8, 8, 1), lora(UNET_KEY, 8, 8, 2)
+    NetworkState().apply(
+        targets,
+        [NetworkRequest(network=save("a", first), unet=0.3), NetworkRequest(network=save("b", second), unet=0.4)],
+    )
+    expected = (whole.half().float() + product(first, UNET_KEY) * 0.3) + product(second, UNET_KEY) * 0.4
+    assert torch.equal(weight_of(targets, TO_Q).float(), expected.to(FP8).float())

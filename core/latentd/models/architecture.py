@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,24 @@ PredictionType = Literal["eps", "v"]
 TextKind = Literal["clip", "openclip"]
 
 SCALE_FACTORS: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025, "sdxl-refiner": 0.13025}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightStorage:
+    """In what form a checkpoint's weights are kept: options ``fp8_storage`` and ``cache_fp16_weight``."""
+
+    fp8: str = "Disable"
+    keep_fp16: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> WeightStorage:
+        """What ``options`` ask for."""
+        fp8 = str(options["fp8_storage"])
+        return cls(fp8=fp8, keep_fp16=fp8 != "Disable" and bool(options["cache_fp16_weight"]))
+
+    def is_fp8(self, family: Family) -> bool:
+        """Whether a model of ``family`` is kept in eight bits."""
+        return self.fp8 == "Enable" or (self.fp8 == "Enable for SDXL" and family in ("sdxl", "sdxl-refiner"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,6 +100,10 @@ class ModelCache:
         entries = [entry for key, entry in self._entries.items() if key[0] == kind]
         return [e.value for e in sorted(entries, key=lambda e: e.used)]
 
+    def idle(self, kind: str) -> list[Any]:
+        """The loaded models of ``kind`` that are not on lease."""
+        return [entry.value for key, entry in self._entries.items() if key[0] == kind and not entry.leases]
+
     def _acquire(self, key: Key, load: Callable[[], T], size: int | Callable[[T], int]) -> _Entry:
         with self._lock:
             entry = self._entries.get(key)

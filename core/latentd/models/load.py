@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from latentd.models.architecture import Architecture
+from latentd.models.architecture import Architecture, WeightStorage
 from latentd.models.build import ldm_parts, standalone_vae
 from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.devices import DevicePolicy
 from latentd.models.diffusers_folder import folder_parts
+from latentd.models.fp8 import keep_in_fp8
 from latentd.models.loaded import LoadedModel
 from latentd.models.model_yaml import read_model_yaml
 from latentd.models.recognise import recognise
-from latentd.models.state_dict import open_state_dict
+from latentd.models.state_dict import StateDict, open_state_dict
 from latentd.models.unet import UNetRunner
 from latentd.models.unet_layout import layout_of
 
 
-def load_checkpoint(info: CheckpointInfo, policy: DevicePolicy) -> LoadedModel:
+def load_checkpoint(
+    info: CheckpointInfo,
+    policy: DevicePolicy,
+    storage: WeightStorage | None = None,
+    *,
+    read: Callable[[Path], StateDict] = open_state_dict,
+) -> LoadedModel:
     """The checkpoint ``info`` in memory, in eval mode, with its own VAE.
 
+    :param storage: in what form the weights are kept; None: in that of ``policy``.
+    :param read: opens a weight file.
     :raises ModelLoadError: the file is damaged, of no supported kind, or lacks weights.
     """
     path = Path(info.filename)
     if path.is_dir():
         architecture, unet, vae, encoders = folder_parts(path, policy)
     else:
-        weights = open_state_dict(path)
+        weights = read(path)
         config = read_model_yaml(Path(info.config)) if info.config else None
         architecture = recognise(weights.shapes, name=path.name, config=config, metadata=weights.metadata)
         unet, vae, encoders = ldm_parts(weights, architecture, policy)
+    storage = storage or WeightStorage()
+    fp8 = storage.is_fp8(architecture.family) and policy.device != "mps"
+    if fp8:
+        keep_in_fp8([unet, *encoders], keep_full=storage.keep_fp16)
     runner = UNetRunner(unet)
     return LoadedModel(
         info=info,
@@ -48,17 +62,18 @@ def load_checkpoint(info: CheckpointInfo, policy: DevicePolicy) -> LoadedModel:
         linear_end=architecture.linear_end,
         steps=architecture.steps,
         policy=policy,
+        fp8=fp8,
         unet_runner=runner,
         module_names=layout_of(unet).module_names(),
     )
 
 
-def load_vae(path: Path, policy: DevicePolicy) -> Any:
-    """The ``AutoencoderKL`` in a VAE file of its own.
+def load_vae(path: Path, policy: DevicePolicy, *, read: Callable[[Path], StateDict] = open_state_dict) -> Any:
+    """The ``AutoencoderKL`` in a VAE file of its own, opened by ``read``.
 
     :raises ModelLoadError: the file is damaged or holds no VAE.
     """
-    return standalone_vae(open_state_dict(path), policy)
+    return standalone_vae(read(path), policy)
 
 
 @torch.no_grad()

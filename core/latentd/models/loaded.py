@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from latentd.models.architecture import Family, PredictionType, Variant
 from latentd.models.devices import PARTS, DevicePolicy, Part
+from latentd.models.fp8 import copies_nbytes
 from latentd.models.text_encoder import TextEncoder
 from latentd.models.unet import UNetRunner
 
@@ -25,8 +26,9 @@ class LoadedModel:
     """One checkpoint in memory, used on the worker only.
 
     ``vae`` is the one in force, ``vae_info`` its file or None for the checkpoint's own; ``own_vae`` is the checkpoint's
-    own (None where the file has none). ``networks``, ``conditioning`` and ``extras`` are slots in which other layers
-    keep what belongs to this model; ``module_names`` maps LDM's names of UNet modules to diffusers'.
+    own (None where the file has none). ``fp8``: the weights are kept in eight bits. ``networks``, ``conditioning`` and
+    ``extras`` are slots in which other layers keep what belongs to this model; ``module_names`` maps LDM's names of
+    UNet modules to diffusers'.
     """
 
     info: CheckpointInfo
@@ -45,6 +47,7 @@ class LoadedModel:
     unet_runner: UNetRunner
     module_names: dict[str, str]
     vae_info: VaeInfo | None = None
+    fp8: bool = False
     networks: Any = None
     conditioning: Any = None
     extras: dict[str, Any] = field(default_factory=dict)
@@ -84,9 +87,10 @@ class LoadedModel:
         return torch.cumprod(1 - roots**2, dim=0).float()
 
     def nbytes(self) -> int:
-        """Bytes of all weights, each counted once."""
+        """Bytes of all weights, each counted once, and of copies kept beside them."""
         tensors = {id(p): p for module in self._modules() for p in module.parameters()}
-        return sum(p.numel() * p.element_size() for p in tensors.values())
+        copies = sum(copies_nbytes(module) for module in self._modules())
+        return sum(p.numel() * p.element_size() for p in tensors.values()) + copies
 
     @contextmanager
     def part(self, part: Part) -> Iterator[Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentd.models.architecture import WeightStorage
 from latentd.models.cache import Key, ModelCache
 from latentd.models.checkpoints import CheckpointInfo, Checkpoints
 from latentd.models.devices import DevicePolicy, choose_policy, free_cache
@@ -18,6 +20,15 @@ if TYPE_CHECKING:
     from latentd.models.loaded import LoadedModel
 
 CHECKPOINT, VAE = "checkpoint", "vae"
+#: Contents of weight files in memory, and the options that say of how many.
+FILES = {CHECKPOINT: ("checkpoint file", "sd_checkpoint_cache"), VAE: ("vae file", "sd_vae_checkpoint_cache")}
+DEFAULTS: Mapping[str, Any] = {
+    "fp8_storage": "Disable",
+    "cache_fp16_weight": False,
+    "sd_checkpoints_keep_in_cpu": True,
+    "sd_checkpoint_cache": 0,
+    "sd_vae_checkpoint_cache": 0,
+}
 
 
 class ModelManager:
@@ -26,6 +37,7 @@ class ModelManager:
     :param selected: the value of option ``sd_model_checkpoint`` at start.
     :param policy: devices and precision; a function, called when the first model is loaded.
     :param loaders: plugins' formats, tried in order before the core's own: each gives a ``LoadedModel`` or None.
+    :param options: the standing options of models, read when they are needed.
     """
 
     def __init__(
@@ -37,11 +49,13 @@ class ModelManager:
         selected: str | None = None,
         policy: Callable[[], DevicePolicy] = choose_policy,
         loaders: list[Callable[[CheckpointInfo, DevicePolicy], Any]] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.checkpoints = checkpoints
         self.vaes = vaes
         self.cache = cache or ModelCache(limits={CHECKPOINT: 1, VAE: 1})
         self.loaders = loaders or []
+        self._options = DEFAULTS if options is None else options
         self._selected = selected
         self._choose_policy = policy
         self._policy: DevicePolicy | None = None
@@ -85,21 +99,30 @@ class ModelManager:
 
     @contextmanager
     def lease(
-        self, checkpoint: str | CheckpointInfo | None = None, vae: str | None = None, *, vae_overrides: bool = True
+        self,
+        checkpoint: str | CheckpointInfo | None = None,
+        vae: str | None = None,
+        *,
+        vae_overrides: bool = True,
+        storage: WeightStorage | None = None,
     ) -> Iterator[LoadedModel]:
         """The loaded checkpoint, kept until the block is left.
 
         :param checkpoint: a name, looked up as the refiner's is; None for the selected one.
         :param vae: the value of option ``sd_vae``; None means ``Automatic``.
         :param vae_overrides: option ``sd_vae_overrides_per_model_preferences``.
+        :param storage: in what form the weights are to be; None: as the standing options say.
         :raises NotFound: no such checkpoint or VAE, or no checkpoint at all.
         :raises ModelLoadError: a file cannot be loaded.
         """
         info = self._find(checkpoint)
         chosen = self.vaes.resolve(info, vae, overrides=vae_overrides)
         with ExitStack() as stack:
-            key = _key(CHECKPOINT, info.filename)
-            model: LoadedModel = stack.enter_context(self.cache.lease(key, lambda: self._load(info), _model_bytes))
+            form = storage or WeightStorage.of(self._options)
+            key = _key(CHECKPOINT, info.filename, form)
+            load = partial(self._load, info, form)
+            model: LoadedModel = stack.enter_context(self.cache.lease(key, load, _model_bytes))
+            self._make_room_for(model)
             if model.extras.pop("parked", False):
                 model.to(None)
             # The same model may be on lease already, with another VAE, which it has again afterwards.
@@ -138,14 +161,23 @@ class ModelManager:
             return checkpoint
         return self.current if checkpoint is None else self.checkpoints.require(checkpoint)
 
-    def _load(self, info: CheckpointInfo) -> Any:
+    def _make_room_for(self, model: LoadedModel) -> None:
+        """Send the checkpoints that are loaded but not at work to main memory (``sd_checkpoints_keep_in_cpu``)."""
+        if model.policy.device == "cpu" or not self._options["sd_checkpoints_keep_in_cpu"]:
+            return
+        for other in self.cache.idle(CHECKPOINT):
+            if not other.extras.get("parked"):
+                other.to("cpu")
+                other.extras["parked"] = True
+
+    def _load(self, info: CheckpointInfo, storage: WeightStorage) -> Any:
         from latentd.models.load import load_checkpoint
 
         for loader in self.loaders:
             if (model := loader(info, self.policy)) is not None:
                 break
         else:
-            model = load_checkpoint(info, self.policy)
+            model = load_checkpoint(info, self.policy, storage, read=self._reader(CHECKPOINT))
         # Infotexts carry the hash, so it is known before the first picture.
         self.checkpoints.ensure_hash(info)
         return model
@@ -153,12 +185,32 @@ class ModelManager:
     def _load_vae(self, info: VaeInfo) -> Any:
         from latentd.models.load import load_vae
 
-        return load_vae(Path(info.filename), self.policy)
+        return load_vae(Path(info.filename), self.policy, read=self._reader(VAE))
+
+    def _reader(self, kind: str) -> Callable[[Path], Any]:
+        """What opens a weight file of ``kind``: from memory, where the option keeps the contents of some there."""
+        from latentd.models.state_dict import in_memory, open_state_dict
+
+        files, option = FILES[kind]
+        count = int(self._options[option])
+        if count < 1:
+            return open_state_dict
+        self.cache.limit(files, count)
+        return lambda path: self.cache.get(
+            _key(files, str(path)), lambda: in_memory(open_state_dict(path)), lambda contents: contents.nbytes
+        )
+
+    def keep_files(self, kind: str, count: int) -> None:
+        """Keep the contents of at most ``count`` weight files of ``kind`` in memory from now on."""
+        if count < 1:
+            self.cache.drop(FILES[kind][0])
+        else:
+            self.cache.limit(FILES[kind][0], count)
 
 
-def _key(kind: str, filename: str) -> Key:
+def _key(kind: str, filename: str, *more: Hashable) -> Key:
     """What a loaded file is known by: a file that was replaced is another one."""
-    return kind, filename, tuple(file_stamp(Path(filename)))
+    return kind, filename, tuple(file_stamp(Path(filename))), *more
 
 
 def _model_bytes(model: LoadedModel) -> int:

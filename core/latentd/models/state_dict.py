@@ -44,6 +44,11 @@ class StateDict(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.shapes)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors; reads them."""
+        return sum(tensor.nbytes for tensor in self.values())
+
     def below(self, prefix: str) -> StateDict:
         """The entries whose keys begin with ``prefix``, without it."""
         keys = {key[len(prefix) :]: key for key in self.shapes if key.startswith(prefix)}
@@ -94,6 +99,11 @@ def open_state_dict(path: Path) -> StateDict:
 def from_tensors(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> StateDict:
     """A :class:`StateDict` over tensors already in memory."""
     return StateDict(name, tensors, {key: tuple(value.shape) for key, value in tensors.items()}, metadata or {})
+
+
+def in_memory(weights: StateDict) -> StateDict:
+    """The same weights, copied out of their file."""
+    return from_tensors(weights.name, {key: weights[key].clone() for key in weights}, weights.metadata)
 
 
 def _open_safetensors(path: Path) -> StateDict:

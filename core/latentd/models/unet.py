@@ -49,7 +49,8 @@ class UNetRunner:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.unet.conv_in.weight.dtype  # type: ignore[no-any-return]
+        # A norm's weights are never stored in eight bits.
+        return self.unet.conv_norm_out.weight.dtype  # type: ignore[no-any-return]
 
     @contextmanager
     def session(self, hooks: Sequence[UNetHook], *, upcast_attention: bool = False) -> Iterator[None]:

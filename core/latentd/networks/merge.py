@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latentd.errors import InvalidRequest
+from latentd.models.fp8 import FP8, exact_parameter
 from latentd.networks.files import NetworkContents, NetworkOnDisk, read_network
 from latentd.networks.modules import NetworkModule, module_from
 from latentd.networks.names import Site, Targets, site_index
@@ -52,6 +53,7 @@ class NetworkState:
     def __init__(self, *, keep_on: torch.device | str | None = None) -> None:
         self._keep_on = torch.device(keep_on) if keep_on is not None else None
         self._originals: dict[tuple[int, str], _Original] = {}
+        self._exact: dict[tuple[int, str], Tensor] = {}
         self._key: tuple[Any, ...] = ()
         self._applied: tuple[AppliedNetwork, ...] = ()
 
@@ -78,6 +80,7 @@ class NetworkState:
             with torch.no_grad():
                 index = site_index(targets)
                 self._applied = tuple(self._lay(request, index) for request in requests)
+                self._exact.clear()
         except BaseException:
             self.restore()
             raise
@@ -89,6 +92,7 @@ class NetworkState:
         for original in self._originals.values():
             original.put_back()
         self._originals.clear()
+        self._exact.clear()
         self._key, self._applied = (), ()
 
     def _lay(self, request: NetworkRequest, index: Mapping[str, Site]) -> AppliedNetwork:
@@ -113,21 +117,32 @@ class NetworkState:
 
     def _change(self, site: Site, change: NetworkModule, request: NetworkRequest) -> None:
         multiplier = request.te if site.multiplier == "te" else request.unet
-        weight: Tensor = site.module.get_parameter("weight")
+        weight = self._present(site.module, "weight")
+        assert weight is not None
         delta = _padded(change.delta(weight, rank=request.dyn) * multiplier, weight)
         if delta.shape != weight.shape:
             raise ValueError(f"a change of shape {tuple(delta.shape)} for a weight of {tuple(weight.shape)}")
         self._replace(site.module, "weight", weight + delta)
         bias_delta = change.bias_delta(weight)
         if bias_delta is not None:
-            bias: Tensor | None = getattr(site.module, "bias", None)
+            bias = self._present(site.module, "bias") if hasattr(site.module, "bias") else None
             bias_delta = bias_delta * multiplier
             self._replace(site.module, "bias", bias_delta if bias is None else bias + bias_delta)
+
+    def _present(self, module: nn.Module, name: str) -> Tensor | None:
+        """The parameter as the networks before left it; not rounded to eight bits where a copy of more is kept."""
+        found = self._exact.get((id(module), name))
+        return exact_parameter(module, name) if found is None else found
 
     def _replace(self, module: nn.Module, name: str, value: Tensor) -> None:
         key = (id(module), name)
         if key not in self._originals:
             self._originals[key] = _Original(module, name, self._keep_on)
+        stored = getattr(module, "store", None)
+        if stored is not None:
+            if stored.full:
+                self._exact[key] = value
+            value = value.to(FP8)
         setattr(module, name, nn.Parameter(value, requires_grad=False))
 
 

@@ -66,6 +66,8 @@ def model_facts(gen: RunningGeneration) -> dict[str, Any]:
     return {
         "model_hash": info.hash if options["add_model_hash_to_info"] else None,
         "model": info.stem if options["add_model_name_to_info"] else None,
+        "fp8_weight": options["fp8_storage"] if gen.state["base_fp8"] else None,
+        "cache_fp16_weight": bool(options["cache_fp16_weight"]) if gen.state["base_fp8"] else None,
         "vae": vae.name if vae and options["add_vae_name_to_info"] else None,
         "vae_hash": vae.hash if vae and options["add_vae_hash_to_info"] else None,
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from latentd.models.architecture import WeightStorage
 from latentd.types import GeneratedImage, PassName, UNetHook
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ class RunningGeneration:
             checkpoint,
             options["sd_vae"],
             vae_overrides=bool(options["sd_vae_overrides_per_model_preferences"]),
+            storage=WeightStorage.of(options),
         )
         return self.leases.enter_context(lease)
 

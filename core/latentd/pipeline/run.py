@@ -75,7 +75,9 @@ def stages(gen: RunningGeneration) -> Sampling[Result]:
     """The whole of one generation: yields the passes that it needs sampled."""
     plan, control = gen.plan, gen.control
     gen.model = gen.lease(plan.checkpoint)
-    gen.state.update(base_info=gen.model.info, base_vae=gen.model.vae_info, base_inpainting=is_inpainting(gen.model))
+    model = gen.model
+    gen.state.update(base_info=model.info, base_vae=model.vae_info, base_inpainting=is_inpainting(model))
+    gen.state["base_fp8"] = model.fp8
     if control.progress.job_count == -1:
         control.progress.job_count = plan.n_iter * (2 if plan.hires else 1)
     gen.infotext.update(hypertile_notes(gen.options, second_pass=plan.hires is not None))

@@ -54,7 +54,7 @@ def create_models(
 ) -> ServedModels:
     """The models of the configured folders and of plugins; option ``sd_model_checkpoint`` selects among them.
 
-    Option ``sd_checkpoints_limit`` acts from the moment it is set.
+    Options ``sd_checkpoints_limit`` and those of caches act from the moment they are set.
 
     :param observer: told a model's kind and file, and ``loaded`` or ``unloaded``.
     """
@@ -78,6 +78,7 @@ def create_models(
         cache=ModelCache(budget=budget, limits=limits, observer=observer),
         selected=options["sd_model_checkpoint"],
         policy=lambda: device_policy(settings),
+        options=options,
         loaders=[_loader(spec) for spec in registry.model_formats.values()],
     )
 
@@ -87,6 +88,8 @@ def create_models(
 
     options.on_change("sd_model_checkpoint", select)
     options.on_change("sd_checkpoints_limit", lambda count: manager.cache.limit(CHECKPOINT, _at_least_one(count)))
+    options.on_change("sd_checkpoint_cache", lambda count: manager.keep_files(CHECKPOINT, int(count)))
+    options.on_change("sd_vae_checkpoint_cache", lambda count: manager.keep_files(VAE, int(count)))
     return manager
 
 

@@ -43,7 +43,15 @@ T = TypeVar("T")
 ROUTES = "latentd.server.builtin"
 MEBIBYTE = 1 << 20
 #: Options whose change loads a model, and the reply waits for it.
-_LOADING = frozenset({"sd_model_checkpoint", "sd_vae", "sd_vae_overrides_per_model_preferences"})
+_LOADING = frozenset(
+    {
+        "sd_model_checkpoint",
+        "sd_vae",
+        "sd_vae_overrides_per_model_preferences",
+        "fp8_storage",
+        "cache_fp16_weight",
+    }
+)
 
 
 class AppServices:
