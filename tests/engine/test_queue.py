@@ -6,6 +6,7 @@ from typing import Any
 
 from latentd.engine.job import Job
 from latentd.engine.queue import JobQueue
+from latentd.engine.sharing import Share
 
 
 def queue_of(names: str, *, max_overtakes: int = 2) -> JobQueue:
@@ -63,3 +64,40 @@ def test_positions_and_removal() -> None:
     assert not queue.remove(second)
     assert (queue.position(second), queue.position(third)) == (0, 2)
     assert len(queue) == 2
+
+
+def alike(names: str, *, size: float = 1.0, max_overtakes: int = 4) -> JobQueue:
+    """One job a letter; equal letters may share, ``-`` is made by itself."""
+    queue = JobQueue(limit=100, max_overtakes=max_overtakes)
+    for n, name in enumerate(names):
+        share = Share(key=name, size=size, content=None, work=lambda jobs, conclude: None)
+        queue.push(
+            Job(lambda job: None, id=f"{name}{n}", kind="txt2img", model_key="m", share=None if name == "-" else share)
+        )
+    return queue
+
+
+def company(queue: JobQueue, limit: float = 8.0) -> list[str]:
+    first = queue.pop()
+    assert first is not None
+    return [job.id for job in queue.company(first, limit)]
+
+
+def test_those_that_are_alike_come_along_and_the_others_stay_in_order() -> None:
+    queue = alike("abab-a")
+    assert company(queue) == ["a2", "a5"]
+    assert [job.id for job in queue] == ["b1", "b3", "-4"]
+
+
+def test_company_stays_within_the_limit() -> None:
+    assert company(alike("aaaa"), limit=2) == ["a1"]
+    assert company(alike("aaaa"), limit=0) == []
+    assert company(alike("aaaa", size=4.0)) == ["a1"]
+    assert company(alike("-aa")) == []
+
+
+def test_company_overtakes_within_the_bound() -> None:
+    queue = alike("abaaaaa", max_overtakes=2)
+    assert company(queue) == ["a2", "a3"]
+    assert next(iter(queue)).overtaken == 2
+    assert drained(queue, None)[0] == "b1", "and then it is its turn"

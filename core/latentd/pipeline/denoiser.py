@@ -96,7 +96,7 @@ class PassState:
 class CfgDenoiser:
     """The guided model for one pass; subclasses say what a level is and what the sampler gets back.
 
-    :param before_call: runs first at each call with (level, call_index): raises to stop, or swaps the view.
+    :param before_call: runs first at each call with (denoiser, level): raises to stop, or swaps the denoiser's view.
     :param step_of: the step and steps that ControlNet's guidance window counts by.
     """
 
@@ -110,7 +110,7 @@ class CfgDenoiser:
         hooks: Sequence[UNetHook] = (),
         blend: InpaintBlend | None = None,
         quantize: bool = False,
-        before_call: Callable[[Tensor], None] = lambda level: None,
+        before_call: Callable[[CfgDenoiser, Tensor], None] = lambda denoiser, level: None,
         step_of: Callable[[], tuple[int, int]] = lambda: (0, 1),
         modify_guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     ) -> None:
@@ -133,7 +133,7 @@ class CfgDenoiser:
 
     def ask(self, x: Tensor, level: Tensor) -> Question:
         """What the model must be asked for the latent ``x`` [B,4,h,w] at ``level`` [B]."""
-        self.before_call(level)
+        self.before_call(self, level)
         x = self._blend_before(x, level)
         rows = self._rows(level)
         groups = self._groups(x, rows)

@@ -230,13 +230,13 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
     )
     progress = gen.control.progress
 
-    def before_call(level: Tensor) -> None:
+    def before_call(denoiser: CfgDenoiser, level: Tensor) -> None:
         gen.control.check()
         gen.hooks.before_step(gen)
         if inputs.refiner is not None:
             inputs.refiner.maybe_switch(gen, denoiser, level, total_steps(spec, run_plan.sampling_steps))
 
-    denoiser = kind(
+    return kind(
         view=inputs.view,
         schedule=run_plan.schedule,
         guidance=guidance,
@@ -248,4 +248,3 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         step_of=lambda: (progress.sampling_step, progress.sampling_steps),
         modify_guidance=lambda x0, cond, uncond: gen.hooks.modify_guidance(gen, x0, cond, uncond),
     )
-    return denoiser
