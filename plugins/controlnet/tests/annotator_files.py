@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 Make = Callable[[], nn.Module]
-STRIP = 1 << 17
+STRIP = 1 << 18
 
 
 def weights(make: Make, seed: int = 0, scale: float = 1.0) -> dict[str, Tensor]:

@@ -41,7 +41,6 @@ SHARING = {"hed_safe", "scribble_hed", "pidinet_safe", "pidinet_sketch", "scribb
 SLOW = {
     "depth_zoe": ["ZoeD_M12_N.pt"],
     "mobile_sam": ["mobile_sam.pt"],
-    "depth_leres++": ["res101.pth", "latest_net_G.pth"],
 }
 Detect = Callable[..., Any]
 
@@ -202,7 +201,11 @@ def test_poses_come_as_drawings_and_as_joints(
     joints = [Keypoint(x=8.0 + 3 * i, y=30.0 + 2 * i, id=i) for i in range(17)] + [None]
     monkeypatch.setattr(Body, "format_body_result", staticmethod(lambda *found: [BodyResult(joints, 1.0, 17)]))
     reply = detect("openpose")
-    assert map_of(reply).any()
+    from controlnet_aux.open_pose.util import draw_bodypose
+
+    shares = [joint and Keypoint(joint.x / 64, joint.y / 64) for joint in joints]
+    drawn = draw_bodypose(np.zeros((64, 64, 3), np.uint8), shares)
+    assert np.array_equal(map_of(reply), drawn), "drawn as the package draws"
     (person,) = reply.json()["poses"][0]["people"]
     assert person["pose_keypoints_2d"][:6] == [8 / 64, 30 / 64, 1.0, 11 / 64, 32 / 64, 1.0]
     assert person["pose_keypoints_2d"][-3:] == [0.0, 0.0, 0.0]
@@ -226,3 +229,20 @@ def test_hands_and_faces(detect: Detect, folder: Path, monkeypatch: pytest.Monke
     assert len(person["face_keypoints_2d"]) % 3 == 0
     assert not np.array_equal(map_of(reply), maps["openpose"])
     assert not np.array_equal(maps["openpose_face"], maps["openpose"])
+
+
+def test_what_the_package_fails_on_is_a_422(detect: Detect, folder: Path) -> None:
+    for name in ("res101.pth", "latest_net_G.pth"):
+        files.write(folder, name)
+    reply = detect("depth_leres++")
+    assert reply.status_code == 422, reply.text
+    assert "Preprocessor depth_leres++ failed on this picture" in reply.json()["detail"]
+
+
+@pytest.mark.slow
+def test_depth_merged_from_several_resolutions(detect: Detect, folder: Path) -> None:
+    for name in ("res101.pth", "latest_net_G.pth"):
+        files.write(folder, name)
+    merged, plain = (map_of(detect(name, controlnet_processor_res=192)) for name in ("depth_leres++", "depth_leres"))
+    assert merged.shape == (192, 192, 3)
+    assert not np.array_equal(merged, plain)

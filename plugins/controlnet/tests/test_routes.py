@@ -104,6 +104,41 @@ def test_first_routes_equal_the_always_on_script(server: Any, generate: Callable
     assert not np.array_equal(pixels(strong["images"][0]), pixels(body["images"][0]))
 
 
+def test_first_routes_show_lines_black_on_white(server: Any, generate: Callable[..., Any], circle: str) -> None:
+    unit = {"image": circle, "model": "net", "module": "canny"}
+    first = server.post("/controlnet/txt2img", json={**BODY, "controlnet_units": [unit]}).json()
+    later = generate(unit)
+    assert np.array_equal(pixels(first["images"][1]), 255 - pixels(later["images"][1]))
+
+
+def test_guess_mode_of_one_unit_was_that_of_all(server: Any, generate: Callable[..., Any], circle: str) -> None:
+    def first(*modes: bool) -> np.ndarray:
+        units = [{"image": circle, "model": "net", "weight": weight, "guessmode": mode}
+                 for mode, weight in zip(modes, (0.5, 0.0001), strict=True)]  # fmt: skip
+        reply = server.post("/controlnet/txt2img", json={**BODY, "controlnet_units": units})
+        assert reply.status_code == 200, reply.text
+        return pixels(reply.json()["images"][0])
+
+    assert not np.array_equal(first(False, True), first(False, False))
+    unit = {"image": circle, "model": "net", "weight": 0.5}
+    by_option = generate(unit, override_settings={"control_net_cfg_based_guidance": True})
+    assert np.abs(pixels(by_option["images"][0]).astype(int) - first(False, True)).max() <= 1
+
+
+def test_without_the_package_the_server_says_what_to_install(control_data: Any) -> None:
+    from latentd.testing import AppFactory
+
+    factory = AppFactory(control_data)
+    try:
+        client = factory([])
+        scripts = {"alwayson_scripts": {"controlnet": {"args": [{"model": "net"}]}}}
+        replies = [client.post("/sdapi/v1/txt2img", json={**BODY, **scripts}), client.get("/controlnet/model_list")]
+        assert [reply.status_code for reply in replies] == [422, 404]
+        assert all("pip install latentd-controlnet" in reply.text for reply in replies)
+    finally:
+        factory.close()
+
+
 def test_first_img2img_route(server: Any, circle: str) -> None:
     unit = {"input_image": circle, "model": "net [e3b0c442]"}
     fields = {**BODY, "init_images": [circle], "controlnet_units": [unit]}
@@ -156,7 +191,7 @@ def test_detect_gives_masks_as_transparency_and_tensors_as_safetensors(
     body = {"controlnet_module": "ip-adapter_clip_sd15", "controlnet_input_images": [circle]}
     reply = server.post("/controlnet/detect", json=body).json()
     assert "images" not in reply
-    assert load(base64.b64decode(reply["tensor"]))["cond"].shape == (1, 24)
+    assert load(base64.b64decode(reply["tensor"][0]))["cond"].shape == (1, 24)
 
 
 def test_poses_are_drawn(server: Any) -> None:

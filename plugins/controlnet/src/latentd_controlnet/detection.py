@@ -12,6 +12,7 @@ import numpy as np
 from latentd.api import InvalidRequest, JobControl, PreprocessorSpec, Services, UpscaleContext
 from latentd_controlnet.maps import as_shown
 from latentd_controlnet.parameters import resolve
+from latentd_controlnet.prepared import CLIP_MODULES
 from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb
 from latentd_controlnet.unit_images import first_channel
 
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Detected:
-    """Maps, poses as JSON texts, and the last tensor as base64 of a safetensors file."""
+    """Maps, poses as JSON texts, and tensors as base64 of safetensors files."""
 
     images: list[Image] = field(default_factory=list)
     poses: list[str] = field(default_factory=list)
-    tensor: str | None = None
+    tensors: list[str] = field(default_factory=list)
 
 
 def detect(
@@ -61,13 +62,13 @@ def detect(
             "poses": poses.append,
         }
         source = _array(image)
-        if number < len(masks):
+        if number < len(masks) and (spec.needs_mask or any(part in spec.name for part in CLIP_MODULES)):
             source = _with_mask(source, _array(masks[number]), number)
         result: Any = spec.run(source, parameters, context)
         if isinstance(result, np.ndarray):
             found.images.append(Images.fromarray(as_shown(result) if spec.needs_mask else as_rgb(result)))
         else:
-            found.tensor = base64.b64encode(result.to_safetensors()).decode()
+            found.tensors.append(base64.b64encode(result.to_safetensors()).decode())
         found.poses += poses
     return found
 

@@ -16,6 +16,8 @@ from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, round_half_e
 from latentd_controlnet.unit_images import without_mask
 
 FILL_REGION = 2
+#: Maps that the routes of March 2023 show black on white.
+SHOWN_INVERTED = frozenset({"canny", "mlsd", "scribble", "scribble_hed", "pidinet", "binary"})
 AUTOMATIC = "ip-adapter-auto"
 #: Weights that read the outputs of ViT-bigG and not ViT-H's, and their widths.
 _LARGE_INPUTS = (("proj.weight", 1280), ("proj_in.weight", 1664))
@@ -60,9 +62,12 @@ def make_maps(prepared: PreparedUnit, generation: Generation) -> UnitMaps:
         return UnitMaps(fitted={}, tensors=tuple(results), shown=tuple(as_rgb(s[:, :, :3]) for s in sources))
     keep_mask = prepared.is_inpaint
     fitted = {name: fit_map(results[0], mode, *size, keep_mask=keep_mask) for name, size in sizes.items()}
-    if prepared.unit.reverse_channels:
-        fitted = {name: np.ascontiguousarray(image[:, :, ::-1]) for name, image in fitted.items()}
+    is_seed = prepared.unit.style == "seed"
     shown = tuple(as_shown(fitted[name]) for name in ("hires", "base") if name in fitted)
+    if is_seed and prepared.module.name in SHOWN_INVERTED:
+        shown = tuple(255 - image for image in shown)
+    if prepared.unit.reverse_channels or (is_seed and prepared.module.name == "normal_map"):
+        fitted = {name: np.ascontiguousarray(image[:, :, ::-1]) for name, image in fitted.items()}
     return UnitMaps(fitted=fitted, tensors=(), shown=shown)
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
+from latentd_controlnet.preprocessors.pixels import Pixels
 
 #: Pairs of OpenPose's 18 joints that make limbs, and eighteen colours around the wheel.
 _LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0),
@@ -28,17 +26,21 @@ MOST_PEOPLE = 100
 Joint = tuple[float, float] | None
 
 
-def draw_poses(people: Sequence[Mapping[str, Any]], width: int, height: int) -> Image:
-    """A picture of ``width`` x ``height`` with the poses of ``people``; joints of no confidence are left out."""
-    from PIL import Image as Images
-
+def draw_poses(people: Sequence[Mapping[str, Any]], width: int, height: int, *, bodies: bool = True) -> Pixels:
+    """RGB [height,width,3] with the poses of ``people``; joints of no confidence are left out."""
     canvas = np.zeros((height, width, 3), np.uint8)
     for person in people[:MOST_PEOPLE]:
-        canvas = _body(canvas, _joints(person.get("pose_keypoints_2d"), width, height))
+        if bodies:
+            canvas = _body(canvas, _joints(person.get("pose_keypoints_2d"), width, height))
         for side in ("left", "right"):
-            canvas = _hand(canvas, _joints(person.get(f"hand_{side}_keypoints_2d"), width, height))
-        canvas = _dots(canvas, _joints(person.get("face_keypoints_2d"), width, height), (255, 255, 255), 3)
-    return Images.fromarray(canvas)
+            canvas = _hand(canvas, _found(_joints(person.get(f"hand_{side}_keypoints_2d"), width, height)))
+        canvas = _dots(canvas, _found(_joints(person.get("face_keypoints_2d"), width, height)), (255, 255, 255), 3)
+    return canvas
+
+
+def _found(joints: list[Joint]) -> list[Joint]:
+    """``joints`` without those that lie at the edge: that is how hands and faces say that they have none."""
+    return [joint if joint is not None and min(joint) >= 1 else None for joint in joints]
 
 
 def _joints(flat: Any, width: int, height: int) -> list[Joint]:

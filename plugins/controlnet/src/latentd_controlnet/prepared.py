@@ -23,6 +23,7 @@ class PreparedUnit:
     """``module`` is the preprocessor that runs; ``file`` is None for modules that need no model.
 
     ``index`` counts the enabled units of the request from 0. ``pictures`` are empty when img2img's own is to be used.
+    ``on_prompt_alone``: the negative half of the guidance goes without this control.
     """
 
     index: int
@@ -32,6 +33,7 @@ class PreparedUnit:
     file: ControlFile | None
     pictures: tuple[Pixels, ...]
     region: Pixels | None = None
+    on_prompt_alone: bool = False
 
     @property
     def is_inpaint(self) -> bool:
@@ -47,11 +49,6 @@ class PreparedUnit:
     def is_soft(self) -> bool:
         """Whether layers count less the further they are from the middle."""
         return self.unit.control_mode != ControlMode.BALANCED
-
-    @property
-    def on_prompt_alone(self) -> bool:
-        """Whether the negative half of the guidance goes without this control."""
-        return self.unit.control_mode == ControlMode.CONTROL
 
     def acts(self, step: int, steps: int, pass_name: str) -> bool:
         """Whether this unit takes part in an evaluation: inside its window, and wanted in this pass."""
@@ -73,10 +70,13 @@ def prepare_units(units: tuple[Unit, ...], plan: Any, services: Services) -> tup
 
     :raises InvalidRequest: a unit cannot act: no picture, unknown module or model, a model for another base.
     """
-    return tuple(_prepare(index, unit, plan, services) for index, unit in enumerate(units))
+    # As March 2023 had it: guess mode of one unit, or the option, leaves the negative half out for all.
+    guessing = any(unit.style == "seed" and unit.control_mode == ControlMode.CONTROL for unit in units)
+    alone = guessing or bool(plan.options["control_net_cfg_based_guidance"])
+    return tuple(_prepare(index, unit, plan, services, alone=alone) for index, unit in enumerate(units))
 
 
-def _prepare(index: int, unit: Unit, plan: Any, services: Services) -> PreparedUnit:
+def _prepare(index: int, unit: Unit, plan: Any, services: Services, *, alone: bool) -> PreparedUnit:
     module = find_module(unit, services, plan)
     file = _file(unit, module, services)
     pictures = unit_pictures(unit, services.decode_image_now)
@@ -95,6 +95,7 @@ def _prepare(index: int, unit: Unit, plan: Any, services: Services) -> PreparedU
         file=file,
         pictures=pictures,
         region=region_mask(unit, services.decode_image_now),
+        on_prompt_alone=alone or unit.control_mode == ControlMode.CONTROL,
     )
 
 

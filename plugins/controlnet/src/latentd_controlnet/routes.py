@@ -116,6 +116,8 @@ def detect_router(services: Services) -> APIRouter:
     @router.post("/render_openpose_json")
     async def render(body: list[OpenposeBody]) -> dict[str, Any]:
         """Drawings of poses."""
+        from PIL import Image
+
         from latentd_controlnet.poses import draw_poses
 
         if not body:
@@ -126,7 +128,7 @@ def detect_router(services: Services) -> APIRouter:
             lambda control: [draw_poses(entry.people, entry.canvas_width, entry.canvas_height) for entry in body],
             kind="controlnet-openpose",
         )
-        return {"images": [await services.encode_image(image) for image in drawn], "info": "Success"}
+        return {"images": [await services.encode_image(Image.fromarray(image)) for image in drawn], "info": "Success"}
 
     return router
 

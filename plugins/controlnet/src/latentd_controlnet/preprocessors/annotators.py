@@ -45,12 +45,15 @@ def _detector(context: UpscaleContext, params: Params, name: str, *files: str) -
     return detector(context, params["module"], name, *files)
 
 
-def _mapped(detector: Any, scaled: Pixels, **arguments: Any) -> Pixels:
-    """What ``detector`` makes of a picture whose sides are multiples of 64, at its size."""
+def _mapped(detector: Any, scaled: Pixels, params: Params, **arguments: Any) -> Pixels:
+    """What ``detector`` makes of a picture whose sides are multiples of 64, at its size.
+
+    :raises InvalidRequest: it fails on this picture.
+    """
     from latentd_controlnet.preprocessors.networks import quiet
 
     side = min(scaled.shape[:2])
-    with quiet():
+    with quiet(params["module"]):
         result = detector(scaled, detect_resolution=side, image_resolution=side, output_type="np", **arguments)
     return as_rgb(np.asarray(result))
 
@@ -59,7 +62,7 @@ def _by(name: str, file: str, **arguments: Any) -> Run:
     def run(image: Pixels, params: Params, context: UpscaleContext) -> Any:
         detector = _detector(context, params, name, file)
         scaled, cut = at_resolution(image, params["resolution"])
-        return cut(_mapped(detector, scaled, **arguments))
+        return cut(_mapped(detector, scaled, params, **arguments))
 
     return run
 
@@ -143,14 +146,14 @@ def leres_boost(image: Pixels, params: Params, context: UpscaleContext) -> Any:
 
 def _leres(image: Pixels, params: Params, context: UpscaleContext, detector: Any, *, boost: bool) -> Any:
     scaled, cut = at_resolution(image, params["resolution"])
-    return cut(_mapped(detector, scaled, thr_a=params["threshold_a"], thr_b=params["threshold_b"], boost=boost))
+    return cut(_mapped(detector, scaled, params, thr_a=params["threshold_a"], thr_b=params["threshold_b"], boost=boost))
 
 
 def mlsd(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Straight lines."""
     detector = _detector(context, params, "mlsd", "mlsd_large_512_fp32.pth")
     scaled, cut = at_resolution(image, params["resolution"])
-    return cut(_mapped(detector, scaled, thr_v=params["threshold_a"], thr_d=params["threshold_b"]))
+    return cut(_mapped(detector, scaled, params, thr_v=params["threshold_a"], thr_d=params["threshold_b"]))
 
 
 def teed(image: Pixels, params: Params, context: UpscaleContext) -> Any:
@@ -177,7 +180,7 @@ def _teed(scaled: Pixels, params: Params, context: UpscaleContext, file: str) ->
     from latentd_controlnet.preprocessors.networks import quiet
 
     detector = _detector(context, params, "teed", file)
-    with quiet():
+    with quiet(params["module"]):
         steps, side = int(params["threshold_a"]), min(scaled.shape[:2])
         return as_rgb(np.asarray(detector(scaled, detect_resolution=side, safe_steps=steps, output_type="np")))
 
@@ -188,7 +191,7 @@ def mobile_sam(image: Pixels, params: Params, context: UpscaleContext) -> Any:
 
     generator = _detector(context, params, "mobile_sam", "mobile_sam.pt")
     scaled, cut = at_resolution(image, params["resolution"])
-    with quiet():
+    with quiet(params["module"]):
         found = sorted(generator.generate(scaled), key=lambda part: -part["area"])
     random = np.random.RandomState(params.get("seed", 0))
     canvas = np.zeros_like(scaled)
@@ -199,14 +202,17 @@ def mobile_sam(image: Pixels, params: Params, context: UpscaleContext) -> Any:
 
 def mediapipe_face(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     """Face meshes by mediapipe, which carries its own weights."""
-    from latentd_controlnet.preprocessors.networks import EXTRA, PACKAGE
+    from latentd_controlnet.preprocessors.networks import package
 
+    try:
+        # The package's detector is written against this part of mediapipe, which version 0.10.30 dropped.
+        _ = import_module("mediapipe").solutions
+    except (ImportError, AttributeError) as error:
+        raise NotConfigured(
+            f"Preprocessor {params['module']} needs mediapipe below 0.10.30 ({error})",
+            hint="pip install 'mediapipe<0.10.30', which needs numpy 1",
+        ) from error
     scaled, cut = at_resolution(image, params["resolution"])
     faces, confidence = int(params["threshold_a"]), params["threshold_b"]
-    try:
-        detector = import_module(PACKAGE).MediapipeFaceDetector()
-        return cut(_mapped(detector, scaled, max_faces=faces, min_confidence=confidence))
-    except (ImportError, NameError, AttributeError) as error:
-        raise NotConfigured(
-            f"Preprocessor {params['module']} needs mediapipe below 0.10.30, which needs numpy 1 ({error})", hint=EXTRA
-        ) from error
+    detector = package(params["module"]).MediapipeFaceDetector()
+    return cut(_mapped(detector, scaled, params, max_faces=faces, min_confidence=confidence))

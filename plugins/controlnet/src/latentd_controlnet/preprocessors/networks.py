@@ -6,6 +6,7 @@ Its own loaders are passed by: they unpickle as torch's default has it, and ask 
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -19,6 +20,8 @@ import torch
 from torch import nn
 
 from latentd.api import (
+    InvalidRequest,
+    LatentdError,
     ModelLoadError,
     NotConfigured,
     UpscaleContext,
@@ -29,6 +32,7 @@ from latentd.api import (
 )
 from latentd_controlnet.preprocessors.weights import cached, find_weights
 
+log = logging.getLogger(__name__)
 PACKAGE = "controlnet_aux"
 EXTRA = "pip install 'latentd-controlnet[annotators]'"
 #: Dictionaries in which files keep their weights, beside those that :func:`read_weights` unwraps.
@@ -43,15 +47,19 @@ def detector(context: UpscaleContext, module: str, name: str, *files: str) -> An
     :raises NotConfigured: a file or the package is missing; says which. :raises ModelLoadError: a file will not do.
     """
     paths = [find_weights(context, module, file, f"{Path(file).stem}.safetensors") for file in files]
-    with quiet():
-        _package(module)
+    with quiet(module):
+        package(module)
         make: Callable[..., Any] = globals()[name]
         return cached(context, name, paths, lambda: make(*paths, context.device))
 
 
-def _package(module: str) -> None:
+def package(module: str) -> Any:
+    """controlnet-aux.
+
+    :raises NotConfigured: it is not installed, or does not load.
+    """
     try:
-        import_module(PACKAGE)
+        return import_module(PACKAGE)
     except ImportError as error:
         raise NotConfigured(f"Preprocessor {module} needs controlnet-aux ({error})", hint=EXTRA) from error
     except AttributeError as error:
@@ -63,11 +71,23 @@ def _package(module: str) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps the package's prints and warnings off the server's output."""
+def quiet(module: str) -> Iterator[None]:
+    """Keeps the package's prints and warnings off the server's output; what goes wrong in it is told as a 422.
+
+    :raises InvalidRequest: the package fails on this picture, as some of its detectors do on small ones.
+    """
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        except (LatentdError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            log.exception("preprocessor %s failed", module)
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidRequest(
+                f"Preprocessor {module} failed on this picture: {reason}", hint="a larger processor_res may help"
+            ) from error
 
 
 def _part(where: str) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from latentd.api import UpscaleContext
+from latentd_controlnet.poses import draw_poses
 from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
 
 Params = Mapping[str, Any]
@@ -44,20 +44,18 @@ def _drawn(
     faces: bool = False,
 ) -> Any:  # fmt: skip
     """The poses on black; ``params["poses"]``, where it is there, is called with them as a JSON text."""
-    from latentd_controlnet.preprocessors.networks import PACKAGE, detector, quiet
+    from latentd_controlnet.preprocessors.networks import detector, quiet
 
     whole = hands or faces
     files = (_BODY, _HAND, _FACE) if whole else (_BODY,)
     found = detector(context, params["module"], "openpose_all" if whole else "openpose_body", *files)
     scaled, cut = at_resolution(image, params["resolution"])
     height, width = scaled.shape[:2]
-    with quiet():
-        poses = found.detect_poses(scaled, hands, faces)
-        draw = import_module(f"{PACKAGE}.open_pose").draw_poses
-        canvas = draw(poses, height, width, draw_body=bodies, draw_hand=hands, draw_face=faces)
+    with quiet(params["module"]):
+        poses = as_openpose(found.detect_poses(scaled, hands, faces), width, height)
     if (tell := params.get("poses")) is not None:
-        tell(json.dumps(as_openpose(poses, width, height)))
-    return cut(canvas)
+        tell(json.dumps(poses))
+    return cut(draw_poses(poses["people"], width, height, bodies=bodies))
 
 
 def as_openpose(poses: Sequence[Any], width: int, height: int) -> dict[str, Any]:
