@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,11 @@ def folders(services: Services) -> list[Path]:
 
 
 def list_models(services: Services) -> list[ControlFile]:
-    """Every control model, sorted by name regardless of case."""
+    """Every control model of the folders and of packages, sorted by name regardless of case."""
     found: dict[str, ControlFile] = {}
-    for folder in folders(services):
-        for path in _files(folder):
-            if path.stem == NONE:
-                continue
+    carried = [file.path for file in services.registry.checkpoints.values() if file.kind == "controlnet"]
+    for path in (*chain.from_iterable(map(_files, folders(services))), *carried):
+        if path.stem != NONE:
             title = f"{path.stem} [{_hash_of(path)}]"
             found.setdefault(title, ControlFile(path=path, name=path.stem, title=title))
     return sorted(found.values(), key=lambda file: file.name.lower())
