@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import base64
+import io
+import json
 import random
 import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +67,23 @@ def draw(pair: Pair, vae, prompts: list[str], edge: int, *, steps: int, scale: f
     return pictures
 
 
+def draw_by_server(
+    address: str, prompts: list[str], edge: int, *, steps: int, scale: float, seed: int
+) -> list[np.ndarray]:
+    """The same pictures' kind, drawn by a running latentd as any client asks for them."""
+    pictures = []
+    for number, prompt in enumerate(prompts):
+        body = {"prompt": prompt, "width": edge, "height": edge, "steps": steps, "cfg_scale": scale}
+        body |= {"seed": seed + number, "sampler_name": "Euler a"}
+        request = urllib.request.Request(
+            f"{address}/sdapi/v1/txt2img", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as reply:
+            data = base64.b64decode(json.load(reply)["images"][0])
+        pictures.append(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    return pictures
+
+
 def unseen_prompts(count: int) -> list[tuple[int, str, str]]:
     """(motif, colour, prompt) over all motifs, on backgrounds that training never put behind them."""
     number = len(motifs())
@@ -85,6 +107,17 @@ def sheet(pictures: list[np.ndarray], columns: int, path: Path) -> None:
     canvas.save(path, optimize=True)
 
 
+def drawn(prompts: list[str], arguments: argparse.Namespace, options: dict[str, Any]) -> list[np.ndarray]:
+    """The pictures, by the server that was named or else by the recipe's own sampler from what training left."""
+    if arguments.server:
+        return draw_by_server(arguments.server, prompts, arguments.edge, **options)
+    pair, refined = load_pair(), SCRATCH / "vae-refined.pt"
+    vae = load_vae(refined.name if refined.exists() else "vae.pt")
+    if refined.exists():
+        vae.unskip()
+    return draw(pair, vae, prompts, arguments.edge, **options)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--edge", type=int, default=128)
@@ -92,25 +125,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--scale", type=float, default=6.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--server", help="draw by the latentd at this address, not by the recipe's own sampler")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of 20 chosen prompts here, and stop")
     parser.add_argument("--all", type=Path, default=SCRATCH / "evaluation.png", help="where all pictures go")
     arguments = parser.parse_args()
-    pair, refined = load_pair(), SCRATCH / "vae-refined.pt"
-    vae = load_vae(refined.name if refined.exists() else "vae.pt")
-    if refined.exists():
-        vae.unskip()
     options = {"steps": arguments.steps, "scale": arguments.scale, "seed": arguments.seed}
     if arguments.sheet:
-        sheet(draw(pair, vae, list(SHEET), arguments.edge, **options), 5, arguments.sheet)
+        sheet(drawn(list(SHEET), arguments, options), 5, arguments.sheet)
         return
     chosen = unseen_prompts(arguments.count)
     random.Random(0).shuffle(chosen)
     begun = time.monotonic()
-    pictures = draw(pair, vae, [prompt for _, _, prompt in chosen], arguments.edge, **options)
+    pictures = drawn([prompt for _, _, prompt in chosen], arguments, options)
     seconds = (time.monotonic() - begun) / len(pictures)
     ground = first = five = 0
     for (motif, colour, prompt), picture in zip(chosen, pictures, strict=True):
-        small = np.asarray(Image.fromarray(picture).resize((128, 128), Image.Resampling.BOX))
+        small = picture
+        if arguments.edge > 256:  # things on large canvases are then about as large as those of the references
+            small = np.asarray(Image.fromarray(picture).resize((256, 256), Image.Resampling.BOX))
         order = ranking(small, colour, len(motifs()))
         found = background(small)
         ground, first, five = ground + (found == colour), first + (order[0] == motif), five + (motif in order[:5])
@@ -121,7 +153,7 @@ def main() -> None:
         f"{count} unseen prompts, {arguments.edge}x{arguments.edge}, Euler a, {arguments.steps} steps, "
         f"CFG {arguments.scale:g}, seed {arguments.seed}: background {ground / count:.1%} (chance {1 / 12:.1%}), "
         f"motif top-1 {first / count:.1%} (chance {1 / len(motifs()):.1%}), top-5 {five / count:.1%} "
-        f"(chance {5 / len(motifs()):.1%}); {seconds:.2f} s a picture in batches"
+        f"(chance {5 / len(motifs()):.1%}); {seconds:.2f} s a picture"
     )
     sheet(pictures, 20, arguments.all)
 
