@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 Make = Callable[[], nn.Module]
 STRIP = 1 << 18
+#: Networks that give nothing but NaN unless they are initialised as their authors do.
+AS_MADE = {"ZoeD_M12_N.pt"}
 
 
 def weights(make: Make, seed: int = 0, scale: float = 1.0) -> dict[str, Tensor]:
@@ -55,8 +57,14 @@ def write(folder: Path, file: str, seed: int = 0, scale: float = 1.0) -> Path:
     """The weight file ``file`` as its authors publish it, nesting and prefixes included."""
     make, wrap = FILES[file]
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save(wrap(weights(make, seed, scale)), folder / file)
+    torch.save(wrap(_as_made(make, seed) if file in AS_MADE else weights(make, seed, scale)), folder / file)
     return folder / file
+
+
+def _as_made(make: Make, seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    with quiet():
+        return make().state_dict()
 
 
 def _aux(where: str, *arguments: Any, **named: Any) -> Make:

@@ -103,6 +103,8 @@ def test_revision_speaks_for_the_prompt(generate: Callable[..., Any], circle: st
     assert len(body["images"]) == 2
     assert not np.array_equal(seen, plain)
     assert not np.array_equal(drawn(generate, {**unit, "threshold_a": 0.7}, **XL), seen)
+    twice = drawn(generate, {**unit, "weight": 0.5}, {**unit, "weight": 0.5}, **XL)
+    assert np.abs(twice.astype(int) - seen).mean() < 2, "vectors add up"
     ignoring = {**unit, "module": "revision_ignore_prompt"}
     one, other = (drawn(generate, ignoring, **XL, prompt=prompt) for prompt in ("a ring", "a square"))
     assert np.array_equal(one, other)

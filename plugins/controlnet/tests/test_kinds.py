@@ -152,6 +152,24 @@ def test_hires_has_a_map_per_pass_and_options_choose(generate: Callable[..., Any
     assert not np.array_equal(high, low)
 
 
+def test_hires_option_means_nothing_without_hires(generate: Callable[..., Any], circle: str) -> None:
+    unit = {"model": "net", "image": circle}
+    found = [
+        pixels(generate({**unit, "hr_option": option})["images"][0])
+        for option in ("Both", "Low res only", "High res only")
+    ]
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+def test_several_pictures_share_the_weight(generate: Callable[..., Any], circle: str, half_mask: str) -> None:
+    unit = {"model": "net", "weight": 0.8}
+    several = generate({**unit, "image": [{"image": circle}, {"image": half_mask}, {"image": circle}]})
+    singly = generate(*({"model": "net", "weight": 0.8 / 3, "image": image} for image in (circle, half_mask, circle)))
+    assert len(several["images"]) == len(singly["images"]) == 4
+    assert np.array_equal(pixels(several["images"][0]), pixels(singly["images"][0]))
+
+
 def test_img2img_takes_its_own_picture(generate: Callable[..., Any], circle: str, half_mask: str) -> None:
     fields = {"path": "/sdapi/v1/img2img", "init_images": [circle], "denoising_strength": 0.8}
     plain = generate(**fields)

@@ -112,7 +112,8 @@ def test_inpainting_masks_stay_masks(photo: np.ndarray) -> None:
     assert fitted.shape == (128, 128, 4)
     assert set(np.unique(fitted[:, :, 3])) == {0, 255}
     assert (fitted[0, :, 3] == 255).all()
-    assert set(np.unique(as_shown(fitted)[:, :, 3])) == {127, 255}
+    assert set(np.unique(as_shown(fitted)[:, :, 3])) == {128, 255}
+    assert as_shown(fitted).dtype == np.uint8
 
 
 def test_narrow_pictures_do_not_fill_the_memory() -> None:

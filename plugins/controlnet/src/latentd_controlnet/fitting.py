@@ -17,9 +17,11 @@ MOST_LABELS = 200
 def fit_map(image: Pixels, mode: ResizeMode, height: int, width: int, *, keep_mask: bool = False) -> Pixels:
     """``image`` [h,w,3|4] at ``height`` x ``width``.
 
-    :param keep_mask: the fourth channel is an inpainting mask; otherwise it is transparency and laid on white.
+    :param keep_mask: the fourth channel is an inpainting mask, and the result float32, which may overshoot 0 and 255;
+        otherwise it is transparency and laid on white.
     """
-    source = image if keep_mask and image.ndim == 3 and image.shape[2] == 4 else as_rgb(image)
+    is_masked = keep_mask and image.ndim == 3 and image.shape[2] == 4
+    source: Any = image.astype(np.float32) if is_masked else as_rgb(image)
     if mode == ResizeMode.STRETCH:
         return np.ascontiguousarray(_resized(source, width, height))
     old_height, old_width = (float(side) for side in source.shape[:2])
@@ -56,7 +58,7 @@ def _resized(image: Pixels, width: int, height: int) -> Pixels:
         image, mask = _scaled(np.ascontiguousarray(image), mask, width, height)
     if mask is None:
         return image
-    cut = np.where(mask > 127, np.uint8(255), np.uint8(0))
+    cut = np.where(mask > 127, 255, 0).astype(image.dtype)
     return np.concatenate([image, cut[:, :, None]], axis=2)
 
 

@@ -10,7 +10,7 @@ from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.kinds.latents import noised_fill
 from latentd_controlnet.kinds.open import hooks_of
 from latentd_controlnet.kinds.reference import ReferenceHook
-from latentd_controlnet.maps import UnitMaps, make_maps
+from latentd_controlnet.maps import LAMA, UnitMaps, make_maps
 from latentd_controlnet.prepared import PreparedUnit
 from latentd_controlnet.saving import save_maps
 
@@ -55,7 +55,7 @@ class ControlJob:
     def start_noise(self, generation: Generation, noise: Any) -> Any:
         """A pass's ``noise`` [B,C,h,w] with what LaMa filled in shining through."""
         for unit, maps in zip(self.prepared, self._maps, strict=False):
-            if unit.module.name == "inpaint_only+lama":
+            if unit.module.name == LAMA:
                 noise = noised_fill(generation, maps, noise)
         return noise
 

@@ -18,6 +18,7 @@ from latentd_controlnet.unit_images import without_mask
 FILL_REGION = 2
 #: Maps that the routes of March 2023 show black on white.
 SHOWN_INVERTED = frozenset({"canny", "mlsd", "scribble", "scribble_hed", "pidinet", "binary"})
+LAMA = "inpaint_only+lama"
 AUTOMATIC = "ip-adapter-auto"
 #: Weights that read the outputs of ViT-bigG and not ViT-H's, and their widths.
 _LARGE_INPUTS = (("proj.weight", 1280), ("proj_in.weight", 1664))
@@ -27,8 +28,9 @@ _LARGE_INPUTS = (("proj.weight", 1280), ("proj_in.weight", 1664))
 class UnitMaps:
     """What a unit's module made, per pass (``base``, and ``hires`` where there is one).
 
-    ``fitted``: control maps uint8 [H,W,3|4] at the pass's size; empty when the module gives tensors, which are in
-    ``tensors``, one entry per picture. ``shown``: what the reply appends, in its order.
+    ``fitted``: control maps [H,W,3|4] from 0 to 255 at the pass's size, float32 with a mask, else uint8; empty when
+    the module gives tensors, which are in ``tensors``, one entry per picture. ``shown``: what the reply appends, in its
+    order.
     """
 
     fitted: Mapping[str, Pixels]
@@ -56,6 +58,10 @@ def make_maps(prepared: PreparedUnit, generation: Generation) -> UnitMaps:
     results, sources, mode = [], [], prepared.unit.resize_mode
     for source, mode in _sources(prepared, generation):
         source = _cropped(source, mode, prepared, generation)
+        if prepared.module.name == LAMA and mode == ResizeMode.FILL:
+            # LaMa paints what the picture is to be extended by, too.
+            source = fit_map(source, mode, *sizes.get("hires", sizes["base"]), keep_mask=True)
+            source = source.clip(0, 255).astype(np.uint8)
         results.append(_run(prepared, source, mode, sizes["base"], generation))
         sources.append(source)
     if results and not isinstance(results[0], np.ndarray):
@@ -67,7 +73,7 @@ def make_maps(prepared: PreparedUnit, generation: Generation) -> UnitMaps:
     if is_seed and prepared.module.name in SHOWN_INVERTED:
         shown = tuple(255 - image for image in shown)
     if prepared.unit.reverse_channels or (is_seed and prepared.module.name == "normal_map"):
-        fitted = {name: np.ascontiguousarray(image[:, :, ::-1]) for name, image in fitted.items()}
+        fitted = {name: np.concatenate([i[:, :, 2::-1], i[:, :, 3:]], axis=2) for name, i in fitted.items()}
     return UnitMaps(fitted=fitted, tensors=(), shown=shown)
 
 
@@ -75,8 +81,8 @@ def as_shown(image: Pixels) -> Pixels:
     """A map as the reply carries it: an inpainting mask becomes half a transparency."""
     if image.shape[2] != 4:
         return image
-    alpha = 255 - image[:, :, 3].astype(np.float32) / 2
-    return np.concatenate([image[:, :, :3], alpha.clip(0, 255).astype(np.uint8)[:, :, None]], axis=2)
+    shown = image.clip(0, 255)
+    return np.concatenate([shown[:, :, :3], 255 - shown[:, :, 3:] // 2], axis=2).astype(np.uint8)
 
 
 def _sources(prepared: PreparedUnit, generation: Generation) -> list[tuple[Pixels, ResizeMode]]:

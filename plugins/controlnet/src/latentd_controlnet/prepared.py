@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from latentd.api import NotFound, PreprocessorSpec, Services, near_matches
@@ -73,10 +73,20 @@ def prepare_units(units: tuple[Unit, ...], plan: Any, services: Services) -> tup
     # As March 2023 had it: guess mode of one unit, or the option, leaves the negative half out for all.
     guessing = any(unit.style == "seed" and unit.control_mode == ControlMode.CONTROL for unit in units)
     alone = guessing or bool(plan.options["control_net_cfg_based_guidance"])
-    return tuple(_prepare(index, unit, plan, services, alone=alone) for index, unit in enumerate(units))
+    prepared = [part for unit in units for part in _one_each(_prepare(unit, plan, services, alone=alone))]
+    return tuple(replace(unit, index=index) for index, unit in enumerate(prepared))
 
 
-def _prepare(index: int, unit: Unit, plan: Any, services: Services, *, alone: bool) -> PreparedUnit:
+def _one_each(prepared: PreparedUnit) -> list[PreparedUnit]:
+    """A unit with several pictures as units of one picture and a share of the weight; adapters take them together."""
+    count = len(prepared.pictures)
+    if count < 2 or any(part in prepared.module.name for part in CLIP_MODULES):
+        return [prepared]
+    share = replace(prepared.unit, weight=prepared.unit.weight / count)
+    return [replace(prepared, unit=share, pictures=(picture,)) for picture in prepared.pictures]
+
+
+def _prepare(unit: Unit, plan: Any, services: Services, *, alone: bool) -> PreparedUnit:
     module = find_module(unit, services, plan)
     file = _file(unit, module, services)
     pictures = unit_pictures(unit, services.decode_image_now)
@@ -88,8 +98,8 @@ def _prepare(index: int, unit: Unit, plan: Any, services: Services, *, alone: bo
     if file is not None:
         check_base(unit, file, plan, services)
     return PreparedUnit(
-        index=index,
-        unit=unit,
+        index=0,
+        unit=unit if plan.hires is not None else replace(unit, hires=HiresOption.BOTH),
         module=module,
         parameters=resolve(module, unit.processor_res, unit.threshold_a, unit.threshold_b),
         file=file,

@@ -60,11 +60,11 @@ def blur_latent(latent: Tensor, radius: int) -> Tensor:
 
 
 def noised_fill(generation: Generation, maps: UnitMaps, noise: Tensor) -> Tensor:
-    """``noise`` [B,C,h,w] as the noisiest state of the control map whose latent is of its size, if there is one."""
-    for fitted in maps.fitted.values():
-        if fitted.shape[0] // 8 == noise.shape[2] and fitted.shape[1] // 8 == noise.shape[3]:
-            hint = torch.from_numpy(fitted.copy()).to(noise.device).float().div(255).permute(2, 0, 1)[None]
-            latent = encode_hint(generation.model, hint).to(noise)
-            alpha = generation.model.alphas_cumprod()[-1].to(noise)
-            return alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
-    return noise
+    """``noise`` [B,C,h,w] as the noisiest state of the first pass's control map; as it is where the sizes differ."""
+    fitted = maps.fitted["base"]
+    if (fitted.shape[0] // 8, fitted.shape[1] // 8) != tuple(noise.shape[2:]):
+        return noise
+    hint = torch.from_numpy(fitted.copy()).to(noise.device).float().div(255).permute(2, 0, 1)[None]
+    latent = encode_hint(generation.model, hint).to(noise)
+    alpha = generation.model.alphas_cumprod()[-1].to(noise)
+    return alpha.sqrt() * latent + (1 - alpha).sqrt() * noise

@@ -10,6 +10,7 @@ from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.kinds.latents import PassNoise
 from latentd_controlnet.prepared import PreparedUnit
 
+TAG = "revision"
 #: Width of SDXL's pooled text vector, the first part of ``added``.
 POOLED = 1280
 #: The schedule of the noise augmentation, a thousand steps, linear in the square root.
@@ -17,7 +18,10 @@ _START, _END, _STEPS = 1e-4, 2e-2, 1000
 
 
 class RevisionHook(UnitHook):
-    """Replaces the pooled vector of the prompt's rows; ``revision_ignore_prompt`` blanks the context, too."""
+    """Replaces the pooled vector, by nothing in rows without the prompt.
+
+    ``revision_ignore_prompt`` blanks the context, too.
+    """
 
     def __init__(self, prepared: PreparedUnit, generation: Generation) -> None:
         super().__init__(prepared)
@@ -37,10 +41,12 @@ class RevisionHook(UnitHook):
             return
         if self._vector is None:
             self._vector = self._augmented()
-        vector = self._vector.to(call.added) * self.weight
+        vector = self._vector.to(call.added) * self.weight * call.is_cond[:, None].to(call.added)
         added = call.added.clone()
         width = min(POOLED, vector.shape[1])
-        added[call.is_cond, :width] = vector[:, :width].expand(int(call.is_cond.sum()), -1)
+        # The first unit puts its vector in place of the prompts', the negative's too; others add theirs.
+        before = added[:, :width] if call.tags.setdefault(TAG, self) is not self else 0.0
+        added[:, :width] = before + vector[:, :width]
         call.added = added
         if self._ignore_prompt:
             call.context = torch.zeros_like(call.context)
@@ -51,8 +57,6 @@ class RevisionHook(UnitHook):
         embeds: Tensor = self.maps.tensors[0].embeds
         betas = torch.linspace(_START**0.5, _END**0.5, _STEPS, dtype=torch.float64) ** 2
         level = min(int(self.prepared.parameters.threshold_a * _STEPS), _STEPS - 1)
-        if level == 0:
-            return embeds
         alpha = torch.cumprod(1 - betas, dim=0)[level].float().to(embeds)
         return alpha.sqrt() * embeds + (1 - alpha).sqrt() * self._noise.draw(embeds.shape, embeds.device)
 
