@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from latentd.sampling.samplers.common import churn, derivative, ones_of
 from latentd.sampling.samplers.run import Denoiser, SamplerRun
 
+#: (denoiser, x, slope at sigma, sigma, target) to the latent at level target.
+Step = Callable[[Denoiser, Tensor, Tensor, Tensor, Tensor], Tensor]
 
-@torch.no_grad()
+
 def sample_heun(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
     """Return the latent reached by trapezoidal steps; the last, to zero, is an Euler step."""
+    return sample_with_churn(denoiser, x, run, heun_step)
+
+
+@torch.no_grad()
+def sample_with_churn(denoiser: Denoiser, x: Tensor, run: SamplerRun, step: Step) -> Tensor:
+    """Return the latent reached by ``step`` from level to level, noise stirred in before each (Karras's s_churn)."""
     sigmas, ones = run.levels(), ones_of(x)
     steps = len(sigmas) - 1
     for i in range(steps):
@@ -19,7 +29,7 @@ def sample_heun(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
         denoised = denoiser(x, sigma_hat * ones)
         slope = derivative(x, sigma_hat, denoised)
         run.report(i, sigmas[i], sigma_hat, x, denoised)
-        x = heun_step(denoiser, x, slope, sigma_hat, sigmas[i + 1])
+        x = step(denoiser, x, slope, sigma_hat, sigmas[i + 1])
     return x
 
 
