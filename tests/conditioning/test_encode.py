@@ -110,3 +110,14 @@ def test_the_same_question_is_answered_from_memory_until_something_changes(model
     first = conditioner.encode(["cat"], TextSettings())[0][0]
     assert conditioner.encode(["cat"], TextSettings())[0][0] is first
     assert conditioner.encode(["cat"], TextSettings(networks=("lora", 1.0)))[0][0] is not first
+
+
+@pytest.mark.parametrize("skip", [1, 2, 3])
+def test_clip_skip_may_act_on_the_first_encoder_of_sdxl(models: Models, skip: int) -> None:
+    conditioner = TextConditioner(models["sdxl"])
+    (without,), _ = conditioner.encode(["cat"], TextSettings(clip_skip=skip))
+    (given,), _ = conditioner.encode(["cat"], TextSettings(clip_skip=skip, sdxl_clip_l_skip=True))
+    width = models["sdxl"].text_encoders[0].architecture.width
+    assert torch.equal(given.context[:, width:], without.context[:, width:])
+    # Fixed to the layer before the last, which is what 2 means.
+    assert torch.equal(given.context[:, :width], without.context[:, :width]) is (skip == 2)

@@ -10,8 +10,10 @@ import pytest
 from latentd.contributions import ModelFile
 from latentd.errors import NotFound
 from latentd.models.checkpoints import Checkpoints
+from latentd.models.folders import find_models
 from latentd.models.hashes import HashCache, legacy_hash
 from latentd.models.vae_files import VaeFiles
+from latentd.networks.files import NetworkLibrary
 
 
 def file(path: Path, content: bytes = b"x") -> Path:
@@ -182,3 +184,18 @@ def test_listing_imports_no_torch() -> None:
         f"import sys; from latentd.models import {modules}; devices.memory_report(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+@pytest.mark.parametrize(("hidden", "names"), [(True, [".kept/b.safetensors", "a.safetensors"]),
+                                               (False, ["a.safetensors"])])  # fmt: skip
+def test_folders_whose_name_begins_with_a_dot_are_searched_if_asked(
+    tmp_path: Path, hidden: bool, names: list[str]
+) -> None:
+    for name in ("a.safetensors", ".kept/b.safetensors", "._a.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert sorted(found.name for found in find_models(tmp_path, (".safetensors",), hidden=hidden)) == names
+    listed = Checkpoints([tmp_path], HashCache(tmp_path / "cache"), hidden=lambda: hidden)
+    assert sorted(info.name for info in listed) == names
+    networks = NetworkLibrary([tmp_path], hidden=lambda: hidden)
+    assert [net.name for net in networks.list()] == sorted(Path(name).stem for name in names)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import ldm_files
 import pytest
+import torch
 
 from latentd.errors import NotFound
 from latentd.models.cache import ModelCache
 from latentd.models.checkpoints import Checkpoints
 from latentd.models.devices import DevicePolicy, choose_policy, memory_report
 from latentd.models.hashes import HashCache
-from latentd.models.manager import ModelManager
+from latentd.models.manager import CHECKPOINT, DEFAULTS, ModelManager
 from latentd.models.vae_files import VaeFiles
 
 
@@ -140,3 +141,72 @@ def test_memory_report_has_both_parts() -> None:
     report = memory_report()
     assert set(report) == {"ram", "cuda"}
     assert report["ram"]["used"] > 0
+
+
+# --- what is kept where ----------------------------------------------------------------------------------------------
+
+
+class Movable:
+    """A loaded checkpoint as far as the manager moves it: there is no second device here to move a real one to."""
+
+    def __init__(self, policy: DevicePolicy) -> None:
+        self.policy = policy
+        self.place: object = "device"
+        self.extras: dict[str, object] = {}
+        self.vae = self.own_vae = self.vae_info = None
+
+    def nbytes(self) -> int:
+        return 1
+
+    def to(self, device: object) -> None:
+        self.place = "device" if device is None else device
+
+
+@pytest.mark.parametrize(("keep", "device", "expected"), [(True, "cuda:0", "cpu"), (False, "cuda:0", "device"),
+                                                          (True, "cpu", "device")])  # fmt: skip
+def test_checkpoints_not_at_work_wait_in_main_memory(
+    checkpoint_folder: Path, tmp_path: Path, keep: bool, device: str, expected: str
+) -> None:
+    hashes = HashCache(tmp_path)
+    manager = ModelManager(
+        Checkpoints([checkpoint_folder], hashes),
+        VaeFiles([], hashes),
+        cache=ModelCache(limits={CHECKPOINT: 2}),
+        policy=lambda: DevicePolicy(device=device),
+        loaders=[lambda info, policy: Movable(policy)],
+        options={**DEFAULTS, "sd_checkpoints_keep_in_cpu": keep},
+    )
+    with manager.lease("sd1") as first, manager.lease("sd2") as second:
+        assert (first.place, second.place) == ("device", "device")  # type: ignore[attr-defined]
+    with manager.lease("sd2"):
+        assert first.place == expected  # type: ignore[attr-defined]
+    with manager.lease("sd1") as again:
+        assert again is first
+        assert again.place == "device"  # type: ignore[attr-defined]
+
+
+def changed(manager: ModelManager, **options: object) -> ModelManager:
+    manager._options = {**DEFAULTS, **options}
+    return manager
+
+
+def test_contents_of_files_are_kept_as_many_as_asked_for(manager: ModelManager) -> None:
+    changed(manager, sd_checkpoint_cache=1, sd_vae_checkpoint_cache=2)
+    with manager.lease("sd1", "other.safetensors") as model:
+        weight = model.unet.conv_in.weight.clone()
+    files = manager.cache.loaded("checkpoint file")
+    assert [contents.name for contents in files] == ["sd1.safetensors"]
+    assert [contents.name for contents in manager.cache.loaded("vae file")] == ["other.safetensors"]
+    manager.cache.drop(CHECKPOINT)
+    files[0]._tensors["model.diffusion_model.input_blocks.0.0.weight"] += 1
+    with manager.lease("sd1") as model:
+        assert torch.allclose(model.unet.conv_in.weight, weight + 1, atol=1e-2)  # from memory, not from the file
+    with manager.lease("sd2"):
+        assert [contents.name for contents in manager.cache.loaded("checkpoint file")] == ["sd2.safetensors"]
+    manager.keep_files(CHECKPOINT, 0)
+    assert manager.cache.loaded("checkpoint file") == []
+
+
+def test_no_contents_are_kept_by_default(manager: ModelManager) -> None:
+    with manager.lease("sd1", "other.safetensors"):
+        assert manager.cache.loaded("checkpoint file") == manager.cache.loaded("vae file") == []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from latentd.errors import InvalidRequest, ModelLoadError
 from latentd.models.fp8 import FP8, keep_in_fp8
-from latentd.networks.files import NetworkOnDisk
+from latentd.networks.files import NetworkContents, NetworkOnDisk, read_network
 from latentd.networks.merge import NetworkRequest, NetworkState, bundled_embeddings
 from latentd.networks.names import Targets, targets_of
 
@@ -268,3 +268,83 @@ def test_with_copies_several_networks_are_rounded_once(targets: Targets, save: S
     )
     expected = (whole.half().float() + product(first, UNET_KEY) * 0.3) + product(second, UNET_KEY) * 0.4
     assert torch.equal(weight_of(targets, TO_Q).float(), expected.to(FP8).float())
+
+
+# --- beside the weights ----------------------------------------------------------------------------------------------
+
+ARGUMENTS = (torch.ones(1, 4, 8, 8), torch.tensor(5), torch.ones(1, 3, 12))
+
+
+def output(targets: Targets) -> Tensor:
+    assert targets.unet is not None
+    result: Tensor = targets.unet(*ARGUMENTS).sample
+    return result
+
+
+CONV = "down_blocks.0.resnets.0.conv1"
+KEYS = {path: "lora_unet_" + path.replace(".", "_") for path in (CONV, "down_blocks.0.resnets.0.norm1")}
+
+
+def several_kinds() -> dict[str, Tensor]:
+    """A low-rank change of a linear layer, one of a convolution, a full difference with a bias, and a norm's."""
+    random = torch.Generator().manual_seed(4)
+    conv, norm = KEYS.values()
+    return {
+        **lora(UNET_KEY, 8, 8),
+        f"{conv}.lora_up.weight": torch.randn(8, 2, 1, 1, generator=random),
+        f"{conv}.lora_down.weight": torch.randn(2, 8, 3, 3, generator=random),
+        f"{norm}.w_norm": torch.randn(8, generator=random),
+        f"{norm}.b_norm": torch.randn(8, generator=random),
+        "lora_unet_time_embedding_linear_1.diff": torch.randn(32, 8, generator=random),
+        "lora_unet_time_embedding_linear_1.diff_b": torch.randn(32, generator=random),
+    }
+
+
+def test_beside_the_weights_a_network_answers_as_when_merged(targets: Targets, save: Save) -> None:
+    network = save("a", several_kinds())
+    plain, weights = output(targets), snapshot(targets)
+    state = NetworkState()
+    state.apply(targets, [NetworkRequest(network=network, unet=0.4)])
+    merged = output(targets)
+    (applied,) = state.apply(targets, [NetworkRequest(network=network, unet=0.4, way="beside")])
+    assert applied.matched == 4
+    assert same(snapshot(targets), weights)
+    torch.testing.assert_close(output(targets), merged, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(merged, plain)
+    state.restore()
+    assert torch.equal(output(targets), plain)
+
+
+def test_a_layers_output_may_be_fed_to_the_network(targets: Targets, save: Save) -> None:
+    network = save("a", {**lora(UNET_KEY, 8, 8), **lora(TEXT_KEY, 20, 12)})
+    assert targets.unet is not None
+    square, wide = targets.unet.get_submodule(TO_Q), targets.text_encoders["te"].get_submodule(FC1)
+    x, y = torch.ones(1, 3, 8), torch.ones(1, 3, 12)
+    plain = square(x)
+    state = NetworkState()
+    state.apply(targets, [NetworkRequest(network=network, way="outputs")])
+    expected = plain + plain @ product(lora(UNET_KEY, 8, 8), UNET_KEY).T
+    torch.testing.assert_close(square(x), expected)
+    fed_input = wide(y)
+    state.apply(targets, [NetworkRequest(network=network, way="beside")])
+    torch.testing.assert_close(wide(y), fed_input)
+    assert not torch.allclose(square(x), expected)
+
+
+def test_networks_stand_beside_weights_in_eight_bits(targets: Targets, save: Save) -> None:
+    network = save("a", several_kinds())
+    keep_in_fp8(targets.modules(), keep_full=False)
+    plain = output(targets)
+    NetworkState().apply(targets, [NetworkRequest(network=network, way="beside")])
+    assert not torch.allclose(output(targets), plain)
+
+
+def test_a_reader_may_keep_what_it_read(targets: Targets, save: Save) -> None:
+    network, reads = save("a", lora(UNET_KEY, 8, 8)), []
+
+    def read(path: Path) -> NetworkContents:
+        reads.append(path)
+        return read_network(path)
+
+    NetworkState().apply(targets, [NetworkRequest(network=network)], read=read)
+    assert reads == [network.path]

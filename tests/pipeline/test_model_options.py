@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,3 +40,57 @@ def test_cache_fp16_weight(draw: Draw) -> None:
     assert far(small, kept) > 0
     assert "Cache FP16 weight for LoRA: True" in text(kept)
     assert "Cache FP16 weight" not in text(draw({"cache_fp16_weight": True}))
+
+
+@pytest.mark.parametrize("option", ["lora_functional", "lora_apply_to_outputs"])
+def test_ways_of_applying_networks(draw: Draw, services: AppServices, option: str) -> None:
+    prompt = "a circle <lora:tinylora1:1>"
+    without, merged, beside = draw(prompt="a circle "), draw(prompt=prompt), draw({option: True}, prompt=prompt)
+    assert far(without, beside) > 0
+    # Merging and standing beside are the same sum; feeding a layer its output is not.
+    assert (far(merged, beside) <= 2) is (option == "lora_functional")
+    with services.models.lease("tiny-a.safetensors") as model:
+        assert any(module._forward_hooks for module in model.unet.modules())
+        draw(prompt="a circle ")
+        assert not any(module._forward_hooks for module in model.unet.modules())
+
+
+def test_lora_in_memory_limit(draw: Draw, services: AppServices) -> None:
+    cache = services.models.cache
+    draw({"lora_in_memory_limit": 1}, prompt="a <lora:tinylora1:1>")
+    (kept,) = cache.loaded("lora")
+    draw({"lora_in_memory_limit": 1}, prompt="a <lora:tinylora1:0.5>")
+    assert cache.loaded("lora") == [kept]
+    draw(prompt="a <lora:tinylora1:0.7>")
+    assert cache.loaded("lora") == []
+
+
+@pytest.mark.parametrize(("warn", "level"), [(True, logging.WARNING), (False, logging.INFO)])
+def test_lora_not_found_warning_console(draw: Draw, caplog: pytest.LogCaptureFixture, warn: bool, level: int) -> None:
+    with caplog.at_level(logging.INFO, logger="latentd.pipeline.extra_networks"):
+        draw({"lora_not_found_warning_console": warn}, prompt="a <lora:nobody:1>", steps=1)
+    assert [r.levelno for r in caplog.records if "nobody" in r.getMessage()] == [level]
+
+
+def test_hidden_folders_are_listed_as_the_option_says(services: AppServices, data: Path) -> None:
+    folder = data / "models" / "Lora"
+    source = folder.resolve()
+    folder.unlink()
+    (folder / ".kept").mkdir(parents=True)
+    (folder / ".kept" / "hidden.safetensors").symlink_to(source / "tinylora1.safetensors")
+    try:
+        for wanted, names in ((True, ["hidden"]), (False, [])):
+            services.options.update({"list_hidden_files": wanted})
+            services.networks.refresh()
+            assert [row["name"] for row in services.lora_rows()] == names
+    finally:
+        shutil.rmtree(folder)
+        folder.symlink_to(source)
+        services.options.update({"list_hidden_files": True})
+        services.networks.refresh()
+
+
+def test_the_hash_of_the_loaded_checkpoint_is_an_option(services: AppServices) -> None:
+    asyncio.run(services.load_selected())
+    assert services.options["sd_checkpoint_hash"] == services.models.current.sha256
+    assert len(services.options["sd_checkpoint_hash"]) == 64

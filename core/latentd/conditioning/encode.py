@@ -31,6 +31,7 @@ class TextSettings:
     """
 
     clip_skip: int = 1
+    sdxl_clip_l_skip: bool = False
     emphasis: str = "Original"
     comma_padding_backtrack: int = 20
     use_old_emphasis_implementation: bool = False
@@ -149,6 +150,9 @@ class TextConditioner:
     def _select(self, encoder: TextEncoder, hidden: Hidden, settings: TextSettings) -> Tensor:
         """The states that condition the UNet, by family (semantics 6.3, 6.5)."""
         if self.model.is_sdxl:
+            # Option sdxl_clip_l_skip: the first encoder's layer by clip skip; 1 is the last.
+            if settings.sdxl_clip_l_skip and encoder.architecture.kind == "clip":
+                return hidden.from_end(max(1, settings.clip_skip))
             return hidden.from_end(2)
         if self.model.family == "sd2":
             return encoder.final_norm(hidden.from_end(2))

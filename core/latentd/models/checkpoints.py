@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -80,6 +80,7 @@ class Checkpoints:
     :param folders: searched in order; the first holder of a name wins.
     :param explicit: the file of ``--ckpt``, listed first.
     :param contributed: files of plugins, listed last, those marked ``default`` before the others.
+    :param hidden: whether folders whose name begins with a dot are searched.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class Checkpoints:
         *,
         explicit: Path | None = None,
         contributed: Sequence[ModelFile] = (),
+        hidden: Callable[[], bool] = lambda: True,
     ) -> None:
         self._folders = list(folders)
+        self._hidden = hidden
         self._hashes = hashes
         self._explicit = explicit
         self._contributed = [file for file in contributed if file.kind == "checkpoint"]
@@ -175,7 +178,7 @@ class Checkpoints:
         if self._explicit is not None and self._explicit.exists():
             yield FoundFile(path=self._explicit, name=self._relative(self._explicit))
         for folder in self._folders:
-            found = find_models(folder, CHECKPOINT_SUFFIXES, diffusers=True)
+            found = find_models(folder, CHECKPOINT_SUFFIXES, diffusers=True, hidden=self._hidden())
             yield from (file for file in found if not is_vae_name(file.name))
         for file in sorted(self._contributed, key=lambda file: not file.default):
             yield FoundFile(path=file.path, name=file.name)

@@ -26,15 +26,18 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
-def find_models(root: Path, suffixes: Collection[str], *, diffusers: bool = False) -> list[FoundFile]:
+def find_models(
+    root: Path, suffixes: Collection[str], *, diffusers: bool = False, hidden: bool = True
+) -> list[FoundFile]:
     """Files below ``root`` with one of ``suffixes``, folder by folder, each naturally sorted; [] without the folder.
 
-    Links are followed, each folder once. Hidden files and folders are left out.
+    Links are followed, each folder once. Files whose name begins with a dot are left out.
 
     :param diffusers: also list folders that hold a ``model_index.json``, without looking inside them.
+    :param hidden: look into folders whose name begins with a dot (option ``list_hidden_files``).
     """
     found: list[FoundFile] = []
-    for folder, files in _walk(root, diffusers):
+    for folder, files in _walk(root, diffusers, hidden):
         if diffusers and "model_index.json" in files and folder != root:
             found.append(FoundFile(path=folder, name=folder.relative_to(root).as_posix()))
             continue
@@ -45,7 +48,7 @@ def find_models(root: Path, suffixes: Collection[str], *, diffusers: bool = Fals
     return found
 
 
-def _walk(root: Path, diffusers: bool) -> Iterator[tuple[Path, list[str]]]:
+def _walk(root: Path, diffusers: bool, hidden: bool) -> Iterator[tuple[Path, list[str]]]:
     seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -55,7 +58,7 @@ def _walk(root: Path, diffusers: bool) -> Iterator[tuple[Path, list[str]]]:
         seen.add(real)
         if diffusers and "model_index.json" in files:
             folders.clear()
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+        folders[:] = sorted((name for name in folders if hidden or not name.startswith(".")), key=natural_key)
         yield Path(folder), sorted((name for name in files if not name.startswith(".")), key=natural_key)
 
 

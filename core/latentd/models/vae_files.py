@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class VaeFiles:
     :param folders: ``models/VAE`` and ``--vae-dir``.
     :param beside: checkpoint folders.
     :param explicit: the file of ``--vae-path``, which overrules every setting.
+    :param hidden: whether folders whose name begins with a dot are searched.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class VaeFiles:
         beside: Sequence[Path] = (),
         explicit: Path | None = None,
         contributed: Sequence[ModelFile] = (),
+        hidden: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._hidden = hidden
         self._folders = list(folders)
         self._beside = list(beside)
         self._hashes = hashes
@@ -117,10 +120,10 @@ class VaeFiles:
 
     def _scan(self) -> Iterator[tuple[str, Path]]:
         for folder in self._folders:
-            for found in find_models(folder, VAE_SUFFIXES):
+            for found in find_models(folder, VAE_SUFFIXES, hidden=self._hidden()):
                 yield found.path.name, found.path
         for folder in self._beside:
-            for found in find_models(folder, VAE_SUFFIXES):
+            for found in find_models(folder, VAE_SUFFIXES, hidden=self._hidden()):
                 if is_vae_name(found.path.name):
                     yield found.path.name, found.path
         for file in self._contributed:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentd.errors import ModelLoadError
+from latentd.models.folders import find_models
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +44,12 @@ class NetworkContents:
 
     modules: Mapping[str, Mapping[str, Tensor]]
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        groups = (*self.modules.values(), *self.embeddings.values())
+        return sum(tensor.nbytes for group in groups for tensor in group.values())
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -98,10 +105,12 @@ class NetworkLibrary:
     """The network files of some folders, found by the names that prompts use.
 
     :param folders: searched with all below them; missing ones are skipped.
+    :param hidden: whether folders whose name begins with a dot are searched.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], *, hidden: Callable[[], bool] = lambda: True) -> None:
         self._folders = tuple(folders)
+        self._hidden = hidden
         self._digests: dict[tuple[Path, tuple[int, int]], str] = {}
         self._by_name: dict[str, NetworkOnDisk] = {}
         self._by_alias: dict[str, NetworkOnDisk] = {}
@@ -114,7 +123,7 @@ class NetworkLibrary:
         by_name: dict[str, NetworkOnDisk] = {}
         by_alias: dict[str, NetworkOnDisk] = {}
         ambiguous = {"none"}
-        for path in _candidates(self._folders):
+        for path in _candidates(self._folders, hidden=self._hidden()):
             stat = path.stat()
             stamp = (stat.st_size, stat.st_mtime_ns)
             net = known.get((path, stamp)) or _describe(path, stamp)
@@ -143,12 +152,11 @@ class NetworkLibrary:
         return self._digests[key][:12]
 
 
-def _candidates(folders: Iterable[Path]) -> list[Path]:
+def _candidates(folders: Iterable[Path], *, hidden: bool) -> list[Path]:
     found: dict[Path, None] = {}
     for folder in folders:
-        if folder.is_dir():
-            inside = (p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-            found.update(dict.fromkeys(sorted(inside, key=lambda p: str(p).lower())))
+        inside = [file.path for file in find_models(folder, ENDINGS, hidden=hidden) if file.path.is_file()]
+        found.update(dict.fromkeys(sorted(inside, key=lambda p: str(p).lower())))
     return list(found)
 
 

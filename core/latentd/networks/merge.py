@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 from latentd.errors import InvalidRequest
 from latentd.models.fp8 import FP8, exact_parameter
+from latentd.networks.beside import Beside, fits_beside
 from latentd.networks.files import NetworkContents, NetworkOnDisk, read_network
 from latentd.networks.modules import NetworkModule, module_from
 from latentd.networks.names import Site, Targets, site_index
 
+Way = Literal["merged", "beside", "outputs"]
+Read = Callable[[Path], NetworkContents]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRequest:
-    """One tag of a prompt, resolved: the file, its multipliers for text encoders and UNet, and ``dyn`` ranks."""
+    """One tag of a prompt, resolved: the file, its multipliers for text encoders and UNet, and ``dyn`` ranks.
+
+    ``way``: ``merged`` into the weights; ``beside`` each layer at every call; ``outputs``: beside, and fed the layer's
+    output where its shape is the input's.
+    """
 
     network: NetworkOnDisk
     te: float = 1.0
     unet: float = 1.0
     dyn: int | None = None
+    way: Way = "merged"
 
     def key(self) -> tuple[Any, ...]:
         """Equal for requests with equal effect."""
-        return (self.network.path, self.network.stamp, self.te, self.unet, self.dyn)
+        return (self.network.path, self.network.stamp, self.te, self.unet, self.dyn, self.way)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +65,7 @@ class NetworkState:
         self._keep_on = torch.device(keep_on) if keep_on is not None else None
         self._originals: dict[tuple[int, str], _Original] = {}
         self._exact: dict[tuple[int, str], Tensor] = {}
+        self._beside: list[RemovableHandle] = []
         self._key: tuple[Any, ...] = ()
         self._applied: tuple[AppliedNetwork, ...] = ()
 
@@ -62,11 +74,14 @@ class NetworkState:
         """What is laid over the model now."""
         return self._applied
 
-    def apply(self, targets: Targets, requests: Sequence[NetworkRequest]) -> tuple[AppliedNetwork, ...]:
+    def apply(
+        self, targets: Targets, requests: Sequence[NetworkRequest], *, read: Read = read_network
+    ) -> tuple[AppliedNetwork, ...]:
         """Make ``requests``, in order, what is laid over the model; nothing is done when that is so already.
 
         W' = W + Σ m·s·ΔW, network after network in the model's dtype. On an error the model is left as it was loaded.
 
+        :param read: gives what a file holds.
         :raises ModelLoadError: a file is damaged or refused.
         :raises InvalidRequest: a network whose shapes are another architecture's.
         """
@@ -79,7 +94,7 @@ class NetworkState:
         try:
             with torch.no_grad():
                 index = site_index(targets)
-                self._applied = tuple(self._lay(request, index) for request in requests)
+                self._applied = tuple(self._lay(request, index, read) for request in requests)
                 self._exact.clear()
         except BaseException:
             self.restore()
@@ -91,12 +106,15 @@ class NetworkState:
         """Put every original back, bit for bit, on the device where the model is now."""
         for original in self._originals.values():
             original.put_back()
+        for handle in self._beside:
+            handle.remove()
         self._originals.clear()
         self._exact.clear()
+        self._beside.clear()
         self._key, self._applied = (), ()
 
-    def _lay(self, request: NetworkRequest, index: Mapping[str, Site]) -> AppliedNetwork:
-        contents: NetworkContents = read_network(request.network.path)
+    def _lay(self, request: NetworkRequest, index: Mapping[str, Site], read: Read) -> AppliedNetwork:
+        contents = read(request.network.path)
         unmatched: list[str] = []
         for name, weights in contents.modules.items():
             site, change = index.get(name), module_from(weights)
@@ -122,6 +140,11 @@ class NetworkState:
         delta = _padded(change.delta(weight, rank=request.dyn) * multiplier, weight)
         if delta.shape != weight.shape:
             raise ValueError(f"a change of shape {tuple(delta.shape)} for a weight of {tuple(weight.shape)}")
+        if request.way != "merged" and fits_beside(site.module, weight):
+            on_outputs = request.way == "outputs"
+            hook = Beside(change, multiplier=multiplier, rank=request.dyn, on_outputs=on_outputs)
+            self._beside.append(site.module.register_forward_hook(hook))
+            return
         self._replace(site.module, "weight", weight + delta)
         bias_delta = change.bias_delta(weight)
         if bias_delta is not None:

@@ -113,6 +113,7 @@ def _settings(gen: RunningGeneration, size: tuple[int, int]) -> TextSettings:
     options = gen.options
     return TextSettings(
         clip_skip=int(options["CLIP_stop_at_last_layers"]),
+        sdxl_clip_l_skip=bool(options["sdxl_clip_l_skip"]),
         emphasis=str(options["emphasis"]),
         comma_padding_backtrack=int(options["comma_padding_backtrack"]),
         use_old_emphasis_implementation=bool(options["use_old_emphasis_implementation"]),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentd.errors import InvalidRequest
+from latentd.models.hashes import file_stamp
+from latentd.networks.files import NetworkContents, read_network
 from latentd.networks.hypernetworks import HypernetworkHooks, load_hypernetwork
-from latentd.networks.merge import NetworkRequest, NetworkState
+from latentd.networks.merge import NetworkRequest, NetworkState, Way
 from latentd.networks.names import targets_of
 from latentd.prompts.networks import NetworkTag
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration
 
 log = logging.getLogger(__name__)
+
+LORA = "lora"
 
 
 def activate_lora(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
@@ -26,7 +31,7 @@ def activate_lora(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
     library = gen.services.networks
     requests, hashes = [], []
     for tag in tags:
-        request = _request(tag, library)
+        request = _request(tag, library, gen.options)
         if request is None:
             continue
         requests.append(request)
@@ -44,7 +49,8 @@ def lay_over(gen: RunningGeneration, model: Any, requests: Sequence[NetworkReque
         if not requests:
             return
         model.networks = NetworkState(keep_on="cpu" if model.policy.offload != "none" else None)
-    for applied in model.networks.apply(targets_of(model.unet, model.text_encoders), requests):
+    targets = targets_of(model.unet, model.text_encoders)
+    for applied in model.networks.apply(targets, requests, read=_reader(gen)):
         if applied.unmatched:
             log.info(
                 "network %s: %d modules changed, %d names unknown to this model",
@@ -73,16 +79,36 @@ def activate_hypernetworks(gen: RunningGeneration, tags: Sequence[NetworkTag]) -
         gen.network_hooks.append(HypernetworkHooks(active))
 
 
-def _request(tag: NetworkTag, library: Any) -> NetworkRequest | None:
+def _reader(gen: RunningGeneration) -> Callable[[Path], NetworkContents]:
+    """What reads network files: from memory those of the last few (option ``lora_in_memory_limit``)."""
+    cache, count = gen.services.models.cache, int(gen.options["lora_in_memory_limit"])
+    if count < 1:
+        cache.drop(LORA)
+        return read_network
+    cache.limit(LORA, count)
+
+    def read(path: Path) -> NetworkContents:
+        key = (LORA, str(path), *file_stamp(path))
+        contents: NetworkContents = cache.get(key, lambda: read_network(path), lambda found: found.nbytes)
+        return contents
+
+    return read
+
+
+def _request(tag: NetworkTag, library: Any, options: Mapping[str, Any]) -> NetworkRequest | None:
     name = tag.positional[0] if tag.positional else ""
     network = library.find(name)
     if network is None:
-        log.warning("network %r not found; it is left out", name)
+        level = logging.WARNING if options["lora_not_found_warning_console"] else logging.INFO
+        log.log(level, "Lora not found: %s; it is left out", name)
         return None
+    way: Way = "beside" if options["lora_functional"] else "merged"
+    if options["lora_apply_to_outputs"]:
+        way = "outputs"
     te = _number(tag, 1, 1.0, "te")
     unet = _number(tag, 2, te, "unet")
     dyn = _number(tag, 3, 0.0, "dyn")
-    return NetworkRequest(network=network, te=te, unet=unet, dyn=int(dyn) or None)
+    return NetworkRequest(network=network, te=te, unet=unet, dyn=int(dyn) or None, way=way)
 
 
 def _number(tag: NetworkTag, position: int, default: float, name: str = "") -> float:

@@ -59,9 +59,13 @@ def create_models(
     :param observer: told a model's kind and file, and ``loaded`` or ``unloaded``.
     """
     paths = settings.paths
+
+    def hidden() -> bool:
+        return bool(options["list_hidden_files"])
+
     contributed = list(registry.checkpoints.values())
     checkpoints = Checkpoints(
-        paths.models("Stable-diffusion"), hashes, explicit=paths.checkpoint, contributed=contributed
+        paths.models("Stable-diffusion"), hashes, explicit=paths.checkpoint, contributed=contributed, hidden=hidden
     )
     vaes = VaeFiles(
         paths.models("VAE"),
@@ -69,6 +73,7 @@ def create_models(
         beside=paths.models("Stable-diffusion"),
         explicit=paths.vae,
         contributed=contributed,
+        hidden=hidden,
     )
     budget = int(settings.model_cache_mb * 2**20) if settings.model_cache_mb > 0 else None
     limits = {CHECKPOINT: _at_least_one(options["sd_checkpoints_limit"]), VAE: 1}

@@ -78,7 +78,7 @@ class AppServices:
         loaded = time.perf_counter()
         self.hashes = HashCache(self.paths.data / "cache", enabled=not settings.no_hashing)
         self.models = create_models(settings, self.options, self.registry, self.hashes, observer=self.hooks.model_event)
-        self.networks = NetworkLibrary(self.paths.models("Lora"))
+        self.networks = NetworkLibrary(self.paths.models("Lora"), hidden=lambda: self.options["list_hidden_files"])
         scanned = time.perf_counter()
         self.engine: Engine = self.hooks.create_executor(settings) or self._engine()
         self.host.attach(self)
@@ -250,7 +250,9 @@ class AppServices:
     @property
     def hypernetworks(self) -> dict[str, Path]:
         """Hypernetwork files by name."""
-        found = [file for folder in self.paths.models("hypernetworks") for file in find_models(folder, (".pt",))]
+        hidden = bool(self.options["list_hidden_files"])
+        folders = self.paths.models("hypernetworks")
+        found = [file for folder in folders for file in find_models(folder, (".pt",), hidden=hidden)]
         return {file.path.stem: file.path for file in found if file.path.stem != "None"}
 
     def hypernetwork_rows(self) -> list[dict[str, str]]:

@@ -19,6 +19,16 @@ class Lora(NetworkModule):
     def dim(self) -> int:
         return self.weights["lora_down.weight"].shape[0]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the change is the scaled product of two matrices and nothing else."""
+        return not {"lora_mid.weight", "bias", "dora_scale"} & set(self.weights)
+
+    def factors(self, like: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
+        """Up [out,r] and down [r,in] on the device and in the dtype of ``like``, of the first ``rank`` ranks."""
+        up, down = (self.get(f"lora_{name}.weight", like).flatten(1) for name in ("up", "down"))
+        return (up, down) if rank is None else (up[:, :rank], down[:rank])
+
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
         up, down = self.get("lora_up.weight", weight), self.get("lora_down.weight", weight)
         if "lora_mid.weight" in self.weights:
