@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ def data(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def services_on(folder: Path, *flags: str) -> AppServices:
-    """The services of a server without HTTP: torch's CPU noise, core only."""
+def services_on(folder: Path, *flags: str, plugins: Sequence[tuple[str, object]] = ()) -> AppServices:
+    """The services of a server without HTTP: torch's CPU noise, the core and ``plugins`` only."""
     settings = parse_settings(["--data-dir", str(folder), "--core-only", *flags], environment={})
-    services = create_services(settings, serve_http=False)
+    services = create_services(settings, extra_plugins=plugins, serve_http=False)
     services.options.update({"randn_source": "CPU", "sd_model_checkpoint": "tiny-a.safetensors"})
     return services
 

@@ -96,3 +96,9 @@ def test_unknown_names_are_refused_beforehand(registry: Registries) -> None:
     with pytest.raises(NotConfigured, match="CodeFormer"):
         check_extras(ExtrasRequest(codeformer_visibility=1.0), registry)
     check_extras(ExtrasRequest(upscaler_1="Lanczos", gfpgan_visibility=1.0), registry)
+
+
+def test_steps_may_be_left_out_by_option(registry: Registries) -> None:
+    wanted = {"gfpgan_visibility": 1.0, "upscaler_1": "Nearest"}
+    image, text = _run(registry, {"postprocessing_disable_in_extras": ["Upscale"]}, **wanted)
+    assert (image.size, text) == (PICTURE.size, "GFPGAN visibility: 1.0")

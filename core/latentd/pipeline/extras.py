@@ -80,27 +80,53 @@ def process(
 ) -> Processed:
     """``image`` after every step, in the order of option ``postprocessing_operation_order``, on the worker.
 
+    Steps that option ``postprocessing_disable_in_extras`` names are left out.
+
     :param registry: the plugins' :class:`latentd.plugins.registry.Registries`.
     :param max_pixels: bound on the result's size.
     :raises TooLarge: the result would exceed it.
     """
-    steps: dict[str, tuple[float, Any]] = {
-        UPSCALE: (_ORDER[UPSCALE], partial(_upscale, registry=registry, max_pixels=max_pixels)),
-        GFPGAN: (_ORDER[GFPGAN], partial(_restore, registry=registry, name=GFPGAN)),
-        CODEFORMER: (_ORDER[CODEFORMER], partial(_restore, registry=registry, name=CODEFORMER)),
-    }
+    steps = _steps(registry, max_pixels)
     for spec in registry.postprocessors.values():
         steps[spec.name] = (spec.order, partial(_plugin_step, spec=spec))
     wanted = list(context.options["postprocessing_operation_order"])
+    left_out = set(context.options["postprocessing_disable_in_extras"])
 
     def rank(name: str) -> tuple[int, float]:
         return (wanted.index(name) if name in wanted else len(wanted), steps[name][0])
 
     done = Processed(image=image.convert("RGB"))
-    for name in sorted(steps, key=rank):
+    for name in sorted((name for name in steps if name not in left_out), key=rank):
         context.check()
         steps[name][1](done, request, context)
     return done
+
+
+def run_step(
+    name: str,
+    image: Image.Image,
+    request: ExtrasRequest,
+    registry: Any,
+    context: UpscaleContext,
+    *,
+    max_pixels: int,
+) -> Processed:
+    """``image`` after the core's step ``name`` alone.
+
+    :raises TooLarge: as :func:`process`.
+    """
+    done = Processed(image=image.convert("RGB"))
+    _steps(registry, max_pixels)[name][1](done, request, context)
+    return done
+
+
+def _steps(registry: Any, max_pixels: int) -> dict[str, tuple[float, Any]]:
+    """The core's steps by name, with the place of each in the order."""
+    return {
+        UPSCALE: (_ORDER[UPSCALE], partial(_upscale, registry=registry, max_pixels=max_pixels)),
+        GFPGAN: (_ORDER[GFPGAN], partial(_restore, registry=registry, name=GFPGAN)),
+        CODEFORMER: (_ORDER[CODEFORMER], partial(_restore, registry=registry, name=CODEFORMER)),
+    }
 
 
 def _upscale(

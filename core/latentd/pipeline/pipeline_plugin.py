@@ -8,6 +8,7 @@ from typing import Any
 
 from latentd.contributions import ArgInfo, ExtraNetworkSpec, Script
 from latentd.hookspecs import hookimpl
+from latentd.pipeline.main_postprocessing import STEP_SCRIPTS
 
 _NETWORKS = "latentd.pipeline.extra_networks"
 
@@ -23,8 +24,10 @@ def register_extra_networks() -> list[ExtraNetworkSpec]:
 
 @hookimpl
 def register_scripts() -> list[Script]:
-    """A1111's own sections of the form, listed as it lists them; over the API the request's fields do their work."""
+    """A1111's own sections of the form, listed as it lists them; over the API the request's fields do their work.
+    Beside them the steps of extras that an option lets act on generated pictures."""
     return [
+        *STEP_SCRIPTS,
         FormSection("Extra options", ()),
         FormSection("Hypertile", ()),
         FormSection(

@@ -202,7 +202,11 @@ LIVE_PREVIEWS: tuple[OptionSpec, ...] = (
 
 _option = partial(declare, section="postprocessing", affects="generation")
 POSTPROCESSING: tuple[OptionSpec, ...] = (
-    _option("postprocessing_enable_in_main_ui", [], "extras steps to run on every generated picture (needs a restart)"),
+    _option(
+        "postprocessing_enable_in_main_ui",
+        [],
+        "extras steps that alwayson_scripts may run on generated pictures: Upscale, Simple Upscale, GFPGAN, CodeFormer",
+    ),
     _option("postprocessing_operation_order", [], "order of the extras steps", affects="extras"),
     _option("upscaling_max_images_in_cache", 5, "upscaled pictures to cache", minimum=0, maximum=10, affects="runtime"),
     _option(
