@@ -210,3 +210,19 @@ def test_contents_of_files_are_kept_as_many_as_asked_for(manager: ModelManager) 
 def test_no_contents_are_kept_by_default(manager: ModelManager) -> None:
     with manager.lease("sd1", "other.safetensors"):
         assert manager.cache.loaded("checkpoint file") == manager.cache.loaded("vae file") == []
+
+
+def test_files_are_read_whole_where_mapping_is_off(
+    manager: ModelManager, checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
+    with manager.lease("sd1") as model:
+        mapped = model.unet.conv_in.weight.clone()
+    assert "sd1.safetensors" not in read
+    manager.cache.clear()
+    changed(manager, disable_mmap_load_safetensors=True)
+    with manager.lease("sd1") as model:
+        assert torch.equal(model.unet.conv_in.weight, mapped)
+    assert "sd1.safetensors" in read

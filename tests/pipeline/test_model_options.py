@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.pipeline.conftest import Draw
 
+from latentd.conditioning.encode import TextConditioner
 from latentd.server.services import AppServices
 from latentd.types import Result
 
@@ -94,3 +97,44 @@ def test_the_hash_of_the_loaded_checkpoint_is_an_option(services: AppServices) -
     asyncio.run(services.load_selected())
     assert services.options["sd_checkpoint_hash"] == services.models.current.sha256
     assert len(services.options["sd_checkpoint_hash"]) == 64
+
+
+@pytest.mark.parametrize(("keep", "encoded"), [(True, 1), (False, 2)])
+def test_persistent_cond_cache(draw: Draw, monkeypatch: pytest.MonkeyPatch, keep: bool, encoded: int) -> None:
+    texts: list[tuple[str, ...]] = []
+    encode = TextConditioner._encode
+
+    def counted(conditioner: TextConditioner, given: Sequence[str], *rest: Any) -> Any:
+        texts.append(tuple(given))
+        return encode(conditioner, given, *rest)
+
+    monkeypatch.setattr(TextConditioner, "_encode", counted)
+    prompt = f"a picture, cache {keep}"
+    first, second = (draw({"persistent_cond_cache": keep}, prompt=prompt) for _ in range(2))
+    assert texts.count((prompt,)) == encoded
+    assert far(first, second) == 0
+
+
+@pytest.mark.parametrize("add", [True, False])
+def test_lora_add_hashes_to_infotext(draw: Draw, add: bool) -> None:
+    drawn = draw({"lora_add_hashes_to_infotext": add}, prompt="a <lora:tinylora1:1>", steps=1)
+    assert ("Lora hashes" in text(drawn)) is add
+
+
+def test_s_min_uncond_all(draw: Draw) -> None:
+    some = draw(steps=5, s_min_uncond=14.0)
+    every = draw({"s_min_uncond_all": True}, steps=5, s_min_uncond=14.0)
+    assert "NGMS: 14.0" in text(some)
+    assert "NGMS all steps: True" in text(every)
+    assert "NGMS all steps" not in text(some)
+    assert "NGMS all steps" not in text(draw({"s_min_uncond_all": True}, steps=5))
+    assert far(some, every) > 0
+
+
+@pytest.mark.parametrize("key", ["beta_dist_alpha", "beta_dist_beta"])
+def test_the_beta_schedules_shape(draw: Draw, key: str) -> None:
+    plain = draw(steps=5, scheduler="Beta")
+    bent = draw({key: 0.2}, steps=5, scheduler="Beta")
+    assert "Beta schedule alpha: 0.6, Beta schedule beta: 0.6" in text(plain)
+    assert f"Beta schedule {key.removeprefix('beta_dist_')}: 0.2" in text(bent)
+    assert far(plain, bent) > 0

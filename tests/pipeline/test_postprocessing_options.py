@@ -118,3 +118,10 @@ def test_nothing_is_done_unless_asked(draw: Draw) -> None:
     plain, enabled = draw().images[0], draw(ENABLED).images[0]
     assert np.array_equal(pixels(plain.image), pixels(enabled.image))
     assert plain.infotext == enabled.infotext
+
+
+def test_face_restoration_and_its_model_are_options(draw: Draw) -> None:
+    drawn = draw({"face_restoration": True, "face_restoration_model": "GFPGAN"})
+    assert "Face restoration: GFPGAN" in str(drawn.images[0].infotext)
+    assert pixels(drawn.images[0].image).min() == 255
+    assert "Face restoration" not in str(draw({"face_restoration": True}, restore_faces=False).images[0].infotext)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,32 @@ def test_interrupted_pictures_may_be_decoded_as_previews_are(
     assert fast.interrupted
     assert full.images[0].image.size == fast.images[0].image.size
     assert np.abs(pixels(full) - pixels(fast)).max() > 0
+
+
+def test_previews_show_the_whole_batch_or_its_first(draw: Draw, monkeypatch: Any) -> None:
+    made: list[Image.Image] = []
+    monkeypatch.setattr("latentd.engine.job.Job.preview_due", lambda job, options, **more: True)
+    monkeypatch.setattr("latentd.engine.job.Job.set_preview", lambda job, image: made.append(image))
+    for grid in (True, False):
+        draw({"show_progress_grid": grid, "show_progress_type": "Approx cheap"}, steps=1, batch_size=2)
+    assert sorted({image.size for image in made}) == [(8, 8), (16, 8)]
+
+
+def test_previews_show_the_prediction_that_the_option_names(draw: Draw, monkeypatch: Any) -> None:
+    kinds = ("Combined", "Prompt", "Negative prompt")
+    options = {"show_progress_type": "Approx cheap"}
+    shown = [previews_of(draw, monkeypatch, {**options, "live_preview_content": kind})[-1] for kind in kinds]
+    assert len({image.tobytes() for image in shown}) == 3
+
+
+@pytest.mark.parametrize(("allow", "size"), [(True, 64), (False, 8)])
+def test_full_previews_with_parts_of_the_model_elsewhere(
+    draw: Draw, services: AppServices, monkeypatch: Any, allow: bool, size: int
+) -> None:
+    with services.models.lease("tiny-a.safetensors") as model:
+        before, model.policy = model.policy, replace(model.policy, offload="parts")
+    options = {"show_progress_type": "Full", "live_preview_allow_lowvram_full": allow}
+    try:
+        assert previews_of(draw, monkeypatch, options)[0].width == size
+    finally:
+        model.policy = before

@@ -28,6 +28,7 @@ DEFAULTS: Mapping[str, Any] = {
     "sd_checkpoints_keep_in_cpu": True,
     "sd_checkpoint_cache": 0,
     "sd_vae_checkpoint_cache": 0,
+    "disable_mmap_load_safetensors": False,
 }
 
 
@@ -193,11 +194,12 @@ class ModelManager:
 
         files, option = FILES[kind]
         count = int(self._options[option])
+        read = partial(open_state_dict, mapped=not self._options["disable_mmap_load_safetensors"])
         if count < 1:
-            return open_state_dict
+            return read
         self.cache.limit(files, count)
         return lambda path: self.cache.get(
-            _key(files, str(path)), lambda: in_memory(open_state_dict(path)), lambda contents: contents.nbytes
+            _key(files, str(path)), lambda: in_memory(read(path)), lambda contents: contents.nbytes
         )
 
     def keep_files(self, kind: str, count: int) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
 from torch import Tensor
 
 from latentd.errors import ModelLoadError
+from latentd.models.hashes import safetensors_metadata
 from latentd.models.unpickle import load_pickle
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -75,18 +77,19 @@ class _Renamed(Mapping[str, Tensor]):
         return len(self._keys)
 
 
-def open_state_dict(path: Path) -> StateDict:
+def open_state_dict(path: Path, *, mapped: bool = True) -> StateDict:
     """The weights in ``path`` (.safetensors, else a pickle), mapped where the format allows.
 
     A dictionary nested under ``state_dict`` (Lightning) or ``params`` (upscalers) is unwrapped; what is not a tensor is
     left out.
 
+    :param mapped: False reads a safetensors file whole, which is quicker from some network disks.
     :raises ModelLoadError: the file is missing, damaged or refused by the unpickler.
     """
     if not path.is_file():
         raise ModelLoadError(f"model file {path.name} does not exist")
     if path.suffix.lower() == ".safetensors" or _looks_like_safetensors(path):
-        return _open_safetensors(path)
+        return _open_safetensors(path) if mapped else _read_safetensors(path)
     data = load_pickle(path)
     for nested in _NESTED:
         if isinstance(data.get(nested), dict):
@@ -114,6 +117,14 @@ def _open_safetensors(path: Path) -> StateDict:
         return StateDict(path.name, handle, shapes, handle.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise ModelLoadError(f"{path.name} is not a readable safetensors file: {error}") from error
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    try:
+        tensors = load(path.read_bytes())
+    except (SafetensorError, OSError) as error:
+        raise ModelLoadError(f"{path.name} is not a readable safetensors file: {error}") from error
+    return from_tensors(path.name, tensors, safetensors_metadata(path))
 
 
 def _looks_like_safetensors(path: Path) -> bool:

@@ -67,9 +67,15 @@ def condition_batch(
 
 
 def conditioner_of(gen: RunningGeneration, model: Any) -> TextConditioner:
-    """The model's own text conditioner, made at its first use."""
+    """The model's own text conditioner, made at its first use.
+
+    It remembers what it encoded from job to job, unless option ``persistent_cond_cache`` is off.
+    """
     if model.conditioning is None:
         model.conditioning = TextConditioner(model, gen.services.embeddings)
+    if not gen.options["persistent_cond_cache"] and not gen.state.setdefault("forgot_conditioning", False):
+        gen.state["forgot_conditioning"] = True
+        model.conditioning.clear()
     conditioner: TextConditioner = model.conditioning
     return conditioner
 

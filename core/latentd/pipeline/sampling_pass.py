@@ -198,6 +198,10 @@ def note_sampling_infotext(gen: RunningGeneration, inputs: PassInputs, params: S
         notes["SGM noise multiplier"] = True
     if options.get("skip_early_cond", 0.0) > 0:
         notes["Skip Early CFG"] = options["skip_early_cond"]
+    if options.get("s_min_uncond_all") and gen.plan.s_min_uncond > 0:
+        notes["NGMS all steps"] = True
+    if params.scheduler is not None and params.scheduler.label == "Beta":
+        notes["Beta schedule alpha"], notes["Beta schedule beta"] = params.beta_alpha, params.beta_beta
     if inputs.img2img is not None:
         if inputs.name == "base" and inputs.img2img.noise_multiplier != 1.0:
             notes["Noise multiplier"] = inputs.img2img.noise_multiplier
