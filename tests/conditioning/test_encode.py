@@ -89,6 +89,11 @@ def test_the_refiner_has_a_score_which_differs_for_negatives(models: Models) -> 
     assert bad.vector is not None
     assert torch.allclose(good.vector[-256:], sinusoidal(torch.tensor([6.0]))[0])
     assert torch.allclose(bad.vector[-256:], sinusoidal(torch.tensor([2.5]))[0])
+    scores = TextSettings(sdxl_refiner_low_aesthetic_score=1.0, sdxl_refiner_high_aesthetic_score=9.0)
+    for negative, score in ((False, 9.0), (True, 1.0)):
+        (other,), _ = conditioner.encode(["cat"], scores, negative=negative)
+        assert other.vector is not None
+        assert torch.allclose(other.vector[-256:], sinusoidal(torch.tensor([score]))[0])
 
 
 def test_sinusoid_of_zero_is_ones_then_zeros() -> None:

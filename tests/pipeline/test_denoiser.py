@@ -182,3 +182,18 @@ def test_nothing_but_nan_is_an_error_with_advice() -> None:
     with pytest.raises(LatentdError, match="NaNs was produced in Unet") as caught:
         ask(d)
     assert "--no-half" in (caught.value.hint or "")
+
+
+def test_both_prompts_may_be_asked_apart() -> None:
+    model = Model()
+    cond = conditioning([1.0], (((0, 1.0),),), [0.5])
+    out = ask(denoiser(SigmaDenoiser, model, cond, Guidance(cfg_scale=3.0, together=False)))
+    assert torch.allclose(out, torch.tensor(-4.0))
+    assert [call.is_cond.tolist() for call in model.calls] == [[True], [False]]
+
+
+def test_an_answer_of_nothing_but_nan_is_an_error_unless_nobody_checks() -> None:
+    cond = conditioning([float("nan")], (((0, 1.0),),), [float("nan")])
+    with pytest.raises(LatentdError, match="all NaNs was produced in Unet"):
+        ask(denoiser(SigmaDenoiser, Model(), cond, Guidance(cfg_scale=3.0)))
+    assert ask(denoiser(SigmaDenoiser, Model(), cond, Guidance(cfg_scale=3.0), check_nan=False)).isnan().all()

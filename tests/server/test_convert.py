@@ -58,3 +58,12 @@ def test_an_infotext_without_noise_source_leaves_the_servers() -> None:
     assert "randn_source" not in (with_infotext(body, options, {}).override_settings or {})
     named = Txt2ImgRequest(infotext="a\nSteps: 7, Sampler: DDIM, RNG: NV")
     assert (with_infotext(named, options, {}).override_settings or {})["randn_source"] == "NV"
+
+
+def test_keys_to_skip_are_not_taken_from_an_infotext() -> None:
+    options = OptionStore()
+    options.update({"infotext_skip_pasting": ["Seed", "Clip skip"]})
+    body = Txt2ImgRequest(infotext="a cat\nSteps: 7, Sampler: DDIM, Seed: 9, Clip skip: 2")
+    filled = with_infotext(body, options, {})
+    assert (filled.steps, filled.seed) == (7, -1)
+    assert "CLIP_stop_at_last_layers" not in (filled.override_settings or {})

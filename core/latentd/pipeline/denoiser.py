@@ -37,6 +37,7 @@ class Guidance:
 
     ``image_cfg_scale`` is set for instruct-pix2pix models alone. ``s_min_uncond`` is a sigma below which every second
     call (every call with ``s_min_uncond_all``) leaves the negative prompt out; ``skip_early`` a share of the calls.
+    ``together``: ask for both prompts in one call where their lengths allow.
     """
 
     cfg_scale: float
@@ -44,6 +45,7 @@ class Guidance:
     s_min_uncond: float = 0.0
     s_min_uncond_all: bool = False
     skip_early: float = 0.0
+    together: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,7 @@ class CfgDenoiser:
         hooks: Sequence[UNetHook] = (),
         blend: InpaintBlend | None = None,
         quantize: bool = False,
+        check_nan: bool = True,
         before_call: Callable[[CfgDenoiser, Tensor], None] = lambda denoiser, level: None,
         step_of: Callable[[], tuple[int, int]] = lambda: (0, 1),
         modify_guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
@@ -121,6 +124,7 @@ class CfgDenoiser:
         self.hooks = hooks
         self.blend = blend
         self.quantize = quantize
+        self.check_nan = check_nan
         self.before_call = before_call
         self.step_of = step_of
         self.modify_guidance = modify_guidance
@@ -212,7 +216,7 @@ class CfgDenoiser:
         if self._is_edit() and (concat := self._concat(everyone)) is not None:
             nothing = torch.zeros_like(concat)
             parts.append(_Part(everyone, step.negative_context, step.negative_vector, nothing, False))
-        if all(p.context.shape[1] == step.context.shape[1] for p in parts):
+        if self.guidance.together and all(p.context.shape[1] == step.context.shape[1] for p in parts):
             return [parts]
         return [[p] for p in parts]
 
@@ -242,7 +246,7 @@ class CfgDenoiser:
     def _predictions(self, question: Question, outs: Sequence[Tensor]) -> _Predictions:
         found: list[Tensor] = []
         for parts, call, out in zip(question.groups, question.calls, outs, strict=True):
-            if bool(torch.isnan(out).all()):
+            if self.check_nan and bool(torch.isnan(out).all()):
                 raise NansError("Unet")
             index = call.image_index
             answers = self._answer(question.x[index], question.level[index], out, self.view.prediction)

@@ -231,6 +231,7 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         s_min_uncond=plan.s_min_uncond,
         s_min_uncond_all=bool(options.get("s_min_uncond_all", False)),
         skip_early=float(options.get("skip_early_cond", 0.0)),
+        together=bool(options["batch_cond_uncond"]),
     )
     progress = gen.control.progress
 
@@ -248,6 +249,7 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         hooks=gen.unet_hooks,
         blend=inputs.blend,
         quantize=bool(options["enable_quantization"]),
+        check_nan=not getattr(gen.services.settings, "disable_nan_check", False),
         before_call=before_call,
         step_of=lambda: (progress.sampling_step, progress.sampling_steps),
         modify_guidance=lambda x0, cond, uncond: gen.hooks.modify_guidance(gen, x0, cond, uncond),
