@@ -125,6 +125,36 @@ def test_guess_mode_of_one_unit_was_that_of_all(server: Any, generate: Callable[
     assert np.abs(pixels(by_option["images"][0]).astype(int) - first(False, True)).max() <= 1
 
 
+def test_models_of_packages_stand_behind_those_of_the_folders(control_data: Any, circle: str, tmp_path: Any) -> None:
+    from types import SimpleNamespace
+
+    import control_files as files
+    import latentd_controlnet
+
+    from latentd.api import ModelFile, hookimpl
+    from latentd.testing import AppFactory
+
+    carried = files.write(tmp_path / "pack/net_xs.safetensors", files.lllite())
+
+    @hookimpl
+    def register_checkpoints() -> list[ModelFile]:
+        return [ModelFile(path=carried, name=carried.name, kind="controlnet")]
+
+    pack = SimpleNamespace(register_checkpoints=register_checkpoints)
+    for folder, listed in ((control_data, False), (tmp_path / "empty", True)):
+        factory = AppFactory(folder)
+        try:
+            client = factory([latentd_controlnet, pack])
+            titles = client.get("/controlnet/model_list").json()["model_list"]
+            assert any(title.startswith("net_xs [") for title in titles) is listed
+            if not listed:
+                scripts = {"alwayson_scripts": {"controlnet": {"args": [{"model": "net_xs", "image": circle}]}}}
+                reply = client.post("/sdapi/v1/txt2img", json={**BODY, "steps": 1, **scripts})
+                assert "Model: net_xs" in reply.json()["info"], reply.text
+        finally:
+            factory.close()
+
+
 def test_without_the_package_the_server_says_what_to_install(control_data: Any) -> None:
     from latentd.testing import AppFactory
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -39,10 +39,18 @@ def folders(services: Services) -> list[Path]:
 
 
 def list_models(services: Services) -> list[ControlFile]:
-    """Every control model of the folders and of packages, sorted by name regardless of case."""
+    """Every control model of the folders, or where they hold none of packages, sorted by name regardless of case."""
+    own = _named(chain.from_iterable(map(_files, folders(services))))
+    return own or _carried(services)
+
+
+def _carried(services: Services) -> list[ControlFile]:
+    return _named(file.path for file in services.registry.checkpoints.values() if file.kind == "controlnet")
+
+
+def _named(paths: Iterable[Path]) -> list[ControlFile]:
     found: dict[str, ControlFile] = {}
-    carried = [file.path for file in services.registry.checkpoints.values() if file.kind == "controlnet"]
-    for path in (*chain.from_iterable(map(_files, folders(services))), *carried):
+    for path in paths:
         if path.stem != NONE:
             title = f"{path.stem} [{_hash_of(path)}]"
             found.setdefault(title, ControlFile(path=path, name=path.stem, title=title))
@@ -57,6 +65,16 @@ def find_model(services: Services, wanted: str) -> ControlFile:
     :raises NotFound: there is none (status 422, as a value of the request is wrong).
     """
     models = list_models(services)
+    found = _best(models, wanted) or _best(_carried(services), wanted)
+    if found is not None:
+        return found
+    hint = near_matches(wanted, [file.name for file in models])
+    if not models:
+        hint = "no control model was found; put one into models/ControlNet"
+    raise NotFound(f"ControlNet model not found: {wanted}", hint=hint, status=422)
+
+
+def _best(models: Sequence[ControlFile], wanted: str) -> ControlFile | None:
     for file in models:
         if file.title == wanted:
             return file
@@ -68,10 +86,7 @@ def find_model(services: Services, wanted: str) -> ControlFile:
         partial = sorted((file for file in models if name in file.name.lower()), key=lambda file: len(file.name))
         if exact or partial:
             return (exact or partial)[0]
-    hint = near_matches(wanted, [file.name for file in models])
-    if not models:
-        hint = "no control model was found; put one into models/ControlNet"
-    raise NotFound(f"ControlNet model not found: {wanted}", hint=hint, status=422)
+    return None
 
 
 def is_none(name: str) -> bool:
