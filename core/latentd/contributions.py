@@ -23,8 +23,9 @@ FileKind = Literal["checkpoint", "vae", "lora", "controlnet", "upscaler", "embed
 class ModelFile:
     """A weight file that a pip package carries, from ``register_checkpoints``.
 
-    ``name`` is the relative name under which it is listed (``latentd-tiny.safetensors``). A file of the same name in
-    the data folder wins. ``default``: serve it when the user has no checkpoint of their own.
+    ``name`` is the relative name under which it is listed (``latentd-tiny.safetensors``); networks, embeddings and
+    control models go by the name of their file. A file of the same name in the data folder wins. ``default``: serve it
+    when the user has no checkpoint of their own.
     """
 
     path: Path

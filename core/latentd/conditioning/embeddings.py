@@ -72,11 +72,15 @@ class EmbeddingStore:
     """All embeddings of the folders; files are read when the folder is scanned, and again when they change.
 
     :param folders: ``--embeddings-dir`` and those of plugins; the first holder of a name wins.
+    :param carried: files that packages carry; they come last.
     :param extra: embeddings from elsewhere (bundled in a LoRA), by name.
     """
 
-    def __init__(self, folders: Sequence[Path], hashes: HashCache | None = None) -> None:
+    def __init__(
+        self, folders: Sequence[Path], hashes: HashCache | None = None, *, carried: Sequence[Path] = ()
+    ) -> None:
         self._folders = list(folders)
+        self._carried = [FoundFile(path=path, name=path.name) for path in carried]
         self._hashes = hashes
         self._read: dict[Path, tuple[tuple[int, int], Embedding | None]] = {}
         self._embeddings: dict[str, Embedding] = {}
@@ -88,11 +92,12 @@ class EmbeddingStore:
         """Scan again. A file that cannot be read is left out, with the reason in ``problems`` by file name."""
         found: dict[str, Embedding] = {}
         self.problems = {}
-        for folder in self._folders:
-            for file in find_models(folder, (*PICTURES, *PICKLES, ".safetensors")):
-                embedding = self._load(file)
-                if embedding is not None:
-                    found.setdefault(embedding.name, embedding)
+        endings = (*PICTURES, *PICKLES, ".safetensors")
+        inside = [file for folder in self._folders for file in find_models(folder, endings)]
+        for file in (*inside, *self._carried):
+            embedding = self._load(file)
+            if embedding is not None:
+                found.setdefault(embedding.name, embedding)
         self._embeddings = dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
     def all(self) -> dict[str, Embedding]:

@@ -105,11 +105,15 @@ class NetworkLibrary:
     """The network files of some folders, found by the names that prompts use.
 
     :param folders: searched with all below them; missing ones are skipped.
+    :param carried: files that packages carry; one of the same name in a folder is taken instead.
     :param hidden: whether folders whose name begins with a dot are searched.
     """
 
-    def __init__(self, folders: Sequence[Path], *, hidden: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, folders: Sequence[Path], *, carried: Sequence[Path] = (), hidden: Callable[[], bool] = lambda: True
+    ) -> None:
         self._folders = tuple(folders)
+        self._carried = tuple(carried)
         self._hidden = hidden
         self._digests: dict[tuple[Path, tuple[int, int]], str] = {}
         self._by_name: dict[str, NetworkOnDisk] = {}
@@ -123,7 +127,7 @@ class NetworkLibrary:
         by_name: dict[str, NetworkOnDisk] = {}
         by_alias: dict[str, NetworkOnDisk] = {}
         ambiguous = {"none"}
-        for path in _candidates(self._folders, hidden=self._hidden()):
+        for path in (*self._carried, *_candidates(self._folders, hidden=self._hidden())):
             stat = path.stat()
             stamp = (stat.st_size, stat.st_mtime_ns)
             net = known.get((path, stamp)) or _describe(path, stamp)

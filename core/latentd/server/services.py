@@ -78,7 +78,11 @@ class AppServices:
         loaded = time.perf_counter()
         self.hashes = HashCache(self.paths.data / "cache", enabled=not settings.no_hashing)
         self.models = create_models(settings, self.options, self.registry, self.hashes, observer=self.hooks.model_event)
-        self.networks = NetworkLibrary(self.paths.models("Lora"), hidden=lambda: self.options["list_hidden_files"])
+        self.networks = NetworkLibrary(
+            self.paths.models("Lora"),
+            carried=self._carried("lora"),
+            hidden=lambda: self.options["list_hidden_files"],
+        )
         scanned = time.perf_counter()
         self.engine: Engine = self.hooks.create_executor(settings) or self._engine()
         self.host.attach(self)
@@ -88,7 +92,7 @@ class AppServices:
             "routes": time.perf_counter() - scanned,
         }
         self.on_exit: Callable[[str], bool] = lambda kind: False
-        self._warm = False
+        self._warm = self._started = False
 
     def _engine(self) -> Engine:
         settings = self.settings
@@ -236,7 +240,11 @@ class AppServices:
         """The textual-inversion embeddings; reading a file imports torch."""
         from latentd.conditioning.embeddings import EmbeddingStore
 
-        return EmbeddingStore(self.paths.models("embeddings"), self.hashes)
+        return EmbeddingStore(self.paths.models("embeddings"), self.hashes, carried=self._carried("embedding"))
+
+    def _carried(self, kind: str) -> list[Path]:
+        """The weight files of a kind that packages carry."""
+        return [file.path for file in self.registry.checkpoints.values() if file.kind == kind]
 
     def embedding_rows(self) -> dict[str, Any]:
         """The body of ``/sdapi/v1/embeddings``."""
@@ -283,8 +291,10 @@ class AppServices:
     # --- life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Tell the plugins that requests are about to come."""
-        self.host.startup(self)
+        """Tell the plugins that requests are about to come; once, however often it is called."""
+        if not self._started:
+            self._started = True
+            self.host.startup(self)
 
     def close(self) -> None:
         """End the jobs, then the plugins."""
