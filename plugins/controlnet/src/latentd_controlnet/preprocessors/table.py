@@ -100,7 +100,7 @@ _ROWS: tuple[_Row, ...] = (
     _Row("openpose_faceonly", "openpose:face_only", _POSE),
     _Row("openpose_full", "openpose:full", _POSE, priority=STAR),
     _Row("openpose_hand", "openpose:hand", _POSE),
-    _Row("dw_openpose_full", "annotators:absent", _POSE),
+    _Row("dw_openpose_full", "dwpose:whole_body", _POSE),
     _Row("animal_openpose", "annotators:absent", _POSE),
     _Row("densepose", "annotators:absent", _POSE, label="densepose (pruple bg & purple torso)"),
     _Row("densepose_parula", "annotators:absent", _POSE, label="densepose_parula (black bg & blue torso)"),
