@@ -58,17 +58,17 @@ def ldm_parts(
     unet_weights = weights.below(UNET_PREFIX)
     layout = read_unet_layout(unet_weights.shapes, weights.name)
     unet = build_unet(
-        unet_to_diffusers(unet_weights, layout), architecture.unet, policy.device_of("unet"), policy.dtype_of("unet")
+        unet_to_diffusers(unet_weights, layout), architecture.unet, policy.home_of("unet"), policy.dtype_of("unet")
     )
     vae = None
     if architecture.vae is not None:
         vae_weights = vae_to_diffusers(weights.below(VAE_PREFIX))
-        vae = build_vae(vae_weights, architecture.vae, policy.device_of("vae"), policy.dtype_of("vae"))
+        vae = build_vae(vae_weights, architecture.vae, policy.home_of("vae"), policy.dtype_of("vae"))
     encoders = []
     for text in architecture.text:
         convert = clip_to_transformers if text.kind == "clip" else openclip_to_transformers
         part = convert(weights.below(text.prefix))
-        encoders.append(build_text_encoder(part, text, policy.device_of("text"), policy.dtype_of("text")))
+        encoders.append(build_text_encoder(part, text, policy.home_of("text"), policy.dtype_of("text")))
     return unet, vae, tuple(encoders)
 
 
@@ -82,7 +82,7 @@ def standalone_vae(weights: StateDict, policy: DevicePolicy) -> Any:
     config = vae_config(found.shapes)
     if config is None:
         raise ModelLoadError(f"{weights.name} holds no VAE")
-    return build_vae(vae_to_diffusers(found), config, policy.device_of("vae"), policy.dtype_of("vae"))
+    return build_vae(vae_to_diffusers(found), config, policy.home_of("vae"), policy.dtype_of("vae"))
 
 
 def assemble(make: Callable[[], Any], weights: StateDict, device: torch.device, dtype: torch.dtype) -> Any:

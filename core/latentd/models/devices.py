@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from latentd.errors import NotConfigured
@@ -28,6 +28,8 @@ class DevicePolicy:
 
     ``offload`` ``parts``: only the part at work is on the device, the others wait in main memory. ``tile_vae``: decode
     in tiles from the start, not only when memory runs out. ``upcast_attention``: attention scores in float32.
+    ``offload_sdxl``: ``offload`` is ``parts`` for models of the SDXL family. ``channels_last``: the memory layout of
+    the UNet's and the VAE's weights.
     """
 
     device: str = "cpu"
@@ -37,6 +39,20 @@ class DevicePolicy:
     offload: Offload = "none"
     tile_vae: bool = False
     upcast_attention: bool = False
+    offload_sdxl: bool = False
+    channels_last: bool = False
+
+    def for_family(self, family: str) -> DevicePolicy:
+        """The policy for a model of ``family``."""
+        if self.offload_sdxl and family.startswith("sdxl"):
+            return replace(self, offload="parts")
+        return self
+
+    def home_of(self, part: Part) -> torch.device:
+        """Where ``part`` is loaded to, and waits when it is not at work."""
+        import torch
+
+        return torch.device("cpu") if self.offload == "parts" else self.device_of(part)
 
     def device_of(self, part: Part) -> torch.device:
         """The device on which ``part`` computes."""
@@ -62,15 +78,19 @@ def choose_policy(
     precision: str = "autocast",
     upcast_sampling: bool = False,
     medvram: bool = False,
+    medvram_sdxl: bool = False,
     lowvram: bool = False,
+    channels_last: bool = False,
+    use_ipex: bool = False,
     use_cpu: Collection[str] = (),
     device_id: str | int | None = None,
     dtype: str | None = None,
 ) -> DevicePolicy:
     """The policy for this machine under A1111's flags. Imports torch.
 
-    Without an accelerator, or with ``all`` in ``use_cpu``: the CPU in float32. On CUDA and MPS: float16, unless
-    ``no_half`` or ``precision`` ``full``. ``use_cpu`` may name ``sd`` (UNet and text encoder) and ``vae``.
+    Without an accelerator, or with ``all`` in ``use_cpu``: the CPU in float32. On CUDA and MPS, and on an Intel XPU
+    with ``use_ipex``: float16, unless ``no_half`` or ``precision`` ``full``. ``use_cpu`` may name ``sd`` (UNet and
+    text encoder) and ``vae``.
 
     :param dtype: float32, float16 or bfloat16 in place of what the flags give, also on the CPU.
     :raises NotConfigured: an unknown dtype, or a ``device_id`` that is not there.
@@ -79,9 +99,9 @@ def choose_policy(
 
     if dtype is not None and dtype not in ("float32", "float16", "bfloat16"):
         raise NotConfigured(f"dtype {dtype!r} is not one of float32, float16, bfloat16")
-    device = "cpu" if "all" in use_cpu else _accelerator(torch, device_id)
+    device = "cpu" if "all" in use_cpu else _accelerator(torch, device_id, use_ipex)
     if device == "cpu":
-        return DevicePolicy(dtype=dtype or "float32", tile_vae=False)
+        return DevicePolicy(dtype=dtype or "float32", channels_last=channels_last)
     half = dtype or ("float32" if no_half or precision == "full" else "float16")
     cpu_parts: set[Part] = set()
     if "sd" in use_cpu:
@@ -96,14 +116,18 @@ def choose_policy(
         offload="parts" if medvram or lowvram else "none",
         tile_vae=lowvram,
         upcast_attention=upcast_sampling,
+        offload_sdxl=medvram_sdxl,
+        channels_last=channels_last,
     )
 
 
-def _accelerator(torch: Any, device_id: str | int | None) -> str:
+def _accelerator(torch: Any, device_id: str | int | None, use_ipex: bool) -> str:
+    if use_ipex and torch.xpu.is_available():
+        return "xpu"
     if torch.cuda.is_available():
-        index = 0 if device_id is None else int(device_id)
         count = torch.cuda.device_count()
-        if not 0 <= index < count:
+        index = str(0 if device_id is None else device_id)
+        if not index.isdecimal() or int(index) >= count:
             raise NotConfigured(f"--device-id {device_id} does not exist: this machine has {count} CUDA devices")
         return f"cuda:{index}"
     if torch.backends.mps.is_available():

@@ -27,15 +27,15 @@ def folder_parts(folder: Path, policy: DevicePolicy) -> tuple[Architecture, Any,
     unet_config, vae_config = _config(folder / "unet"), _config(folder / "vae")
     texts = [(part, _text(_config(folder / part), second=part == "text_encoder_2")) for part in _text_parts(folder)]
     architecture = _architecture(folder, unet_config, vae_config, tuple(text for _, text in texts))
-    unet = build_unet(weights_in(folder / "unet"), unet_config, policy.device_of("unet"), policy.dtype_of("unet"))
+    unet = build_unet(weights_in(folder / "unet"), unet_config, policy.home_of("unet"), policy.dtype_of("unet"))
     vae_weights = vae_to_diffusers(weights_in(folder / "vae"))
-    vae = build_vae(vae_weights, vae_config, policy.device_of("vae"), policy.dtype_of("vae"))
+    vae = build_vae(vae_weights, vae_config, policy.home_of("vae"), policy.dtype_of("vae"))
     encoders = []
     for part, text in texts:
         weights = weights_in(folder / part)
         keys = {("projection.weight" if k == "text_projection.weight" else k): k for k in weights}
         named = clip_to_transformers(weights.renamed(keys))
-        encoders.append(build_text_encoder(named, text, policy.device_of("text"), policy.dtype_of("text")))
+        encoders.append(build_text_encoder(named, text, policy.home_of("text"), policy.dtype_of("text")))
     return architecture, unet, vae, tuple(encoders)
 
 

@@ -38,15 +38,21 @@ def load_checkpoint(
     path = Path(info.filename)
     if path.is_dir():
         architecture, unet, vae, encoders = folder_parts(path, policy)
+        policy = policy.for_family(architecture.family)
     else:
         weights = read(path)
         config = read_model_yaml(Path(info.config)) if info.config else None
         architecture = recognise(weights.shapes, name=path.name, config=config, metadata=weights.metadata)
+        policy = policy.for_family(architecture.family)
         unet, vae, encoders = ldm_parts(weights, architecture, policy)
     storage = storage or WeightStorage()
     fp8 = storage.is_fp8(architecture.family) and policy.device != "mps"
     if fp8:
         keep_in_fp8([unet, *encoders], keep_full=storage.keep_fp16)
+    if policy.channels_last:
+        for module in (unet, vae):
+            if module is not None:
+                module.to(memory_format=torch.channels_last)
     runner = UNetRunner(unet)
     return LoadedModel(
         info=info,
@@ -83,7 +89,9 @@ def _probe_prediction(unet: Any, architecture: Architecture, policy: DevicePolic
     A noise predictor returns about its input there; a v predictor something much lower.
     """
     device, dtype = policy.device_of("unet"), policy.dtype_of("unet")
+    unet.to(device)
     sample = torch.full((1, architecture.unet["in_channels"], 8, 8), 0.5, device=device, dtype=dtype)
     context = torch.full((1, 2, architecture.unet["cross_attention_dim"]), 0.5, device=device, dtype=dtype)
     out = unet(sample, torch.tensor([architecture.steps - 1], device=device), encoder_hidden_states=context).sample
+    unet.to(policy.home_of("unet"))
     return "v" if (out.float() - sample[:, : out.shape[1]].float()).mean().item() < -1 else "eps"

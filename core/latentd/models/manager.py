@@ -128,6 +128,7 @@ class ModelManager:
                 model.to(None)
             # The same model may be on lease already, with another VAE, which it has again afterwards.
             before = model.vae, model.vae_info
+            loaded: Any = None
             model.vae, model.vae_info = model.own_vae, None
             try:
                 if chosen is not None:
@@ -137,6 +138,8 @@ class ModelManager:
                 yield model
             finally:
                 model.vae, model.vae_info = before
+                if loaded is not None and model.policy.offload == "parts":
+                    loaded.to("cpu")
 
     def unload(self) -> None:
         """Free the device of checkpoints (``/unload-checkpoint``): to main memory from an accelerator, else away.

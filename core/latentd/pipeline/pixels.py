@@ -11,8 +11,8 @@ from torch import Tensor
 
 
 def to_picture(pixels: Tensor) -> Image.Image:
-    """The RGB picture of [3,H,W] in 0 to 1; values are cut to 8 bits, not rounded, as A1111 does."""
-    array = 255.0 * np.moveaxis(pixels.float().cpu().numpy(), 0, 2)
+    """The RGB picture of [3,H,W] in 0 to 1; values are cut to 8 bits, not rounded, as A1111 does. NaN is black."""
+    array = 255.0 * np.nan_to_num(np.moveaxis(pixels.float().cpu().numpy(), 0, 2))
     return Image.fromarray(array.astype(np.uint8))
 
 

@@ -18,7 +18,7 @@ class ModelFlags:
 
     no_hashing: bool = switch("compute no sha256 of model files; hashes are null", group=LOADING)
     disable_safe_unpickle: bool = switch(
-        "load pickled weight files without the allow-list: they can then run any code", group=LOADING
+        "pickled weight files are read through the allow-list in any case", group=LOADING, acts=False
     )
     skip_load_model_at_start: bool = switch("load the model with the first request, not at start", group=LOADING)
     no_download_sd_model: bool = switch("nothing is downloaded in any case", group=LOADING, acts=False)
@@ -48,8 +48,8 @@ class ModelFlags:
     )
     medvram: bool = switch("keep only the part of the model that is at work on the device", group=DEVICE)
     medvram_sdxl: bool = switch("--medvram for SDXL models only", group=DEVICE)
-    lowvram: bool = switch("keep only single layers of the model on the device", group=DEVICE)
-    lowram: bool = switch("load weights straight onto the device", group=DEVICE)
+    lowvram: bool = switch("--medvram, and the VAE works in tiles", group=DEVICE)
+    lowram: bool = switch("weights are mapped, never held twice in main memory", group=DEVICE, acts=False)
     use_cpu: tuple[str, ...] = texts(
         (), "parts to run on the CPU: all, or sd, interrogate, gfpgan...", group=DEVICE, separate=True, metavar="PART"
     )
