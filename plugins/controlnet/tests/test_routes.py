@@ -56,6 +56,9 @@ def test_script_info_has_the_originals_rows(server: Any) -> None:
         ({"model": "lllite", "image": "@", "effective_region_mask": "@"}, "does nothing with a ControlLLLite"),
         ({"model": "ip", "module": "ip-adapter-auto", "ipadapter_input": "AAAA"}, "base64 of a safetensors file"),
         ({"module": "revision_clipvision", "image": "@"}, "SDXL checkpoints only"),
+        ({"model": "ip", "module": "canny", "image": "@"}, "reads what CLIP sees, module canny makes a picture"),
+        ({"model": "net", "module": "clip_vision", "image": "@"}, "reads a control map, module clip_vision makes none"),
+        ({"module": "reference_only", "image": "@", "ipadapter_input": "AAAA"}, "does nothing with module reference"),
     ],
 )
 def test_a_unit_that_cannot_act_is_a_422(server: Any, circle: str, unit: dict[str, Any], words: str) -> None:

@@ -57,6 +57,7 @@ def test_spellings(sent: dict[str, Any], field: str, value: Any) -> None:
         ({"advanced_weighting": "1,2"}, "a list of numbers"),
         ({"union_control_type": "Smell"}, "'OpenPose'"),
         ({"module": 3}, "a text"),
+        ({"guessmode": "Both"}, "guessmode is 'Both'; it must be true or false"),
         ("text", "a unit is an object, not str"),
     ],
 )

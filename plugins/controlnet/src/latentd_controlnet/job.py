@@ -46,7 +46,7 @@ class ControlJob:
         self._maps = [make_maps(unit, generation) for unit in self.prepared]
         by_unit = dict(zip((unit.index for unit in self.prepared), self._maps, strict=True))
         for hook in self._hooks:
-            hook.maps = by_unit[hook.prepared.index]
+            hook.take(by_unit[hook.prepared.index])
         if self._reference is not None:
             self._reference.give_maps(by_unit)
         finishes = (finish_of(unit, maps, generation) for unit, maps in zip(self.prepared, self._maps, strict=True))

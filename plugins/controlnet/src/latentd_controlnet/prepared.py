@@ -94,6 +94,8 @@ def _prepare(unit: Unit, plan: Any, services: Services, *, alone: bool) -> Prepa
         raise unit.error(
             "controlnet is enabled but no input image is given", hint="send image, or enabled: false to leave it out"
         )
+    if unit.embedding is not None and module.model_free:
+        raise unit.error(f"ipadapter_input does nothing with module {module.name}")
     _check_mask(unit, module, pictures, plan)
     if file is not None:
         check_base(unit, file, plan, services)

@@ -126,7 +126,11 @@ def read_unit(entry: Any, number: int, *, style: Style = "alwayson") -> Unit:
             values[name] = read(value)
         except (ValueError, TypeError, OverflowError) as error:
             raise InvalidRequest(f"controlnet unit {number}: {key} is {_short(value)}; it must be {error}") from error
-    values["control_mode"] = _control_mode(values, given, style)
+    try:
+        values["control_mode"] = _control_mode(values, given, style)
+    except ValueError as error:
+        guess = _short(given.get("guessmode"))
+        raise InvalidRequest(f"controlnet unit {number}: guessmode is {guess}; it must be {error}") from error
     unit = Unit(**values)
     if unit.guidance_start > unit.guidance_end:
         raise unit.error(f"guidance_start({unit.guidance_start}) > guidance_end({unit.guidance_end})")
@@ -215,7 +219,7 @@ def _weights(value: Any) -> tuple[float, ...]:
 
 
 def _as_is(value: Any) -> Any:
-    return value or None if isinstance(value, str | list | dict) else value
+    return value or None if isinstance(value, str | list | dict | bool | int | float) else value
 
 
 _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {

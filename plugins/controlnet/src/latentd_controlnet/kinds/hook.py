@@ -24,7 +24,10 @@ class UnitHook(UNetHook):
     """Base of the hooks: one unit of one job.
 
     :ivar maps: set before the first pass.
+    :cvar reads_tensors: whether it wants what an encoder sees in the unit's picture, rather than a control map.
     """
+
+    reads_tensors = False
 
     def __init__(self, prepared: PreparedUnit) -> None:
         self.prepared = prepared
@@ -34,6 +37,21 @@ class UnitHook(UNetHook):
     @property
     def weight(self) -> float:
         return self.prepared.unit.weight
+
+    def take(self, maps: UnitMaps) -> None:
+        """Take what the unit's module made.
+
+        :raises InvalidRequest: it is not of the sort that the model reads.
+        """
+        unit, module = self.prepared.unit, self.prepared.module.name
+        if unit.embedding is None and bool(maps.tensors) is not self.reads_tensors:
+            if self.reads_tensors:
+                words = f"model {unit.model} reads what CLIP sees, module {module} makes a picture"
+                raise unit.error(words, hint="ip-adapter-auto is for IP-Adapters, clip_vision for T2I style")
+            raise unit.error(
+                f"model {unit.model} reads a control map, module {module} makes none", hint="as canny does"
+            )
+        self.maps = maps
 
     def acts(self, call: UNetCall) -> bool:
         """Whether the unit takes part in this evaluation."""

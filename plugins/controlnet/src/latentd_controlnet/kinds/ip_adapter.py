@@ -25,6 +25,8 @@ _ORDER = {"input": 0, "output": 1, "middle": 2}
 class IPAdapterHook(UnitHook):
     """Adds ``weight`` times the attention to the picture's tokens, at every cross-attention."""
 
+    reads_tensors = True
+
     def __init__(self, prepared: PreparedUnit, adapter: IPAdapter) -> None:
         super().__init__(prepared)
         self.adapter = adapter

@@ -23,6 +23,8 @@ class RevisionHook(UnitHook):
     ``revision_ignore_prompt`` blanks the context, too.
     """
 
+    reads_tensors = True
+
     def __init__(self, prepared: PreparedUnit, generation: Generation) -> None:
         super().__init__(prepared)
         if not generation.model.is_sdxl:

@@ -75,6 +75,8 @@ def load_style(path: Path, base: Any, dtype: torch.dtype) -> nn.Module:
 class StyleHook(UnitHook):
     """Appends the style's tokens to the context; for the prompt's rows, the others get zeros."""
 
+    reads_tensors = True
+
     def __init__(self, prepared: PreparedUnit, adapter: nn.Module) -> None:
         super().__init__(prepared)
         self.adapter = adapter
