@@ -22,6 +22,10 @@ GOOD = """
             return services.options["good_strength"]
 
         return [router]
+
+    @hookimpl
+    def shutdown(services: Services):
+        print("good told to stop")
 """
 EXITS_AT_IMPORT = """
     import sys
@@ -96,6 +100,15 @@ STARTUP_RAISES = """
         raise RuntimeError("the licence server is down")
 """
 
+STARTUP_EXITS = """
+    import sys
+    from latentd.api import hookimpl
+
+    @hookimpl
+    def startup(services):
+        sys.exit("no licence")
+"""
+
 
 @pytest.fixture(scope="module")
 def installed(overlay: Any) -> Any:
@@ -110,6 +123,7 @@ def installed(overlay: Any) -> Any:
     overlay.install("shadows", SHADOWS)
     overlay.install("toonew", TOO_NEW, requires="latentd>=7")
     overlay.install("late", STARTUP_RAISES)
+    overlay.install("leaves", STARTUP_EXITS)
     overlay.install("twin", GOOD.replace("good", "twin"), entry="good")
     return overlay
 
@@ -170,7 +184,8 @@ with TestClient(create_app(parse_settings([])), raise_server_exceptions=False) a
     print(states["late"], states["good"], states["misspelt"])
 """
     done = installed.python("-c", code)
-    assert done.stdout.splitlines() == ["503 True True", "3.0", "withdrawn loaded failed"], done.stderr
+    answers = ["503 True True", "3.0", "withdrawn loaded failed", "good told to stop"]
+    assert done.stdout.splitlines() == answers, done.stderr
 
 
 def test_plugins_can_be_disabled(installed: Any) -> None:
@@ -202,6 +217,16 @@ def test_required_plugins_that_are_missing_end_the_server_with_status_2_and_are_
     assert "misspelt: failed" in done.stderr
     assert "absent: not installed" in done.stderr
     assert "plugin good:" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["late", "latentd-late", "leaves"])
+def test_a_required_plugin_whose_startup_fails_ends_the_server_with_status_2(installed: Any, name: str) -> None:
+    done = installed.python("-m", "latentd", "serve", "--require-plugin", name, "--plugins", "late,leaves,good")
+    assert done.returncode == 2, done.stderr
+    why = "SystemExit: no licence" if name == "leaves" else "RuntimeError: the licence server is down"
+    assert f"required plugin {name}: withdrawn: {why}" in done.stderr
+    assert "listens on" not in done.stderr
+    assert "good told to stop" in done.stdout, "those that had started are ended in order"
 
 
 def test_importing_plugins_imports_no_torch(installed: Any) -> None:

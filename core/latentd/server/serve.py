@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -31,18 +30,26 @@ def serve(settings: Settings) -> int:
     """
     app = create_app(settings, warm_up=True)
     services: AppServices = app.state.services
-    if missing := services.host.missing_required():
-        for line in missing:
-            log.error("required plugin %s", line)
+    if _lacks_plugins(services):
         return 2
     _warn(settings)
     server = _Server(_config(app, settings), services)
     with _listen(settings) as listener:
+        # Before any request is taken, since a plugin may turn out to be broken here.
+        services.start()
+        if _lacks_plugins(services):
+            services.close()
+            return 2
         log.info("latentd listens on %s", address(settings, listener))
-        # uvicorn has shut down in order, then raises the signal again.
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(server.serve(sockets=[listener]))
+        asyncio.run(server.serve(sockets=[listener]))
     return 0
+
+
+def _lacks_plugins(services: AppServices) -> bool:
+    missing = services.host.missing_required()
+    for line in missing:
+        log.error("required plugin %s", line)
+    return bool(missing)
 
 
 def address(settings: Settings, listener: socket.socket) -> str:
@@ -97,7 +104,7 @@ def _warn(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which at the first signal has the running job return what it has."""
+    """uvicorn, which at the first signal has the running job return what it has, and at the second ends at once."""
 
     def __init__(self, config: uvicorn.Config, services: AppServices) -> None:
         super().__init__(config)
@@ -105,8 +112,11 @@ class _Server(uvicorn.Server):
         services.on_exit = self._exit
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not uvicorn's own, which raises the signal again in the end: the process that was asked to end has status 0.
+        if self.should_exit:
+            os._exit(128 + sig)
         self._close_engine()
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
     def _close_engine(self) -> None:
         threading.Thread(target=self._services.engine.close, name="closing", daemon=True).start()

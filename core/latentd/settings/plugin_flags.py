@@ -23,7 +23,7 @@ class PluginFlags:
     )
     require_plugin: tuple[str, ...] = texts(
         (),
-        "exit with status 2 unless this plugin loads; may be given several times",
+        "exit with status 2 unless this plugin loads and starts; may be given several times",
         group=GROUP,
         metavar="NAME",
         listed=False,

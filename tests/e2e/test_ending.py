@@ -1,0 +1,131 @@
+"""How a server ends while a job runs: its client gets what there is, and the process ends in order."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from tests.e2e.calls import BASE, opened
+from tests.reference_server import ReferenceServer
+
+PATIENCE = 120.0
+LONG = {**BASE, "steps": 150, "n_iter": 4}
+
+
+@dataclass
+class Process:
+    """A server process with a long generation under way; ``answers`` gets (status, body) of its client."""
+
+    server: ReferenceServer
+    process: subprocess.Popen[str]
+    lines: list[str]
+    answers: list[Any] = field(default_factory=list)
+
+    def ended(self) -> tuple[int, str]:
+        """(exit status, log) once the process has ended."""
+        return self.process.wait(PATIENCE), "".join(self.lines)
+
+
+@contextmanager
+def drawing(data: Path, *flags: str) -> Iterator[Process]:
+    command = [sys.executable, "-m", "latentd", "serve", "--data-dir", str(data), "--port", "0", *flags]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True)  # type: ignore[union-attr]
+    reader.start()
+    try:
+        found = until(lambda: next((m for line in lines if (m := re.search(r"listens on (http\S+)", line))), None))
+        running = Process(ReferenceServer(found[1], data), process, lines)
+        asking = threading.Thread(target=lambda: running.answers.append(ask(running.server)))
+        asking.start()
+        until(lambda: sampling(running.server))
+        yield running
+        asking.join(PATIENCE)
+        reader.join(PATIENCE)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def ask(server: ReferenceServer) -> Any:
+    try:
+        return server.call("POST", "/sdapi/v1/txt2img", LONG)
+    except OSError as error:
+        return error
+
+
+def sampling(server: ReferenceServer) -> bool:
+    state = server.call("GET", "/sdapi/v1/progress")[1]["state"]
+    return bool(state["sampling_step"] > 0 and state["job_count"] > 0)
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture(scope="module")
+def data(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ending")
+    (folder / "models").symlink_to(reference_data / "models")
+    return folder
+
+
+def assert_in_order(running: Process) -> None:
+    """Status 0, no traceback, and the client has the picture so far."""
+    status, log = running.ended()
+    until(lambda: running.answers)
+    assert (status, "Traceback" in log) == (0, False), log
+    code, reply = running.answers[0]
+    assert (code, len(reply["images"])) == (200, 1)
+    assert opened(base64.b64decode(reply["images"][0])).size == (64, 64)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_lets_the_client_have_what_there_is(data: Path, number: signal.Signals) -> None:
+    with drawing(data) as running:
+        running.process.send_signal(number)
+        assert_in_order(running)
+
+
+def test_server_stop_does_the_same(data: Path) -> None:
+    with drawing(data, "--api-server-stop") as running:
+        stop = urllib.request.Request(running.server.url + "/sdapi/v1/server-stop", method="POST")
+        with urllib.request.urlopen(stop, timeout=PATIENCE) as reply:
+            assert reply.read() == b"Stopping."
+        assert_in_order(running)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_second_signal_ends_at_once(data: Path, number: signal.Signals) -> None:
+    """A client that never sends the rest of its request would be waited for."""
+    with drawing(data) as running:
+        url = urlsplit(running.server.url)
+        with socket.create_connection((url.hostname, url.port)) as hanging:
+            hanging.sendall(b"POST /sdapi/v1/options HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            running.process.send_signal(number)
+            until(lambda: running.answers)
+            assert running.process.poll() is None
+            running.process.send_signal(number)
+            assert running.ended()[0] == 128 + number
