@@ -110,15 +110,18 @@ def test_large_networks(module: str, folder: Path, detect: Detect, generate: Any
     works(module, SLOW[module], folder, detect, generate, photo, half_mask)
 
 
-def test_without_its_file_a_module_names_file_and_folder(detect: Detect) -> None:
-    for module, names in {**MODULES, **SLOW, "openpose_full": ["body_pose_model.pth"]}.items():
-        reply = detect(module)
-        body = reply.json()
-        if reply.status_code == 200:
-            continue
-        assert reply.status_code == 422, reply.text
-        assert f"lacks its weights {names[0]}" in body["detail"]
-        assert body["hint"] == f"put {names[0]} into models/ControlNet/annotator of the data folder"
+def test_without_its_file_a_module_names_file_and_folder(
+    server: Any, detect: Detect, folder: Path, tmp_path: Path
+) -> None:
+    server.post("/sdapi/v1/options", json={"control_net_modules_path": str(tmp_path)})
+    try:
+        for module, names in {**MODULES, **SLOW, "openpose_full": ["body_pose_model.pth"]}.items():
+            reply = detect(module)
+            assert reply.status_code == 422, reply.text
+            assert f"lacks its weights {names[0]}" in reply.json()["detail"]
+            assert reply.json()["hint"] == f"put {names[0]} into models/ControlNet/annotator of the data folder"
+    finally:
+        server.post("/sdapi/v1/options", json={"control_net_modules_path": str(folder)})
 
 
 def test_hostile_and_foreign_files_are_refused(detect: Detect, folder: Path, tmp_path: Path) -> None:
@@ -231,12 +234,20 @@ def test_hands_and_faces(detect: Detect, folder: Path, monkeypatch: pytest.Monke
     assert not np.array_equal(maps["openpose_face"], maps["openpose"])
 
 
-def test_what_the_package_fails_on_is_a_422(detect: Detect, folder: Path) -> None:
-    for name in ("res101.pth", "latest_net_G.pth"):
-        files.write(folder, name)
-    reply = detect("depth_leres++")
-    assert reply.status_code == 422, reply.text
-    assert "Preprocessor depth_leres++ failed on this picture" in reply.json()["detail"]
+def test_what_the_package_fails_on_is_a_422(capsys: pytest.CaptureFixture[str]) -> None:
+    from latentd_controlnet.preprocessors.networks import quiet
+
+    from latentd.api import InvalidRequest, NotConfigured
+
+    def fail() -> None:
+        print("Loading...")  # noqa: T201 - as the package does
+        raise UnboundLocalError("too small")
+
+    with pytest.raises(InvalidRequest, match="Preprocessor hed failed on this picture: too small"), quiet("hed"):
+        fail()
+    with pytest.raises(NotConfigured, match="no file"), quiet("hed"):
+        raise NotConfigured("no file")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.slow
@@ -246,3 +257,6 @@ def test_depth_merged_from_several_resolutions(detect: Detect, folder: Path) -> 
     merged, plain = (map_of(detect(name, controlnet_processor_res=192)) for name in ("depth_leres++", "depth_leres"))
     assert merged.shape == (192, 192, 3)
     assert not np.array_equal(merged, plain)
+    small = detect("depth_leres++")
+    assert small.status_code == 422, "the package has no resolutions between those of a small picture"
+    assert "failed on this picture" in small.json()["detail"]
