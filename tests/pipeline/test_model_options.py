@@ -14,6 +14,7 @@ import pytest
 from tests.pipeline.conftest import Draw
 
 from latentd.conditioning.encode import TextConditioner
+from latentd.errors import InvalidRequest
 from latentd.server.services import AppServices
 from latentd.types import Result
 
@@ -138,3 +139,11 @@ def test_the_beta_schedules_shape(draw: Draw, key: str) -> None:
     assert "Beta schedule alpha: 0.6, Beta schedule beta: 0.6" in text(plain)
     assert f"Beta schedule {key.removeprefix('beta_dist_')}: 0.2" in text(bent)
     assert far(plain, bent) > 0
+
+
+def test_brackets_that_would_take_too_much_work_fail_the_job(draw: Draw) -> None:
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        draw(prompt="(a" * 3000 + ")" * 3000)
+    for prompt in ("(" * 3000 + "a" + ")" * 3000, "(a:" + "9" * 60 + ")"):
+        with pytest.raises(InvalidRequest, match="emphasis is too strong"):
+            draw(prompt=prompt)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from latentd.conditioning.embeddings import Embedding, EmbeddingIndex, EmbeddingStore
+from latentd.errors import InvalidRequest
 from latentd.models.loaded import LoadedModel
 from latentd.models.text_encoder import Hidden, TextEncoder
 from latentd.prompts.attention import parse_attention
@@ -209,11 +210,16 @@ def _chunks(text: str, tokenizer: ClipTokenizer, index: EmbeddingIndex, settings
 
 
 def _emphasise(z: Tensor, chunks: Sequence[Chunk], settings: TextSettings) -> Tensor:
-    """``z`` [T,77,width] under the chunks' weights; Original keeps the mean of the whole tensor (semantics 6.4)."""
+    """``z`` [T,77,width] under the chunks' weights; Original keeps the mean of the whole tensor (semantics 6.4).
+
+    :raises InvalidRequest: weights so large that numbers of the encoding's size are none any more.
+    """
     if settings.emphasis in ("None", "Ignore") and not settings.use_old_emphasis_implementation:
         return z
     weights = torch.tensor([chunk.multipliers for chunk in chunks], dtype=z.dtype, device=z.device)[..., None]
     weighted = z * weights
-    if settings.emphasis == "No norm":
-        return weighted
-    return weighted * (z.mean() / weighted.mean())
+    if settings.emphasis != "No norm":
+        weighted = weighted * (z.mean() / weighted.mean())
+    if bool(z.isfinite().all()) and not bool(weighted.isfinite().all()):
+        raise InvalidRequest("the prompt's emphasis is too strong", hint="use fewer brackets or smaller weights")
+    return weighted
