@@ -347,6 +347,7 @@ def test_what_jobs_must_agree_on(services: AppServices, changes: dict[str, Any])
         {"prompt": "<other:thing:1>"},
         {"prompt": ("one", "two <lora:tiny:1>")},
         {"override_settings": {"hypertile_enable_unet": True}},
+        {"override_settings": {"batch_cond_uncond": False}},
         {"override_settings": {"randn_source": "NV"}, "override_settings_restore_afterwards": False},
     ],
 )

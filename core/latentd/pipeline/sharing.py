@@ -52,6 +52,8 @@ def sharing_key(plan: Plan, services: Any) -> tuple[object, ...] | None:
         # The model's convolutions are changed while such a job runs.
         or plan.tiling
         or any(options[key] for key in _HYPERTILE)
+        # Whoever has the two prompts asked one after the other wants small batches.
+        or not options["batch_cond_uncond"]
         # Lasting overrides change the options of the jobs behind.
         or not plan.request.override_settings_restore_afterwards
         # Networks of an earlier job stay where this is set.

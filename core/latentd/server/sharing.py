@@ -22,14 +22,15 @@ def share_limit(settings: Settings, models: ServedModels) -> float:
     """The most that jobs of one shared batch may come to, in pictures of 512x512; 0 is none. Imports no torch.
 
     A CPU is as busy with one picture as with several, so sharing would make the first job wait for nothing. With
-    ``--medvram`` and ``--lowvram`` there is no memory for it, and no room for one job's VAE beside the others' UNet.
+    ``--medvram``, ``--medvram-sdxl`` and ``--lowvram`` there is no memory for it, and no room for one job's VAE beside
+    the others' UNet.
     """
     policy = models.decided_policy
-    if policy is None or policy.offload != "none":
+    if policy is None or policy.offload != "none" or policy.offload_sdxl:
         return 0
     if settings.share_batches is not None:
         return settings.share_batches
-    return 0 if policy.device == "cpu" else ON_ACCELERATORS
+    return 0 if policy.device == "cpu" or "unet" in policy.cpu_parts else ON_ACCELERATORS
 
 
 def share_of(plan: Plan, services: Any) -> Share | None:
