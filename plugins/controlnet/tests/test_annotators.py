@@ -40,7 +40,6 @@ MODULES = {
 SHARING = {"hed_safe", "scribble_hed", "pidinet_safe", "pidinet_sketch", "scribble_pidinet", "normal_midas"}
 SLOW = {
     "depth_zoe": ["ZoeD_M12_N.pt"],
-    "mobile_sam": ["mobile_sam.pt"],
 }
 Detect = Callable[..., Any]
 
@@ -248,6 +247,27 @@ def test_what_the_package_fails_on_is_a_422(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(NotConfigured, match="no file"), quiet("hed"):
         raise NotConfigured("no file")
     assert capsys.readouterr().out == ""
+
+
+def test_segments_lie_small_on_large(
+    server: Any, detect: Detect, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import controlnet_aux.segment_anything as package
+
+    def found(self: Any, image: np.ndarray) -> list[dict[str, Any]]:
+        """What random weights never find: a small part on a large one."""
+        small, large = np.zeros((2, 64, 64), bool)
+        small[10:20, 10:20], large[:40, :40] = True, True
+        return [{"segmentation": part, "area": int(part.sum())} for part in (small, large)]
+
+    monkeypatch.setattr(package.SamAutomaticMaskGenerator, "generate", found)
+    path = files.write(folder, "mobile_sam.pt")
+    drawn = map_of(detect("mobile_sam"))
+    assert len({tuple(drawn[y, x]) for y, x in ((15, 15), (30, 30), (60, 60))}) == 3
+    assert np.array_equal(map_of(detect("mobile_sam")), drawn)
+    generator = server.app.state.services.models.cache.loaded("annotator")[-1]
+    key = "image_encoder.patch_embed.seq.0.c.weight"
+    assert torch.equal(generator.predictor.model.state_dict()[key], torch.load(path)[key])
 
 
 @pytest.mark.slow
