@@ -18,10 +18,21 @@ def test_options_are_read_set_and_kept(client: TestClient, latentd_app: AppFacto
     assert json.loads((latentd_app.data_dir / "config.json").read_text())["samples_format"] == "jpg"
 
 
-@pytest.mark.parametrize("body", [{"no_such_option": 1}, {"CLIP_stop_at_last_layers": "x"}, {}, []])
-def test_no_value_is_refused(client: TestClient, body: object) -> None:
+@pytest.mark.parametrize("body", [{"no_such_option": 1}, {}, []])
+def test_what_names_no_option_changes_nothing(client: TestClient, body: object) -> None:
     before = client.get("/sdapi/v1/options").json()
     assert client.post("/sdapi/v1/options", json=body).status_code == 200
+    assert client.get("/sdapi/v1/options").json() == before
+
+
+@pytest.mark.parametrize("wrong", [{"CLIP_stop_at_last_layers": "x"}, {"jpeg_quality": []}, {"samples_save": "maybe"}])
+def test_a_value_of_a_wrong_type_is_refused_and_nothing_is_changed(
+    client: TestClient, wrong: dict[str, object]
+) -> None:
+    before = client.get("/sdapi/v1/options").json()
+    reply = client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2} | wrong)
+    assert reply.status_code == 422
+    assert next(iter(wrong)) in reply.json()["detail"]
     assert client.get("/sdapi/v1/options").json() == before
 
 
