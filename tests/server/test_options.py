@@ -25,10 +25,8 @@ def test_what_names_no_option_changes_nothing(client: TestClient, body: object) 
     assert client.get("/sdapi/v1/options").json() == before
 
 
-@pytest.mark.parametrize("wrong", [{"CLIP_stop_at_last_layers": "x"}, {"jpeg_quality": []}, {"samples_save": "maybe"}])
-def test_a_value_of_a_wrong_type_is_refused_and_nothing_is_changed(
-    client: TestClient, wrong: dict[str, object]
-) -> None:
+@pytest.mark.parametrize("wrong", [{"jpeg_quality": "x"}, {"jpeg_quality": []}, {"samples_save": "maybe"}])
+def test_a_value_of_a_wrong_type_changes_nothing(client: TestClient, wrong: dict[str, object]) -> None:
     before = client.get("/sdapi/v1/options").json()
     reply = client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 2} | wrong)
     assert reply.status_code == 422
