@@ -12,7 +12,7 @@ EXPLAINED: dict[str, str] = {
     "errors/options-bad-type": "the original answers 200 and keeps its value; latentd says what is wrong, with a 422",
     "controlnet/effective-region": "the original swallows a grey mask; latentd reads it",
     "errors/interrogate-missing-model": "the original's caption is '<error>'; latentd says which file goes where",
-    "controlnet/detect-mediapipe_face": "needs mediapipe, which no current version of controlnet-aux works with",
+    "controlnet/detect-mediapipe_face": "needs mediapipe below 0.10.30, whose numpy 1 nothing else here works with",
     "scripts/prompt-matrix": "the legend's letters: this Pillow adds up overlapping glyphs, nine pixels differ",
     "scripts/prompt-matrix-start": "as scripts/prompt-matrix, three pixels",
 }
