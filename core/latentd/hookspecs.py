@@ -134,7 +134,11 @@ def authenticate(request: Request) -> str | None:
 
 @hookspec(firstresult=True)
 def create_executor(settings: Any) -> Any | None:
-    """An executor in place of the core's (a distributed engine, say), else None; the first result wins."""
+    """An executor in place of the core's (a distributed engine, say), else None; the first result wins.
+
+    It has the public face of :class:`latentd.engine.executor.Engine`; ``submit`` is given ``share``, too, which it may
+    pass over.
+    """
 
 
 # --- one generation, on the worker -----------------------------------------------------------------------------------

@@ -110,4 +110,5 @@ def assemble(make: Callable[[], Any], weights: StateDict, device: torch.device, 
 
 
 def _kind(module: nn.Module) -> str:
-    return {"UNet2DConditionModel": "UNet", "AutoencoderKL": "VAE"}.get(type(module).__name__, "text encoder")
+    known = {"UNet2DConditionModel": "UNet", "AutoencoderKL": "VAE", "ControlNetModel": "ControlNet"}
+    return known.get(type(module).__name__, "text encoder")
