@@ -26,10 +26,16 @@ ROUND: tuple[tuple[tuple[int, int], int], ...] = (
 )
 
 
-def load_vae(name: str = "vae.pt") -> TinyVae:
-    """The trained autoencoder, in evaluation mode. Blocks that training left out stay out: they are the identity."""
+def load_vae() -> TinyVae:
+    """The trained autoencoder, in evaluation mode: with its fine blocks where they have been refined.
+
+    Blocks that training left out stay out: they are the identity.
+    """
+    refined = SCRATCH / "vae-refined.pt"
     model = TinyVae()
-    model.load_state_dict(torch.load(SCRATCH / name)["model"])
+    if refined.exists():
+        model.unskip()
+    model.load_state_dict(torch.load(refined if refined.exists() else SCRATCH / "vae.pt")["model"])
     return model.eval().requires_grad_(False)
 
 

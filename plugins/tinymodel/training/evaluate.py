@@ -111,11 +111,7 @@ def drawn(prompts: list[str], arguments: argparse.Namespace, options: dict[str, 
     """The pictures, by the server that was named or else by the recipe's own sampler from what training left."""
     if arguments.server:
         return draw_by_server(arguments.server, prompts, arguments.edge, **options)
-    pair, refined = load_pair(), SCRATCH / "vae-refined.pt"
-    vae = load_vae(refined.name if refined.exists() else "vae.pt")
-    if refined.exists():
-        vae.unskip()
-    return draw(pair, vae, prompts, arguments.edge, **options)
+    return draw(load_pair(), load_vae(), prompts, arguments.edge, **options)
 
 
 def main() -> None:

@@ -93,8 +93,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PACKAGE / "models")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    refined = SCRATCH / "vae-refined.pt"
-    vae = ordinary_vae(load_vae(refined.name if refined.exists() else "vae.pt"))
+    vae = ordinary_vae(load_vae())
     state = {k: v.half().contiguous() for k, v in sorted(checkpoint(load_pair(), vae).items())}
     path = arguments.out / f"{NAME}.safetensors"
     save_file(state, path, metadata=METADATA)
