@@ -15,12 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.parity.explained import EXPLAINED  # noqa: E402 - a tool of the repository, run from anywhere
-from tests.reference_server import start_reference_server  # noqa: E402
+from tests.reference_server import ReferenceServer, start_reference_server  # noqa: E402
 
 WHOLE, PART = ROOT.parent / "shared" / "reference", ROOT / "tests" / "reference"
 
@@ -35,9 +36,25 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="latentd-parity-") as data:
         subprocess.run([sys.executable, str(reference / "assemble.py"), data], check=True)
         with start_reference_server(Path(data)) as server:
+            compare.Replay = resetting(compare.Replay, server)
             sys.argv = ["compare.py", server.url, "--cases", str(reference), *rest]
             status = compare.main()
     return int(status)
+
+
+def resetting(replay: type[Any], server: ReferenceServer) -> type[Any]:
+    """``compare.Replay`` that puts the options back before each group, as the recordings were made."""
+
+    class Resetting(replay):  # type: ignore[misc]
+        group = ""
+
+        def __call__(self, row: dict[str, Any]) -> Any:
+            if row["group"] != self.group:
+                self.group = row["group"]
+                server.reset()
+            return super().__call__(row)
+
+    return Resetting
 
 
 def load(path: Path) -> ModuleType:
