@@ -65,32 +65,18 @@ def skip(server: ReferenceServer) -> None:
     assert post(server, "/sdapi/v1/skip") is None
 
 
-@contract("POST /sdapi/v1/refresh-checkpoints", "exact")
-def refresh_checkpoints(server: ReferenceServer) -> None:
-    before = get(server, "/sdapi/v1/sd-models")
-    assert post(server, "/sdapi/v1/refresh-checkpoints") is None
-    assert get(server, "/sdapi/v1/sd-models") == before
+def _looks_again(refresh: str, listed: str) -> None:
+    @contract(f"POST /sdapi/v1/{refresh}", "exact")
+    def check(server: ReferenceServer) -> None:
+        before = get(server, f"/sdapi/v1/{listed}")
+        assert post(server, f"/sdapi/v1/{refresh}") is None
+        assert get(server, f"/sdapi/v1/{listed}") == before
 
 
-@contract("POST /sdapi/v1/refresh-vae", "exact")
-def refresh_vae(server: ReferenceServer) -> None:
-    before = get(server, "/sdapi/v1/sd-vae")
-    assert post(server, "/sdapi/v1/refresh-vae") is None
-    assert get(server, "/sdapi/v1/sd-vae") == before
-
-
-@contract("POST /sdapi/v1/refresh-loras", "exact")
-def refresh_loras(server: ReferenceServer) -> None:
-    before = get(server, "/sdapi/v1/loras")
-    assert post(server, "/sdapi/v1/refresh-loras") is None
-    assert get(server, "/sdapi/v1/loras") == before
-
-
-@contract("POST /sdapi/v1/refresh-embeddings", "exact")
-def refresh_embeddings(server: ReferenceServer) -> None:
-    before = get(server, "/sdapi/v1/embeddings")
-    assert post(server, "/sdapi/v1/refresh-embeddings") is None
-    assert get(server, "/sdapi/v1/embeddings") == before
+_looks_again("refresh-checkpoints", "sd-models")
+_looks_again("refresh-vae", "sd-vae")
+_looks_again("refresh-loras", "loras")
+_looks_again("refresh-embeddings", "embeddings")
 
 
 @contract("POST /sdapi/v1/unload-checkpoint", "exact")
