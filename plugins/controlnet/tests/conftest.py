@@ -121,6 +121,16 @@ def generate(server: Any) -> Callable[..., dict[str, Any]]:
     return run
 
 
+@pytest.fixture(scope="module")
+def folder(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of preprocessors' weights that the server looks into; what was loaded from it is dropped in the end."""
+    found = tmp_path_factory.mktemp("weights")
+    server.post("/sdapi/v1/options", json={"control_net_modules_path": str(found)})
+    yield found
+    server.post("/sdapi/v1/options", json={"control_net_modules_path": ""})
+    server.app.state.services.models.cache.drop("annotator")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The largest networks take a minute each: they run when ``-m slow`` asks for them."""
     if config.option.markexpr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,6 @@ SLOW = {
     "depth_zoe": ["ZoeD_M12_N.pt"],
 }
 Detect = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def folder(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of weights that the server looks into."""
-    found = tmp_path_factory.mktemp("weights")
-    server.post("/sdapi/v1/options", json={"control_net_modules_path": str(found)})
-    yield found
-    server.post("/sdapi/v1/options", json={"control_net_modules_path": ""})
-    server.app.state.services.models.cache.drop("annotator")
 
 
 @pytest.fixture(scope="module")

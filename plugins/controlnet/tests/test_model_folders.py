@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +63,6 @@ MODULES: dict[str, tuple[str, Callable[[], Any]]] = {
     "seg_ofade20k": ("oneformer_ade20k_swin_large", lambda: oneformer(150)),
     "seg_ofcoco": ("oneformer_coco_swin_large", lambda: oneformer(133)),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of weights that the server looks into."""
-    found = tmp_path_factory.mktemp("folders")
-    server.post("/sdapi/v1/options", json={"control_net_modules_path": str(found)})
-    yield found
-    server.post("/sdapi/v1/options", json={"control_net_modules_path": ""})
-    server.app.state.services.models.cache.drop("annotator")
 
 
 def save(make: Callable[[], Any], path: Path, seed: int) -> None:
