@@ -179,5 +179,8 @@ class Generation(Protocol):
     def leases(self) -> ExitStack:
         """Closed when the job ends, however it does: enter what must be given back (leases of models)."""
 
+    def warn(self, message: str) -> None:
+        """Tell the caller that something asked for does not act as asked; see :meth:`latentd.types.JobControl.warn`."""
+
     def add_image(self, image: Image, info: Mapping[str, str] | None = None) -> None:
         """Append a picture to the reply, after the generated ones."""

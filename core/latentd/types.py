@@ -24,6 +24,7 @@ class GenerationRequest:
 
     Images are decoded already (``PIL.Image``). ``present`` names the fields that the caller gave explicitly, which
     decides what an ``infotext`` may fill in. None means "take the option's value" wherever the API says so.
+    ``warnings`` tells what reading the request could not follow; they come back with the answer.
     """
 
     mode: Mode = "txt2img"
@@ -67,6 +68,7 @@ class GenerationRequest:
     save_images: bool = False
     force_task_id: str | None = None
     infotext: str | None = None
+    warnings: tuple[str, ...] = ()
     # txt2img
     enable_hr: bool = False
     firstphase_width: int = 0
@@ -105,7 +107,8 @@ class ProgressState:
     """A1111's ``state`` of one job, written by the worker and read by anyone; single assignments are atomic.
 
     ``job_count`` is 0 when idle and -1 just after the start; ``sampling_step`` counts steps done in this pass.
-    ``preview_id`` grows with each new ``preview``; ``preview_step`` is the step it was made at.
+    ``preview_id`` grows with each new ``preview``; ``preview_step`` is the step it was made at. ``warnings`` are
+    sentences about what was asked for and could not be done as asked.
     """
 
     job: str = ""
@@ -122,6 +125,7 @@ class ProgressState:
     preview: Image | None = None
     preview_id: int = 0
     preview_step: int = 0
+    warnings: tuple[str, ...] = ()
 
     def next_job(self) -> None:
         """A batch, or a pass of hires fix, is done: ``job_no`` grows and the step count starts again."""
@@ -160,6 +164,12 @@ class JobControl(Protocol):
 
     def set_preview(self, image: Image) -> None:
         """Show ``image`` as the latest preview of this job."""
+
+    def warn(self, message: str) -> None:
+        """Tell the caller that something asked for does not act, or not as asked, and the job goes on all the same.
+
+        The sentence is logged and comes back in the answer (``warnings``); one that was said already is not repeated.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

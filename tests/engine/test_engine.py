@@ -274,3 +274,22 @@ def test_two_devices_work_at_the_same_time(make_engine: Callable[..., Engine]) -
 
     jobs = [engine.submit(work, kind="txt2img") for _ in range(2)]
     assert {job.join(WAIT) for job in jobs} == {"one", "two"}
+
+
+# --- warnings --------------------------------------------------------------------------------------------------------
+
+
+def test_a_warning_is_logged_once_on_one_line_and_kept_for_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    job: Job[None] = Job(lambda control: None, id="task-1", kind="txt2img")
+    for _ in range(2):
+        job.warn("a name\nERROR forged \x1b[2J")
+    assert job.progress.warnings == ("a name ERROR forged  [2J",)
+    assert [record.getMessage() for record in caplog.records] == ["task-1: a name ERROR forged  [2J"]
+
+
+def test_a_job_keeps_a_bounded_number_of_bounded_warnings() -> None:
+    job: Job[None] = Job(lambda control: None, id="task-1", kind="txt2img")
+    for number in range(10_000):
+        job.warn(f"{number} " * 5000)
+    assert len(job.progress.warnings) < 100
+    assert max(map(len, job.progress.warnings)) <= 1000

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +19,8 @@ from latentd.types import ProgressState, StopKind
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 JobStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -24,6 +28,11 @@ ENDED: frozenset[JobStatus] = frozenset(("completed", "failed", "cancelled"))
 
 #: How long one request for a preview counts as an interest in the next ones.
 WATCH_SECONDS = 15.0
+
+#: A job keeps so many warnings; more say nothing new, and a hostile prompt could make any number.
+MAX_WARNINGS = 50
+MAX_WARNING_LENGTH = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 #: A1111's ``state.job`` text at the start of a job, where it differs from the job's kind.
 STATE_NAMES = {"txt2img": "scripts_txt2img", "img2img": "scripts_img2img"}
@@ -227,6 +236,14 @@ class Job(Generic[T]):
         self.progress.preview = image
         self.progress.preview_step = self.progress.sampling_step
         self.progress.preview_id += 1
+
+    def warn(self, message: str) -> None:
+        """Log ``message`` and keep it for the answer, unless it was said before; long ones are cut, on one line."""
+        message = _CONTROL.sub(" ", message)[:MAX_WARNING_LENGTH]
+        said = self.progress.warnings
+        if message not in said and len(said) < MAX_WARNINGS:
+            self.progress.warnings = (*said, message)
+            log.warning("%s: %s", self.id, message)
 
     # --- used by the engine ------------------------------------------------------------------------------------------
 

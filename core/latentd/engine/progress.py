@@ -96,6 +96,7 @@ def job_document(job: Job[Any], position: int | None = None) -> dict[str, Any]:
         "preview_id": state.preview_id,
         "interrupted": state.interrupted,
         "expired": job.expired,
+        "warnings": list(state.warnings),
         "meta": dict(job.meta),
         "error": None,
     }

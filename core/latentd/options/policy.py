@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,6 @@ from latentd.errors import NotConfigured
 
 if TYPE_CHECKING:
     from latentd.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 FOLDER_PREFIX = "outdir_"
 NAMING = frozenset(
@@ -52,18 +49,15 @@ class WritePolicy:
             data=settings.paths.data,
         )
 
-    def ignores(self, spec: OptionSpec, value: Any) -> bool:
-        """Whether a write of ``value`` over the API is passed over in silence (a log line tells)."""
+    def objection(self, spec: OptionSpec, value: Any) -> str | None:
+        """Why a write of ``value`` over the API leaves the option as it is, without failing; None: it is written."""
         if not spec.api_writable:
-            reason = "it is not writable over the API"
-        elif self.hide_folders and (spec.key in NAMING or spec.key.startswith(FOLDER_PREFIX)):
-            reason = "--hide-ui-dir-config"
-        elif spec.key.startswith(FOLDER_PREFIX) and not self._stays_inside(value):
-            reason = "the folder lies outside the data folder"
-        else:
-            return False
-        logger.info("option %s left as it is: %s", spec.key, reason)
-        return True
+            return "it is not writable over the API"
+        if self.hide_folders and (spec.key in NAMING or spec.key.startswith(FOLDER_PREFIX)):
+            return "--hide-ui-dir-config"
+        if spec.key.startswith(FOLDER_PREFIX) and not self._stays_inside(value):
+            return "the folder lies outside the data folder"
+        return None
 
     def check_unfrozen(self, spec: OptionSpec) -> None:
         """:raises NotConfigured: a flag forbids changing this option."""

@@ -10,12 +10,20 @@ class Snapshot(Mapping[str, Any]):
     """Effective values of every option at one moment, a request's overrides on top. Immutable and picklable.
 
     :ivar overrides: the overrides that took effect, validated.
+    :ivar ignored: the overrides that did not, each with the reason.
     """
 
-    __slots__ = ("_values", "overrides")
+    __slots__ = ("_values", "ignored", "overrides")
 
-    def __init__(self, values: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        ignored: Mapping[str, str] | None = None,
+    ) -> None:
         self.overrides: Mapping[str, Any] = dict(overrides or {})
+        self.ignored: Mapping[str, str] = dict(ignored or {})
         self._values = {**values, **self.overrides}
 
     def __getitem__(self, key: str) -> Any:

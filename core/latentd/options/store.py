@@ -110,13 +110,14 @@ class OptionStore(Mapping[str, Any]):
     def snapshot(self, overrides: Mapping[str, Any] | None = None) -> Snapshot:
         """Effective values with validated ``overrides`` on top; what a plan carries.
 
-        Unknown and restricted keys are left out with a log line.
+        Unknown and restricted keys are left out; ``ignored`` of the snapshot tells them.
 
         :raises InvalidRequest: an override cannot be read as the option's type.
         :raises NotConfigured: an override changes a frozen option.
         """
         values = self._values
-        return Snapshot(values, self._accepted(overrides or {}, values, from_api=True))
+        accepted, ignored = self._accepted(overrides or {}, values, from_api=True)
+        return Snapshot(values, accepted, ignored=ignored)
 
     def body(self) -> dict[str, Any]:
         """The body of ``GET /sdapi/v1/options``."""
@@ -137,8 +138,10 @@ class OptionStore(Mapping[str, Any]):
         """
         with self._lock:
             before = self._values
-            changed = self._accepted(changes, before, from_api=from_api)
+            changed, ignored = self._accepted(changes, before, from_api=from_api)
             self._values = before | changed
+        for key, reason in ignored.items():
+            logger.warning("option %r left as it is: %s", key, reason)
         failures = self._notify(changed, before)
         if changed:
             self.save()
@@ -169,22 +172,28 @@ class OptionStore(Mapping[str, Any]):
             logger.warning("%s: %s; the default is used", self.path, error.detail)
             return spec.default
 
-    def _accepted(self, changes: Mapping[str, Any], current: Mapping[str, Any], *, from_api: bool) -> dict[str, Any]:
-        """The changes that are allowed and differ from ``current``, typed, with their counterparts."""
+    def _accepted(
+        self, changes: Mapping[str, Any], current: Mapping[str, Any], *, from_api: bool
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The changes that differ from ``current``, typed, with their counterparts; and why others are ignored."""
         accepted: dict[str, Any] = {}
+        ignored: dict[str, str] = {}
         for key, raw in changes.items():
             spec = self._specs.get(key)
             if spec is None:
-                logger.info("unknown option %r ignored", key)
+                ignored[key] = "there is no such option"
                 continue
             value = coerce(spec, raw)
-            if _same(value, current[key]) or (from_api and self.policy.ignores(spec, value)):
+            if _same(value, current[key]):
                 continue
             if from_api:
+                if (objection := self.policy.objection(spec, value)) is not None:
+                    ignored[key] = objection
+                    continue
                 self.policy.check_unfrozen(spec)
             accepted[key] = value
         complete = with_counterparts(accepted, current)
-        return {key: value for key, value in complete.items() if not _same(value, current[key])}
+        return {key: value for key, value in complete.items() if not _same(value, current[key])}, ignored
 
     def _notify(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> list[Exception]:
         failures: list[Exception] = []

@@ -65,7 +65,6 @@ class RunningGeneration:
     pass_state: PassState | None = None
     state: dict[str, Any] = field(default_factory=dict)
     infotext: dict[str, Any] = field(default_factory=dict)
-    comments: list[str] = field(default_factory=list)
     unet_hooks: list[UNetHook] = field(default_factory=list)
     network_hooks: list[UNetHook] = field(default_factory=list)
     extra_images: list[GeneratedImage] = field(default_factory=list)
@@ -98,6 +97,10 @@ class RunningGeneration:
         from latentd.pipeline.image_conditioning import is_edit
 
         return self.request.image_cfg_scale if is_edit(self.model) and self.plan.is_img2img else None
+
+    def warn(self, message: str) -> None:
+        """Tell the caller that something asked for does not act as asked; logged, and returned with the answer."""
+        self.control.warn(message)
 
     def add_image(self, image: Image, info: Mapping[str, str] | None = None) -> None:
         """Append a picture to the reply, after the generated ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from latentd.pipeline.describe import VERSION_TEXT, uses_inpainting
@@ -49,3 +49,9 @@ def info_document(gen: RunningGeneration, infotexts: Sequence[str], index_of_fir
         "is_using_inpainting_conditioning": uses_inpainting(gen),
         "version": VERSION_TEXT,
     }
+
+
+def with_warnings(info: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
+    """The document with an entry ``warnings`` at its end where there are any; else with A1111's keys alone."""
+    own = {key: value for key, value in info.items() if key != "warnings"}
+    return {**own, "warnings": list(warnings)} if warnings else own

@@ -74,7 +74,7 @@ class Plan:
 
     ``checkpoint`` is a title; ``vae`` the effective ``sd_vae`` value. ``options`` is the snapshot with overrides on
     top. ``infotext`` holds entries known at planning, in A1111's order of insertion. The lists have one entry per
-    picture, iteration-major.
+    picture, iteration-major. ``warnings`` are sentences about what was asked for and is not followed.
     """
 
     request: GenerationRequest
@@ -108,6 +108,7 @@ class Plan:
     alwayson: tuple[ScriptCall, ...] = ()
     infotext: Mapping[str, Any] = field(default_factory=dict)
     styles: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_img2img(self) -> bool:

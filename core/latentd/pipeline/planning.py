@@ -28,6 +28,7 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
     :raises LatentdError: 4xx in A1111's words: unknown names, impossible sizes, bad script arguments.
     """
     options = services.options.snapshot(request.override_settings)
+    warnings = [*request.warnings, *ignored_overrides(options.ignored)]
     width, height = _first_pass_size(request, options)
     _check_sizes(request, width, height)
     checkpoint = _checkpoint(services, options)
@@ -68,8 +69,14 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
         refiner=_refiner(request, services),
         infotext=infotext,
         styles=tuple(request.styles),
+        warnings=tuple(warnings),
     )
     return plan_scripts(plan, services)
+
+
+def ignored_overrides(ignored: Mapping[str, str]) -> list[str]:
+    """A sentence for each of ``override_settings`` that does not act."""
+    return [f"override_settings: {key!r} has no effect: {reason}" for key, reason in ignored.items()]
 
 
 def sampler_catalogue(services: Any) -> SamplerCatalogue:

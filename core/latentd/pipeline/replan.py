@@ -62,4 +62,5 @@ class _FrozenOptions:
         accepted = self._store.snapshot(overrides)
         # An override that equals the store's value of now may still differ from that of the job.
         named = {key: accepted[key] for key in {*(overrides or {}), *accepted.overrides} if key in accepted}
-        return Snapshot(self._options, {**getattr(self._options, "overrides", {}), **named})
+        kept = {**getattr(self._options, "overrides", {}), **named}
+        return Snapshot(self._options, kept, ignored=accepted.ignored)

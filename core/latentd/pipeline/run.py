@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from latentd.pipeline.generation import Batch, RunningGeneration
 from latentd.pipeline.image_conditioning import is_inpainting
 from latentd.pipeline.img2img import Img2imgStart, sample_img2img
 from latentd.pipeline.img2img_init import Img2imgInit, prepare
-from latentd.pipeline.info import info_document
+from latentd.pipeline.info import info_document, with_warnings
 from latentd.pipeline.job_hooks import JobHooks
 from latentd.pipeline.latents import check_methods, decode_latents
 from latentd.pipeline.pixels import to_picture
@@ -34,6 +35,7 @@ from latentd.types import GeneratedImage, Result
 
 if TYPE_CHECKING:
     from latentd.pipeline.plan import Plan
+    from latentd.types import JobControl
 
 
 def execute(plan: Plan, services: Any, control: Any) -> Result:
@@ -43,10 +45,11 @@ def execute(plan: Plan, services: Any, control: Any) -> Result:
 
     :raises LatentdError: as planned features fail; :class:`latentd.errors.Interrupted` when the job was cancelled.
     """
-    if plan.script is not None:
-        result: Result = plan.script.run(services, plan, plan.script_args, control)
-        return result
-    return generate(plan, services, control)
+    if plan.script is None:
+        return generate(plan, services, control)
+    warn_of(plan, control)
+    result: Result = plan.script.run(services, plan, plan.script_args, control)
+    return replace(result, info=with_warnings(result.info, control.progress.warnings))
 
 
 @torch.inference_mode()
@@ -61,6 +64,7 @@ def generate(plan: Plan, services: Any, control: Any) -> Result:
 
 def new_generation(plan: Plan, services: Any, control: Any) -> RunningGeneration:
     """A generation at its beginning; whoever makes it closes it."""
+    warn_of(plan, control)
     return RunningGeneration(
         plan=plan,
         options=plan.options,
@@ -69,6 +73,12 @@ def new_generation(plan: Plan, services: Any, control: Any) -> RunningGeneration
         hooks=JobHooks(services.hooks, plan.alwayson),
         infotext=dict(plan.infotext),
     )
+
+
+def warn_of(plan: Plan, control: JobControl) -> None:
+    """Say what planning found that is not followed."""
+    for message in plan.warnings:
+        control.warn(message)
 
 
 def stages(gen: RunningGeneration) -> Sampling[Result]:
@@ -173,7 +183,7 @@ def _reply(gen: RunningGeneration, images: list[GeneratedImage], texts: list[str
         index_of_first = 1
     gen.hooks.images_done(gen, images)
     images += gen.extra_images
-    info = info_document(gen, texts, index_of_first)
+    info = with_warnings(info_document(gen, texts, index_of_first), gen.control.progress.warnings)
     interrupted = bool(gen.control.progress.interrupted)
     result = Result(images=tuple(images), info=info, interrupted=interrupted)
     gen.hooks.after_process(gen, result)

@@ -87,6 +87,7 @@ async def to_request(body: GenerationBody, images: ImageIO) -> GenerationRequest
         if name not in _PICTURES | _DROPPED and (value := getattr(body, name)) is not None
     }
     fields["styles"] = tuple(body.styles or ())
+    fields["warnings"] = tuple(f"field {name!r} is not known and has no effect" for name in body.unknown_fields)
     fields |= await _pictures(body, images)
     return GenerationRequest(mode=mode_of(body), present=given_fields(body), **fields)
 

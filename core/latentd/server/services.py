@@ -124,7 +124,7 @@ class AppServices:
         from latentd.pipeline.planning import build_plan
 
         plan = await asyncio.to_thread(build_plan, request, self)
-        return self.engine.submit(
+        job = self.engine.submit(
             lambda control: self._execute(plan, control),
             kind=request.mode,
             task_id=request.force_task_id,
@@ -132,6 +132,9 @@ class AppServices:
             share=share_of(plan, self),
             meta={"width": plan.width, "height": plan.height, "steps": plan.steps, "images": len(plan.prompts)},
         )
+        for message in plan.warnings:
+            job.warn(message)
+        return job
 
     async def submit_body(self, body: GenerationBody) -> tuple[Job[Result], GenerationBody]:
         """The queued job of an HTTP body, and the body with its infotext applied.

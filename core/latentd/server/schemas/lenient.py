@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from itertools import islice
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
 _FALSE = frozenset({"0", "off", "f", "false", "n", "no"})
 LARGEST_INTEGER = 2**63 - 1
+UNKNOWN_KEPT = 20
+UNKNOWN_LENGTH = 60
 
 
 def _refuse(kind: str, message: str) -> PydanticCustomError:
@@ -134,16 +145,28 @@ Arguments = Annotated[Any, *_ARGS]
 
 
 class LenientModel(BaseModel):
-    """Base of request bodies: unknown keys are ignored, and a list of pairs is as good as an object."""
+    """Base of request bodies: unknown keys are ignored but remembered; a list of pairs is as good as an object."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
-    @model_validator(mode="before")
+    _unknown: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def unknown_fields(self) -> tuple[str, ...]:
+        """Keys of the body that name no field, at most :data:`UNKNOWN_KEPT` of them, cut to a readable length."""
+        return self._unknown
+
+    @model_validator(mode="wrap")
     @classmethod
-    def _from_pairs(cls, value: Any) -> Any:
+    def _from_pairs(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(value, list):
             try:
-                return dict(value)
+                value = dict(value)
             except (TypeError, ValueError):
                 raise _refuse("type_error.dict", "value is not a valid dict") from None
-        return value
+        model = handler(value)
+        if isinstance(value, dict):
+            known = {name for key, field in cls.model_fields.items() for name in (key, field.alias)}
+            unknown = (str(key)[:UNKNOWN_LENGTH] for key in value if key not in known)
+            model._unknown = tuple(islice(unknown, UNKNOWN_KEPT))
+        return model
