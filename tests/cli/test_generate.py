@@ -16,7 +16,7 @@ from latentd.types import GeneratedImage, Result
 
 
 def request(*arguments: str) -> Any:
-    return make_request(make_parser().parse_args(["a cat", *arguments]))
+    return make_request(make_parser().parse_args(["a cat", *arguments]), max_pixels=1 << 20)
 
 
 def test_arguments_become_a_request() -> None:

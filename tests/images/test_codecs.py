@@ -70,15 +70,6 @@ def test_formats_off_the_list_are_refused() -> None:
         decode_image(as_text(out.getvalue()), **BOUNDS)
 
 
-def test_orientation_is_applied_only_where_asked() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    out = io.BytesIO()
-    Image.new("RGB", (8, 3)).save(out, format="JPEG", exif=exif.tobytes())
-    assert open_image(out.getvalue(), 100).size == (8, 3)
-    assert open_image(out.getvalue(), 100, apply_orientation=True).size == (3, 8)
-
-
 TEXT = 'a cat, 猫\nSteps: 4, Sampler: Euler, "ü"'
 
 

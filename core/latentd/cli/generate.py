@@ -16,6 +16,8 @@ from latentd.settings import parse_settings
 from latentd.settings.parse import flags_parser
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from latentd.server.services import AppServices
     from latentd.types import GeneratedImage, GenerationRequest, Result
 
@@ -33,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
 
     try:
         services = create_services(settings, serve_http=False)
-        result = asyncio.run(_draw(services, make_request(own), quiet=own.quiet))
+        result = asyncio.run(_draw(services, make_request(own, max_pixels=services.images.max_pixels), quiet=own.quiet))
     except LatentdError as error:
         print(f"latentd: {error.detail}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
         return REFUSED
@@ -70,16 +72,18 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def make_request(given: argparse.Namespace) -> GenerationRequest:
+def make_request(given: argparse.Namespace, *, max_pixels: int) -> GenerationRequest:
     """The request that the arguments describe.
 
-    :raises InvalidImage: ``--image`` is not there or no picture.
+    :param max_pixels: bound on the size of ``--image``.
+    :raises InvalidImage: ``--image`` is not there or no picture. :raises TooLarge: it is over the bound.
     """
     from latentd.types import GenerationRequest
 
     fields: dict[str, Any] = {}
     if given.image is not None:
-        fields = {"mode": "img2img", "init_images": (_opened(given.image),), "denoising_strength": given.strength}
+        picture = _opened(given.image, max_pixels)
+        fields = {"mode": "img2img", "init_images": (picture,), "denoising_strength": given.strength}
     return GenerationRequest(
         prompt=given.prompt,
         negative_prompt=given.negative,
@@ -95,17 +99,16 @@ def make_request(given: argparse.Namespace) -> GenerationRequest:
     )
 
 
-def _opened(path: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
+def _opened(path: Path, max_pixels: int) -> Image:
     from latentd.errors import InvalidImage
+    from latentd.images.codecs import open_image
 
     try:
-        picture = Image.open(path)
-        picture.load()
-    except (OSError, UnidentifiedImageError) as error:
+        return open_image(path.read_bytes(), max_pixels)
+    except OSError as error:
         raise InvalidImage(f"{path} cannot be read: {error}") from error
-    return picture
+    except InvalidImage as error:
+        raise InvalidImage(f"{path} is no picture", hint=error.hint) from error
 
 
 async def _draw(services: AppServices, request: GenerationRequest, *, quiet: bool) -> Result:

@@ -8,10 +8,12 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 from PIL.PngImagePlugin import PngInfo
 
 from latentd.errors import InvalidImage, InvalidRequest, TooLarge
+from latentd.images.depth import eight_bits
+from latentd.images.png_chunks import readable_chunks
 
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 """Formats a request may carry; Pillow's other decoders stay out of a stranger's reach."""
@@ -23,16 +25,15 @@ _WRITERS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "avif":
 _LONGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
 
 
-def decode_image(text: str, *, max_bytes: int, max_pixels: int, apply_orientation: bool = False) -> Image.Image:
-    """The picture in ``text``: base64, or a data URL; fully decoded, in its own mode, with ``info`` kept.
+def decode_image(text: str, *, max_bytes: int, max_pixels: int) -> Image.Image:
+    """The picture in ``text``, base64 or a data URL, as :func:`open_image` gives it.
 
     :param max_bytes: bound on the encoded file's size.
     :param max_pixels: bound on width times height, checked before any pixel is decoded.
-    :param apply_orientation: turn the picture as its EXIF orientation says (A1111 1.9 and later do).
     :raises InvalidImage: not base64, or no readable picture.
     :raises TooLarge: a bound is exceeded.
     """
-    return open_image(decode_base64(text, max_bytes=max_bytes), max_pixels, apply_orientation=apply_orientation)
+    return open_image(decode_base64(text, max_bytes=max_bytes), max_pixels)
 
 
 def decode_base64(text: str, *, max_bytes: int) -> bytes:
@@ -54,14 +55,17 @@ def decode_base64(text: str, *, max_bytes: int) -> bytes:
     return data
 
 
-def open_image(data: bytes, max_pixels: int, *, apply_orientation: bool = False) -> Image.Image:
-    """The decoded first frame of an image file's bytes.
+def open_image(data: bytes, max_pixels: int) -> Image.Image:
+    """The decoded first frame of an image file's bytes: every picture that comes in comes in here.
+
+    As A1111 1.9 does, it is turned as its EXIF orientation says, and a palette with an alpha each is RGBA. Levels of
+    more than 8 bits are scaled to 8; otherwise the mode is the file's. ``info`` is kept.
 
     :raises InvalidImage: no picture in one of :data:`READABLE`, or a damaged one.
     :raises TooLarge: more than ``max_pixels``.
     """
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=READABLE)
+        image: Image.Image = Image.open(io.BytesIO(readable_chunks(data)), formats=READABLE)
     except Image.DecompressionBombError as error:
         raise TooLarge(f"image has more than {max_pixels} pixels") from error
     # Pillow's parsers answer damaged files with whatever they trip over (SyntaxError, IndexError, struct.error...)
@@ -71,15 +75,22 @@ def open_image(data: bytes, max_pixels: int, *, apply_orientation: bool = False)
         raise TooLarge(f"image is {image.width}x{image.height}, over {max_pixels} pixels")
     try:
         image.load()
-        return _oriented(image) if apply_orientation else image
     except Exception as error:
         raise InvalidImage(hint="the file is damaged or cut short") from error
+    return _with_alpha_of_palette(_upright(eight_bits(image)))
 
 
-def _oriented(image: Image.Image) -> Image.Image:
-    from PIL import ImageOps
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block, whatever Pillow's reader tripped over: the picture itself is good
+        return image
 
-    return ImageOps.exif_transpose(image) or image
+
+def _with_alpha_of_palette(image: Image.Image) -> Image.Image:
+    if image.mode in ("P", "RGB") and isinstance(image.info.get("transparency"), bytes):
+        return image.convert("RGBA")
+    return image
 
 
 def encode_image(
@@ -152,6 +163,5 @@ def _png_text(info: Mapping[str, str]) -> PngInfo:
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return image.point(lambda level: level * (255 / 65535)).convert("RGB")
+    image = eight_bits(image)
     return image if image.mode in ("RGB", "L") else image.convert("RGB")

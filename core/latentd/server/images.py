@@ -23,11 +23,12 @@ class ImageIO:
     """Decodes and encodes pictures in two threads of its own.
 
     :param options: the option store, read at every call.
+    :ivar max_pixels: bound on a picture's width times height.
     """
 
     def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
         self._allow_urls = settings.allow_image_urls
-        self._max_pixels = int(settings.max_image_mp * MEGAPIXEL)
+        self.max_pixels = int(settings.max_image_mp * MEGAPIXEL)
         self._max_bytes = int(settings.max_request_mb * MEBIBYTE)
         self._options = options
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="images")
@@ -62,8 +63,8 @@ class ImageIO:
         from latentd.images import codecs
 
         if text.startswith(_URL):
-            return codecs.open_image(self._fetched(text), self._max_pixels)
-        return codecs.decode_image(text, max_bytes=self._max_bytes, max_pixels=self._max_pixels)
+            return codecs.open_image(self._fetched(text), self.max_pixels)
+        return codecs.decode_image(text, max_bytes=self._max_bytes, max_pixels=self.max_pixels)
 
     def encode_now(self, image: Image, info: Mapping[str, str] | None = None, *, format: str | None = None) -> str:
         """As :meth:`encode`, on this thread."""
