@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from latentd.server.schemas.generation import Txt2ImgRequest
-from latentd.server.schemas.images import ExtrasBatchRequest, ExtrasSingleRequest, PngInfoRequest
+from latentd.server.schemas.images import ExtrasBatchImagesRequest, ExtrasSingleImageRequest, PNGInfoRequest
 
 
 @pytest.mark.parametrize(
@@ -72,17 +72,17 @@ def test_unknown_keys_are_ignored_and_remembered() -> None:
 
 def test_an_empty_list_is_an_empty_object() -> None:
     with pytest.raises(ValidationError) as refused:
-        PngInfoRequest.model_validate([])
+        PNGInfoRequest.model_validate([])
     assert refused.value.errors()[0]["type"] == "missing"
 
 
 @pytest.mark.parametrize("body", [{"resize_mode": 2}, {"upscaling_resize": 0}, {"gfpgan_visibility": 1.1}])
 def test_extras_have_ranges(body: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        ExtrasSingleRequest.model_validate(body)
+        ExtrasSingleImageRequest.model_validate(body)
 
 
 def test_batch_pictures_need_data_and_name() -> None:
     with pytest.raises(ValidationError) as refused:
-        ExtrasBatchRequest.model_validate({"imageList": [{"data": "x"}]})
+        ExtrasBatchImagesRequest.model_validate({"imageList": [{"data": "x"}]})
     assert refused.value.errors()[0]["loc"] == ("imageList", 0, "name")

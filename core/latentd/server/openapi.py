@@ -1,21 +1,33 @@
-"""The OpenAPI document, with the arguments of the installed scripts and the shape of errors."""
+"""The OpenAPI document, in a form that generators of clients digest.
+
+Components bear AUTOMATIC1111's names where it has them; each has a name and title of its own, and nothing refers into a
+component. The arguments of the installed scripts, the options and flags, and the shape of errors are in it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from latentd.server import openapi_options, openapi_scripts
+from latentd.server.openapi_tidy import REFERENCE, tidy
+from latentd.server.schemas.generation import Img2ImgJob, Txt2ImgJob
+from latentd.server.schemas.jobs import JobEvent
 
 if TYPE_CHECKING:
-    from latentd.contributions import Script
     from latentd.server.services import AppServices
 
-_REFERENCE = "#/components/schemas/"
+JSON = "application/json"
+_SENTENCE_END = re.compile(r"[.:;]\s|\.$")
 _ERROR = {
     "type": "object",
-    "title": "Error",
+    "title": "ErrorResponse",
     "description": "Every error that a handler declares, in AUTOMATIC1111's keys.",
     "required": ["error", "detail", "body", "errors"],
     "properties": {
@@ -26,6 +38,29 @@ _ERROR = {
         "hint": {"type": "string", "description": "What to do about it."},
     },
 }
+_JOBS: tuple[type[BaseModel], ...] = (Txt2ImgJob, Img2ImgJob)
+
+
+# --- for routes ------------------------------------------------------------------------------------------------------
+
+
+def reply_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Arguments of a route whose reply ``model`` describes and does not filter."""
+    return {"response_model": None, "responses": {200: {"model": model}}}
+
+
+def binary(*media_types: str) -> dict[str, Any]:
+    """``content`` of a reply that is a file of one of these types."""
+    return {media: {"schema": {"type": "string", "format": "binary"}} for media in media_types}
+
+
+def event_stream(model: type[BaseModel]) -> dict[str, Any]:
+    """``content`` of a reply that is a stream of server-sent events, each like ``model``."""
+    schema = {"type": "string", "contentMediaType": "text/event-stream", "contentSchema": _ref(model.__name__)}
+    return {"text/event-stream": {"schema": schema}}
+
+
+# --- the document ----------------------------------------------------------------------------------------------------
 
 
 def describe(app: FastAPI, services: AppServices) -> Callable[[], dict[str, Any]]:
@@ -48,17 +83,39 @@ def _document(app: FastAPI, services: AppServices) -> dict[str, Any]:
         openapi_version=app.openapi_version,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Error"] = _ERROR
+    schemas["ErrorResponse"] = _ERROR
+    _add_unknown(schemas)
+    body = document["paths"]["/latentd/v1/jobs"]["post"]["requestBody"]["content"][JSON]
+    body["schema"] = {"anyOf": [_ref(model.__name__) for model in _JOBS]}
     for path in document["paths"].values():
         for operation in path.values():
-            content = {"application/json": {"schema": {"$ref": _REFERENCE + "Error"}}}
-            operation["responses"].setdefault("default", {"description": "Any error", "content": content})
+            _finish(operation)
     if services.settings.api_auth or services.settings.api_key:
         _secure(document)
-    for mode, name in (("txt2img", "Txt2ImgRequest"), ("img2img", "Img2ImgRequest")):
-        if name in schemas:
-            _join_scripts(schemas, schemas[name], [s for s in services.registry.scripts.values() if mode in s.modes])
+    openapi_options.join(document, services.options)
+    openapi_scripts.join(schemas, list(services.registry.scripts.values()))
+    tidy(document)
     return document
+
+
+def _add_unknown(schemas: dict[str, Any]) -> None:
+    """Add the models of which FastAPI knows nothing: the route reads them itself, or they come in a stream."""
+    unknown: tuple[type[BaseModel], ...] = (*_JOBS, JobEvent)
+    models: list[tuple[type[BaseModel], Literal["serialization"]]] = [(model, "serialization") for model in unknown]
+    _, found = models_json_schema(models, ref_template=REFERENCE + "{model}")
+    for name, schema in found["$defs"].items():
+        schemas.setdefault(name, schema)
+
+
+def _finish(operation: dict[str, Any]) -> None:
+    """Give an operation its first sentence as summary, in place of the route's name, and the errors it may answer."""
+    if description := operation.get("description"):
+        operation["summary"] = _SENTENCE_END.split(description, maxsplit=1)[0]
+    replies = operation["responses"]
+    replies.setdefault("default", {"description": "Any error", "content": {JSON: {"schema": _ref("ErrorResponse")}}})
+    if "422" in replies:
+        # A field is wrong by itself, or the request as a whole.
+        replies["422"]["content"][JSON]["schema"] = {"anyOf": [_ref("HTTPValidationError"), _ref("ErrorResponse")]}
 
 
 def _secure(document: dict[str, Any]) -> None:
@@ -67,37 +124,5 @@ def _secure(document: dict[str, Any]) -> None:
     document["security"] = [{name: []} for name in schemes]
 
 
-def _join_scripts(schemas: dict[str, Any], request: dict[str, Any], scripts: list[Script]) -> None:
-    """Say what ``alwayson_scripts`` and ``script_args`` take, script by script."""
-    always = {script.title.lower(): _entry(schemas, script) for script in scripts if script.alwayson}
-    if always:
-        described = request["properties"]["alwayson_scripts"]
-        described["anyOf"] = [{"type": "object", "properties": always, "additionalProperties": True}, {"type": "null"}]
-    selectable = [script for script in scripts if not script.alwayson]
-    if selectable:
-        alternatives = [{"title": script.title, **way} for script in selectable for way in _arguments(schemas, script)]
-        anything = [{"type": "array", "items": {}}, {"type": "object", "additionalProperties": True}, {"type": "null"}]
-        request["properties"]["script_args"]["anyOf"] = alternatives + anything
-
-
-def _entry(schemas: dict[str, Any], script: Script) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "title": script.title,
-        "properties": {"args": {"anyOf": _arguments(schemas, script)}},
-        "additionalProperties": True,
-    }
-
-
-def _arguments(schemas: dict[str, Any], script: Script) -> list[dict[str, Any]]:
-    """The two ways to give a script's arguments: by name, and by position."""
-    name = f"{script.title} arguments".replace(" ", "_")
-    schema = script.Args.model_json_schema(ref_template=_REFERENCE + "{model}")
-    schemas.update({key: value for key, value in schema.pop("$defs", {}).items() if key not in schemas})
-    schemas[name] = schema
-    reference = _REFERENCE + name.replace("~", "~0").replace("/", "~1")
-    positions = [{"$ref": f"{reference}/properties/{field}"} for field in schema.get("properties", {})]
-    by_position: dict[str, Any] = {"type": "array", "items": {}}
-    if positions:
-        by_position["prefixItems"] = positions
-    return [{"$ref": reference}, by_position]
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": REFERENCE + name}

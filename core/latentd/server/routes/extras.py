@@ -10,11 +10,11 @@ from fastapi import APIRouter
 
 from latentd.server.images import MEGAPIXEL
 from latentd.server.schemas.images import (
-    ExtrasBatchReply,
-    ExtrasBatchRequest,
+    ExtrasBatchImagesRequest,
+    ExtrasBatchImagesResponse,
     ExtrasRequest,
-    ExtrasSingleReply,
-    ExtrasSingleRequest,
+    ExtrasSingleImageRequest,
+    ExtrasSingleImageResponse,
 )
 
 
@@ -22,14 +22,14 @@ def router(services: Any) -> APIRouter:
     """Routes ``/sdapi/v1/extra-single-image`` and ``/extra-batch-images``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["extras"])
 
-    @routes.post("/extra-single-image", response_model=ExtrasSingleReply)
-    async def single(body: ExtrasSingleRequest) -> dict[str, Any]:
+    @routes.post("/extra-single-image", name="extras_single_image_api", response_model=ExtrasSingleImageResponse)
+    async def single(body: ExtrasSingleImageRequest) -> dict[str, Any]:
         """Postprocess one picture."""
         texts, line = await _process(services, body, [body.image])
         return {"html_info": _html(line), "image": texts[0]}
 
-    @routes.post("/extra-batch-images", response_model=ExtrasBatchReply)
-    async def batch(body: ExtrasBatchRequest) -> dict[str, Any]:
+    @routes.post("/extra-batch-images", name="extras_batch_images_api", response_model=ExtrasBatchImagesResponse)
+    async def batch(body: ExtrasBatchImagesRequest) -> dict[str, Any]:
         """Postprocess several pictures alike."""
         texts, line = await _process(services, body, [file.data for file in body.files])
         return {"html_info": _html(line), "images": texts}

@@ -5,31 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from latentd.engine.job import Job
 from latentd.server.convert import echo
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.openapi import binary
 from latentd.server.routes.jobs import job_path
-from latentd.server.schemas.generation import GenerationBody, GenerationReply, Img2ImgRequest, Txt2ImgRequest
+from latentd.server.schemas.generation import (
+    GenerationBody,
+    ImageToImageResponse,
+    Img2ImgJob,
+    Img2ImgRequest,
+    TextToImageResponse,
+    Txt2ImgJob,
+    Txt2ImgRequest,
+)
+from latentd.server.schemas.jobs import JobAccepted
 from latentd.types import GeneratedImage, Result
 
 JOB_HEADER = "X-Latentd-Job"
 _BYTES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
-
-
-class Txt2ImgJob(Txt2ImgRequest):
-    """A txt2img request as a job."""
-
-    mode: Literal["txt2img"] = "txt2img"
-
-
-class Img2ImgJob(Img2ImgRequest):
-    """An img2img request as a job."""
-
-    mode: Literal["img2img"]
 
 
 def router(services: Any) -> APIRouter:
@@ -37,23 +35,42 @@ def router(services: Any) -> APIRouter:
     routes = APIRouter()
     replies: dict[int | str, dict[str, Any]] = {
         200: {
-            "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in _BYTES},
+            "content": binary(*_BYTES),
             "description": "JSON, or the first picture's bytes where Accept names a picture format.",
             "headers": {JOB_HEADER: {"schema": {"type": "string"}, "description": "Id of the job."}},
         }
     }
 
-    @routes.post("/sdapi/v1/txt2img", tags=["generation"], response_model=GenerationReply, responses=replies)
+    @routes.post(
+        "/sdapi/v1/txt2img",
+        name="text2imgapi",
+        tags=["generation"],
+        response_model=TextToImageResponse,
+        responses=replies,
+    )
     async def txt2img(body: Txt2ImgRequest, request: Request) -> Response:
         """Make pictures from a text."""
         return await answer_generation(services, body, request)
 
-    @routes.post("/sdapi/v1/img2img", tags=["generation"], response_model=GenerationReply, responses=replies)
+    @routes.post(
+        "/sdapi/v1/img2img",
+        name="img2imgapi",
+        tags=["generation"],
+        response_model=ImageToImageResponse,
+        responses=replies,
+    )
     async def img2img(body: Img2ImgRequest, request: Request) -> Response:
         """Make pictures from pictures and a text."""
         return await answer_generation(services, body, request)
 
-    @routes.post("/latentd/v1/jobs", tags=["jobs"], status_code=202)
+    @routes.post(
+        "/latentd/v1/jobs",
+        operation_id="submit_job",
+        tags=["jobs"],
+        status_code=202,
+        response_model=None,
+        responses={202: {"model": JobAccepted, "description": "The job is queued."}},
+    )
     async def submit(body: dict[str, Any], request: Request) -> Response:
         """Hand a generation in; the fields are those of txt2img or img2img, and ``mode`` says which."""
         job, _ = await services.submit_body(_job_body(body))

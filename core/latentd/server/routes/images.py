@@ -8,21 +8,21 @@ from fastapi import APIRouter
 
 from latentd.errors import NotFound, near_matches
 from latentd.plugins.catalogue import package_hint
-from latentd.server.schemas.images import InterrogateReply, InterrogateRequest, PngInfoReply, PngInfoRequest
+from latentd.server.schemas.images import InterrogateRequest, InterrogateResponse, PNGInfoRequest, PNGInfoResponse
 
 
 def router(services: Any) -> APIRouter:
     """Routes ``/sdapi/v1/png-info`` and ``/sdapi/v1/interrogate``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["images"])
 
-    @routes.post("/png-info", response_model=PngInfoReply)
-    async def png_info(body: PngInfoRequest) -> dict[str, Any]:
+    @routes.post("/png-info", name="pnginfoapi", response_model=PNGInfoResponse)
+    async def png_info(body: PNGInfoRequest) -> dict[str, Any]:
         """The infotext of a picture, parsed, and every other text in the file."""
         image = await services.decode_image(body.image.strip())
         metadata: dict[str, Any] = await services.images.run(lambda: _metadata(services, image))
         return metadata
 
-    @routes.post("/interrogate", response_model=InterrogateReply)
+    @routes.post("/interrogate", name="interrogateapi", response_model=InterrogateResponse)
     async def interrogate(body: InterrogateRequest) -> dict[str, str]:
         """A text that describes the picture."""
         if body.image is None:

@@ -29,7 +29,7 @@ class TaskProgressRequest(LenientModel):
     live_preview: Bool | None = True
 
 
-class TaskProgressReply(BaseModel):
+class TaskProgressResponse(BaseModel):
     """Reply of ``/internal/progress``. ``live_preview`` is a data URL, null when there is nothing newer."""
 
     active: bool
@@ -47,8 +47,8 @@ def router(services: Any) -> APIRouter:
     routes = APIRouter(prefix="/internal", tags=["internal"])
     tasks = _Tasks(services)
 
-    @routes.post("/progress", response_model=TaskProgressReply)
-    async def progress(body: TaskProgressRequest) -> TaskProgressReply:
+    @routes.post("/progress", response_model=TaskProgressResponse)
+    async def progress(body: TaskProgressRequest) -> TaskProgressResponse:
         """How far the task is: in the queue, active or completed."""
         return await tasks.progress(body)
 
@@ -94,7 +94,7 @@ class _Tasks:
         self._services = services
         self._previews = PreviewCache()
 
-    async def progress(self, body: TaskProgressRequest) -> TaskProgressReply:
+    async def progress(self, body: TaskProgressRequest) -> TaskProgressResponse:
         engine: Engine = self._services.engine
         job = engine.current()
         if job is None or job.id != body.id_task:
@@ -108,7 +108,7 @@ class _Tasks:
                 number = job.progress.preview_id
                 picture = await self._previews.text(job.id, job.progress, *self._encoder())
                 shown = shown if picture is None else number
-        return TaskProgressReply(
+        return TaskProgressResponse(
             active=True,
             queued=False,
             completed=False,
@@ -131,11 +131,11 @@ class _Tasks:
         return format, encode
 
 
-def _inactive(engine: Engine, task_id: str | None) -> TaskProgressReply:
+def _inactive(engine: Engine, task_id: str | None) -> TaskProgressResponse:
     waiting = engine.pending()
     queued = task_id in waiting
     text = f"In queue: {waiting.index(task_id) + 1}/{len(waiting)}" if task_id and queued else "Waiting..."
-    return TaskProgressReply(
+    return TaskProgressResponse(
         active=False, queued=queued, completed=task_id in engine.finished(), id_live_preview=-1, textinfo=text
     )
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,6 +17,8 @@ from latentd.engine.executor import Engine
 from latentd.engine.job import Job
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
+from latentd.server.openapi import binary, event_stream, reply_of
+from latentd.server.schemas import jobs as schemas
 
 #: A comment is sent after this many silent seconds, so that proxies keep the stream open and a gone client is noticed.
 KEEP_ALIVE = 15.0
@@ -28,7 +30,6 @@ MEDIA_TYPES = {
     "avif": "image/avif",
 }
 Format = Annotated[str | None, Query(description="png, jpeg, webp or avif; by default option samples_format")]
-State = Literal["queued", "running", "completed", "failed", "cancelled"]
 
 
 def router(services: Any) -> APIRouter:
@@ -37,12 +38,17 @@ def router(services: Any) -> APIRouter:
     _add_listing(routes, services)
     _add_pictures(routes, services)
 
-    @routes.post("/{job_id}/cancel")
+    @routes.post("/{job_id}/cancel", operation_id="cancel_job", **reply_of(schemas.Job))
     async def cancel(job_id: str, request: Request) -> dict[str, Any]:
         """Cancel a job: a waiting one at once, a running one at its next step; an ended one stays as it is."""
         return _document(services.engine.cancel(job_id), request)
 
-    @routes.get("/{job_id}/events")
+    @routes.get(
+        "/{job_id}/events",
+        operation_id="get_job_events",
+        response_class=StreamingResponse,
+        responses={200: {"content": event_stream(schemas.JobEvent), "description": "Events until the job has ended."}},
+    )
     async def events(job_id: str, request: Request) -> StreamingResponse:
         """Server-sent events of one job: its present state, then each change until it has ended."""
         engine: Engine = services.engine
@@ -58,10 +64,10 @@ def router(services: Any) -> APIRouter:
 
 
 def _add_listing(routes: APIRouter, services: Any) -> None:
-    @routes.get("")
+    @routes.get("", operation_id="list_jobs", **reply_of(schemas.JobList))
     async def jobs(
         request: Request,
-        state: Annotated[State | None, Query(description="only jobs in this state")] = None,
+        state: Annotated[schemas.State | None, Query(description="only jobs in this state")] = None,
         limit: Annotated[int, Query(ge=1, le=1000, description="the newest so many")] = 100,
     ) -> dict[str, Any]:
         """Jobs, oldest first."""
@@ -72,14 +78,19 @@ def _add_listing(routes: APIRouter, services: Any) -> None:
             "jobs": [job_document(job, place) for job, place in known[-limit:]],
         }
 
-    @routes.get("/{job_id}")
+    @routes.get("/{job_id}", operation_id="get_job", **reply_of(schemas.Job))
     async def job(job_id: str, request: Request) -> dict[str, Any]:
         """One job: state, position, progress, and its pictures once it has completed."""
         return _document(services.engine.get(job_id), request)
 
 
 def _add_pictures(routes: APIRouter, services: Any) -> None:
-    @routes.get("/{job_id}/images/{index}", response_class=Response)
+    @routes.get(
+        "/{job_id}/images/{index}",
+        operation_id="get_job_image",
+        response_class=Response,
+        responses={200: {"content": binary(*MEDIA_TYPES.values()), "description": "A picture file."}},
+    )
     async def image(job_id: str, index: int, format: Format = None) -> Response:
         """The bytes of one picture, with its metadata."""
         job = services.engine.get(job_id)
@@ -89,7 +100,15 @@ def _add_pictures(routes: APIRouter, services: Any) -> None:
         picture = pictures[index]
         return await _picture_reply(services, picture.image, dict(picture.info), format)
 
-    @routes.get("/{job_id}/preview", response_class=Response)
+    @routes.get(
+        "/{job_id}/preview",
+        operation_id="get_job_preview",
+        response_class=Response,
+        responses={
+            200: {"content": binary(*MEDIA_TYPES.values()), "description": "A picture file."},
+            204: {"description": "There is none yet."},
+        },
+    )
     async def preview(job_id: str, format: Format = None) -> Response:
         """The bytes of the latest preview; 204 while there is none."""
         job = services.engine.get(job_id)

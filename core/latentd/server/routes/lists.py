@@ -36,7 +36,7 @@ def router(services: Any) -> APIRouter:
 
 
 def _add_sampling(routes: APIRouter, services: Any) -> None:
-    @routes.get("/samplers", response_model=list[lists.Sampler])
+    @routes.get("/samplers", name="get_samplers", response_model=list[lists.SamplerItem])
     async def samplers() -> list[dict[str, Any]]:
         """Samplers with their aliases and options; option values are texts."""
         return [
@@ -45,7 +45,7 @@ def _add_sampling(routes: APIRouter, services: Any) -> None:
             if spec.listed
         ]
 
-    @routes.get("/schedulers", response_model=list[lists.Scheduler])
+    @routes.get("/schedulers", name="get_schedulers", response_model=list[lists.SchedulerItem])
     async def schedulers() -> list[dict[str, Any]]:
         """Noise schedules."""
         return [
@@ -59,14 +59,16 @@ def _add_sampling(routes: APIRouter, services: Any) -> None:
             for spec in services.registry.schedulers.values()
         ]
 
-    @routes.get("/latent-upscale-modes", response_model=list[lists.LatentUpscaleMode])
+    @routes.get(
+        "/latent-upscale-modes", name="get_latent_upscale_modes", response_model=list[lists.LatentUpscalerModeItem]
+    )
     async def latent_upscale_modes() -> list[dict[str, str]]:
         """Names for ``hr_upscaler`` that enlarge the latent."""
         return [{"name": name} for name in LATENT_MODES]
 
 
 def _add_pictures(routes: APIRouter, services: Any) -> None:
-    @routes.get("/upscalers", response_model=list[lists.Upscaler])
+    @routes.get("/upscalers", name="get_upscalers", response_model=list[lists.UpscalerItem])
     async def upscalers() -> list[dict[str, Any]]:
         """Upscalers: None, Lanczos and Nearest, then the others by name."""
         core = [resizer.name for resizer in RESIZERS]
@@ -78,19 +80,19 @@ def _add_pictures(routes: APIRouter, services: Any) -> None:
         ]
         return [{**row, "model_url": None} for row in rows]
 
-    @routes.get("/face-restorers", response_model=list[lists.FaceRestorer])
+    @routes.get("/face-restorers", name="get_face_restorers", response_model=list[lists.FaceRestorerItem])
     async def face_restorers() -> list[dict[str, Any]]:
         """Face restorers: those of AUTOMATIC1111 first."""
         known = services.registry.face_restorers
         names = sorted(known, key=lambda name: (name not in _FACE_RESTORERS, name.lower()))
         return [{"name": name, "cmd_dir": known[name].cmd_dir} for name in names]
 
-    @routes.get("/realesrgan-models", response_model=list[lists.RealEsrganModel])
+    @routes.get("/realesrgan-models", name="get_realesrgan_models", response_model=list[lists.RealesrganItem])
     async def realesrgan_models() -> list[dict[str, Any]]:
         """AUTOMATIC1111's catalogue of Real-ESRGAN models, installed or not."""
         return [{"name": name, "path": _REALESRGAN + path, "scale": scale} for name, path, scale in _REALESRGAN_MODELS]
 
-    @routes.get("/prompt-styles", response_model=list[lists.PromptStyle])
+    @routes.get("/prompt-styles", name="get_prompt_styles", response_model=list[lists.PromptStyleItem])
     async def prompt_styles() -> list[dict[str, Any]]:
         """Rows of the styles files."""
         return [
@@ -104,17 +106,17 @@ def _add_scripts(routes: APIRouter, services: Any) -> None:
         scripts = [script for script in services.registry.scripts.values() if script.listed and mode in script.modes]
         return sorted(scripts, key=_listed_place)
 
-    @routes.get("/scripts", response_model=lists.ScriptNames)
+    @routes.get("/scripts", name="get_scripts_list", response_model=lists.ScriptsList)
     async def scripts() -> dict[str, list[str]]:
         """Titles of scripts in lower case: selectable ones, then always-on ones."""
         return {mode: [_listed_title(script) for script in offered(mode)] for mode in _MODES}
 
-    @routes.get("/script-info", response_model=list[lists.ScriptInfo])
+    @routes.get("/script-info", name="get_script_info", response_model=list[lists.ScriptInfo])
     async def scripts_info() -> list[dict[str, Any]]:
         """Arguments of every script, by mode."""
         return [script_info(s, mode) for mode in _MODES for s in offered(mode) if s.title != _WITHOUT_ROW]
 
-    @routes.get("/extensions", response_model=list[lists.Extension])
+    @routes.get("/extensions", name="get_extensions_list", response_model=list[lists.ExtensionItem])
     async def extensions() -> list[dict[str, Any]]:
         """Extensions that come from git: none, since latentd's plugins are packages (see /latentd/v1/plugins)."""
         return []

@@ -18,31 +18,31 @@ def router(services: Any) -> APIRouter:
 
 
 def _add_lists(routes: APIRouter, services: Any) -> None:
-    @routes.get("/sd-models", response_model=list[lists.Checkpoint])
+    @routes.get("/sd-models", name="get_sd_models", response_model=list[lists.SDModelItem])
     async def sd_models() -> list[dict[str, Any]]:
         """Checkpoints."""
         rows: list[dict[str, Any]] = services.models.checkpoints.rows()
         return rows
 
-    @routes.get("/sd-vae", response_model=list[lists.Vae])
+    @routes.get("/sd-vae", name="get_sd_vaes", response_model=list[lists.SDVaeItem])
     async def sd_vae() -> list[dict[str, Any]]:
         """VAE files."""
         rows: list[dict[str, Any]] = services.models.vaes.rows()
         return rows
 
-    @routes.get("/hypernetworks", response_model=list[lists.NamedFile])
+    @routes.get("/hypernetworks", name="get_hypernetworks", response_model=list[lists.HypernetworkItem])
     async def hypernetworks() -> list[dict[str, Any]]:
         """Hypernetworks."""
         rows: list[dict[str, Any]] = await services.run_in_thread(services.hypernetwork_rows)
         return rows
 
-    @routes.get("/loras", response_model=list[lists.Lora])
+    @routes.get("/loras", name="get_loras", response_model=list[lists.LoraItem])
     async def loras() -> list[dict[str, Any]]:
         """LoRA files and their kin."""
         rows: list[dict[str, Any]] = await services.run_in_thread(services.lora_rows)
         return rows
 
-    @routes.get("/embeddings", response_model=lists.Embeddings)
+    @routes.get("/embeddings", name="get_embeddings", response_model=lists.EmbeddingsResponse)
     async def embeddings() -> dict[str, Any]:
         """Textual-inversion embeddings: those that fit the loaded model, and those that do not."""
         rows: dict[str, Any] = await services.run_in_thread(services.embedding_rows)
@@ -71,13 +71,13 @@ def _add_refreshes(routes: APIRouter, services: Any) -> None:
         """Look through the embeddings folder again."""
         await services.run_in_thread(services.refresh_embeddings)
 
-    @routes.post("/unload-checkpoint")
+    @routes.post("/unload-checkpoint", name="unloadapi")
     async def unload_checkpoint() -> dict[str, Any]:
         """Take the models out of the device's memory; the next generation brings them back."""
         await services.unload_models()
         return {}
 
-    @routes.post("/reload-checkpoint")
+    @routes.post("/reload-checkpoint", name="reloadapi")
     async def reload_checkpoint() -> dict[str, Any]:
         """Bring the selected checkpoint into the device's memory."""
         await services.load_selected()

@@ -14,18 +14,18 @@ def router(services: Any) -> APIRouter:
     """Routes ``/sdapi/v1/options`` and ``/sdapi/v1/cmd-flags``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["options"])
 
-    @routes.get("/options")
+    @routes.get("/options", name="get_config", response_model=None)
     async def get_options() -> dict[str, Any]:
         """Every option with its value."""
         body: dict[str, Any] = services.options.body()
         return body
 
-    @routes.post("/options")
+    @routes.post("/options", name="set_config")
     async def set_options(body: Annotated[Dict, Body(examples=[{"CLIP_stop_at_last_layers": 2}])]) -> None:
         """Set options; the reply comes when a checkpoint or VAE that they name is loaded."""
         await services.set_options(body)
 
-    @routes.get("/cmd-flags")
+    @routes.get("/cmd-flags", response_model=None)
     async def get_cmd_flags() -> dict[str, Any]:
         """Every command-line flag with its value; no secrets."""
         return cmd_flags(services.settings)

@@ -12,7 +12,7 @@ from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import api_progress, state_document
 
 
-class ProgressReply(BaseModel):
+class ProgressResponse(BaseModel):
     """Reply of ``/sdapi/v1/progress``."""
 
     progress: float
@@ -27,7 +27,7 @@ def router(services: Any) -> APIRouter:
     routes = APIRouter(prefix="/sdapi/v1", tags=["progress"])
     previews = PreviewCache()
 
-    @routes.get("/progress", response_model=ProgressReply)
+    @routes.get("/progress", name="progressapi", response_model=ProgressResponse)
     async def progress(skip_current_image: bool = False, id_task: str | None = Query(None)) -> dict[str, Any]:
         """Progress of what runs now, or of the job ``id_task``; zeros when idle."""
         engine: Engine = services.engine
@@ -47,7 +47,7 @@ def router(services: Any) -> APIRouter:
             "textinfo": state.textinfo,
         }
 
-    @routes.post("/interrupt")
+    @routes.post("/interrupt", name="interruptapi")
     async def interrupt() -> dict[str, Any]:
         """Stop sampling; the picture so far is returned by the request that asked for it."""
         services.engine.interrupt()

@@ -11,7 +11,9 @@ from starlette.responses import PlainTextResponse
 
 from latentd import __version__
 from latentd.models.devices import memory_report
-from latentd.server.schemas.lists import Memory
+from latentd.server.openapi import reply_of
+from latentd.server.schemas.lists import MemoryResponse
+from latentd.server.schemas.server import Liveness, PluginList, Readiness
 from latentd.settings import Settings
 
 _PUBLIC: dict[str, Any] = {"x-public": True}
@@ -29,12 +31,18 @@ def router(services: Any) -> APIRouter:
 
 
 def _add_health(routes: APIRouter, services: Any) -> None:
-    @routes.get("/livez", openapi_extra=_PUBLIC)
+    @routes.get("/livez", operation_id="get_liveness", openapi_extra=_PUBLIC, **reply_of(Liveness))
     async def livez() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @routes.get("/readyz", openapi_extra=_PUBLIC)
+    @routes.get(
+        "/readyz",
+        operation_id="get_readiness",
+        openapi_extra=_PUBLIC,
+        response_model=None,
+        responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Generations would fail."}},
+    )
     async def readyz(response: Response) -> dict[str, Any]:
         """Whether generations can be served: 200, or 503 with the reasons. Plugins that failed are named, no more."""
         problems = await services.run_in_thread(services.problems)
@@ -54,12 +62,12 @@ def _add_health(routes: APIRouter, services: Any) -> None:
 
 
 def _add_facts(routes: APIRouter, services: Any) -> None:
-    @routes.get("/latentd/v1/plugins")
+    @routes.get("/latentd/v1/plugins", operation_id="list_plugins", **reply_of(PluginList))
     async def plugins() -> dict[str, Any]:
         """Every plugin: its state, what it contributes, and the traceback where it failed."""
         return {"version": __version__, "plugins": services.host.report()}
 
-    @routes.get("/sdapi/v1/memory", response_model=Memory)
+    @routes.get("/sdapi/v1/memory", name="get_memory", response_model=MemoryResponse)
     async def memory() -> Mapping[str, Any]:
         """Memory of the process and of the GPU, in bytes."""
         return await asyncio.to_thread(memory_report)
@@ -78,7 +86,7 @@ def _add_stops(routes: APIRouter, services: Any) -> None:
         """Restart where a supervisor does that, else 501."""
         return Response(status_code=200 if services.exit("restart") else 501)
 
-    @routes.post(f"{prefix}/server-stop")
+    @routes.post(f"{prefix}/server-stop", response_class=PlainTextResponse)
     async def server_stop() -> Response:
         """Finish what runs and stop."""
         services.exit("stop")

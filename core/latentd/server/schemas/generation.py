@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from latentd.server.schemas.lenient import Arguments, Bool, Dict, Float, Int, LenientModel, Str
 
 
+def _title(model: type[Any]) -> str:
+    """A class's own ``schema_name``, which its subclasses do not share, or else its name."""
+    name: str = vars(model).get("schema_name", model.__name__)
+    return name
+
+
 class CommonFields(LenientModel):
     """Fields of both endpoints. Every one may be null, which means the same as leaving it out."""
 
+    model_config = ConfigDict(model_title_generator=_title)
+
+    #: What the OpenAPI document calls a body whose class has a shorter name in ``latentd.api``.
+    schema_name: ClassVar[str]
     # Fields of 1.9 and later, and our own: echoed only where the client sent them, so that 1.8's echo stays exact.
     echoed_when_sent: ClassVar[frozenset[str]] = frozenset({"scheduler", "hr_scheduler"})
 
@@ -55,6 +65,7 @@ class CommonFields(LenientModel):
 class Txt2ImgRequest(CommonFields):
     """Body of ``/sdapi/v1/txt2img``."""
 
+    schema_name = "StableDiffusionProcessingTxt2Img"
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -98,6 +109,7 @@ class Txt2ImgRequest(CommonFields):
 class Img2ImgRequest(CommonFields):
     """Body of ``/sdapi/v1/img2img``."""
 
+    schema_name = "StableDiffusionProcessingImg2Img"
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -140,12 +152,28 @@ class Img2ImgRequest(CommonFields):
     scheduler: Str | None = Field(None, description="A label or name of /sdapi/v1/schedulers.")
 
 
+class Txt2ImgJob(Txt2ImgRequest):
+    """A txt2img request as a job."""
+
+    mode: Literal["txt2img"] = "txt2img"
+
+
+class Img2ImgJob(Img2ImgRequest):
+    """An img2img request as a job."""
+
+    mode: Literal["img2img"]
+
+
 GenerationBody = Txt2ImgRequest | Img2ImgRequest
 
 
-class GenerationReply(BaseModel):
-    """Reply of txt2img and img2img."""
+class TextToImageResponse(BaseModel):
+    """Reply of txt2img."""
 
     images: list[str] = Field(description="Base64 files in the format of option samples_format.")
     parameters: dict[str, Any] = Field(description="The request with defaults and infotext applied.")
     info: str = Field(description="A JSON document as text: seeds, prompts, infotexts and the rest.")
+
+
+class ImageToImageResponse(TextToImageResponse):
+    """Reply of img2img."""

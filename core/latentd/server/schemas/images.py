@@ -39,7 +39,7 @@ class ExtrasRequest(LenientModel):
     max_side_length: Annotated[Int, Field(ge=0)] = Field(0, description="Longest side of the result; 0: no limit.")
 
 
-class ExtrasSingleRequest(ExtrasRequest):
+class ExtrasSingleImageRequest(ExtrasRequest):
     """Body of ``/sdapi/v1/extra-single-image``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"image": "iVBORw0KGgo...", "upscaler_1": "Lanczos"}]})
@@ -54,7 +54,7 @@ class FileData(LenientModel):
     name: Str = Field(description="File name.")
 
 
-class ExtrasBatchRequest(ExtrasRequest):
+class ExtrasBatchImagesRequest(ExtrasRequest):
     """Body of ``/sdapi/v1/extra-batch-images``."""
 
     model_config = ConfigDict(
@@ -64,17 +64,17 @@ class ExtrasBatchRequest(ExtrasRequest):
     files: list[FileData] = Field(alias="imageList", description="The pictures.")
 
 
-class ExtrasSingleReply(BaseModel):
+class ExtrasSingleImageResponse(BaseModel):
     html_info: str = Field(description="What was done, as HTML.")
     image: str = Field(description="Base64 file.")
 
 
-class ExtrasBatchReply(BaseModel):
+class ExtrasBatchImagesResponse(BaseModel):
     html_info: str = Field(description="What was done to the last picture, as HTML.")
     images: list[str] = Field(description="Base64 files.")
 
 
-class PngInfoRequest(LenientModel):
+class PNGInfoRequest(LenientModel):
     """Body of ``/sdapi/v1/png-info``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"image": "iVBORw0KGgo..."}]})
@@ -82,7 +82,7 @@ class PngInfoRequest(LenientModel):
     image: Str = Field(description="Base64 or data URL.")
 
 
-class PngInfoReply(BaseModel):
+class PNGInfoResponse(BaseModel):
     info: str = Field(description="The infotext, or an empty text.")
     items: dict[str, Any] = Field(description="Every text entry of the file.")
     parameters: dict[str, Any] = Field(description="The infotext, parsed.")
@@ -97,5 +97,5 @@ class InterrogateRequest(LenientModel):
     model: Str = Field("clip", description="clip, deepdanbooru, or what a plugin offers.")
 
 
-class InterrogateReply(BaseModel):
+class InterrogateResponse(BaseModel):
     caption: str

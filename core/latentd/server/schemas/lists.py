@@ -11,13 +11,13 @@ class _Row(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
 
-class Sampler(_Row):
+class SamplerItem(_Row):
     name: str
     aliases: list[str]
     options: dict[str, str]
 
 
-class Scheduler(_Row):
+class SchedulerItem(_Row):
     name: str
     label: str
     aliases: list[str] | None
@@ -25,7 +25,7 @@ class Scheduler(_Row):
     need_inner_model: bool | None
 
 
-class Upscaler(_Row):
+class UpscalerItem(_Row):
     name: str
     model_name: str | None
     model_path: str | None
@@ -33,11 +33,11 @@ class Upscaler(_Row):
     scale: float | None
 
 
-class LatentUpscaleMode(_Row):
+class LatentUpscalerModeItem(_Row):
     name: str
 
 
-class Checkpoint(_Row):
+class SDModelItem(_Row):
     title: str
     model_name: str
     hash: str | None
@@ -46,34 +46,34 @@ class Checkpoint(_Row):
     config: str | None
 
 
-class Vae(_Row):
+class SDVaeItem(_Row):
     model_name: str
     filename: str
 
 
-class NamedFile(_Row):
+class HypernetworkItem(_Row):
     name: str
     path: str | None
 
 
-class FaceRestorer(_Row):
+class FaceRestorerItem(_Row):
     name: str
     cmd_dir: str | None
 
 
-class RealEsrganModel(_Row):
+class RealesrganItem(_Row):
     name: str
     path: str | None
     scale: int | None
 
 
-class PromptStyle(_Row):
+class PromptStyleItem(_Row):
     name: str
     prompt: str | None
     negative_prompt: str | None
 
 
-class Embedding(_Row):
+class EmbeddingItem(_Row):
     step: int | None
     sd_checkpoint: str | None
     sd_checkpoint_name: str | None
@@ -81,19 +81,19 @@ class Embedding(_Row):
     vectors: int
 
 
-class Embeddings(_Row):
-    loaded: dict[str, Embedding]
-    skipped: dict[str, Embedding]
+class EmbeddingsResponse(_Row):
+    loaded: dict[str, EmbeddingItem]
+    skipped: dict[str, EmbeddingItem]
 
 
-class Lora(_Row):
+class LoraItem(_Row):
     name: str
     alias: str
     path: str
     metadata: dict[str, Any]
 
 
-class ScriptNames(_Row):
+class ScriptsList(_Row):
     txt2img: list[str]
     img2img: list[str]
 
@@ -114,7 +114,7 @@ class ScriptInfo(_Row):
     args: list[ScriptArg]
 
 
-class Extension(_Row):
+class ExtensionItem(_Row):
     name: str
     remote: str | None
     branch: str | None
@@ -124,6 +124,6 @@ class Extension(_Row):
     enabled: bool
 
 
-class Memory(_Row):
+class MemoryResponse(_Row):
     ram: dict[str, Any]
     cuda: dict[str, Any]

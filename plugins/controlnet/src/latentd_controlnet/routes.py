@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from latentd.api import APIRouter, InvalidRequest, NotFound, PreprocessorSpec, Services, near_matches
 from latentd_controlnet.detection import detect
@@ -30,6 +30,8 @@ Texts = Annotated[list[str], BeforeValidator(_a_list)]
 class DetectBody(BaseModel):
     """Body of ``/controlnet/detect``."""
 
+    model_config = ConfigDict(title="Body_detect_controlnet_detect_post")
+
     controlnet_module: str = Field("none", description="A name of /controlnet/module_list.")
     controlnet_input_images: Texts = Field(
         default_factory=list,
@@ -44,10 +46,19 @@ class DetectBody(BaseModel):
     low_vram: bool = Field(False, description="Accepted and ignored.")
 
 
-class OpenposeBody(BaseModel):
+class Person(BaseModel):
+    """One body: x, y and confidence of each point, in a row; in pixels or as shares of the canvas."""
+
+    pose_keypoints_2d: list[float]
+    hand_right_keypoints_2d: list[float] | None = None
+    hand_left_keypoints_2d: list[float] | None = None
+    face_keypoints_2d: list[float] | None = None
+
+
+class PoseData(BaseModel):
     """One picture's poses in OpenPose's JSON."""
 
-    people: list[dict[str, Any]] = Field(default_factory=list)
+    people: list[Person] = Field(default_factory=list)
     animals: list[Any] = Field(default_factory=list)
     canvas_height: int = Field(..., ge=1, le=8192)
     canvas_width: int = Field(..., ge=1, le=8192)
@@ -77,7 +88,7 @@ def list_router(services: Services) -> APIRouter:
             "module_detail": {name: _detail(spec) for name, spec in zip(names, specs, strict=True)},
         }
 
-    @router.get("/control_types")
+    @router.get("/control_types", name="control_types")
     async def types() -> dict[str, Any]:
         """Modules and models by what they are for."""
         return {"control_types": control_types(modules(services), [file.title for file in list_models(services)])}
@@ -94,7 +105,7 @@ def detect_router(services: Services) -> APIRouter:
     """Preprocessing without generation."""
     router = APIRouter(prefix="/controlnet", tags=["controlnet"])
 
-    @router.post("/detect")
+    @router.post("/detect", name="detect")
     async def run_detect(body: DetectBody) -> dict[str, Any]:
         """The control maps that a module makes of pictures."""
         spec = _detectable(services, body)
@@ -113,8 +124,8 @@ def detect_router(services: Services) -> APIRouter:
             reply["poses"] = [json.loads(pose) for pose in found.poses]
         return reply
 
-    @router.post("/render_openpose_json")
-    async def render(body: list[OpenposeBody]) -> dict[str, Any]:
+    @router.post("/render_openpose_json", name="render_openpose_json")
+    async def render(body: list[PoseData]) -> dict[str, Any]:
         """Drawings of poses."""
         from PIL import Image
 
@@ -125,7 +136,10 @@ def detect_router(services: Services) -> APIRouter:
         if len(body) > MAX_PICTURES:
             raise InvalidRequest(f"more than {MAX_PICTURES} pictures")
         drawn = await services.run_on_worker(
-            lambda control: [draw_poses(entry.people, entry.canvas_width, entry.canvas_height) for entry in body],
+            lambda control: [
+                draw_poses([person.model_dump() for person in entry.people], entry.canvas_width, entry.canvas_height)
+                for entry in body
+            ],
             kind="controlnet-openpose",
         )
         return {"images": [await services.encode_image(Image.fromarray(image)) for image in drawn], "info": "Success"}

@@ -1,0 +1,82 @@
+"""What the OpenAPI document says about options and command-line flags: one field each."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from latentd.contributions import OptionSpec
+from latentd.options import OptionStore
+from latentd.server.openapi_tidy import REFERENCE
+from latentd.settings import Settings
+from latentd.settings.flag import Flag, declared_flags
+
+_FLAG_KINDS = {"switch": "boolean", "integer": "integer", "number": "number", "text": "string", "json": "object"}
+
+
+def join(document: dict[str, Any], options: OptionStore) -> None:
+    """Add the components ``Options`` and ``Flags``, and have their routes refer to them."""
+    schemas, paths = document["components"]["schemas"], document["paths"]
+    schemas["Options"] = {
+        "type": "object",
+        "title": "Options",
+        "description": "Every option. A request names those that it changes.",
+        "properties": {spec.key: option_schema(spec) for spec in options.specs()},
+    }
+    flags = {name: flag_schema(*declared) for name, declared in declared_flags(Settings).items() if declared[0].listed}
+    schemas["Flags"] = {
+        "type": "object",
+        "title": "Flags",
+        "description": "Every command-line flag; a secret is *** where it is set.",
+        "properties": flags,
+    }
+    _refer(paths["/sdapi/v1/options"]["get"]["responses"]["200"], "Options")
+    _refer(paths["/sdapi/v1/options"]["post"]["requestBody"], "Options")
+    _refer(paths["/sdapi/v1/cmd-flags"]["get"]["responses"]["200"], "Flags")
+
+
+def option_schema(spec: OptionSpec) -> dict[str, Any]:
+    """The schema of one option's value.
+
+    The default is told in words alone: generated clients send every field that has a default, and would so put back
+    each option that the caller does not name.
+    """
+    described = f"{spec.help} (default: {json.dumps(spec.default)})"
+    schema: dict[str, Any] = {"type": _option_type(spec), "description": described}
+    if schema["type"] == "array":
+        schema["items"] = {}
+    if spec.minimum is not None:
+        schema["minimum"] = spec.minimum
+    if spec.maximum is not None:
+        schema["maximum"] = spec.maximum
+    return _or_null(schema) if spec.nullable or spec.default is None else schema
+
+
+def flag_schema(flag: Flag, default: Any) -> dict[str, Any]:
+    """The schema of one flag's value as ``/sdapi/v1/cmd-flags`` shows it: text where there is no default."""
+    if flag.kind == "texts":
+        return _or_null({"type": "array", "items": {"type": "string"}, "description": flag.help})
+    kind = "string" if default is None else _FLAG_KINDS[flag.kind]
+    schema = {"type": kind, "description": flag.help}
+    return _or_null(schema) if default is None else schema
+
+
+def _option_type(spec: OptionSpec) -> str:
+    default = spec.default
+    if isinstance(default, bool):
+        return "boolean"
+    if isinstance(default, int | float):
+        # As AUTOMATIC1111: a whole number whose default is not 0 is answered as a float.
+        return "integer" if isinstance(default, int) and default == 0 else "number"
+    return "array" if isinstance(default, list) else "object" if isinstance(default, dict) else "string"
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    described = schema.pop("description")
+    return {"anyOf": [schema, {"type": "null"}], "description": described}
+
+
+def _refer(part: dict[str, Any], name: str) -> None:
+    content = part["content"]["application/json"]
+    described = {key: value for key, value in content.get("schema", {}).items() if key == "examples"}
+    content["schema"] = {"$ref": REFERENCE + name, **described}

@@ -1,0 +1,83 @@
+"""Names and titles of an OpenAPI document: one for each component, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+REFERENCE = "#/components/schemas/"
+_PLAIN = re.compile(r"[^a-z0-9]")
+_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def tidy(document: dict[str, Any]) -> None:
+    """Name each component by its title and title it by its name; drop the titles that pydantic makes of field names.
+
+    Generators name classes by titles, so that two alike are one class too few, and one inside a component is one too
+    many. A label that somebody has written stays where no class comes of it. Values of several types make one
+    enumeration a type.
+    """
+    schemas = document["components"]["schemas"]
+    titles = Counter(schema.get("title", name) for name, schema in schemas.items())
+    names = {}
+    for name, schema in schemas.items():
+        title = schema.get("title", name)
+        free = titles[title] == 1 and (title == name or title not in schemas)
+        names[name] = _UNFIT.sub("_", title if free else name)
+    for part in (*schemas.values(), document["paths"]):
+        _walk(part, lambda node: _rename(node, names))
+        _walk(part, _drop_titles)
+        _walk(part, _sort_enum)
+    document["components"]["schemas"] = {
+        names[name]: {**schemas[name], "title": names[name]} for name in sorted(schemas, key=lambda name: names[name])
+    }
+
+
+def _walk(node: Any, visit: Callable[[dict[str, Any]], None]) -> None:
+    if isinstance(node, dict):
+        visit(node)
+        for key, value in node.items():
+            if key not in ("example", "examples", "default"):
+                _walk(value, visit)
+    elif isinstance(node, list):
+        for value in node:
+            _walk(value, visit)
+
+
+def _rename(node: dict[str, Any], names: dict[str, str]) -> None:
+    reference = node.get("$ref")
+    if isinstance(reference, str) and reference.startswith(REFERENCE):
+        node["$ref"] = REFERENCE + names[reference.removeprefix(REFERENCE)]
+
+
+def _drop_titles(node: dict[str, Any]) -> None:
+    properties = node.get("properties")
+    for field, schema in properties.items() if isinstance(properties, dict) else ():
+        title = schema.get("title")
+        if title is not None and (_plain(title) == _plain(field) or not _is_scalar(schema)):
+            del schema["title"]
+    # Parameters and bodies of operations: {"name": ..., "schema": ...} and {"application/json": {"schema": ...}}.
+    if isinstance(node.get("schema"), dict):
+        node["schema"].pop("title", None)
+
+
+def _sort_enum(node: dict[str, Any]) -> None:
+    values = node.get("enum")
+    if not isinstance(values, list) or len({type(value) for value in values}) < 2:
+        return
+    del node["enum"]
+    node.pop("type", None)
+    kinds = {_JSON_TYPES[type(value)]: None for value in values}
+    of = {kind: [value for value in values if _JSON_TYPES[type(value)] == kind] for kind in kinds}
+    node["anyOf"] = [{"type": kind} if kind == "null" else {"type": kind, "enum": of[kind]} for kind in kinds]
+
+
+def _is_scalar(schema: dict[str, Any]) -> bool:
+    return schema.get("type") in ("string", "number", "integer", "boolean") and "enum" not in schema
+
+
+def _plain(text: str) -> str:
+    return _PLAIN.sub("", text.lower())

@@ -1,0 +1,88 @@
+"""What the jobs API shows: jobs, their pictures and events.
+
+These models describe what :func:`latentd.engine.progress.job_document` and the routes make; nothing passes through
+them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+State = Literal["queued", "running", "completed", "failed", "cancelled"]
+EventName = Literal["queued", "started", "progress", "completed", "failed", "cancelled"]
+
+
+class JobError(BaseModel):
+    """Why a job failed."""
+
+    type: str = Field(description="Class of the error.")
+    detail: str = Field(description="What is wrong, in one sentence.")
+
+
+class JobDocument(BaseModel):
+    """A job as lists and events show it."""
+
+    id: str
+    kind: str = Field(description="txt2img, img2img, extras, or what a plugin runs.")
+    state: State
+    position: int = Field(description="Place in the queue from 1; 0 when it does not wait.")
+    created: float = Field(description="Unix time in seconds.")
+    started: float | None = Field(description="Unix time in seconds; null while it waits.")
+    finished: float | None = Field(description="Unix time in seconds; null until it has ended.")
+    progress: float = Field(description="The part that is done, 0 to 1.")
+    eta: float | None = Field(description="Seconds that remain; null while nothing is done.")
+    step: int = Field(description="Sampling steps done in this pass.")
+    steps: int = Field(description="Sampling steps of this pass.")
+    batch: int = Field(description="Batches done.")
+    batches: int = Field(description="Batches in all.")
+    text: str = Field(description="What is being done.")
+    preview_id: int = Field(description="Grows with each new preview; 0 while there is none.")
+    interrupted: bool = Field(description="Somebody asked to stop early; the pictures are as far as they got.")
+    expired: bool = Field(description="The pictures are no longer kept.")
+    meta: dict[str, Any] = Field(description="Of a generation: width, height, steps and images.")
+    error: JobError | None
+
+
+class JobPicture(BaseModel):
+    """One picture of a completed job."""
+
+    url: str = Field(description="Path of its bytes.")
+    width: int
+    height: int
+    seed: int | None = Field(description="Null where the picture has none of its own (a grid, say).")
+    role: Literal["image", "grid", "extra"]
+    infotext: str
+
+
+class Job(JobDocument):
+    """A job by itself: with its pictures, and where its preview and events are."""
+
+    preview: str | None = Field(description="Path of the latest preview; null while there is none.")
+    events: str = Field(description="Path of the event stream.")
+    images: list[JobPicture] = Field(description="Its pictures once it has completed.")
+
+
+class JobList(BaseModel):
+    """Jobs, oldest first."""
+
+    total: int = Field(description="How many there are in that state, shown or not.")
+    jobs: list[JobDocument]
+
+
+class JobAccepted(BaseModel):
+    """A generation that was handed in."""
+
+    id: str
+    state: State
+    position: int = Field(description="Place in the queue from 1; 0 when it does not wait.")
+    url: str = Field(description="Path of the job.")
+    events: str = Field(description="Path of the event stream.")
+
+
+class JobEvent(BaseModel):
+    """One server-sent event: its name, and the job at that moment."""
+
+    event: EventName
+    data: JobDocument
