@@ -35,5 +35,5 @@ def test_placeholder_script_is_the_next_objection(planned: TestClient) -> None:
 @pytest.mark.parametrize("endpoint", ["txt2img", "img2img"])
 def test_every_field_is_in_the_schema(planned: TestClient, endpoint: str) -> None:
     schemas = planned.get("/openapi.json").json()["components"]["schemas"]
-    known = schemas[f"StableDiffusionProcessing{endpoint.capitalize().replace("2i", "2I")}"]["properties"]
+    known = schemas[f"StableDiffusionProcessing{endpoint.capitalize().replace('2i', '2I')}"]["properties"]
     assert not set(SEED[endpoint]) - set(known)

@@ -41,6 +41,7 @@ class JobDocument(BaseModel):
     preview_id: int = Field(description="Grows with each new preview; 0 while there is none.")
     interrupted: bool = Field(description="Somebody asked to stop early; the pictures are as far as they got.")
     expired: bool = Field(description="The pictures are no longer kept.")
+    warnings: list[str] = Field(description="What the request asked for and does not get.")
     meta: dict[str, Any] = Field(description="Of a generation: width, height, steps and images.")
     error: JobError | None
 
