@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import ldm_files
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from latentd.errors import ModelLoadError
 from latentd.models.checkpoints import CheckpointInfo
@@ -17,6 +19,15 @@ from latentd.models.vae import circular_padding, decode, encode
 def load(path: Path, config: Path | None = None) -> LoadedModel:
     info = CheckpointInfo(name=path.name, filename=str(path), config=str(config) if config else None)
     return load_checkpoint(info, DevicePolicy())
+
+
+def diffusers_folder(model: LoadedModel, folder: Path) -> Path:
+    """``model`` saved as a folder, without a scheduler."""
+    model.unet.save_pretrained(folder / "unet")
+    model.vae.save_pretrained(folder / "vae")
+    model.text_encoders[0].transformer.save_pretrained(folder / "text_encoder")
+    (folder / "model_index.json").write_text("{}")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -69,6 +80,57 @@ def test_sd2_prediction_is_told_by_running_the_unet(tmp_path: Path, offset: floa
     assert model.prediction_type == expected
 
 
+@pytest.mark.parametrize(
+    ("keys", "metadata", "expected"),
+    [
+        ((), {}, ("eps", False)),
+        (("v_pred",), {}, ("v", False)),
+        (("v_pred", "ztsnr"), {}, ("v", True)),
+        (("ztsnr",), {}, ("eps", True)),
+        ((), {"modelspec.prediction_type": "v"}, ("v", False)),
+        ((), {"modelspec.predict_key": "v"}, ("v", False)),
+        ((), {"modelspec.prediction_type": "epsilon", "ss_v_parameterization": "True"}, ("eps", False)),
+        ((), {"ss_v_parameterization": "True", "ss_zero_terminal_snr": "True"}, ("v", True)),
+        ((), {"ss_v_parameterization": "False", "ss_zero_terminal_snr": "False"}, ("eps", False)),
+        (("v_pred",), {"modelspec.prediction_type": "epsilon"}, ("v", False)),
+    ],
+)
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_the_file_says_how_it_was_trained(
+    tmp_path: Path, family: str, keys: tuple[str, ...], metadata: dict[str, str], expected: tuple[str, bool]
+) -> None:
+    weights = ldm_files.checkpoint(family) | {key: torch.tensor([]) for key in keys}
+    path = tmp_path / "m.safetensors"
+    save_file(weights, path, metadata=metadata)
+    model = load(path)
+    assert (model.prediction_type, model.zero_terminal_snr) == expected
+    assert (model.alphas_cumprod()[-1].item() < 1e-6) == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"modelspec.architecture": "stable-diffusion-v2-768-v"}, "v"),
+        ({"modelspec.prediction_type": "epsilon"}, "eps"),
+        ({"modelspec.predict_key": "v"}, "v"),
+    ],
+)
+def test_what_an_sd2_file_says_is_not_guessed(tmp_path: Path, metadata: dict[str, str], expected: str) -> None:
+    weights = ldm_files.checkpoint("sd2")
+    weights["model.diffusion_model.out.2.weight"].zero_()
+    weights["model.diffusion_model.out.2.bias"].fill_(0.5 if expected == "v" else -4.5)
+    path = tmp_path / "m.safetensors"
+    save_file(weights, path, metadata=metadata)
+    assert load(path).prediction_type == expected
+
+
+@pytest.mark.parametrize("key", ["edm_mean", "edm_vpred.sigma_max"])
+def test_a_model_of_another_formulation_is_refused(tmp_path: Path, key: str) -> None:
+    path = ldm_files.write(tmp_path / "m.safetensors", ldm_files.checkpoint("sdxl") | {key: torch.ones(1)})
+    with pytest.raises(ModelLoadError, match="EDM"):
+        load(path)
+
+
 def test_alphas_cumprod_spans_the_usual_sigmas(checkpoint_folder: Path) -> None:
     alphas = load(checkpoint_folder / "sd1.safetensors").alphas_cumprod()
     sigmas = ((1 - alphas) / alphas).sqrt()
@@ -111,15 +173,28 @@ def test_vae_files_with_and_without_prefix(tmp_path: Path, prefix: str, suffix: 
 
 def test_a_diffusers_folder_gives_the_same_model(checkpoint_folder: Path, tmp_path: Path) -> None:
     model = load(checkpoint_folder / "sd1.safetensors")
-    folder = tmp_path / "folder"
-    model.unet.save_pretrained(folder / "unet")
-    model.vae.save_pretrained(folder / "vae")
-    model.text_encoders[0].transformer.save_pretrained(folder / "text_encoder")
-    (folder / "model_index.json").write_text("{}")
-    again = load(folder)
+    again = load(diffusers_folder(model, tmp_path / "folder"))
     assert (again.family, again.module_names) == (model.family, model.module_names)
     for ours, theirs in ((model.unet, again.unet), (model.vae, again.vae)):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["scheduler_config.json", "config.json"])
+def test_a_diffusers_folder_says_how_it_was_trained(checkpoint_folder: Path, tmp_path: Path, name: str) -> None:
+    folder = diffusers_folder(load(checkpoint_folder / "sd1.safetensors"), tmp_path / "folder")
+    scheduler = folder / "scheduler" / name
+    scheduler.parent.mkdir()
+    said = {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.001, "beta_end": 0.02}
+    scheduler.write_text(json.dumps(said | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}))
+    model = load(folder)
+    assert (model.prediction_type, model.zero_terminal_snr) == ("v", True)
+    assert (model.linear_start, model.linear_end) == (0.001, 0.02)
+    scheduler.write_text(json.dumps(said | {"rescale_betas_zero_snr": False}))
+    assert (load(folder).prediction_type, load(folder).zero_terminal_snr) == ("eps", False)
+    for other in ({"prediction_type": "sample"}, {"beta_schedule": "linear"}, {"sigma_data": 0.5}):
+        scheduler.write_text(json.dumps(said | other))
+        with pytest.raises(ModelLoadError, match="does not sample"):
+            load(folder)
 
 
 def test_decode_is_in_range_and_one_by_one(checkpoint_folder: Path) -> None:

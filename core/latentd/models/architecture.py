@@ -11,6 +11,8 @@ Variant = Literal["base", "inpainting", "edit"]
 PredictionType = Literal["eps", "v"]
 TextKind = Literal["clip", "openclip"]
 
+LINEAR_START, LINEAR_END, STEPS = 0.00085, 0.012, 1000
+"""The schedule of every family, where a file says nothing else."""
 SCALE_FACTORS: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025, "sdxl-refiner": 0.13025}
 
 
@@ -56,7 +58,7 @@ class Architecture:
 
     ``unet`` and ``vae`` are arguments of diffusers' classes (``vae`` None: the file has none). ``prediction_type`` None
     means that only running the UNet can tell. The schedule is the square of ``steps`` values spaced evenly from
-    ``linear_start``'s root to ``linear_end``'s.
+    ``linear_start``'s root to ``linear_end``'s, stretched to end in pure noise with ``zero_terminal_snr``.
     """
 
     family: Family
@@ -66,6 +68,7 @@ class Architecture:
     text: tuple[TextArchitecture, ...]
     prediction_type: PredictionType | None
     scale_factor: float
-    linear_start: float = 0.00085
-    linear_end: float = 0.012
-    steps: int = 1000
+    linear_start: float = LINEAR_START
+    linear_end: float = LINEAR_END
+    steps: int = STEPS
+    zero_terminal_snr: bool = False

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from latentd.errors import ModelLoadError
-from latentd.models.architecture import SCALE_FACTORS, Architecture, Family, PredictionType, TextArchitecture, Variant
+from latentd.models.architecture import (
+    LINEAR_END,
+    LINEAR_START,
+    SCALE_FACTORS,
+    STEPS,
+    Architecture,
+    Family,
+    PredictionType,
+    TextArchitecture,
+    Variant,
+)
 from latentd.models.build import build_text_encoder, build_unet, build_vae
 from latentd.models.convert import clip_to_transformers, vae_to_diffusers
 from latentd.models.devices import DevicePolicy
@@ -17,6 +27,8 @@ from latentd.models.text_encoder import TextEncoder
 
 MAX_CONFIG = 2**20
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_SCHEDULER_CONFIGS = ("config.json", "scheduler_config.json")
+_PREDICTIONS: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v"}
 
 
 def folder_parts(folder: Path, policy: DevicePolicy) -> tuple[Architecture, Any, Any, tuple[TextEncoder, ...]]:
@@ -56,8 +68,8 @@ def weights_in(folder: Path) -> StateDict:
     raise ModelLoadError(f"folder {folder.parent.name}/{folder.name} holds no weights")
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+def _config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    path = folder / name
     try:
         if path.stat().st_size > MAX_CONFIG:
             raise ValueError("the file is too large")
@@ -65,7 +77,7 @@ def _config(folder: Path) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise ValueError("not an object")
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelLoadError(f"{folder.parent.name}/{folder.name}/config.json is not usable: {error}") from error
+        raise ModelLoadError(f"{folder.parent.name}/{folder.name}/{name} is not usable: {error}") from error
     return {key: value for key, value in data.items() if not key.startswith("_")}
 
 
@@ -101,23 +113,39 @@ def _architecture(
         family: Family = "sdxl" if len(text) == 2 else "sdxl-refiner"
     else:
         family = "sd1" if text[0].kind == "clip" else "sd2"
-    scheduler = _config(folder / "scheduler") if (folder / "scheduler" / "config.json").is_file() else {}
-    scheduler = scheduler or _scheduler(folder)
-    prediction: PredictionType = "v" if scheduler.get("prediction_type") == "v_prediction" else "eps"
     return Architecture(
         family=family,
         variant=variants[unet["in_channels"]],
         unet=unet,
         vae=vae,
         text=text,
-        prediction_type=prediction,
         scale_factor=float(vae.get("scaling_factor", SCALE_FACTORS[family])),
+        **_schedule(folder),
     )
 
 
-def _scheduler(folder: Path) -> dict[str, Any]:
+def _schedule(folder: Path) -> dict[str, Any]:
+    """What the folder's scheduler says of training: prediction, betas and steps, and whether it ends in pure noise.
+
+    :raises ModelLoadError: it is of a kind that latentd does not sample.
+    """
+    part = folder / "scheduler"
+    name = next((name for name in _SCHEDULER_CONFIGS if (part / name).is_file()), None)
+    config = {} if name is None else _config(part, name)
+    said = {"prediction_type": "epsilon", "beta_schedule": "scaled_linear", "trained_betas": None, "sigma_data": None}
+    said |= {key: config[key] for key in said if key in config}
+    prediction = _PREDICTIONS.get(str(said.pop("prediction_type")))
+    if prediction is None or said != {"beta_schedule": "scaled_linear", "trained_betas": None, "sigma_data": None}:
+        raise ModelLoadError(
+            f"{folder.name}/scheduler/{name} is of a kind that latentd does not sample", hint=SUPPORTED
+        )
     try:
-        data = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
+        return {
+            "prediction_type": prediction,
+            "linear_start": float(config.get("beta_start", LINEAR_START)),
+            "linear_end": float(config.get("beta_end", LINEAR_END)),
+            "steps": int(config.get("num_train_timesteps", STEPS)),
+            "zero_terminal_snr": config.get("rescale_betas_zero_snr") is True,
+        }
+    except (TypeError, ValueError) as error:
+        raise ModelLoadError(f"{folder.name}/scheduler/{name} is not usable: {error}") from error

@@ -67,6 +67,7 @@ def load_checkpoint(
         linear_start=architecture.linear_start,
         linear_end=architecture.linear_end,
         steps=architecture.steps,
+        zero_terminal_snr=architecture.zero_terminal_snr,
         policy=policy,
         fp8=fp8,
         unet_runner=runner,

@@ -15,6 +15,7 @@ from latentd.models.devices import PARTS, DevicePolicy, Part
 from latentd.models.fp8 import copies_nbytes
 from latentd.models.text_encoder import TextEncoder
 from latentd.models.unet import UNetRunner
+from latentd.sampling.schedule import NoiseSchedule
 
 if TYPE_CHECKING:
     from latentd.models.checkpoints import CheckpointInfo
@@ -26,7 +27,8 @@ class LoadedModel:
     """One checkpoint in memory, used on the worker only.
 
     ``vae`` is the one in force, ``vae_info`` its file or None for the checkpoint's own; ``own_vae`` is the checkpoint's
-    own (None where the file has none). ``fp8``: the weights are kept in eight bits. ``networks``, ``conditioning`` and
+    own (None where the file has none). ``zero_terminal_snr``: the model was trained on a schedule that ends in pure
+    noise. ``fp8``: the weights are kept in eight bits. ``networks``, ``conditioning`` and
     ``extras`` are slots in which other layers keep what belongs to this model; ``module_names`` maps LDM's names of
     UNet modules to diffusers'.
     """
@@ -47,6 +49,7 @@ class LoadedModel:
     unet_runner: UNetRunner
     module_names: dict[str, str]
     vae_info: VaeInfo | None = None
+    zero_terminal_snr: bool = False
     fp8: bool = False
     networks: Any = None
     conditioning: Any = None
@@ -82,9 +85,9 @@ class LoadedModel:
         return int(self.unet.config.in_channels)
 
     def alphas_cumprod(self) -> Tensor:
-        """ᾱ [steps], float32 on the CPU: the cumulative product of 1 - β, computed in float64 (semantics 2)."""
-        roots = torch.linspace(self.linear_start**0.5, self.linear_end**0.5, self.steps, dtype=torch.float64)
-        return torch.cumprod(1 - roots**2, dim=0).float()
+        """ᾱ [steps] of the schedule that the model was trained on, float32 on the CPU (semantics 2)."""
+        schedule = NoiseSchedule.scaled_linear(self.linear_start, self.linear_end, self.steps)
+        return (schedule.zero_terminal_snr() if self.zero_terminal_snr else schedule).alphas_cumprod
 
     def nbytes(self) -> int:
         """Bytes of all weights, each counted once, and of copies kept beside them."""

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 from latentd.errors import ModelLoadError
 from latentd.models.architecture import (
+    LINEAR_END,
+    LINEAR_START,
     SCALE_FACTORS,
+    STEPS,
     Architecture,
     Family,
     PredictionType,
@@ -32,7 +35,17 @@ _UNSUPPORTED = {
     "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 model",
     "model.diffusion_model.double_blocks.": "a Flux model",
     "double_blocks.": "a Flux model",
+    "edm_mean": "a model of EDM's formulation (Playground v2.5)",
+    "edm_vpred.sigma_max": "a model of EDM's formulation (CosXL)",
 }
+_METADATA_PREDICTIONS: Mapping[str, PredictionType] = {
+    "v": "v",
+    "v_prediction": "v",
+    "v-prediction": "v",
+    "epsilon": "eps",
+    "eps": "eps",
+}
+_V_ARCHITECTURE = "stable-diffusion-v2-768-v"
 
 
 def recognise(
@@ -41,7 +54,7 @@ def recognise(
     """The architecture behind a single-file checkpoint's key shapes.
 
     :param config: the sibling yaml's entries, which overrule what is guessed.
-    :param metadata: a safetensors header's text entries (``modelspec.prediction_type`` is read).
+    :param metadata: a safetensors header's text entries.
     :raises ModelLoadError: the keys are those of no supported model.
     """
     for start, kind in _UNSUPPORTED.items():
@@ -67,9 +80,10 @@ def recognise(
         text=_text_encoders(shapes, family, name),
         prediction_type=found.prediction_type or _prediction(family, layout, shapes, metadata or {}),
         scale_factor=found.scale_factor or SCALE_FACTORS[family],
-        linear_start=found.linear_start or 0.00085,
-        linear_end=found.linear_end or 0.012,
-        steps=found.steps or 1000,
+        linear_start=found.linear_start or LINEAR_START,
+        linear_end=found.linear_end or LINEAR_END,
+        steps=found.steps or STEPS,
+        zero_terminal_snr=_zero_terminal_snr(shapes, metadata or {}),
     )
 
 
@@ -92,10 +106,29 @@ def _variant(layout: UNetLayout, name: str) -> Variant:
 def _prediction(
     family: Family, layout: UNetLayout, shapes: Shapes, metadata: Mapping[str, str]
 ) -> PredictionType | None:
-    if metadata.get("modelspec.prediction_type") in ("v", "v_prediction") or "v_pred" in shapes:
+    """What the file says: an (empty) tensor ``v_pred``, else its metadata, else what the family always is.
+
+    Metadata: ``modelspec.prediction_type`` (Stability AI's ModelSpec 1.0.0), ``modelspec.predict_key`` (ComfyUI),
+    ``ss_v_parameterization`` (sd-scripts), and ModelSpec's architecture where its name implies it.
+    """
+    if "v_pred" in shapes:
+        return "v"
+    for key in ("modelspec.prediction_type", "modelspec.predict_key"):
+        if (said := _METADATA_PREDICTIONS.get(metadata.get(key, "").strip().lower())) is not None:
+            return said
+    if _is_true(metadata, "ss_v_parameterization") or metadata.get("modelspec.architecture") == _V_ARCHITECTURE:
         return "v"
     # Only SD2 came in both kinds under the same keys; its inpainting model predicts noise.
     return None if family == "sd2" and layout.in_channels == 4 else "eps"
+
+
+def _zero_terminal_snr(shapes: Shapes, metadata: Mapping[str, str]) -> bool:
+    """Whether the file says so: by an (empty) tensor ``ztsnr``, or ``ss_zero_terminal_snr`` in its metadata."""
+    return "ztsnr" in shapes or _is_true(metadata, "ss_zero_terminal_snr")
+
+
+def _is_true(metadata: Mapping[str, str], key: str) -> bool:
+    return metadata.get(key, "").strip().lower() in ("true", "1")
 
 
 def vae_config(shapes: Shapes) -> dict[str, object] | None:

@@ -125,7 +125,10 @@ def begin_pass(gen: RunningGeneration, inputs: PassInputs) -> SamplingPass:
 
 
 def noise_schedule(gen: RunningGeneration) -> NoiseSchedule:
-    """The model's schedule under options ``use_downcasted_alpha_bar`` and ``sd_noise_schedule``, noted in infotext."""
+    """The model's schedule under options ``use_downcasted_alpha_bar`` and ``sd_noise_schedule``, noted in infotext.
+
+    A model that was trained to zero terminal SNR has that schedule whatever the option says.
+    """
     schedule = NoiseSchedule.scaled_linear(gen.model.linear_start, gen.model.linear_end)
     options = gen.options
     if options["use_downcasted_alpha_bar"]:
@@ -133,6 +136,7 @@ def noise_schedule(gen: RunningGeneration) -> NoiseSchedule:
         schedule = schedule.downcast()
     if options["sd_noise_schedule"] == "Zero Terminal SNR":
         gen.infotext["Noise Schedule"] = options["sd_noise_schedule"]
+    if gen.model.zero_terminal_snr or options["sd_noise_schedule"] == "Zero Terminal SNR":
         schedule = schedule.zero_terminal_snr()
     return schedule.to(gen.device)
 
