@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from latentd.cli.bar import ProgressBar, bar_line
-from latentd.cli.generate import make_parser, make_request, write_pictures
+from latentd.cli.generate import make_parser, make_request, run, write_pictures
 from latentd.errors import InvalidImage
 from latentd.types import GeneratedImage, Result
 
@@ -36,6 +36,15 @@ def test_a_picture_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in.png").write_text("no picture")
     with pytest.raises(InvalidImage):
         request("--image", str(tmp_path / "in.png"))
+
+
+def test_an_unknown_model_is_refused(reference_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "cat.png"
+    status = run(["a cat", "-q", "--model", "tiny-bb", "-o", str(picture), "--data-dir", str(reference_data)])
+    said = capsys.readouterr().err
+    assert (status, picture.exists()) == (1, False)
+    assert "model 'tiny-bb' not found (did you mean" in said
+    assert "'tiny-b'" in said
 
 
 def test_pictures_are_numbered_and_keep_their_infotext(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_order_is_natural_and_names_are_relative(checkpoints: Checkpoints) -> No
 def test_exact_aliases(checkpoints: Checkpoints, form: str) -> None:
     wanted = list(checkpoints)[-1]
     fields = {k: getattr(wanted, k) for k in ("title", "name", "model_name", "stem", "hash", "sha256")}
-    assert checkpoints.exact(form.format(**fields)) is wanted
+    assert checkpoints.named(form.format(**fields)) is wanted
 
 
 def test_fuzzy_look_up_takes_the_shortest_title_and_forgives_a_wrong_hash(checkpoints: Checkpoints) -> None:
@@ -109,8 +109,8 @@ def test_refresh_sees_new_gone_and_changed_files(checkpoints: Checkpoints, folde
     file(folder / "new.safetensors")
     file(folder / "model2.ckpt", b"changed")
     checkpoints.refresh()
-    assert checkpoints.exact("model10.safetensors") is None
-    assert checkpoints.exact("new") is not None
+    assert checkpoints.named("model10.safetensors") is None
+    assert checkpoints.named("new") is not None
     assert checkpoints.require("model2.ckpt") is kept
     assert kept.sha256 == hashlib.sha256(b"changed").hexdigest()
 
@@ -172,7 +172,7 @@ def test_a_vae_beside_a_checkpoint_is_listed_as_one(folder: Path, tmp_path: Path
     file(folder / "model2.vae.safetensors")
     hashes = HashCache(tmp_path / "cache")
     found = Checkpoints([folder], hashes)
-    assert found.exact("model2.vae.safetensors") is None
+    assert found.named("model2.vae.safetensors") is None
     chosen = VaeFiles([], hashes, beside=[folder]).resolve(found.require("model2.ckpt"))
     assert chosen is not None
     assert chosen.name == "model2.vae.safetensors"

@@ -90,7 +90,7 @@ def test_loading_hashes_what_the_scan_left_out(manager: ModelManager) -> None:
     info.set_sha256(None)
     with manager.lease("sd1") as model:
         assert model.info.title.endswith(f"[{model.info.hash}]")
-        assert manager.exact(str(info.hash)) is info
+        assert manager.named(str(info.hash)) is info
 
 
 def make(log: list[str], name: str) -> Callable[[], Thing]:

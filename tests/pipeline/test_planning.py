@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,21 @@ def test_overrides_stay_in_the_plan(build: Build, services: AppServices) -> None
     assert services.options["CLIP_stop_at_last_layers"] == before
 
 
-def test_an_unknown_checkpoint_in_overrides_is_left_out(build: Build) -> None:
-    assert build(override_settings={"sd_model_checkpoint": "nope"}).checkpoint == build().checkpoint
+@pytest.mark.parametrize("name", ["tiny-bb", "tiny-bb.safetensors [0123456789]", "nope"])
+def test_an_unknown_checkpoint_in_overrides_is_not_found(build: Build, name: str) -> None:
+    with pytest.raises(NotFound, match=re.escape(f"model {name!r} not found")) as caught:
+        build(override_settings={"sd_model_checkpoint": name})
+    assert "tiny-b" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["TINY-B.safetensors", "models\\tiny-b.safetensors [0123456789]"])
+def test_a_checkpoint_in_overrides_is_found_in_another_spelling(build: Build, name: str) -> None:
+    assert build(override_settings={"sd_model_checkpoint": name}).checkpoint.startswith("tiny-b.")
+
+
+@pytest.mark.parametrize("name", [None, "", "None"])
+def test_no_checkpoint_in_overrides_is_the_selected_one(build: Build, name: str | None) -> None:
+    assert build(override_settings={"sd_model_checkpoint": name}).checkpoint == build().checkpoint
 
 
 def test_several_init_images_are_their_own_batch(build: Build) -> None:

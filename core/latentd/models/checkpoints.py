@@ -13,9 +13,11 @@ from latentd.contributions import ModelFile
 from latentd.errors import NotFound, near_matches
 from latentd.models.folders import CHECKPOINT_SUFFIXES, FoundFile, find_models, is_vae_name
 from latentd.models.hashes import HashCache, legacy_hash, safetensors_metadata, short_hash
+from latentd.models.spelling import Spellings
 
 log = logging.getLogger(__name__)
 
+SOME = 5
 HASH_AT_SCAN = 128 * 2**20
 """Files up to this many bytes are hashed when the folder is scanned, larger ones when they are first loaded."""
 
@@ -99,6 +101,7 @@ class Checkpoints:
         self._contributed = [file for file in contributed if file.kind == "checkpoint"]
         self._infos: list[CheckpointInfo] = []
         self._aliases: dict[str, CheckpointInfo] = {}
+        self._spellings: Spellings[CheckpointInfo] = Spellings(())
         self.refresh()
 
     def refresh(self) -> None:
@@ -122,15 +125,19 @@ class Checkpoints:
         """The body of ``/sdapi/v1/sd-models``."""
         return [info.row() for info in self._infos]
 
-    def exact(self, alias: str) -> CheckpointInfo | None:
-        """The checkpoint that ``alias`` names: title, name, file stem, any of its hashes..."""
-        return self._aliases.get(alias)
+    def named(self, text: str) -> CheckpointInfo | None:
+        """The checkpoint that ``text`` names: title, name, file stem, any of its hashes...
+
+        Where none does exactly, the only one that another spelling of it names: backslashes, another case, another
+        folder, a hash that is not the file's beside its name.
+        """
+        return self._aliases.get(text) or self._spellings.find(text, suffixes=CHECKPOINT_SUFFIXES)
 
     def closest(self, text: str) -> CheckpointInfo | None:
-        """The checkpoint that ``text`` names exactly, else the shortest title containing it (a ``[hash]`` left out)."""
+        """The checkpoint that ``text`` names, else the shortest title containing it (a ``[hash]`` left out)."""
         if not text:
             return None
-        if (found := self.exact(text)) is not None:
+        if (found := self.named(text)) is not None:
             return found
         for part in (text, re.sub(r"\s*\[.*\]\s*$", "", text)):
             matching = [info for info in self._infos if part and part in info.title]
@@ -139,17 +146,24 @@ class Checkpoints:
         return None
 
     def require(self, text: str, *, fuzzy: bool = True, detail: str | None = None) -> CheckpointInfo:
-        """Like :meth:`closest` (:meth:`exact` with ``fuzzy`` False).
+        """Like :meth:`closest` (:meth:`named` with ``fuzzy`` False).
 
         :param detail: what to say instead of ``model '<text>' not found``.
         :raises NotFound: nothing matches.
         """
-        found = self.closest(text) if fuzzy else self.exact(text)
+        found = self.closest(text) if fuzzy else self.named(text)
         if found is None:
-            # A hash at the end of a title would hide how close its name is.
-            hint = near_matches(text, [name for info in self._infos for name in (info.name, info.stem)])
-            raise NotFound(detail or f"model {text!r} not found", hint=hint or self._empty_hint())
+            raise NotFound(detail or f"model {text!r} not found", hint=self._near(text) or self._empty_hint())
         return found
+
+    def _near(self, text: str) -> str | None:
+        """Names like ``text``; where none is, some that are there."""
+        # A hash at the end of a title would hide how close its name is.
+        bare = re.sub(r"\s*\[[^\]]*\]\s*$", "", text).replace("\\", "/")
+        near = near_matches(bare, [name for info in self._infos for name in (info.name, info.stem)])
+        names = [info.name for info in self._infos]
+        more = ", ..." if len(names) > SOME else ""
+        return near or (f"there are {', '.join(names[:SOME])}{more}" if names else None)
 
     def default(self, configured: str | None) -> CheckpointInfo:
         """The checkpoint that option ``sd_model_checkpoint`` selects, else the first.
@@ -214,7 +228,9 @@ class Checkpoints:
         return self._hashes.sha256(hashed_file(path))
 
     def _register(self) -> None:
-        self._aliases = {alias: info for info in self._infos for alias in info.aliases()}
+        pairs = [(alias, info) for info in self._infos for alias in info.aliases()]
+        self._aliases = dict(pairs)
+        self._spellings = Spellings(pairs)
 
 
 def hashed_file(path: Path) -> Path:

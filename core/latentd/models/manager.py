@@ -77,7 +77,7 @@ class ModelManager:
         return self._policy
 
     def select(self, name: str) -> CheckpointInfo:
-        """Select the checkpoint that ``name`` names exactly (``sd_model_checkpoint``); nothing is loaded yet.
+        """Select the checkpoint that ``name`` names (``sd_model_checkpoint``); nothing is loaded yet.
 
         :raises NotFound: there is none.
         """
@@ -85,12 +85,12 @@ class ModelManager:
         self._selected = info.name
         return info
 
-    def exact(self, name: str) -> CheckpointInfo | None:
-        """The checkpoint that ``name`` names exactly (semantics 12.4)."""
-        return self.checkpoints.exact(name)
+    def named(self, name: str) -> CheckpointInfo | None:
+        """The checkpoint that ``name`` names (semantics 12.4), in another spelling where only one fits."""
+        return self.checkpoints.named(name)
 
     def find(self, name: str) -> CheckpointInfo | None:
-        """The checkpoint that ``name`` means: exactly, else the shortest title containing it."""
+        """The checkpoint that ``name`` means: by name, else the shortest title containing it."""
         return self.checkpoints.closest(name)
 
     def refresh(self) -> None:

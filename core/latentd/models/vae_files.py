@@ -13,6 +13,7 @@ from latentd.errors import NotFound, near_matches
 from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.folders import VAE_SUFFIXES, find_models, is_vae_name
 from latentd.models.hashes import HashCache, short_hash
+from latentd.models.spelling import Spellings
 
 AUTOMATIC, NONE = "Automatic", "None"
 
@@ -77,11 +78,13 @@ class VaeFiles:
         return [AUTOMATIC, NONE, *self._infos]
 
     def require(self, name: str) -> VaeInfo:
-        """The VAE called ``name`` (file name, or its stem).
+        """The VAE called ``name``: file name or its stem; else the only one that another spelling of it names.
 
         :raises NotFound: there is none.
         """
         found = self._infos.get(name) or next((i for i in self if Path(i.name).stem == name), None)
+        found = found or Spellings((info.name, info) for info in self).find(name)
+        found = found or Spellings((Path(info.name).stem, info) for info in self).find(name, suffixes=VAE_SUFFIXES)
         if found is None:
             raise NotFound(f"VAE {name!r} not found", hint=near_matches(name, self.names()))
         return found
@@ -98,7 +101,7 @@ class VaeFiles:
         """
         if self._explicit is not None:
             return VaeInfo(name=self._explicit.name, filename=str(self._explicit))
-        automatic = setting in (None, "", AUTOMATIC, "auto")
+        automatic = (setting or AUTOMATIC).casefold() in (AUTOMATIC.casefold(), "auto")
         if not automatic and overrides:
             return self._explicit_setting(setting)
         if (preferred := _preferred(Path(checkpoint.filename))) is not None:
@@ -112,7 +115,7 @@ class VaeFiles:
         return short_hash(self._hashes.sha256(Path(info.filename)))
 
     def _explicit_setting(self, setting: str | None) -> VaeInfo | None:
-        return None if setting == NONE else self.require(str(setting))
+        return None if str(setting).casefold() == NONE.casefold() else self.require(str(setting))
 
     def _near(self, checkpoint: CheckpointInfo) -> VaeInfo | None:
         stem = Path(checkpoint.filename).stem

@@ -38,7 +38,7 @@ def plan_hires(
     checkpoint = None
     if request.hr_checkpoint_name not in _SAME:
         checkpoint = find_checkpoint(services, str(request.hr_checkpoint_name))
-        infotext["Hires checkpoint"] = services.models.exact(checkpoint).short_title
+        infotext["Hires checkpoint"] = services.models.named(checkpoint).short_title
     chosen = sampler
     if request.hr_sampler_name not in _SAME or request.hr_scheduler not in _SAME:
         name = request.hr_sampler_name if request.hr_sampler_name not in _SAME else sampler.label

@@ -31,7 +31,7 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
     warnings = [*request.warnings, *ignored_overrides(options.ignored)]
     width, height = _first_pass_size(request, options)
     _check_sizes(request, width, height)
-    checkpoint = _checkpoint(services, options)
+    checkpoint = _checkpoint(request, services, options)
     sampler = choose_sampler(services, request.sampler_name or request.sampler_index or "Euler", request.scheduler)
     prompts, negative = _prompts(request, services, options)
     count = len(prompts)
@@ -118,14 +118,18 @@ def find_checkpoint(services: Any, name: str) -> str:
     return str(found.title)
 
 
-def _checkpoint(services: Any, options: Mapping[str, Any]) -> str:
-    """The title of the effective ``sd_model_checkpoint``; an unknown name counts as none, as in A1111."""
+def _checkpoint(request: GenerationRequest, services: Any, options: Mapping[str, Any]) -> str:
+    """The title of the effective ``sd_model_checkpoint``; the selected one where the option names none that is there.
+
+    :raises NotFound: the request's own override names none that is there.
+    """
     wanted = options.get("sd_model_checkpoint")
-    if wanted:
-        found = services.models.exact(str(wanted))
-        if found is not None:
-            return str(found.title)
-    return str(services.models.current.title)
+    if wanted in _NO_CHECKPOINT:
+        return str(services.models.current.title)
+    found = services.models.named(str(wanted))
+    if found is None and request.override_settings.get("sd_model_checkpoint") == wanted:
+        services.models.checkpoints.require(str(wanted), fuzzy=False)
+    return str((found or services.models.current).title)
 
 
 def _first_pass_size(request: GenerationRequest, options: Mapping[str, Any]) -> tuple[int, int]:

@@ -28,20 +28,12 @@ _DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfl
 
 
 class ServedModels(ModelManager):
-    """The owner of models, with the look-ups that planning needs."""
+    """The owner of models, with what the server asks of it."""
 
     @property
     def decided_policy(self) -> DevicePolicy | None:
         """Devices and precision, None while no model has been loaded."""
         return self._policy
-
-    def exact(self, name: str) -> CheckpointInfo | None:
-        """The checkpoint that ``name`` names exactly, or None."""
-        return self.checkpoints.exact(name)
-
-    def find(self, name: str) -> CheckpointInfo | None:
-        """The checkpoint that ``name`` names exactly or in part, or None."""
-        return self.checkpoints.closest(name)
 
 
 def create_models(
