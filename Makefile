@@ -24,6 +24,7 @@ env: .make/env  ## the full development environment in .venv
 	@mkdir -p .make && touch $@
 
 run: .make/run  ## start the server and draw a first picture (PORT=, DATA=, ARGS=)
+	@mkdir -p .make/data
 	@.venv-run/bin/python tools/first_picture.py $(PORT) --data-dir $(DATA) $(ARGS)
 .make/run: pyproject.toml $(SOURCES) constraints/common.txt constraints/light.txt
 	$(PYTHON) -m venv .venv-run

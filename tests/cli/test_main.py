@@ -70,6 +70,54 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(latentd: Any) -> None:
 
 def test_a_malformed_flag_is_said_in_one_sentence(latentd: Any) -> None:
     done = latentd("serve", "--core-only", "--port", "0", "--api-auth", "me:too:many")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no colon in a password" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["serve", "--prot", "1"], "there is no flag --prot: did you mean '--port'"),
+        (["serve", "--xyzzy=1"], "there is no flag --xyzzy"),
+        (["serve", "--port", "many"], "argument --port: invalid int value: 'many'"),
+        (["serve", "data"], "'data' is one argument too many"),
+        (["generate", "a cat", "--stepz", "3"], "there is no flag --stepz: did you mean '--steps'"),
+        (["generate"], "required: prompt"),
+        (["models", "--jsn"], "there is no flag --jsn: did you mean '--json'"),
+        (["plugins", "--traceback"], "there is no flag --traceback: did you mean '--tracebacks'"),
+        (["new-plugin", "x", "--in", "y"], "there is no flag --in: did you mean '--into'"),
+        (["serve", "--data-dir", "nowhere"], "--data-dir nowhere: there is no such folder"),
+        (["generate", "a cat", "--data-dir", "nowhere"], "--data-dir nowhere: there is no such folder"),
+        (["serve", "--tls-keyfile", "key.pem"], "--tls-keyfile needs --tls-certfile too"),
+        (["serve", "--tls-certfile", "cert.pem"], "--tls-certfile needs --tls-keyfile too"),
+        (["serve", "--tls-keyfile", "k", "--tls-certfile", "c"], "--tls-keyfile k: there is no such file"),
+        (["serve", "--plugins", "nobody-has-this"], "--plugins nobody-has-this: there is no such plugin"),
+        (["serve", "--disable-plugin", "nobody-has-this"], "--disable-plugin nobody-has-this: there is no such plugin"),
+        (["serve", "--cors-allow-origins-regex", "("], "--cors-allow-origins-regex"),
+        (["generate", "a cat", "-o", "cat.xyz"], "pictures are written as .png"),
+        (["generate", "a cat", "-o", "cat"], "pictures are written as .png"),
+        (["generate", "a cat", "-o", "cat.webp", "--width", "20000"], ".webp holds no picture of 20000x512"),
+    ],
+)
+def test_wrong_flags_end_with_status_2_and_one_line(latentd: Any, arguments: list[str], words: str) -> None:
+    done = latentd(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_certificate_that_is_none_is_said_in_one_sentence(latentd: Any, tmp_path: Path) -> None:
+    for name in ("key.pem", "cert.pem"):
+        (tmp_path / name).write_text("nothing of the kind")
+    done = latentd("serve", "--core-only", "--port", "0", "--tls-keyfile", "key.pem", "--tls-certfile", "cert.pem")
+    assert done.returncode == 2
+    assert "--tls-keyfile and --tls-certfile: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_wrong_variable_is_said_in_one_line(latentd: Any) -> None:
+    done = latentd("serve", COMMANDLINE_ARGS="--medvran")
+    assert done.returncode == 2
+    assert "there is no flag --medvran: did you mean '--medvram'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

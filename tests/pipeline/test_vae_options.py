@@ -150,16 +150,20 @@ def test_each_method_makes_its_own_previews(draw: Draw, data: Path, taesd_files:
     assert all(np.abs(a - b).max() > 8 for i, a in enumerate(large) for b in large[:i])
 
 
-@pytest.mark.parametrize(("method", "file"), [("TAESD", "taesd_decoder.pth"), ("Approx NN", "model.pt")])
+@pytest.mark.parametrize(
+    ("method", "file", "level"),
+    [("TAESD", "taesd_decoder.pth", logging.WARNING), ("Approx NN", "model.pt", logging.INFO)],
+)
 def test_a_missing_network_gives_way_and_the_log_says_so_once(
-    draw: Draw, monkeypatch: Any, caplog: pytest.LogCaptureFixture, method: str, file: str
+    draw: Draw, monkeypatch: Any, caplog: pytest.LogCaptureFixture, method: str, file: str, level: int
 ) -> None:
+    """Nobody has asked for the default, Approx NN, so it is no warning."""
     previews._say_missing.cache_clear()
-    with caplog.at_level(logging.WARNING, logger="latentd.pipeline.previews"):
+    with caplog.at_level(logging.INFO, logger="latentd.pipeline.previews"):
         shown = previews_of(draw, monkeypatch, {"show_progress_type": method})
         previews_of(draw, monkeypatch, {"show_progress_type": method})
     assert shown[0].size == (8, 8)
-    assert [file in message for message in caplog.messages] == [True]
+    assert [(file in record.message, record.levelno) for record in caplog.records] == [(True, level)]
 
 
 def test_interrupted_pictures_may_be_decoded_as_previews_are(

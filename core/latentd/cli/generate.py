@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from latentd.cli.bar import ProgressBar
 from latentd.cli.serve import set_up_logging
-from latentd.errors import LatentdError
-from latentd.settings import parse_settings
-from latentd.settings.parse import flags_parser
+from latentd.cli.settings import UNUSABLE, read_settings
+from latentd.errors import InvalidRequest, LatentdError
+from latentd.settings.parse import CommandParser, flags_parser
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,13 +24,19 @@ if TYPE_CHECKING:
 
 REFUSED = 1
 POLL_SECONDS = 0.1
+FILE_HELP = "file; its suffix is the format: png, jpg, webp or avif (default: picture.png)"
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Draw and write the pictures; gives 1 when the request is refused or fails."""
-    own, rest = make_parser().parse_known_args(list(arguments))
-    settings = parse_settings(rest, parser=flags_parser("latentd generate"))
+    """Draw and write the pictures; gives 1 when the request is refused or fails, 2 for flags that are wrong."""
+    parser = make_parser()
+    own, rest = parser.parse_known_args(list(arguments))
+    settings = read_settings(rest, flags_parser("latentd generate", also=parser.spellings))
     set_up_logging(settings, "WARNING")
+    try:
+        check_output(own.output, (own.width, own.height))
+    except ValueError as error:
+        parser.exit(UNUSABLE, f"{parser.prog}: {error}\n")
 
     from latentd.server.services import create_services
 
@@ -46,15 +53,14 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> CommandParser:
     """The parser of the command's own arguments; what is left are flags of the server."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "latentd generate",
-        allow_abbrev=False,
         description="Draw a picture. Flags of the server (latentd serve --help) are understood too, as --data-dir.",
     )
     parser.add_argument("prompt", help="what to draw")
-    parser.add_argument("-o", "--output", type=Path, default=Path("picture.png"), help="file (default: picture.png)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("picture.png"), help=FILE_HELP)
     parser.add_argument("-n", "--negative", default="", metavar="PROMPT", help="what not to draw")
     parser.add_argument("--model", metavar="NAME", help="checkpoint (default: the selected one)")
     parser.add_argument("--sampler", default="Euler a", metavar="NAME", help="sampler (default: Euler a)")
@@ -125,9 +131,31 @@ async def _draw(services: AppServices, request: GenerationRequest, *, quiet: boo
         services.close()
 
 
+def check_output(output: Path, size: tuple[int, int]) -> None:
+    """Nothing, if a picture of ``size`` can be written to ``output``; its folder is made when missing.
+
+    :raises ValueError: one sentence: no such format, too large for the format, or no place for a file.
+    """
+    from latentd.images.codecs import fits
+
+    try:
+        has_room = fits(size, output.suffix)
+    except InvalidRequest as error:
+        raise ValueError(f"-o {output}: pictures are written as .png, .jpg, .webp or .avif") from error
+    if not has_room:
+        raise ValueError(f"-o {output}: {output.suffix} holds no picture of {size[0]}x{size[1]}; use .png")
+    if output.is_dir():
+        raise ValueError(f"-o {output}: this is a folder; name a file in it")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"-o {output}: {error}") from error
+    if not os.access(output.parent, os.W_OK):
+        raise ValueError(f"-o {output}: the folder cannot be written")
+
+
 def write_pictures(result: Result, output: Path) -> list[Path]:
-    """Write the pictures and give their paths: ``output``, then ``output`` with -2, -3 before the suffix."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    """Write the pictures with their infotexts and give their paths: ``output``, then -2, -3 before its suffix."""
     written = []
     for number, picture in enumerate(result.images, start=1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
@@ -137,12 +165,8 @@ def write_pictures(result: Result, output: Path) -> list[Path]:
 
 
 def _write(picture: GeneratedImage, path: Path) -> None:
-    from PIL.PngImagePlugin import PngInfo
+    from latentd.atomic import write_atomically
+    from latentd.images.codecs import encode_image
 
-    if path.suffix.lower() != ".png":
-        picture.image.convert("RGB").save(path)
-        return
-    texts = PngInfo()
-    for key, value in {"parameters": picture.infotext or "", **picture.info}.items():
-        texts.add_text(key, value)
-    picture.image.save(path, pnginfo=texts)
+    info = {"parameters": picture.infotext or "", **picture.info}
+    write_atomically(path, encode_image(picture.image, format=path.suffix, info=info))

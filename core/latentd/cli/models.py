@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from latentd.cli.serve import set_up_logging
-from latentd.settings import parse_settings
-from latentd.settings.parse import flags_parser
+from latentd.cli.settings import read_settings
+from latentd.settings.parse import CommandParser, flags_parser
 
 DESCRIPTION = (
     "List the checkpoints, VAEs and networks that are found; the selected checkpoint has a star. "
@@ -19,9 +18,9 @@ DESCRIPTION = (
 
 def run(arguments: Sequence[str]) -> int:
     """Print the lists; gives 1 when there is no checkpoint."""
-    parser = flags_parser("latentd models", DESCRIPTION)
-    own, rest = json_parser().parse_known_args(list(arguments))
-    settings = parse_settings(rest, parser=parser)
+    mine = json_parser()
+    own, rest = mine.parse_known_args(list(arguments))
+    settings = read_settings(rest, flags_parser("latentd models", DESCRIPTION, also=mine.spellings))
     set_up_logging(settings, "ERROR")
 
     from latentd.server.services import create_services
@@ -43,9 +42,9 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if lists["checkpoints"] else 1
 
 
-def json_parser() -> argparse.ArgumentParser:
+def json_parser() -> CommandParser:
     """A parser of ``--json``, which leaves everything else to the next one."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = CommandParser("latentd models", add_help=False)
     parser.add_argument("--json", action="store_true", help="print the lists as JSON")
     return parser
 

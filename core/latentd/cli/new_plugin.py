@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from latentd import __version__
+from latentd.settings.parse import CommandParser
 
 TEMPLATES = "plugin_template"
 VALID_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -18,14 +18,15 @@ VALID_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 def run(arguments: Sequence[str]) -> int:
     """Write the skeleton; gives 2 when the name will not do or the folder exists."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "latentd new-plugin", description="Write the skeleton of a plugin, with a test, into a new folder latentd-NAME."
     )
     parser.add_argument("name", help="name of the plugin: lower-case letters, digits and hyphens")
     parser.add_argument(
         "--into", type=Path, default=Path(), help="folder in which latentd-NAME is made (default: here)"
     )
-    given = parser.parse_args(list(arguments))
+    given, rest = parser.parse_known_args(list(arguments))
+    parser.refuse_unknown(rest)
     name = given.name.removeprefix("latentd-")
     folder = given.into / f"latentd-{name}"
     if not VALID_NAME.fullmatch(name):

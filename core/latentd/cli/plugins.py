@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 from collections.abc import Sequence
 from typing import Any
 
-from latentd.settings import parse_settings
-from latentd.settings.parse import flags_parser
+from latentd.cli.settings import read_settings
+from latentd.settings.parse import CommandParser, flags_parser
 
 
 def run(arguments: Sequence[str]) -> int:
     """Print the plugins; gives 1 when one of them failed."""
-    parser = argparse.ArgumentParser(
-        "latentd plugins", allow_abbrev=False, description="List the plugins and what became of them."
-    )
+    parser = CommandParser("latentd plugins", description="List the plugins and what became of them.")
     parser.add_argument("--json", action="store_true", help="print everything as JSON, tracebacks included")
     parser.add_argument("--tracebacks", action="store_true", help="print the traceback of each plugin that failed")
     own, rest = parser.parse_known_args(list(arguments))
-    settings = parse_settings(rest, parser=flags_parser("latentd plugins"))
+    settings = read_settings(rest, flags_parser("latentd plugins", also=parser.spellings))
 
     logging.disable(logging.ERROR)  # the table says it better
     from latentd.server.services import create_services

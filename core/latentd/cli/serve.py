@@ -6,7 +6,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from latentd.settings import Settings, parse_settings
+from latentd.cli.settings import UNUSABLE, read_settings
+from latentd.settings import Settings
 from latentd.settings.parse import flags_parser
 
 CANNOT_START = 1
@@ -17,8 +18,8 @@ DESCRIPTION = (
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Start the server; gives 0 after a stop, 1 when it cannot start, 2 when a required plugin is missing."""
-    settings = parse_settings(arguments, parser=flags_parser("latentd serve", DESCRIPTION))
+    """Start the server; gives 0 after a stop, 1 when it cannot start, 2 when flags or required plugins are wrong."""
+    settings = read_settings(arguments, flags_parser("latentd serve", DESCRIPTION))
     set_up_logging(settings)
 
     from latentd.server.serve import serve
@@ -30,6 +31,7 @@ def run(arguments: Sequence[str]) -> int:
         print("choose another with --port", file=sys.stderr)
     except ValueError as error:
         print(f"latentd: {error}", file=sys.stderr)
+        return UNUSABLE
     return CANNOT_START
 
 

@@ -74,7 +74,9 @@ def preview_picture(gen: RunningGeneration, latent: Tensor) -> Image.Image:
 
 @cache
 def _say_missing(method: str, name: str) -> None:
-    log.warning("previews by %r need %s, which is not there; a linear map stands in for it", method, name)
+    # "Approx NN" is the default: nobody has asked for it.
+    level = logging.WARNING if method == TAESD else logging.INFO
+    log.log(level, "previews by %r need %s, which is not there; a linear map stands in for it", method, name)
 
 
 def _linear_map(model: Any, latent: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from latentd.plugins.discovery import answers_to
+from latentd.errors import near_matches
+from latentd.plugins.discovery import Candidate, answers_to, discover
 
 if TYPE_CHECKING:
     from latentd.settings import Settings
@@ -30,6 +32,18 @@ class Selection:
             required=settings.require_plugin,
         )
 
+    def check_names(self, installed: Iterable[Candidate] | None = None) -> None:
+        """Nothing, if every plugin that ``only`` and ``disabled`` name is installed; a required one is checked later.
+
+        :param installed: the plugins there are; by default those that the environment's metadata tell of.
+        :raises ValueError: one sentence about the first that is not.
+        """
+        plugins = list(discover() if installed is None else installed)
+        for flag, names in (("--plugins", self.only or ()), ("--disable-plugin", self.disabled)):
+            for wanted in names:
+                if not any(answers_to([wanted], plugin.name, plugin.distribution) for plugin in plugins):
+                    raise ValueError(f"{flag} {wanted}: {_no_such_plugin(wanted, plugins)}")
+
     def refusal(self, name: str, distribution: str | None) -> str | None:
         """Why the plugin is not loaded, or None when it is wanted."""
         if self.core_only:
@@ -39,3 +53,10 @@ class Selection:
         if self.only is not None and not answers_to(self.only, name, distribution):
             return "not among the plugins that --plugins or LATENTD_PLUGINS names"
         return None
+
+
+def _no_such_plugin(wanted: str, installed: list[Candidate]) -> str:
+    names = [plugin.name for plugin in installed]
+    near = near_matches(wanted, names)
+    known = "installed are " + ", ".join(names) if names else "none is installed"
+    return f"there is no such plugin: {near or known}"

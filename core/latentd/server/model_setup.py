@@ -95,8 +95,8 @@ def _at_least_one(count: Any) -> int:
 
 
 def device_policy(settings: Settings) -> DevicePolicy:
-    """Devices and precision under the flags; imports torch."""
-    return choose_policy(
+    """Devices and precision under the flags, which the log tells; imports torch."""
+    policy = choose_policy(
         no_half=settings.no_half,
         no_half_vae=settings.no_half_vae,
         precision=settings.precision,
@@ -110,6 +110,9 @@ def device_policy(settings: Settings) -> DevicePolicy:
         device_id=settings.device_id,
         dtype=_DTYPES[settings.dtype] if settings.dtype else None,
     )
+    on_cpu = f"; on the CPU: {', '.join(sorted(policy.cpu_parts))}" if policy.cpu_parts else ""
+    log.info("device %s, %s, VAE in %s%s", policy.device, policy.dtype, policy.vae_dtype, on_cpu)
+    return policy
 
 
 def _loader(spec: ModelFormatSpec) -> Callable[[CheckpointInfo, DevicePolicy], Any]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import socket
 import threading
+from importlib import metadata
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
+from latentd import __version__
 from latentd.server.app import create_app
 from latentd.server.services import AppServices
 from latentd.settings import Settings
+from latentd.settings.checks import missing_places
 
 log = logging.getLogger("latentd")
 
@@ -26,7 +30,7 @@ RESTARTER = "SD_WEBUI_RESTART"
 def serve(settings: Settings) -> int:
     """Serve until told to stop; gives the exit status. With port 0 the system chooses; the address is logged.
 
-    :raises ValueError: a flag is malformed. :raises OSError: the address is taken.
+    :raises ValueError: a flag is malformed, or the certificate cannot be used. :raises OSError: the address is taken.
     """
     app = create_app(settings, warm_up=True)
     services: AppServices = app.state.services
@@ -40,9 +44,40 @@ def serve(settings: Settings) -> int:
         if _lacks_plugins(services):
             services.close()
             return 2
+        for line in banner(services):
+            log.info("%s", line)
         log.info("latentd listens on %s", address(settings, listener))
         asyncio.run(server.serve(sockets=[listener]))
     return 0
+
+
+def banner(services: AppServices) -> list[str]:
+    """What is told at the start: versions, device, data folder, models, plugins. Imports no torch to know them.
+
+    The device is not among it: it is chosen, and logged, with the first model that is loaded.
+    """
+    models, host = services.models, services.host
+    checkpoints = len(models.checkpoints)
+    selected = f" (selected is {models.current.title})" if checkpoints else ""
+    states: dict[str, list[str]] = {}
+    for status in host.statuses.values():
+        if not status.builtin:
+            states.setdefault(status.state, []).append(status.name)
+    running = ", ".join(states.pop("loaded", [])) or "none"
+    others = "".join(f"; {state}: {', '.join(names)}" for state, names in states.items())
+    return [
+        f"latentd {__version__}, torch {_version_of('torch')}, Python {platform.python_version()}",
+        f"data folder {services.paths.data}",
+        f"checkpoints: {checkpoints or 'none'}{selected}; VAEs: {len(models.vaes.rows()) or 'none'}",
+        f"plugins: {running}{others}",
+    ]
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _lacks_plugins(services: AppServices) -> bool:
@@ -77,7 +112,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 def _config(app: Any, settings: Settings) -> uvicorn.Config:
     tls = {"ssl_keyfile": settings.tls_keyfile, "ssl_certfile": settings.tls_certfile} if _has_tls(settings) else {}
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
@@ -86,6 +121,11 @@ def _config(app: Any, settings: Settings) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACE_SECONDS,
         **tls,  # type: ignore[arg-type]
     )
+    try:
+        config.load()
+    except OSError as error:
+        raise ValueError(f"--tls-keyfile and --tls-certfile: {error}") from error
+    return config
 
 
 def _has_tls(settings: Settings) -> bool:
@@ -99,6 +139,8 @@ def _warn(settings: Settings) -> None:
             "(see --api-auth and --api-key)",
             settings.bind_host,
         )
+    for place in missing_places(settings):
+        log.warning("%s: this does not exist", place)
     for flag in settings.without_effect():
         log.info("%s has no effect in latentd", flag)
 

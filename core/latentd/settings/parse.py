@@ -10,8 +10,9 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
+from latentd.errors import near_matches
 from latentd.settings.flag import Flag, declared_flags
 from latentd.settings.settings import Settings
 
@@ -21,33 +22,77 @@ TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off", ""})
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, and which flags are spelt like an unknown one.
+
+    :param also: flags that another parser reads from the same command line; they are offered as near matches, too.
+    """
+
+    def __init__(
+        self, program: str, *, description: str | None = None, also: Sequence[str] = (), **manners: Any
+    ) -> None:
+        super().__init__(program, description=description, allow_abbrev=False, **manners)
+        self._also = also
+
+    @property
+    def spellings(self) -> list[str]:
+        """Every long flag."""
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
+    def refuse_unknown(self, rest: Sequence[str]) -> None:
+        """Nothing when ``rest``, the arguments that no parser knows, is empty.
+
+        :raises SystemExit: status 2; the message names the first one.
+        """
+        if not rest:
+            return
+        flag = rest[0].partition("=")[0]
+        if not flag.startswith("-"):
+            self.error(f"{flag!r} is one argument too many")
+        near = near_matches(flag, [*self.spellings, *self._also])
+        self.error(f"there is no flag {flag}" + (f": {near}" if near else ""))
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2 and one line."""
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help lists the flags)\n")
+
+
 def parse_settings(
     arguments: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
     *,
-    parser: argparse.ArgumentParser | None = None,
+    parser: CommandParser | None = None,
 ) -> Settings:
     """The settings that ``arguments`` (default: none) and ``environment`` (default: the process's) ask for.
 
     :param parser: one made by :func:`flags_parser`, whose name stands in the messages.
-    :raises SystemExit: status 2 with a message, as argparse does, when a flag or a variable is wrong.
+    :raises SystemExit: status 2 with a message of one line, when a flag or a variable is wrong.
     """
     environment = os.environ if environment is None else environment
     parser = parser or flags_parser("latentd")
     values: dict[str, Any] = {}
     try:
         inherited = shlex.split(environment.get(INHERITED, ""))
-        values |= vars(parser.parse_args(inherited)) if inherited else {}
+        values |= _flags(parser, inherited)
         values |= read_environment(environment)
     except ValueError as error:
         parser.error(str(error))
-    values |= vars(parser.parse_args(list(arguments or ())))
+    values |= _flags(parser, arguments or ())
     return Settings(**values)
 
 
-def flags_parser(program: str, description: str | None = None) -> argparse.ArgumentParser:
-    """A parser of every flag of :class:`Settings`."""
-    parser = argparse.ArgumentParser(program, description=description, allow_abbrev=False)
+def _flags(parser: CommandParser, arguments: Sequence[str]) -> dict[str, Any]:
+    found, rest = parser.parse_known_args(list(arguments))
+    parser.refuse_unknown(rest)
+    return vars(found)
+
+
+def flags_parser(program: str, description: str | None = None, *, also: Sequence[str] = ()) -> CommandParser:
+    """A parser of every flag of :class:`Settings`.
+
+    :param also: as of :class:`CommandParser`.
+    """
+    parser = CommandParser(program, description=description, also=also)
     add_flags(parser)
     return parser
 

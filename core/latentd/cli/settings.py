@@ -1,0 +1,34 @@
+"""The settings of a command: read, checked, and refused in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from latentd.settings import Settings, parse_settings
+from latentd.settings.checks import check_settings
+from latentd.settings.parse import CommandParser
+
+UNUSABLE = 2
+"""Exit status of a command whose flags are wrong."""
+
+
+def read_settings(arguments: Sequence[str], parser: CommandParser) -> Settings:
+    """The settings that ``arguments`` and the environment ask for.
+
+    :raises SystemExit: status 2 after one sentence, when a flag is wrong or names what is not there.
+    """
+    settings = parse_settings(arguments, parser=parser)
+    try:
+        check_settings(settings)
+        _check_plugins(settings)
+    except ValueError as error:
+        parser.exit(UNUSABLE, f"{parser.prog}: {error}\n")
+    return settings
+
+
+def _check_plugins(settings: Settings) -> None:
+    if not settings.plugins and not settings.disable_plugin:
+        return
+    from latentd.plugins.selection import Selection
+
+    Selection.from_settings(settings).check_names()

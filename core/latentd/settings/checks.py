@@ -1,0 +1,46 @@
+"""Flags that cannot be followed as they are: found before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latentd.settings.flag import declared_flags
+from latentd.settings.parse import spelling
+from latentd.settings.paths import FOLDER_FLAGS
+from latentd.settings.settings import Settings
+
+_TLS = ("tls_keyfile", "tls_certfile")
+_FILES = ("ckpt", "vae_path")
+
+
+def check_settings(settings: Settings) -> None:
+    """Nothing, if the server can be started as ``settings`` say; the disk is looked at.
+
+    :raises ValueError: one sentence about the first flag that cannot be followed.
+    """
+    if not settings.paths.data.is_dir():
+        raise ValueError(f"--data-dir {settings.data_dir}: there is no such folder")
+    _check_tls(settings)
+    _ = settings.users
+
+
+def _check_tls(settings: Settings) -> None:
+    given = {spelling(name): value for name in _TLS if (value := getattr(settings, name))}
+    if len(given) == 1:
+        lacks = next(name for name in map(spelling, _TLS) if name not in given)
+        raise ValueError(f"{next(iter(given))} needs {lacks} too: the server would answer without TLS")
+    for name, value in given.items():
+        if not Path(value).is_file():
+            raise ValueError(f"{name} {value}: there is no such file")
+
+
+def missing_places(settings: Settings) -> list[str]:
+    """Flags that name folders or files which are not there, each with its value; the server starts without them."""
+    names = [*(flag for flags in FOLDER_FLAGS.values() for flag in flags), "models_dir", *_FILES]
+    defaults = {name: default for name, (_, default) in declared_flags(Settings).items()}
+    missing = []
+    for name in dict.fromkeys(names):
+        value = getattr(settings, name)
+        if value and value != defaults[name] and not settings.paths.place(str(value)).exists():
+            missing.append(f"{spelling(name)} {value}")
+    return missing
