@@ -80,3 +80,100 @@ def test_what_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     torch.save([torch.zeros(1)], path)
     with pytest.raises(ModelLoadError, match="list"):
         load_pickle(path)
+
+
+# --- pickles made to hurt --------------------------------------------------------------------------------------------
+
+
+def packed(path: Path, program: bytes, storage: bytes = b"\0" * 16) -> Path:
+    """A file of torch's zip form whose ``data.pkl`` is ``program``."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {
+            "m/data.pkl": program,
+            "m/byteorder": b"little",
+            "m/data/0": storage,
+            "m/version": b"3\n",
+        }.items():
+            archive.writestr(name, data)
+    return path
+
+
+def number(value: int) -> bytes:
+    return pickle.LONG1 + bytes([16]) + value.to_bytes(16, "little", signed=True)
+
+
+def text(value: str) -> bytes:
+    return pickle.BINUNICODE + len(value).to_bytes(4, "little") + value.encode()
+
+
+STORAGE = (
+    pickle.MARK + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x04" + pickle.TUPLE + b"Q"
+)
+
+
+def tensor(size: bytes, stride: bytes, storage: bytes = STORAGE) -> bytes:
+    """{"a": a tensor of this size and stride}."""
+    rebuilt = b"ctorch._utils\n_rebuild_tensor_v2\n" + pickle.MARK + storage + b"K\x00" + size + stride
+    rebuilt += pickle.NEWFALSE + b"ccollections\nOrderedDict\n)R" + pickle.TUPLE + pickle.REDUCE
+    return pickle.PROTO + b"\x02}" + text("a") + rebuilt + pickle.SETITEM + pickle.STOP
+
+
+NESTED = pickle.PROTO + b"\x02}" + pickle.EMPTY_TUPLE + pickle.TUPLE1 * 150_000
+HOSTILE = {
+    "a tuple nested 150,000 deep, hashed as a key": NESTED + pickle.NONE + pickle.SETITEM + pickle.STOP,
+    "the same as a value": pickle.PROTO + b"\x02}" + text("a") + NESTED[3:] + pickle.SETITEM + pickle.STOP,
+    "lists nested 150,000 deep": b"\x80\x02}" + text("a") + b"]" * 150_000 + b"a" * 149_999 + b"s.",
+    "a memo index of 2**27": b"\x80\x02}r" + (2**27).to_bytes(4, "little") + pickle.STOP,
+    "a stride of 0": tensor(number(2**40) + pickle.TUPLE1, b"K\x00" + pickle.TUPLE1),
+    "a buffer of 64 GiB": b"\x80\x02}" + text("a") + b"c__builtin__\nbytearray\n" + number(2**36) + b"\x85Rs.",
+    "a tensor class called": b"\x80\x02}" + text("a") + b"ctorch\nTensor\n" + number(2**36) + b"\x85Rs.",
+    "an array beyond the file": b"\x80\x02}"
+    + text("a")
+    + b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
+    + number(2**36)
+    + b"\x85C\x01b\x87Rs.",
+    "a storage beyond the file": tensor(b"K\x01\x85", b"K\x01\x85", STORAGE.replace(b"K\x04", number(2**36))),
+    "a string said to be of 4 GB": b"\x80\x02X\xff\xff\xff\xffabc",
+    "no end": b"\x80\x02" + b"N" * 1000,
+    "nothing on the stack": b"\x80\x02\x86.",
+    "operations without number": b"\x80\x02" + b"N0" * 3_000_000 + b".",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("form", ["zip", "bare", "other case"])
+def test_a_pickle_made_to_hurt_is_refused(tmp_path: Path, kind: str, form: str) -> None:
+    path = tmp_path / "hostile.pt"
+    if form == "bare":
+        path.write_bytes(HOSTILE[kind])
+    else:
+        packed(path, HOSTILE[kind])
+        if form == "other case":
+            path.write_bytes(path.read_bytes().replace(b"m/data.pkl", b"m/DATA.pkl"))
+    with pytest.raises(ModelLoadError, match=r"hostile\.pt"):
+        load_pickle(path)
+
+
+def test_a_tensor_shared_without_measure_is_refused(tmp_path: Path) -> None:
+    path, weight = tmp_path / "shared.pt", torch.zeros(1 << 20)
+    torch.save({f"block.{n}": weight for n in range(100)}, path)
+    with pytest.raises(ModelLoadError, match="4 times as large as the file"):
+        load_pickle(path)
+
+
+def test_tied_weights_and_slices_are_read(tmp_path: Path) -> None:
+    path, weight = tmp_path / "tied.pt", torch.arange(12.0).reshape(3, 4)
+    torch.save({"a": weight, "tied": weight, "part": weight[1:], "turned": weight.T}, path)
+    data = load_pickle(path)
+    assert torch.equal(data["turned"], weight.T)
+    assert torch.equal(data["part"], weight[1:])
+
+
+def test_what_training_leaves_in_a_checkpoint_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "trained.ckpt"
+    module = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    torch.save({"state_dict": module.state_dict(), "optimizer": optimizer.state_dict(), "global_step": 470_000}, path)
+    assert load_pickle(path)["global_step"] == 470_000

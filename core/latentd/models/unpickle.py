@@ -1,8 +1,9 @@
 """Weight files in pickle form, read through an allow-list: no code of the file's choosing ever runs.
 
-torch's weights-only unpickler does the reading. Its own list (tensors, storages, dtypes, ``OrderedDict``) is extended
-by numpy's scalars and arrays, which old embeddings and checkpoints hold, and by inert stand-ins for the training
-callbacks that checkpoints carry along; anything else is refused by name.
+Each pickle is walked first (:mod:`latentd.models.pickle_walk`), which bounds what it may build. Then torch's
+weights-only unpickler, which is written in Python, reads it. Its own list (tensors, storages, dtypes, ``OrderedDict``)
+is extended by numpy's scalars and arrays, which old embeddings and checkpoints hold, and by inert stand-ins for the
+training callbacks that checkpoints carry along; anything else is refused by name.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ import numpy as np
 import torch
 
 from latentd.errors import ModelLoadError
+from latentd.models.pickle_walk import PickleRefused, walk_pickle
 
 DEFAULT_MAX_BYTES = 64 * 2**30
+#: A file of torch before 1.6: magic number, protocol, system, the object, the names of its storages; then raw bytes.
+LEGACY_PICKLES = 5
+#: Tensors may share storages (tied weights), but not so often that copies of them fill the memory.
+MAX_SHARED = 4
+SMALL = 1 << 20
 
 
 class Inert:
@@ -57,17 +64,66 @@ def load_pickle(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[Any, 
         raise ModelLoadError(f"{path.name} is larger than {max_bytes} bytes")
     try:
         mapped = _is_plain_zip(path)
+        _walk(path, size=size, is_zip=mapped)
         with torch.serialization.safe_globals(_ALLOWED):
             data = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except ModelLoadError:
         raise
+    except PickleRefused as error:
+        raise ModelLoadError(
+            f"{path.name} cannot be read as a weight file: {error}", hint="no weight file has need of that"
+        ) from error
     except Exception as error:  # whatever a damaged or hostile pickle provokes is the file's fault
         reason = " ".join(str(error).split())
         hint = "the file asks for a type that a weight file has no need of" if "Unsupported" in reason else None
         raise ModelLoadError(f"{path.name} cannot be read as a weight file: {reason[:300]}", hint=hint) from error
     if not isinstance(data, dict):
         raise ModelLoadError(f"{path.name} holds a {type(data).__name__} where a dictionary of tensors was expected")
+    _check_tensors(data, path.name, size)
     return data
+
+
+def _walk(path: Path, *, size: int, is_zip: bool) -> None:
+    """Walk every pickle of the file.
+
+    :raises PickleRefused: one of them goes beyond what a weight file needs.
+    """
+    if not is_zip:
+        with path.open("rb") as file:
+            for _ in range(LEGACY_PICKLES):
+                walk_pickle(file, size=size)
+                if not file.peek(1):
+                    break
+        return
+    with zipfile.ZipFile(path) as archive:
+        # torch finds members by name whatever their case.
+        for member in archive.infolist():
+            if member.filename.lower().endswith(".pkl"):
+                with archive.open(member) as pickle:
+                    walk_pickle(pickle, size=size)
+
+
+def _check_tensors(data: Any, name: str, size: int) -> None:
+    """Refuse tensors that say they are larger than what the file stores of them.
+
+    A stride of 0 lets four bytes be a tensor of any size, which is made when something copies it.
+
+    :raises ModelLoadError: a tensor of that kind, of a layout that weight files do not have, or too many of them.
+    """
+    waiting, seen, total = [data], set[int](), 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+                raise ModelLoadError(f"{name} holds a tensor of a kind that weight files do not have")
+            if value.nbytes > value.untyped_storage().nbytes():
+                raise ModelLoadError(f"{name} holds a tensor larger than its storage: {list(value.shape)}")
+            total += value.nbytes
+            if total > MAX_SHARED * size + SMALL:
+                raise ModelLoadError(f"{name} holds tensors {MAX_SHARED} times as large as the file")
+        elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _is_plain_zip(path: Path) -> bool:

@@ -1,0 +1,248 @@
+"""A look through a pickle before it is read: what it would build, followed without building it.
+
+torch's weights-only unpickler runs no code of the file's choosing, but does what the file says in every other respect:
+it nests tuples until the interpreter's own recursion overflows the stack, and makes arrays and buffers of any size.
+Here the opcodes are followed on a stack of stand-ins, and a pickle that goes beyond what weight files need is refused.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_DEPTH = 64
+MAX_OPCODES = 2_000_000
+#: The longest text or byte string, in bytes: numpy arrays in old embeddings are written as one.
+MAX_STRING = 256 << 20
+
+#: What may be called: each gives something no larger than its arguments, or is bounded below.
+CALLABLE = frozenset(
+    {
+        "_codecs encode",
+        "collections Counter",
+        "collections OrderedDict",
+        "builtins complex",
+        "builtins set",
+        "ldm.callbacks LoggingCallback",
+        "lightning.pytorch.callbacks.model_checkpoint ModelCheckpoint",
+        "numpy dtype",
+        "numpy.core.multiarray _reconstruct",
+        "numpy.core.multiarray scalar",
+        "numpy._core.multiarray _reconstruct",
+        "numpy._core.multiarray scalar",
+        "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint",
+        "torch Size",
+        "torch device",
+        "torch.nn.modules.container ParameterDict",
+        "torch.nn.parameter Parameter",
+        "torch._utils _rebuild_parameter",
+        "torch._utils _rebuild_parameter_with_state",
+        "torch._utils _rebuild_tensor",
+        "torch._utils _rebuild_tensor_v2",
+    }
+)
+_NUMPY_ARRAY = frozenset({"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"})
+#: Names of Python 2's modules, as pickles of protocol 2 write them.
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+
+_TEXTS = frozenset({"BINUNICODE", "SHORT_BINSTRING", "BINSTRING", "SHORT_BINUNICODE", "UNICODE", "STRING"})
+_BYTES = frozenset({"BINBYTES", "SHORT_BINBYTES"})
+_INTEGERS = frozenset({"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4"})
+_ATOMS = frozenset({"NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT", "FLOAT"})
+_CONTAINERS = frozenset({"EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"})
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_PUTS = frozenset({"BINPUT", "LONG_BINPUT", "PUT"})
+_GETS = frozenset({"BINGET", "LONG_BINGET", "GET"})
+
+
+class PickleRefused(ValueError):
+    """The pickle goes beyond what a weight file needs; the message says in what."""
+
+
+class Readable(Protocol):
+    """A binary file, or something that reads like one."""
+
+    def read(self, n: int = -1, /) -> bytes: ...
+    def readline(self) -> bytes: ...
+
+
+@dataclass(slots=True)
+class _Item:
+    """A stand-in for one value: how deep it nests, and as much of its worth as the checks ask for."""
+
+    depth: int = 0
+    number: int | None = None
+    name: str | None = None
+    parts: tuple[_Item, ...] = ()
+    hashable: bool = True
+
+
+_MARK = _Item()
+_ATOM = _Item()
+
+
+class _Bounded:
+    """A file whose single reads are bounded, so that a string's stated length cannot fill the memory."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+
+    def read(self, n: int = -1) -> bytes:
+        if n > MAX_STRING:
+            raise PickleRefused(f"a string of {n} bytes")
+        return self._file.read(n)
+
+    def readline(self) -> bytes:
+        return self._file.readline()
+
+
+def walk_pickle(file: Readable, *, size: int) -> None:
+    """Follow one pickle to its end and leave ``file`` behind it.
+
+    :param size: bytes of the whole weight file, which no array or storage may exceed.
+    :raises PickleRefused: it is damaged, nests too deeply, calls what weight files do not call, states sizes beyond the
+        file, or has no end in sight.
+    """
+    walk = _Walk(size)
+    count = 0
+    try:
+        for opcode, argument, _ in pickletools.genops(_Bounded(file)):  # type: ignore[arg-type]
+            count += 1
+            if count > MAX_OPCODES:
+                raise PickleRefused(f"more than {MAX_OPCODES} operations")
+            walk.step(opcode.name, argument)
+    except PickleRefused:
+        raise
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
+        raise PickleRefused(f"damaged: {error}") from error
+
+
+class _Walk:
+    """The unpickler's stack and memo, of stand-ins."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._stack: list[_Item] = []
+        self._memo: dict[int, _Item] = {}
+
+    def step(self, name: str, argument: object) -> None:
+        """Do one operation.
+
+        :raises PickleRefused: it is beyond what weight files need.
+        """
+        if name in _TEXTS or name in _ATOMS or name in _BYTES:
+            self._stack.append(_ATOM)
+        elif name in _INTEGERS:
+            self._stack.append(_Item(number=argument if isinstance(argument, int) else None))
+        elif name == "MARK":
+            self._stack.append(_MARK)
+        elif name in _CONTAINERS:
+            self._stack.append(_Item(depth=1, hashable=False))
+        elif name in _TUPLES:
+            self._push_tuple(self._popped(_TUPLES[name]))
+        elif name == "TUPLE":
+            self._push_tuple(self._down_to_mark())
+        elif name in _PUTS:
+            self._put(argument)
+        elif name in _GETS:
+            self._stack.append(self._memo[_index(argument)])
+        elif name == "GLOBAL":
+            self._stack.append(_Item(name=_qualified(str(argument))))
+        else:
+            self._change(name)
+
+    def _change(self, name: str) -> None:
+        """The operations that work on what lies on the stack."""
+        if name in ("REDUCE", "NEWOBJ"):
+            arguments, function = self._stack.pop(), self._stack.pop()
+            self._stack.append(self._called(function, arguments))
+        elif name == "BINPERSID":
+            self._stack.append(self._storage(self._stack.pop()))
+        elif name in ("BUILD", "APPEND"):
+            self._nest([self._stack.pop()])
+        elif name == "APPENDS":
+            self._nest(self._down_to_mark())
+        elif name == "SETITEM":
+            self._set(self._popped(2))
+        elif name == "SETITEMS":
+            self._set(self._down_to_mark())
+        elif name not in ("PROTO", "STOP"):
+            raise PickleRefused(f"the operation {name}")
+
+    def _popped(self, count: int) -> list[_Item]:
+        if len(self._stack) < count:
+            raise PickleRefused("damaged: the stack is empty")
+        items = self._stack[len(self._stack) - count :]
+        del self._stack[len(self._stack) - count :]
+        return items
+
+    def _down_to_mark(self) -> list[_Item]:
+        for place in range(len(self._stack) - 1, -1, -1):
+            if self._stack[place] is _MARK:
+                items = self._stack[place + 1 :]
+                del self._stack[place:]
+                return items
+        raise PickleRefused("damaged: no mark on the stack")
+
+    def _push_tuple(self, items: list[_Item]) -> None:
+        self._stack.append(
+            _Item(depth=_deeper(items), parts=tuple(items), hashable=all(item.hashable for item in items))
+        )
+
+    def _put(self, argument: object) -> None:
+        index = _index(argument)
+        if index > MAX_OPCODES:
+            raise PickleRefused(f"a memo index of {index}")
+        self._memo[index] = self._stack[-1]
+
+    def _nest(self, items: list[_Item]) -> None:
+        """Put ``items`` into the container on top."""
+        top = self._stack[-1]
+        if top is _ATOM or top is _MARK:
+            raise PickleRefused("damaged: no container to put a value into")
+        top.depth = max(top.depth, _deeper(items))
+
+    def _set(self, items: list[_Item]) -> None:
+        for key in items[::2]:
+            if not key.hashable or key.depth > 1:
+                raise PickleRefused("a dictionary's key that is no plain value")
+        self._nest(items)
+
+    def _called(self, function: _Item, arguments: _Item) -> _Item:
+        name = function.name
+        if name is None or (name not in CALLABLE and not name.startswith(("numpy.dtypes ", "numpy.dtype["))):
+            raise PickleRefused(f"a call of {(name or 'something without a name').replace(' ', '.')}")
+        if name in _NUMPY_ARRAY and len(arguments.parts) > 1:
+            cells = 1
+            for length in arguments.parts[1].parts:
+                cells *= max(length.number or 0, 0)
+            if cells > self._size:
+                raise PickleRefused("an array larger than the file")
+        return _Item(depth=_deeper([arguments]), hashable=False)
+
+    def _storage(self, reference: _Item) -> _Item:
+        """A persistent id: (``storage``, type, key, device, number of elements, ...)."""
+        if len(reference.parts) > 4 and (reference.parts[4].number or 0) > self._size:
+            raise PickleRefused("a storage larger than the file")
+        return _Item(depth=1, hashable=False)
+
+
+def _index(argument: object) -> int:
+    if not isinstance(argument, int):
+        raise PickleRefused("damaged: a memo index that is no number")
+    return argument
+
+
+def _qualified(argument: str) -> str:
+    """``module name`` as pickletools gives it, with Python 2's modules renamed."""
+    module, _, name = argument.partition(" ")
+    return f"{_RENAMED.get(module, module)} {name}"
+
+
+def _deeper(items: Iterable[_Item]) -> int:
+    depth = 1 + max((item.depth for item in items), default=0)
+    if depth > MAX_DEPTH:
+        raise PickleRefused(f"values nested more than {MAX_DEPTH} deep")
+    return depth
