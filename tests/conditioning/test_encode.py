@@ -126,3 +126,17 @@ def test_clip_skip_may_act_on_the_first_encoder_of_sdxl(models: Models, skip: in
     assert torch.equal(given.context[:, width:], without.context[:, width:])
     # Fixed to the layer before the last, which is what 2 means.
     assert torch.equal(given.context[:, :width], without.context[:, :width]) is (skip == 2)
+
+
+def test_without_emphasis_nothing_is_divided_by_the_mean(models: Models) -> None:
+    """Encodings whose mean is exactly 0 stay numbers."""
+    model = models["sd1"]
+    norm = model.text_encoders[0].transformer.final_layer_norm
+    weight, bias = norm.weight.data.clone(), norm.bias.data.clone()
+    try:
+        norm.weight.data.zero_()
+        norm.bias.data.zero_()
+        assert torch.equal(context(model, "cat"), torch.zeros_like(context(model, "cat")))
+    finally:
+        norm.weight.data.copy_(weight)
+        norm.bias.data.copy_(bias)

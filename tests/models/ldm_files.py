@@ -45,9 +45,13 @@ class Writer:
         if bias:
             self.add(f"{name}.bias", shape[0])
 
-    def norm(self, name: str, width: int) -> None:
+    def norm(self, name: str, width: int, bias: float = 0) -> None:
         self.weights[f"{name}.weight"] = torch.ones(width)
-        self.weights[f"{name}.bias"] = torch.zeros(width)
+        self.weights[f"{name}.bias"] = torch.full((width,), bias)
+
+    def last_norm(self, name: str, width: int) -> None:
+        # Outputs of a mean other than 0, as real models have: emphasis divides by it.
+        self.norm(name, width, bias=0.1)
 
 
 def unet(shape: TinyUNet, seed: int = 0) -> Weights:
@@ -178,7 +182,7 @@ def clip(width: int = 32, layers: int = 3, seed: int = 2, prefix: str = "text_mo
         w.pair(f"{name}.mlp.fc2", width, width * 4)
         w.norm(f"{name}.layer_norm1", width)
         w.norm(f"{name}.layer_norm2", width)
-    w.norm(f"{prefix}final_layer_norm", width)
+    w.last_norm(f"{prefix}final_layer_norm", width)
     return w.weights
 
 
@@ -198,7 +202,7 @@ def openclip(width: int = 32, layers: int = 3, seed: int = 3, projection: int = 
         w.pair(f"{name}.mlp.c_proj", width, width * 4)
         w.norm(f"{name}.ln_1", width)
         w.norm(f"{name}.ln_2", width)
-    w.norm("ln_final", width)
+    w.last_norm("ln_final", width)
     return w.weights
 
 

@@ -216,6 +216,8 @@ def _emphasise(z: Tensor, chunks: Sequence[Chunk], settings: TextSettings) -> Te
     """
     if settings.emphasis in ("None", "Ignore") and not settings.use_old_emphasis_implementation:
         return z
+    if all(weight == 1 for chunk in chunks for weight in chunk.multipliers):
+        return z  # the ratio of the means is 1, or 0/0 where the mean is 0
     weights = torch.tensor([chunk.multipliers for chunk in chunks], dtype=z.dtype, device=z.device)[..., None]
     weighted = z * weights
     if settings.emphasis != "No norm":
