@@ -44,7 +44,8 @@ def test_jobs(planned: TestClient, ended: dict[str, Any]) -> None:
 def test_events(planned: TestClient, ended: dict[str, Any]) -> None:
     lines = planned.get(ended["events"]).text.splitlines()
     assert lines[0] == "event: failed"
-    check(JobDocument, json.loads(lines[1].removeprefix("data: ")))
+    (data,) = (line for line in lines if line.startswith("data: "))
+    check(JobDocument, json.loads(data.removeprefix("data: ")))
 
 
 def test_the_server(planned: TestClient) -> None:

@@ -65,6 +65,15 @@ def preview(server: ReferenceServer) -> None:
     assert server.call("GET", "/latentd/v1/jobs/none/preview")[0] == 404
 
 
+@contract("POST /latentd/v1/tickets", "latentd's own", "a short-lived pass for event streams in browsers")
+def tickets(server: ReferenceServer) -> None:
+    given = post(server, "/latentd/v1/tickets")
+    assert (given["expires_in"], len(given["ticket"])) == (300, 43)
+    job = _job(server, "compat-ticket")
+    kind, _ = _bytes(server, f"/latentd/v1/jobs/{job}/events?ticket={given['ticket']}")
+    assert kind.startswith("text/event-stream")
+
+
 @contract("GET /latentd/v1/plugins", "latentd's own", "plugins, what they add, and which failed and why")
 def plugins(server: ReferenceServer) -> None:
     found = {plugin["name"]: plugin for plugin in get(server, "/latentd/v1/plugins")["plugins"]}

@@ -250,7 +250,7 @@ def test_events_tell_a_jobs_life_and_end_with_it(client: Client, engine: Engine,
             reply = await http.get(f"/latentd/v1/jobs/{job.id}/events")
         assert reply.headers["content-type"].startswith("text/event-stream")
         frames = [frame.split("\n") for frame in reply.text.strip().split("\n\n")]
-        return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in frames]
+        return [(frame[0].removeprefix("event: "), json.loads(frame[-1].removeprefix("data: "))) for frame in frames]
 
     heard = asyncio.run(main())
     assert [heard[0][0], heard[-1][0]] == ["started", "completed"]
@@ -266,12 +266,16 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def test_events_of_an_ended_job_are_its_end(client: Client, engine: Engine) -> None:
-    async def main() -> str:
+    async def main() -> list[httpx.Response]:
         job = engine.submit(picture, kind="txt2img")
         await job.wait()
         async with client() as http:
-            return (await http.get(f"/latentd/v1/jobs/{job.id}/events")).text
+            heard = (None, "", "completed")
+            headers = [{} if last is None else {"Last-Event-ID": last} for last in heard]
+            return [await http.get(f"/latentd/v1/jobs/{job.id}/events", headers=sent) for sent in headers]
 
-    text = asyncio.run(main())
-    assert text.startswith("event: completed\n")
-    assert text.count("event:") == 1
+    first, cut_off, again = asyncio.run(main())
+    assert first.text.startswith("event: completed\nid: completed\ndata: ")
+    assert first.text.count("event:") == 1
+    assert cut_off.text == first.text
+    assert (again.status_code, again.content) == (204, b"")

@@ -39,6 +39,8 @@ def test_origins_are_allowed_by_flag_alone(latentd_app: AppFactory) -> None:
     reply = client.get("/livez", headers=headers)
     assert reply.headers["access-control-allow-origin"] == "https://a.example"
     assert reply.headers["access-control-allow-credentials"] == "true"
+    exposed = reply.headers["access-control-expose-headers"].split(", ")
+    assert {"X-Latentd-Job", "Location", "Retry-After"} <= set(exposed)
 
 
 def test_a_preflight_needs_no_credentials(latentd_app: AppFactory) -> None:
@@ -55,12 +57,33 @@ def test_a_pattern_that_is_none_is_told() -> None:
 def test_api_log_writes_a_line_for_api_requests_only(latentd_app: AppFactory, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="latentd.api")
     client = latentd_app(flags=["--api-log"])
-    client.get("/sdapi/v1/samplers")
-    client.get("/livez")
+    for path in ("/sdapi/v1/samplers", "/livez", "/latentd/v1/jobs", "/internal/ping", "/controlnet/version"):
+        client.get(path)
     lines = [record.getMessage() for record in caplog.records if record.name == "latentd.api"]
-    assert len(lines) == 1
-    assert "GET /sdapi/v1/samplers" in lines[0]
+    assert ["GET /sdapi/v1/samplers" in lines[0], "GET /latentd/v1/jobs" in lines[1]] == [True, True]
+    assert "GET /controlnet/version" in lines[2]
     assert " 200 " in lines[0]
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("path", ["/sdapi/v1/samplers", "/sd/sdapi/v1/samplers", "/sd/latentd/v1/jobs"])
+def test_api_log_knows_the_prefix(latentd_app: AppFactory, caplog: pytest.LogCaptureFixture, path: str) -> None:
+    caplog.set_level(logging.INFO, logger="latentd.api")
+    latentd_app(flags=["--api-log", "--subpath", "sd"]).get(path)
+    assert [f"GET {path}" in record.getMessage() for record in caplog.records if record.name == "latentd.api"] == [True]
+
+
+def test_the_job_is_named_in_the_log_and_in_the_reply_even_where_it_failed(
+    latentd_app: AppFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = latentd_app.data_dir / "models" / "Stable-diffusion"
+    folder.mkdir(parents=True)
+    (folder / "broken.safetensors").write_bytes(b"no weights")
+    caplog.set_level(logging.INFO, logger="latentd.api")
+    reply = latentd_app(flags=["--api-log"]).post("/sdapi/v1/txt2img", json={"force_task_id": "task(mine)", "steps": 1})
+    assert (reply.status_code, reply.headers["x-latentd-job"]) == (422, "task(mine)")
+    lines = [record.getMessage() for record in caplog.records if record.name == "latentd.api"]
+    assert [line.endswith(" job task(mine)") for line in lines] == [True]
 
 
 def test_a_prefix_that_a_proxy_strips_appears_in_links(latentd_app: AppFactory) -> None:

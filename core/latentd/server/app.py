@@ -24,7 +24,7 @@ from latentd.server.middleware import (
     cors_arguments,
 )
 from latentd.server.openapi import describe
-from latentd.server.public import PublicRoutes
+from latentd.server.public import MarkedRoutes, PublicRoutes
 from latentd.server.services import MEBIBYTE, ROUTES, AppServices, create_services
 from latentd.settings import Settings
 
@@ -71,10 +71,13 @@ def _wrap(app: FastAPI, services: AppServices, settings: Settings, warm_up: bool
     """Add the middleware, innermost first."""
     app.add_middleware(LastNetMiddleware)
     vouch = services.hooks.authenticate if services.hooks.implemented("authenticate") else None
+    routes = [route for _, router in services.host.routers() for route in router.routes]
     app.add_middleware(
         AuthMiddleware,
         credentials=Credentials(settings.users, settings.api_key),
-        is_public=PublicRoutes(route for _, router in services.host.routers() for route in router.routes),
+        is_public=PublicRoutes(routes),
+        tickets=services.tickets,
+        takes_ticket=MarkedRoutes(routes, "x-ticket"),
         vouch=vouch,
     )
     app.add_middleware(BodyBoundMiddleware, max_bytes=int(settings.max_request_mb * MEBIBYTE))

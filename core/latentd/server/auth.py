@@ -8,12 +8,13 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from latentd.server.errors import error_body
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.tickets import Tickets
 
 NOT_AUTHENTICATED = "Not authenticated"
 WRONG_CREDENTIALS = "Incorrect username or password"
@@ -66,14 +67,24 @@ class AuthMiddleware:
     """Lets a request through when its credentials are right, its route public, or a plugin vouches for it.
 
     :param vouch: the plugins' ``authenticate``; None where no plugin has that hook.
+    :param tickets: passes that open the routes for which ``takes_ticket`` is true, as query parameter ``ticket``.
     """
 
     def __init__(
-        self, app: ASGIApp, *, credentials: Credentials, is_public: IsPublic, vouch: Vouch | None = None
+        self,
+        app: ASGIApp,
+        *,
+        credentials: Credentials,
+        is_public: IsPublic,
+        tickets: Tickets,
+        takes_ticket: IsPublic,
+        vouch: Vouch | None = None,
     ) -> None:
         self._app = app
         self._credentials = credentials
         self._is_public = is_public
+        self._tickets = tickets
+        self._takes_ticket = takes_ticket
         self._vouch = vouch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,6 +95,8 @@ class AuthMiddleware:
         user, problem = self._credentials.user_of(Headers(scope=scope).get("authorization"))
         if user is None and self._vouch is not None and scope["type"] == "http":
             user = self._vouch(Request(scope))
+        if user is None:
+            user = self._ticket_holder(scope)
         if user is not None:
             scope.setdefault("state", {})["user"] = user
             await self._app(scope, receive, send)
@@ -94,3 +107,7 @@ class AuthMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
         await reply(scope, receive, send)
+
+    def _ticket_holder(self, scope: Scope) -> str | None:
+        token = QueryParams(scope["query_string"]).get("ticket")
+        return self._tickets.user_of(token) if token and self._takes_ticket(scope) else None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
 FAMILIES = (
-    *("generation", "jobs", "progress", "extras", "images"),
+    *("generation", "jobs", "tickets", "progress", "extras", "images"),
     *("options", "lists", "model_files", "server", "internal"),
 )
 

@@ -8,16 +8,32 @@ import time
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latentd.server.errors import error_body, render_unexpected
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.public import route_path
 
 log = logging.getLogger("latentd.api")
 
 
+JOB_HEADER = "X-Latentd-Job"
+"""Header that names the job of a generation, in errors too."""
+_TIME_HEADER = "X-Process-Time"
+_LOGGED = ("/sdapi/", "/latentd/", "/controlnet/")
+
+
+def name_job(request: Request, job_id: str) -> None:
+    """Have the reply to ``request``, whatever it will be, and its line in the log name the job."""
+    request.state.job_id = job_id
+
+
 class TimingMiddleware:
-    """Adds ``X-Process-Time`` (seconds, four decimals); with ``log_requests`` one log line for each API request."""
+    """Adds ``X-Process-Time`` (seconds, four decimals) and ``X-Latentd-Job`` where a job was named for the request.
+
+    With ``log_requests`` one log line for each API request, without its query.
+    """
 
     def __init__(self, app: ASGIApp, *, log_requests: bool = False) -> None:
         self._app = app
@@ -28,22 +44,26 @@ class TimingMiddleware:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
+        state = scope.setdefault("state", {})
 
         async def timed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seconds = round(time.perf_counter() - began, 4)
-                MutableHeaders(scope=message)["X-Process-Time"] = str(seconds)
-                if self._log_requests and scope["path"].startswith("/sdapi"):
-                    _log_request(scope, message["status"], seconds)
+                headers = MutableHeaders(scope=message)
+                headers[_TIME_HEADER] = str(seconds)
+                if job_id := state.get("job_id"):
+                    headers[JOB_HEADER] = job_id
+                if self._log_requests and route_path(scope).startswith(_LOGGED):
+                    _log_request(scope, message["status"], seconds, job_id)
             await send(message)
 
         await self._app(scope, receive, timed)
 
 
-def _log_request(scope: Scope, status: int, seconds: float) -> None:
+def _log_request(scope: Scope, status: int, seconds: float, job_id: str | None) -> None:
     client = scope.get("client") or ("unknown", 0)
     log.info(
-        "API %s %s/%s %s %s %s %ss",
+        "API %s %s/%s %s %s %s %ss%s",
         status,
         scope.get("scheme", "http"),
         scope.get("http_version", "1.1"),
@@ -51,6 +71,7 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
         scope["path"].encode("ascii", "backslashreplace").decode(),
         client[0],
         seconds,
+        f" job {job_id}" if job_id else "",
     )
 
 
@@ -157,4 +178,5 @@ def cors_arguments(origins: str | None, pattern: str | None) -> dict[str, Any]:
         "allow_methods": ["*"],
         "allow_headers": ["*"],
         "allow_credentials": True,
+        "expose_headers": [JOB_HEADER, "Location", "Retry-After", _TIME_HEADER],
     }

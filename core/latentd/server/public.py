@@ -12,15 +12,27 @@ from starlette.types import Scope
 DOCUMENTATION = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
 
 
-class PublicRoutes:
-    """Routes marked ``openapi_extra={"x-public": True}``, and the documentation."""
+class MarkedRoutes:
+    """Routes with ``mark`` in their ``openapi_extra``, as ``{"x-public": True}``."""
 
-    def __init__(self, routes: Iterable[Any]) -> None:
-        self._routes = [route for route in routes if (getattr(route, "openapi_extra", None) or {}).get("x-public")]
+    def __init__(self, routes: Iterable[Any], mark: str) -> None:
+        self._routes = [route for route in routes if (getattr(route, "openapi_extra", None) or {}).get(mark)]
 
     def __call__(self, scope: Scope) -> bool:
-        if scope["type"] != "http":
-            return False
-        if scope["path"].removeprefix(scope.get("root_path", "")) in DOCUMENTATION:
-            return True
-        return any(route.matches(scope)[0] is Match.FULL for route in self._routes)
+        return scope["type"] == "http" and any(route.matches(scope)[0] is Match.FULL for route in self._routes)
+
+
+class PublicRoutes(MarkedRoutes):
+    """Routes marked ``x-public``, and the documentation."""
+
+    def __init__(self, routes: Iterable[Any]) -> None:
+        super().__init__(routes, "x-public")
+
+    def __call__(self, scope: Scope) -> bool:
+        return super().__call__(scope) or (scope["type"] == "http" and route_path(scope) in DOCUMENTATION)
+
+
+def route_path(scope: Scope) -> str:
+    """The path of a request below the prefix of ``--subpath``, whether the proxy has stripped that or not."""
+    path, prefix = str(scope["path"]), str(scope.get("root_path", ""))
+    return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path

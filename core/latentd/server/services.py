@@ -27,6 +27,7 @@ from latentd.server.images import ImageIO
 from latentd.server.model_setup import create_models
 from latentd.server.sharing import share_limit, share_of
 from latentd.server.styles import StyleBook
+from latentd.server.tickets import Tickets
 from latentd.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class AppServices:
         self.host = PluginHost(self.options, Selection.from_settings(settings), extra=extra_plugins, builtins=builtins)
         self.host.load()
         self.registry, self.hooks = self.host.registry, self.host.hooks
+        self.tickets = Tickets()
         self.images = ImageIO(settings, self.options)
         self.styles = StyleBook(self.paths.styles_patterns)
         loaded = time.perf_counter()

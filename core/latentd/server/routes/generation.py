@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from latentd.engine.job import Job
 from latentd.server.convert import echo
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.middleware import JOB_HEADER, name_job
 from latentd.server.openapi import binary
 from latentd.server.routes.jobs import job_path
 from latentd.server.schemas.generation import (
@@ -26,7 +27,6 @@ from latentd.server.schemas.generation import (
 from latentd.server.schemas.jobs import JobAccepted
 from latentd.types import GeneratedImage, Result
 
-JOB_HEADER = "X-Latentd-Job"
 _BYTES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 
 
@@ -74,9 +74,10 @@ def router(services: Any) -> APIRouter:
     async def submit(body: dict[str, Any], request: Request) -> Response:
         """Hand a generation in; the fields are those of txt2img or img2img, and ``mode`` says which."""
         job, _ = await services.submit_body(_job_body(body))
+        name_job(request, job.id)
         path = job_path(job, request)
         reply = {"id": job.id, "state": job.status, "position": job.position, "url": path, "events": f"{path}/events"}
-        return SafeJSONResponse(reply, 202, {JOB_HEADER: job.id, "Location": path})
+        return SafeJSONResponse(reply, 202, {"Location": path})
 
     return routes
 
@@ -96,20 +97,20 @@ async def answer_generation(
     :raises LatentdError: as planning and the job itself do.
     """
     job, body = await services.submit_body(body)
+    name_job(request, job.id)
     if services.settings.cancel_on_disconnect:
         result: Result = await _wait_while_connected(services, job, request)
     else:
         result = await job.wait()
-    headers = {JOB_HEADER: job.id}
     media = _picture_type(request.headers.get("accept", ""))
     if media and result.images:
         first = result.images[0]
         data = await services.images.encode_bytes(first.image, dict(first.info), format=_BYTES[media])
-        return Response(data, media_type=media, headers=headers)
+        return Response(data, media_type=media)
     images = await encoded(services, result.images) if body.send_images is not False else []
     parameters = {**echo(body), **(echoed or {})}
     reply = {"images": images, "parameters": parameters, "info": json.dumps(result.info, default=_unserialisable)}
-    answer: Response = await services.images.run(lambda: SafeJSONResponse(reply, headers=headers))
+    answer: Response = await services.images.run(lambda: SafeJSONResponse(reply))
     return answer
 
 

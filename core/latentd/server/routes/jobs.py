@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from latentd.engine.events import FINAL
@@ -29,6 +29,8 @@ MEDIA_TYPES = {
     "webp": "image/webp",
     "avif": "image/avif",
 }
+Ticket = Annotated[str | None, Query(description="A pass of POST /latentd/v1/tickets in place of credentials")]
+LastEventId = Annotated[str | None, Header(description="Name of the last event that the client has heard, if final")]
 Format = Annotated[str | None, Query(description="png, jpeg, webp or avif; by default option samples_format")]
 
 
@@ -47,12 +49,18 @@ def router(services: Any) -> APIRouter:
         "/{job_id}/events",
         operation_id="get_job_events",
         response_class=StreamingResponse,
-        responses={200: {"content": event_stream(schemas.JobEvent), "description": "Events until the job has ended."}},
+        responses={
+            200: {"content": event_stream(schemas.JobEvent), "description": "Events until the job has ended."},
+            204: {"description": "The client has heard the end already; an EventSource does not come again."},
+        },
+        openapi_extra={"x-ticket": True},
     )
-    async def events(job_id: str, request: Request) -> StreamingResponse:
+    async def events(job_id: str, ticket: Ticket = None, last_event_id: LastEventId = None) -> Response:
         """Server-sent events of one job: its present state, then each change until it has ended."""
         engine: Engine = services.engine
         job = engine.get(job_id)
+        if last_event_id in FINAL:
+            return Response(status_code=204)
         engine.events.check_room()
         return StreamingResponse(
             _event_stream(engine, job),
@@ -174,4 +182,6 @@ async def _event_stream(engine: Engine, job: Job[Any]) -> AsyncIterator[str]:
 
 
 def _event(name: str, data: Any) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+    # An id is what an EventSource names when it connects again: it has heard the end, then.
+    last = f"id: {name}\n" if name in FINAL else ""
+    return f"event: {name}\n{last}data: {json.dumps(data)}\n\n"

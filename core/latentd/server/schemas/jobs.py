@@ -82,6 +82,13 @@ class JobAccepted(BaseModel):
     events: str = Field(description="Path of the event stream.")
 
 
+class Ticket(BaseModel):
+    """A pass for event streams."""
+
+    ticket: str = Field(description="Value of the query parameter ``ticket``.")
+    expires_in: float = Field(description="Seconds for which it opens streams.")
+
+
 class JobEvent(BaseModel):
     """One server-sent event: its name, and the job at that moment."""
 
