@@ -127,6 +127,25 @@ def test_user_comments_are_read_under_any_prefix(raw: bytes, text: str) -> None:
     assert user_comment(exif.tobytes()) == text
 
 
+@pytest.mark.parametrize("text", ["a cat\nSteps: 20, Sampler: Euler", "猫 🐈 naïve\nSteps: 20, Seed: 5", "猫 x", "x"])
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-8"])
+@pytest.mark.parametrize("mark", [False, True])
+@pytest.mark.parametrize("end", ["", "\0"])
+def test_unicode_comments_are_told_by_their_bytes(text: str, encoding: str, mark: bool, end: str) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + (("\ufeff" if mark else "") + text + end).encode(encoding)
+    for order in (b"MM", b"II"):
+        exif.endian = "<" if order == b"II" else ">"
+        assert user_comment(exif.tobytes()) == text
+
+
+@pytest.mark.parametrize("body", [b"", b"\0", b"a", b"\xff\xfe\0", b"\xd8\x00", bytes(range(256))])
+def test_any_bytes_behind_unicode_are_a_text(body: bytes) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + body
+    user_comment(exif.tobytes()).encode("utf-8", "strict")
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_reads_as_nothing() -> None:
     assert user_comment(b"Exif\0\0MM\0*\0\0\0\x08\xff\xff") == "" == user_comment(b"junk")
@@ -138,19 +157,3 @@ def test_gif_comment_and_container_noise() -> None:
     infotext, items = read_metadata(open_image(out.getvalue(), 100))
     assert infotext == "Steps: 1"
     assert not {"duration", "loop", "background"} & set(items)
-
-
-def test_novelai_pictures_give_an_infotext() -> None:
-    image = Image.new("RGB", (64, 32))
-    image.info = {
-        "Software": "NovelAI",
-        "Description": "a girl",
-        "Comment": '{"sampler": "k_euler", "uc": "bad", "steps": 28, "scale": 11.0, "seed": 7}',
-    }
-    infotext, _ = read_metadata(image, sampler_aliases={"k_euler": "Euler"})
-    assert infotext == (
-        "a girl\nNegative prompt: bad\n"
-        "Steps: 28, Sampler: Euler, CFG scale: 11.0, Seed: 7, Size: 64x32, Clip skip: 2, ENSD: 31337"
-    )
-    image.info["Comment"] = "{broken"
-    assert read_metadata(image)[0] is None

@@ -40,6 +40,14 @@ def test_png_info_gives_text_items_and_parameters(client: TestClient) -> None:
     assert reply["parameters"]["RNG"] == "GPU"
 
 
+def test_png_info_reads_novelais_pictures(client: TestClient) -> None:
+    comment = '{"sampler": "k_dpmpp_2m", "noise_schedule": "karras", "uc": "bad", "steps": 28, "scale": 5, "seed": 7}'
+    image = _png(Software="NovelAI", Description="a girl", Comment=comment)
+    reply = client.post("/sdapi/v1/png-info", json={"image": image}).json()
+    assert "Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5, Seed: 7" in reply["info"]
+    assert reply["parameters"]["Negative prompt"] == "bad"
+
+
 def test_a_picture_without_infotext_has_defaults_only(client: TestClient) -> None:
     reply = client.post("/sdapi/v1/png-info", json={"image": "data:image/png;base64," + _png()}).json()
     assert (reply["info"], reply["items"], reply["parameters"]["Prompt"]) == ("", {}, "")

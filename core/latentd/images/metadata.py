@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image
@@ -19,14 +18,10 @@ _NOISE = frozenset(
 """Facts about the container, of no interest to a reader of infotexts."""
 
 
-def read_metadata(
-    image: Image.Image, *, sampler_aliases: Mapping[str, str] | None = None
-) -> tuple[str | None, dict[str, Any]]:
+def read_metadata(image: Image.Image) -> tuple[str | None, dict[str, Any]]:
     """``(infotext, items)`` of a decoded picture; the infotext is None where there is none, items are JSON-ready.
 
     An EXIF UserComment wins over a ``parameters`` text; a GIF's comment serves where neither is there.
-
-    :param sampler_aliases: NovelAI's sampler names to ours, for pictures that it wrote; else ``Euler a``.
     """
     items: dict[str, Any] = {str(key): value for key, value in image.info.items()}
     infotext = _text(items.pop("parameters", None))
@@ -35,14 +30,14 @@ def read_metadata(
             infotext = items["exif comment"] = comment
     elif "comment" in items:
         infotext = _text(items["comment"])
-    items = {key: _plain(value) for key, value in items.items() if key not in _NOISE}
-    if items.get("Software") == "NovelAI":
-        infotext = _novelai(items, image.size, sampler_aliases or {}) or infotext
-    return infotext, items
+    return infotext, {key: _plain(value) for key, value in items.items() if key not in _NOISE}
 
 
 def user_comment(exif_bytes: bytes) -> str:
-    """The text of EXIF UserComment under any of its encoding prefixes, or raw UTF-8; empty when absent or damaged."""
+    """The text of EXIF UserComment under any of its encoding prefixes, or without; empty when absent or damaged.
+
+    What stands behind ``UNICODE`` is told by its bytes: UTF-16 of either byte order, or UTF-8.
+    """
     exif = Image.Exif()
     try:
         exif.load(exif_bytes)
@@ -52,10 +47,27 @@ def user_comment(exif_bytes: bytes) -> str:
     if isinstance(raw, str):
         return raw
     prefix, body = bytes(raw[:8]), bytes(raw[8:])
-    encodings = {b"ASCII\0\0\0": "ascii", b"JIS\0\0\0\0\0": "shift_jis", b"UNICODE\0": "utf-16-be"}
+    if prefix == b"UNICODE\0":
+        return _decode_unicode(body)
+    encodings = {b"ASCII\0\0\0": "utf-8", b"JIS\0\0\0\0\0": "shift_jis"}
     if prefix in encodings:
-        return body.decode(encodings[prefix], errors="replace")
+        return body.decode(encodings[prefix], errors="replace").strip("\0")
     return bytes(raw).decode("utf-8", errors="ignore").strip("\0")
+
+
+def _decode_unicode(body: bytes) -> str:
+    """``body`` in the encoding that its byte order mark names, or that it looks like; in doubt big-endian UTF-16.
+
+    Infotexts hold ASCII letters, which are half zero bytes in UTF-16 and none in UTF-8.
+    """
+    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le")):
+        if body.startswith(mark):
+            return body[len(mark) :].decode(encoding, errors="replace").strip("\0")
+    if 0 not in body.rstrip(b"\0"):
+        with suppress(UnicodeDecodeError):
+            return body.decode("utf-8").strip("\0")
+    texts = [body.decode(encoding, errors="replace").strip("\0") for encoding in ("utf-16-be", "utf-16-le")]
+    return max(texts, key=lambda text: sum(letter.isascii() for letter in text))
 
 
 def _text(value: object) -> str | None:
@@ -70,16 +82,3 @@ def _plain(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return _text(value)
-
-
-def _novelai(items: Mapping[str, Any], size: tuple[int, int], aliases: Mapping[str, str]) -> str | None:
-    try:
-        comment = json.loads(items["Comment"])
-        sampler = aliases.get(comment["sampler"], "Euler a")
-        return (
-            f"{items['Description']}\nNegative prompt: {comment['uc']}\n"
-            f"Steps: {comment['steps']}, Sampler: {sampler}, CFG scale: {comment['scale']}, Seed: {comment['seed']}, "
-            f"Size: {size[0]}x{size[1]}, Clip skip: 2, ENSD: 31337"
-        )
-    except (KeyError, TypeError, ValueError):
-        return None

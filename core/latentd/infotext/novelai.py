@@ -5,25 +5,52 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+_SAMPLERS: Mapping[str, str] = {
+    "k_euler": "Euler",
+    "k_euler_ancestral": "Euler a",
+    "k_lms": "LMS",
+    "k_heun": "Heun",
+    "k_dpm_2": "DPM2",
+    "k_dpm_2_ancestral": "DPM2 a",
+    "k_dpm_fast": "DPM fast",
+    "k_dpm_adaptive": "DPM adaptive",
+    "k_dpmpp_2s_ancestral": "DPM++ 2S a",
+    "k_dpmpp_2m": "DPM++ 2M",
+    "k_dpmpp_sde": "DPM++ SDE",
+    "k_dpmpp_2m_sde": "DPM++ 2M SDE",
+    "k_dpmpp_3m_sde": "DPM++ 3M SDE",
+    "ddim": "DDIM",
+    "ddim_v3": "DDIM",
+    "plms": "PLMS",
+}
+_SCHEDULES: Mapping[str, str] = {
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "polyexponential": "Polyexponential",
+}
+"""Values of ``noise_schedule``; ``native`` is the sampler's own."""
 
-def novelai_infotext(
-    items: Mapping[str, object], width: int, height: int, sampler_names: Mapping[str, str]
-) -> str | None:
+
+def novelai_infotext(items: Mapping[str, object], width: int, height: int) -> str | None:
     """The infotext of a picture whose text entries are ``items``; None when it is not NovelAI's, or is incomplete.
 
+    An unknown sampler is taken for Euler a.
+
     :param width: of the picture, like ``height``; NovelAI's own size is not read.
-    :param sampler_names: sampler alias → name; an unknown alias is taken for Euler a.
     """
     if items.get("Software") != "NovelAI":
         return None
     try:
         made = json.loads(str(items["Comment"]))
-        sampler = sampler_names.get(str(made["sampler"]), "Euler a")
+        sampler = str(made["sampler"])
+        schedule = _SCHEDULES.get(str(made.get("noise_schedule"))) if sampler.startswith("k_") else None
         return (
             f"{items['Description']}\n"
             f"Negative prompt: {made['uc']}\n"
-            f"Steps: {made['steps']}, Sampler: {sampler}, CFG scale: {made['scale']}, Seed: {made['seed']}, "
+            f"Steps: {made['steps']}, Sampler: {_SAMPLERS.get(sampler, 'Euler a')}, "
+            + (f"Schedule type: {schedule}, " if schedule else "")
+            + f"CFG scale: {made['scale']}, Seed: {made['seed']}, "
             f"Size: {width}x{height}, Clip skip: 2, ENSD: 31337"
         )
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None

@@ -43,10 +43,12 @@ def router(services: Any) -> APIRouter:
 
 def _metadata(services: Any, image: Any) -> dict[str, Any]:
     from latentd.images.metadata import read_metadata
+    from latentd.infotext.novelai import novelai_infotext
     from latentd.infotext.parse import ParseOptions, parse_infotext
 
     options = services.options
     text, items = read_metadata(image)
+    text = novelai_infotext(items, *image.size) or text
     parse_options = ParseOptions(
         styles=list(services.styles.by_name.values()),
         infotext_styles=str(options["infotext_styles"]),
