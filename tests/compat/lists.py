@@ -31,11 +31,12 @@ def samplers(server: ReferenceServer) -> None:
     assert {value for row in rows for value in row["options"].values()} >= {"True", "karras"}
 
 
-@contract("GET /sdapi/v1/schedulers", "exact")
+@contract("GET /sdapi/v1/schedulers", "superset", "Forge's own four stand after those of 1.10")
 def schedulers(server: ReferenceServer) -> None:
     rows = get(server, "/sdapi/v1/schedulers")
     rows_have(rows, "name", "label", "aliases", "default_rho", "need_inner_model")
     assert [row["label"] for row in rows][:4] == ["Automatic", "Uniform", "Karras", "Exponential"]
+    assert [row["label"] for row in rows][12:14] == ["Turbo", "Align Your Steps GITS"]
 
 
 @contract("GET /sdapi/v1/upscalers", "exact")

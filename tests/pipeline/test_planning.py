@@ -77,12 +77,76 @@ def test_no_sampler_named_means_euler(build: Build) -> None:
     ("name", "scheduler", "label"),
     [
         ("DPM++ 2M Karras", None, "DPM++ 2M Karras"),
-        ("DPM++ 2M", "Karras", "DPM++ 2M Karras"),
+        ("DPM++ 2M", "Automatic", "DPM++ 2M Karras"),
         ("DPM++ 2M", None, "DPM++ 2M"),
     ],
 )
 def test_both_spellings_of_a_schedule(build: Build, name: str, scheduler: str | None, label: str) -> None:
     assert build(sampler_name=name, scheduler=scheduler).sampler.spec.name == label
+
+
+def test_a_schedule_that_nobody_knows_is_automatic_with_a_warning(build: Build) -> None:
+    plan = build(sampler_name="DPM++ 2M", scheduler="Karas")
+    assert plan.sampler.spec.name == "DPM++ 2M Karras"
+    assert plan.warnings == ("scheduler 'Karas' is not known, Automatic is used: did you mean 'Karras'?",)
+    hires = build(enable_hr=True, hr_scheduler="Bogus")
+    assert hires.hires is not None
+    assert hires.hires.sampler.spec.name == "Euler"
+    assert [text for text in hires.warnings if "'Bogus'" in text]
+    assert build(scheduler="Turbo").warnings == () == build(scheduler="").warnings == build(scheduler="kArras").warnings
+
+
+def test_a_schedule_that_cannot_act_is_told(build: Build) -> None:
+    (warning,) = build(sampler_name="DDIM", scheduler="Karras").warnings
+    assert warning == "scheduler 'Karras' has no effect: DDIM runs on timesteps of its own"
+    assert build(sampler_name="DDIM", scheduler="Automatic").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sampler", "schedule", "texts"),
+    [
+        ({}, "Euler", None, {}),
+        ({"hr_scheduler": "Karras"}, "Euler", "karras", {"Hires schedule type": "Karras"}),
+        ({"hr_sampler_name": "LMS"}, "LMS", None, {"Hires sampler": "LMS"}),
+        ({"hr_sampler_name": "DPM++ 2M"}, "DPM++ 2M", None, {"Hires sampler": "DPM++ 2M"}),
+        ({"scheduler": "Simple"}, "Euler", "simple", {}),
+        ({"scheduler": "Simple", "hr_sampler_name": "LMS"}, "LMS", "simple", {"Hires sampler": "LMS"}),
+        (
+            {"scheduler": "Simple", "hr_sampler_name": "LMS Karras"},
+            "LMS Karras",
+            None,
+            {"Hires sampler": "LMS Karras", "Hires schedule type": "Automatic"},
+        ),
+        (
+            {"scheduler": "Simple", "hr_sampler_name": "LMS", "hr_scheduler": "Beta"},
+            "LMS",
+            "beta",
+            {"Hires sampler": "LMS", "Hires schedule type": "Beta"},
+        ),
+        (
+            {"scheduler": "Automatic", "hr_sampler_name": "DPM++ 2M"},
+            "DPM++ 2M Karras",
+            None,
+            {"Hires sampler": "DPM++ 2M Karras"},
+        ),
+        (
+            {"sampler_name": "Euler Karras", "hr_sampler_name": "DPM++ 2M"},
+            "DPM++ 2M",
+            None,
+            {"Hires sampler": "DPM++ 2M", "Hires schedule type": "Uniform"},
+        ),
+    ],
+)
+def test_the_second_passs_sampler_and_schedule(
+    build: Build, fields: dict[str, Any], sampler: str, schedule: str | None, texts: dict[str, str]
+) -> None:
+    plan = build(enable_hr=True, **fields)
+    assert plan.hires is not None
+    choice = plan.hires.sampler
+    assert (choice.spec.name, choice.scheduler and choice.scheduler.name) == (sampler, schedule)
+    assert {
+        key: plan.infotext[key] for key in ("Hires sampler", "Hires schedule type") if key in plan.infotext
+    } == texts
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_every_scheduler_but_automatic_has_a_function() -> None:
         ("DPM++ 2M", None, ("DPM++ 2M", None)),  # 1.8: the model's own schedule
         ("DPM++ 2M", "Automatic", ("DPM++ 2M Karras", None)),  # 1.9 and later: Karras
         ("DPM++ 2M", "automatic", ("DPM++ 2M Karras", None)),
-        ("DPM++ 2M", "Karras", ("DPM++ 2M Karras", None)),
+        ("DPM++ 2M", "Karras", ("DPM++ 2M", "karras")),
         ("DPM++ 3M SDE", "Automatic", ("DPM++ 3M SDE Exponential", None)),
         ("DPM++ 2M Karras", "Automatic", ("DPM++ 2M Karras", None)),
         ("DPM++ 2M Karras", "Exponential", ("DPM++ 2M Karras", "exponential")),
@@ -55,12 +55,18 @@ def test_every_scheduler_but_automatic_has_a_function() -> None:
         ("Euler", "Automatic", ("Euler", None)),
         ("Euler Karras", None, ("Euler", "karras")),
         ("Euler Align Your Steps", None, ("Euler", "align_your_steps")),
-        ("Restart", "Karras", ("Restart", None)),
+        ("Restart", "Karras", ("Restart", "karras")),
+        ("DPM++ 2M Karras", "karras", ("DPM++ 2M Karras", "karras")),
+        ("DPM++ 2M SGM Uniform", None, ("DPM++ 2M", "sgm_uniform")),
+        ("Euler", "Turbo", ("Euler", "turbo")),
+        ("Euler", "Align Your Steps GITS", ("Euler", "align_your_steps_GITS")),
+        ("Euler Align Your Steps 32", None, ("Euler", "align_your_steps_32")),
         ("DDIM CFG++", None, ("DDIM CFG++", None)),
         ("dpm++ 2m karras", None, None),
         ("k_euler", None, None),
         ("Eular", None, None),
-        ("Euler", "Wrong", None),
+        ("Euler", "Wrong", ("Euler", None)),  # 1.9 and later: Automatic
+        ("DPM++ 2M", "Wrong", ("DPM++ 2M Karras", None)),
         ("", None, None),
     ],
 )

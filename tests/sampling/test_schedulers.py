@@ -82,6 +82,33 @@ def test_align_your_steps_is_its_table_at_eleven() -> None:
     assert levels("align_your_steps", 21)[1] == pytest.approx(math.sqrt(14.615 * 6.475), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "sdxl", "expected"),
+    [
+        ("align_your_steps_11", False, [14.615, 3.861, 1.886, 0.963, 0.399, 0.029]),
+        ("align_your_steps_11", True, [14.615, 3.771, 1.342, 0.555, 0.234, 0.029]),
+        ("align_your_steps_GITS", False, [14.615, 2.507, 0.702, 0.240, 0.104, 0.029]),
+        ("align_your_steps_GITS", True, [14.615, 2.567, 0.987, 0.418, 0.179, 0.029]),
+    ],
+)
+def test_tables_of_eleven_at_every_second_of_their_levels(name: str, sdxl: bool, expected: list[float]) -> None:
+    assert levels(name, 6, is_sdxl=sdxl) == pytest.approx([*expected, 0.0], rel=1e-5)
+
+
+def test_the_table_of_32() -> None:
+    by_steps = levels("align_your_steps_32", 32), levels("align_your_steps_32", 32, is_sdxl=True)
+    assert [by_steps[0][i] for i in (0, 1, 15, 31, 32)] == pytest.approx([14.615, 11.23951352, 1.46540953, 0.015, 0.0])
+    assert [by_steps[1][i] for i in (0, 1, 15, 31, 32)] == pytest.approx([14.615, 11.1491618, 0.92579443, 0.015, 0.0])
+    assert levels("align_your_steps_32", 2) == pytest.approx([14.615, 0.015, 0.0])
+
+
+def test_turbo_counts_from_the_last_timestep() -> None:
+    sigmas = SCHEDULE.sigmas
+    assert levels("turbo", 4)[:-1] == pytest.approx([float(sigmas[i]) for i in (999, 749, 499, 249)], rel=1e-5)
+    assert levels("turbo", 3)[:-1] == pytest.approx([float(sigmas[i]) for i in (999, 666, 332)], rel=1e-5)
+    assert levels("turbo", 1)[:-1] == pytest.approx([HIGH], rel=1e-5)
+
+
 def test_beta_uses_the_parameters() -> None:
     middle = levels("beta", 3)[1]
     assert middle == pytest.approx((LOW + HIGH) / 2, rel=1e-5)  # symmetric parameters: the median is a half

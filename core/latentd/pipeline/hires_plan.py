@@ -8,6 +8,7 @@ from typing import Any
 from latentd.errors import NotFound, near_matches
 from latentd.images.resize import LATENT_MODES
 from latentd.pipeline.plan import LATENT_DOWNSCALE, HiresPlan, SamplerChoice
+from latentd.pipeline.sampler_choice import choose_sampler, sampler_catalogue, schedule_text, scheduler_in_force
 from latentd.plugins.catalogue import package_hint
 from latentd.prompts.styles import apply_styles
 from latentd.types import GenerationRequest
@@ -24,14 +25,15 @@ def plan_hires(
     first_size: tuple[int, int],
     count: int,
     infotext: dict[str, Any],
+    warnings: list[str],
 ) -> HiresPlan | None:
-    """The second pass, or None; ``infotext`` gains its entries in A1111's order.
+    """The second pass, or None; ``infotext`` gains its entries in A1111's order, ``warnings`` what is not followed.
 
     :raises NotFound: an unknown upscaler, sampler or checkpoint.
     """
     if request.mode != "txt2img" or not request.enable_hr:
         return None
-    from latentd.pipeline.planning import choose_sampler, find_checkpoint
+    from latentd.pipeline.planning import find_checkpoint
 
     strength = 0.75 if request.denoising_strength is None else request.denoising_strength
     infotext["Denoising strength"] = strength
@@ -39,16 +41,12 @@ def plan_hires(
     if request.hr_checkpoint_name not in _SAME:
         checkpoint = find_checkpoint(services, str(request.hr_checkpoint_name))
         infotext["Hires checkpoint"] = services.models.named(checkpoint).short_title
-    chosen = sampler
-    if request.hr_sampler_name not in _SAME or request.hr_scheduler not in _SAME:
-        name = request.hr_sampler_name if request.hr_sampler_name not in _SAME else sampler.label
-        chosen = choose_sampler(
-            services, str(name), request.hr_scheduler if request.hr_scheduler not in _SAME else None
-        )
-        if request.hr_sampler_name not in _SAME and request.hr_sampler_name != (
-            request.sampler_name or request.sampler_index
-        ):
-            infotext["Hires sampler"] = request.hr_sampler_name
+    chosen = _sampler(request, services, sampler, warnings)
+    if chosen.label != sampler.label:
+        infotext["Hires sampler"] = chosen.label
+    catalogue = sampler_catalogue(services)
+    if scheduler_in_force(chosen, options, catalogue) != scheduler_in_force(sampler, options, catalogue):
+        infotext["Hires schedule type"] = schedule_text(chosen, options, catalogue)
     prompts, negatives = _prompts(request, services, count, infotext)
     width, height, truncate = _target(request, options, first_size, infotext)
     if request.hr_second_pass_steps:
@@ -70,6 +68,20 @@ def plan_hires(
         prompts=prompts,
         negative_prompts=negatives,
     )
+
+
+def _sampler(request: GenerationRequest, services: Any, first: SamplerChoice, warnings: list[str]) -> SamplerChoice:
+    """The second pass's sampler; where no schedule is named for it, the first pass's stays (1.9 and later)."""
+    same_sampler, same_schedule = request.hr_sampler_name in _SAME, request.hr_scheduler in _SAME
+    if same_sampler and same_schedule:
+        return first
+    name = first.label if same_sampler else str(request.hr_sampler_name)
+    if not same_schedule:
+        return choose_sampler(services, name, request.hr_scheduler, warnings)
+    plain = choose_sampler(services, name, None, warnings)
+    if plain.scheduler is not None or plain.spec.scheduler is not None or not request.scheduler:
+        return plain
+    return choose_sampler(services, name, request.scheduler, [])
 
 
 def _upscaler(request: GenerationRequest, services: Any) -> str | None:

@@ -9,13 +9,13 @@ from typing import Any
 
 from latentd.errors import InvalidRequest, NotConfigured, NotFound, near_matches
 from latentd.pipeline.hires_plan import plan_hires
-from latentd.pipeline.plan import LATENT_DOWNSCALE, Plan, RefinerPlan, SamplerChoice
+from latentd.pipeline.plan import LATENT_DOWNSCALE, Plan, RefinerPlan
+from latentd.pipeline.sampler_choice import choose_sampler
 from latentd.pipeline.script_calls import plan_scripts
 from latentd.plugins.catalogue import package_hint
 from latentd.prompts.comments import strip_comments
 from latentd.prompts.networks import extract_networks
 from latentd.prompts.styles import apply_styles
-from latentd.sampling.catalogue import SamplerCatalogue, resolve_sampler
 from latentd.types import GenerationRequest
 
 MAX_RANDOM_SEED = 4294967294
@@ -32,14 +32,16 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
     width, height = _first_pass_size(request, options)
     _check_sizes(request, width, height)
     checkpoint = _checkpoint(request, services, options)
-    sampler = choose_sampler(services, request.sampler_name or request.sampler_index or "Euler", request.scheduler)
+    sampler = choose_sampler(
+        services, request.sampler_name or request.sampler_index or "Euler", request.scheduler, warnings
+    )
     prompts, negative = _prompts(request, services, options)
     count = len(prompts)
     seed, subseed = fixed_seed(request.seed), fixed_seed(request.subseed)
     infotext: dict[str, Any] = {}
     # 1.8 fills these before it applies override_settings, so that overrides of theirs do not act here.
     standing = services.options
-    hires = plan_hires(request, services, options, sampler, (width, height), count, infotext)
+    hires = plan_hires(request, services, options, sampler, (width, height), count, infotext, warnings)
     plan = Plan(
         request=request,
         options=options,
@@ -77,26 +79,6 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
 def ignored_overrides(ignored: Mapping[str, str]) -> list[str]:
     """A sentence for each of ``override_settings`` that does not act."""
     return [f"override_settings: {key!r} has no effect: {reason}" for key, reason in ignored.items()]
-
-
-def sampler_catalogue(services: Any) -> SamplerCatalogue:
-    """The registered samplers and schedulers."""
-    registry = services.registry
-    return SamplerCatalogue(samplers=registry.samplers.values(), schedulers=registry.schedulers.values())
-
-
-def choose_sampler(services: Any, name: str, scheduler: str | None) -> SamplerChoice:
-    """The sampler that a request means.
-
-    :raises NotFound: ``Sampler not found``, with near matches.
-    """
-    catalogue = sampler_catalogue(services)
-    found = resolve_sampler(name, scheduler, catalogue)
-    if found is None:
-        raise NotFound("Sampler not found", hint=near_matches(name, catalogue.names()))
-    # 1.8's clients name samplers; 1.9's name a schedule beside them, and get both words back.
-    label = found.sampler.name if found.scheduler is None else name
-    return SamplerChoice(spec=found.sampler, scheduler=found.scheduler, label=label)
 
 
 def fixed_seed(seed: int | None) -> int:

@@ -21,8 +21,8 @@ from latentd.pipeline.denoiser import (
     TimestepDenoiser,
 )
 from latentd.pipeline.plan import SamplerChoice
-from latentd.pipeline.planning import sampler_catalogue
 from latentd.pipeline.previews import show_preview
+from latentd.pipeline.sampler_choice import sampler_catalogue, scheduler_in_force
 from latentd.sampling.noise import NoiseStream
 from latentd.sampling.run_plan import Img2ImgParams, RunPlan, SamplingParams, plan_run
 from latentd.sampling.schedule import NoiseSchedule
@@ -151,7 +151,7 @@ def sampling_params(gen: RunningGeneration, inputs: PassInputs) -> SamplingParam
     churn = {name: _churn(name, getattr(plan, name), options) for name in _CHURN}
     return SamplingParams(
         steps=inputs.steps,
-        scheduler=_scheduler(gen, inputs),
+        scheduler=scheduler_in_force(inputs.choice, options, sampler_catalogue(gen.services)),
         eta=eta,
         always_discard_next_to_last_sigma=bool(options["always_discard_next_to_last_sigma"]),
         overrides=SigmaOverrides(
@@ -165,16 +165,6 @@ def sampling_params(gen: RunningGeneration, inputs: PassInputs) -> SamplingParam
         options={k: options[k] for k in options if k.startswith("uni_pc_")},
         **churn,
     )
-
-
-def _scheduler(gen: RunningGeneration, inputs: PassInputs) -> Any:
-    """The request's scheduler, else option ``k_sched_type`` (1.8), else the sampler's own (None)."""
-    if inputs.choice.scheduler is not None:
-        return inputs.choice.scheduler
-    named = str(gen.options["k_sched_type"])
-    if named == "Automatic" or inputs.choice.spec.kind == "timestep":
-        return None
-    return sampler_catalogue(gen.services).scheduler(named)
 
 
 def _churn(name: str, requested: float, options: Mapping[str, Any]) -> float:
@@ -214,14 +204,15 @@ def note_sampling_infotext(gen: RunningGeneration, inputs: PassInputs, params: S
 
 
 def _note_schedule(gen: RunningGeneration, inputs: PassInputs, params: SamplingParams) -> None:
-    if params.scheduler is None or inputs.choice.scheduler is not None:
+    if params.scheduler is None:
         return
     notes, options = gen.infotext, gen.options
-    notes["Schedule type"] = options["k_sched_type"]
+    if inputs.choice.scheduler is None and gen.plan.sampler.scheduler is None:
+        notes["Schedule type"] = options["k_sched_type"]
     for key, label in (("sigma_min", "Schedule min sigma"), ("sigma_max", "Schedule max sigma")):
         if options[key] != 0:
             notes[label] = options[key]
-    if options["rho"] != 0 and options["k_sched_type"] != "exponential":
+    if options["rho"] != 0 and params.scheduler.default_rho >= 0:
         notes["Schedule rho"] = options["rho"]
 
 

@@ -196,8 +196,16 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
     SchedulerSpec(name="normal", label="Normal", function=f"{_SCHEDULERS}:normal", need_inner_model=True),
     SchedulerSpec(name="ddim", label="DDIM", function=f"{_SCHEDULERS}:ddim", need_inner_model=True),
     SchedulerSpec(name="beta", label="Beta", function=f"{_SCHEDULERS}:beta", need_inner_model=True),
+    SchedulerSpec(name="turbo", label="Turbo", function=f"{_SCHEDULERS}:turbo", need_inner_model=True),
+    SchedulerSpec(
+        name="align_your_steps_GITS", label="Align Your Steps GITS", function=f"{_SCHEDULERS}:align_your_steps_gits"
+    ),
+    SchedulerSpec(name="align_your_steps_11", label="Align Your Steps 11", function=f"{_SCHEDULERS}:align_your_steps"),
+    SchedulerSpec(
+        name="align_your_steps_32", label="Align Your Steps 32", function=f"{_SCHEDULERS}:align_your_steps_32"
+    ),
 )
-"""The schedulers of AUTOMATIC1111 1.10 in the order of its ``/sdapi/v1/schedulers``."""
+"""The schedulers of AUTOMATIC1111 1.10 and, after them, Forge's own, in the order of ``/sdapi/v1/schedulers``."""
 
 
 class SamplerCatalogue:
@@ -253,11 +261,12 @@ class ResolvedSampler:
 
 
 def resolve_sampler(name: str, scheduler: str | None, registry: SamplerCatalogue) -> ResolvedSampler | None:
-    """Return the sampler and scheduler that a request means, or ``None`` when either is unknown.
+    """Return the sampler and scheduler that a request means, or ``None`` when the sampler is unknown.
 
     Names of 1.8 ("DPM++ 2M Karras") carry their schedule. A request that names a scheduler overrides it; with
     "Automatic", as clients of 1.9 and later send it, a bare name means the schedule it has there (so "DPM++ 2M" is
-    "DPM++ 2M Karras"). Without a scheduler a bare name is the model's own schedule, as in 1.8.
+    "DPM++ 2M Karras"). Without a scheduler a bare name is the model's own schedule, as in 1.8. An unknown scheduler is
+    taken for "Automatic", as in 1.9.
     """
     spec, suffix = registry.sampler(name), None
     if spec is None:
@@ -265,14 +274,10 @@ def resolve_sampler(name: str, scheduler: str | None, registry: SamplerCatalogue
         if split is None:
             return None
         spec, suffix = split
-    if not scheduler:
-        return _with_scheduler(spec, suffix, registry)
-    chosen = registry.scheduler(scheduler)
-    if chosen is None:
-        return None
-    if chosen.function is not None:
-        return _with_scheduler(spec, chosen, registry)
-    if suffix is None and spec.scheduler is None and spec.automatic_scheduler:
+    chosen = registry.scheduler(scheduler) if scheduler else None
+    if chosen is not None and chosen.function is not None:
+        return ResolvedSampler(sampler=spec, scheduler=chosen)
+    if scheduler and suffix is None and spec.scheduler is None and spec.automatic_scheduler:
         suffix = registry.scheduler(spec.automatic_scheduler)
     return _with_scheduler(spec, suffix, registry)
 
