@@ -32,6 +32,7 @@ from latentd.errors import (
 )
 from latentd.hookspecs import hookimpl
 from latentd.models.folders import find_models
+from latentd.plugins.catalogue import install_hint
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec
 from latentd.services import Generation, Services
 from latentd.types import (
@@ -131,6 +132,7 @@ __all__ = [
     "UpscalerSpec",
     "find_models",
     "hookimpl",
+    "install_hint",
     "near_matches",
     "read_weights",
     "upscale_tiled",

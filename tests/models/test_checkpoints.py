@@ -82,7 +82,7 @@ def test_an_unknown_configured_checkpoint_means_the_first(checkpoints: Checkpoin
 def test_no_checkpoint_at_all_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="No checkpoints found") as caught:
         Checkpoints([tmp_path / "empty"], HashCache(tmp_path)).default(None)
-    assert "latentd-tinymodel" in str(caught.value.hint)
+    assert "pip install ./plugins/tinymodel" in str(caught.value.hint)
 
 
 def test_plugins_files_come_last_and_give_way_to_the_users(folder: Path, tmp_path: Path) -> None:

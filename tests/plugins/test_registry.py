@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from latentd.contributions import Contribution, InterrogatorSpec, Script, UpscalerSpec
 from latentd.errors import NotFound
-from latentd.plugins.catalogue import package_hint, path_hint
+from latentd.plugins.catalogue import FEATURES, PATHS, install_hint, package_hint, path_hint
 from latentd.plugins.registry import Registries
 
 
@@ -65,7 +68,7 @@ def test_withdrawing_takes_one_owners_things_away(registries: Registries) -> Non
     ("name", "hint"),
     [
         ("Fin", "did you mean 'Fine'?"),
-        ("R-ESRGAN 4x+", "pip install latentd-upscalers"),
+        ("R-ESRGAN 4x+", install_hint("upscalers")),
         ("qqqq", None),
     ],
 )
@@ -78,23 +81,39 @@ def test_an_unknown_name_comes_with_a_near_one_or_a_package(
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "package"),
+    ("kind", "name", "plugin"),
     [
-        ("script", "ControlNet", "latentd-controlnet"),
-        ("script", "x/y/z plot", "latentd-scripts"),
-        ("face restorer", "GFPGAN", "latentd-facerestore"),
-        ("interrogator", "deepdanbooru", "latentd-interrogators"),
+        ("script", "ControlNet", "controlnet"),
+        ("script", "x/y/z plot", "scripts"),
+        ("face restorer", "GFPGAN", "facerestore"),
+        ("interrogator", "deepdanbooru", "interrogators"),
     ],
 )
-def test_features_of_our_plugins_name_their_package(kind: str, name: str, package: str) -> None:
-    assert package_hint(kind, name) == f"pip install {package}"
+def test_features_of_our_plugins_name_their_folder(kind: str, name: str, plugin: str) -> None:
+    assert package_hint(kind, name) == install_hint(plugin)
+
+
+def test_hints_install_what_a_clone_has() -> None:
+    """No plugin is published: what a hint says is a folder of the repository, and an extra one that it has."""
+    assert install_hint("controlnet") == "pip install ./plugins/controlnet in a clone of latentd's repository"
+    assert install_hint("controlnet", "annotators").startswith("pip install './plugins/controlnet[annotators]' in")
+    root = Path(__file__).parents[2]
+    hinted = {*(plugin for names in FEATURES.values() for plugin in names.values()), *(p.plugin for p in PATHS)}
+    for name in hinted - {None}:
+        assert (root / "plugins" / str(name) / "pyproject.toml").is_file(), name
+    for source in [*root.glob("core/**/*.py"), *root.glob("plugins/*/src/**/*.py")]:
+        text = source.read_text()
+        assert not re.search(r"pip install '?latentd", text), f"{source}: nothing of that name is published"
+        for plugin, extra in re.findall(r'install_hint\("(\w+)"(?:, "(\w+)")?\)', text):
+            project = tomllib.loads((root / "plugins" / plugin / "pyproject.toml").read_text())["project"]
+            assert not extra or extra in project["optional-dependencies"], (source, plugin, extra)
 
 
 @pytest.mark.parametrize(
     ("path", "hint"),
     [
-        ("/controlnet/model_list", "pip install latentd-controlnet"),
-        ("/sdapi/v1/train/embedding", "pip install latentd-training"),
+        ("/controlnet/model_list", install_hint("controlnet")),
+        ("/sdapi/v1/train/embedding", "training is not offered: no plugin brings it"),
         ("/sdapi/v1/nothing", None),
     ],
 )

@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from latentd.contributions import InterrogatorSpec, UpscaleContext
 from latentd.hookspecs import hookimpl
+from latentd.plugins.catalogue import install_hint
 from latentd.testing import AppFactory
 
 INFOTEXT = "a cat\nNegative prompt: a dog\nSteps: 12, Sampler: Euler, CFG scale: 5.5, Seed: 42, Size: 64x96"
@@ -94,12 +95,12 @@ def test_unknown_upscalers_name_what_to_install(client: TestClient) -> None:
     reply = client.post("/sdapi/v1/extra-single-image", json={"image": _png(), "upscaler_1": "R-ESRGAN 4x+"})
     assert reply.status_code == 404
     assert reply.json()["detail"] == "could not find upscaler named R-ESRGAN 4x+"
-    assert reply.json()["hint"] == "pip install latentd-upscalers"
+    assert reply.json()["hint"] == install_hint("upscalers")
 
 
 def test_faces_need_their_package(client: TestClient) -> None:
     reply = client.post("/sdapi/v1/extra-single-image", json={"image": _png(), "gfpgan_visibility": 1})
-    assert (reply.status_code, reply.json()["hint"]) == (422, "pip install latentd-facerestore")
+    assert (reply.status_code, reply.json()["hint"]) == (422, install_hint("facerestore"))
 
 
 class Interrogators:
@@ -126,6 +127,6 @@ def test_interrogators_come_from_plugins(latentd_app: AppFactory) -> None:
 def test_without_interrogator_the_package_is_named(client: TestClient) -> None:
     reply = client.post("/sdapi/v1/interrogate", json={"image": _png()})
     assert reply.status_code == 404
-    assert reply.json()["hint"] == "pip install latentd-interrogators"
+    assert reply.json()["hint"] == install_hint("interrogators")
     missing = client.post("/sdapi/v1/interrogate", json={"image": None})
     assert (missing.status_code, missing.json()["detail"]) == (404, "Image not found")

@@ -14,6 +14,7 @@ from latentd.errors import NotFound, near_matches
 from latentd.models.folders import CHECKPOINT_SUFFIXES, FoundFile, find_models, is_vae_name
 from latentd.models.hashes import HashCache, legacy_hash, safetensors_metadata, short_hash
 from latentd.models.spelling import Spellings
+from latentd.plugins.catalogue import TINYMODEL, install_hint
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +187,7 @@ class Checkpoints:
         if self._infos:
             return None
         folders = ", ".join(str(folder) for folder in self._folders)
-        return f"put a .safetensors file into {folders}, or install the package latentd-tinymodel"
+        return f"put a .safetensors file into {folders}, or {install_hint(TINYMODEL)}"
 
     def _scan(self) -> Iterable[FoundFile]:
         if self._explicit is not None and self._explicit.exists():

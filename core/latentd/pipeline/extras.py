@@ -14,6 +14,7 @@ from latentd.errors import NotConfigured, TooLarge
 from latentd.images.upscalers import RESIZERS, paste_centred
 from latentd.infotext.build import build_parameters
 from latentd.pipeline.upscaling import upscale_function
+from latentd.plugins.catalogue import FACERESTORE, install_hint
 
 if TYPE_CHECKING:
     from latentd.contributions import PostprocessorSpec
@@ -71,7 +72,7 @@ def check_extras(request: ExtrasRequest, registry: Any) -> None:
             continue
         restorer = registry.face_restorers.find(name)
         if restorer is None:
-            raise NotConfigured(f"Face restorer {name!r} not found", hint="pip install latentd-facerestore")
+            raise NotConfigured(f"Face restorer {name!r} not found", hint=install_hint(FACERESTORE))
         restorer.check()
 
 

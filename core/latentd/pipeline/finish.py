@@ -14,6 +14,7 @@ from latentd.images.inpaint import apply_overlay, mask_composite
 from latentd.pipeline.describe import describe
 from latentd.pipeline.saving import save_grid, save_sample
 from latentd.pipeline.upscaling import worker_context
+from latentd.plugins.catalogue import FACERESTORE, install_hint
 from latentd.types import GeneratedImage
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def restore_faces(gen: RunningGeneration, picture: Image.Image) -> Image.Image:
     name = gen.options["face_restoration_model"]
     restorer: FaceRestorerSpec | None = gen.services.registry.face_restorers.find(name)
     if restorer is None:
-        raise NotConfigured(f"Face restorer {name!r} not found", hint="pip install latentd-facerestore")
+        raise NotConfigured(f"Face restorer {name!r} not found", hint=install_hint(FACERESTORE))
     return restorer.restore(picture, None, worker_context(gen))
 
 

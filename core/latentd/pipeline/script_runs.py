@@ -15,6 +15,7 @@ from latentd.infotext.build import with_entries
 from latentd.pipeline.replan import replan
 from latentd.pipeline.saving import save_options
 from latentd.pipeline.upscaling import upscale_function
+from latentd.plugins.catalogue import INTERROGATORS, install_hint
 from latentd.prompts.filenames import FileContext, expand, relative_folder
 from latentd.types import GeneratedImage, GenerationRequest, Result
 
@@ -102,7 +103,7 @@ class ScriptRuns:
         """
         found = self.services.registry.interrogators.find(name)
         if found is None:
-            raise NotConfigured(f"Interrogator {name!r} not found", hint="pip install latentd-interrogators")
+            raise NotConfigured(f"Interrogator {name!r} not found", hint=install_hint(INTERROGATORS))
         caption: str = found.interrogate(image, self.context())
         return caption
 

@@ -1,15 +1,16 @@
-"""Which package brings a feature that is not installed: said at the end of the error about it."""
+"""Which plugin brings a feature that is not installed: said at the end of the error about it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-CONTROLNET = "latentd-controlnet"
-FACERESTORE = "latentd-facerestore"
-INTERROGATORS = "latentd-interrogators"
-SCRIPTS = "latentd-scripts"
-TRAINING = "latentd-training"
-UPSCALERS = "latentd-upscalers"
+# Folders below plugins/ in the repository.
+CONTROLNET = "controlnet"
+FACERESTORE = "facerestore"
+INTERROGATORS = "interrogators"
+SCRIPTS = "scripts"
+TINYMODEL = "tinymodel"
+UPSCALERS = "upscalers"
 
 # Names as clients send them, in lower case, by the kind of registry they are looked up in.
 FEATURES: dict[str, dict[str, str]] = {
@@ -61,17 +62,17 @@ FEATURES: dict[str, dict[str, str]] = {
 
 
 class PathFeature(NamedTuple):
-    """A prefix of request paths and the package that serves them."""
+    """A prefix of request paths and the plugin that serves them; None where there is none yet."""
 
     prefix: str
-    package: str
+    plugin: str | None
 
 
 PATHS = (
     PathFeature("/controlnet/", CONTROLNET),
-    PathFeature("/sdapi/v1/train/", TRAINING),
-    PathFeature("/sdapi/v1/create/", TRAINING),
-    PathFeature("/sdapi/v1/preprocess", TRAINING),
+    PathFeature("/sdapi/v1/train/", None),
+    PathFeature("/sdapi/v1/create/", None),
+    PathFeature("/sdapi/v1/preprocess", None),
 )
 
 
@@ -80,17 +81,22 @@ def package_hint(kind: str, name: str) -> str | None:
 
     :param kind: ``script``, ``upscaler``, ``face restorer`` or ``interrogator``.
     """
-    package = FEATURES.get(kind, {}).get(name.strip().lower())
-    return _install(package) if package else None
+    plugin = FEATURES.get(kind, {}).get(name.strip().lower())
+    return install_hint(plugin) if plugin else None
 
 
 def path_hint(path: str) -> str | None:
-    """What to install for the route ``path``, as a sentence; None for paths that nobody knows."""
+    """What to do about the missing route ``path``, as a sentence; None for paths that nobody knows."""
     for feature in PATHS:
         if path.startswith(feature.prefix) or path == feature.prefix.rstrip("/"):
-            return _install(feature.package)
+            return install_hint(feature.plugin) if feature.plugin else "training is not offered: no plugin brings it"
     return None
 
 
-def _install(package: str) -> str:
-    return f"pip install {package}"
+def install_hint(plugin: str, extra: str = "") -> str:
+    """How to install one of latentd's own plugins, as a sentence that works while none of them is published.
+
+    :param plugin: its folder, as ``controlnet``. :param extra: an extra of it, as ``annotators``.
+    """
+    place = f"'./plugins/{plugin}[{extra}]'" if extra else f"./plugins/{plugin}"
+    return f"pip install {place} in a clone of latentd's repository"

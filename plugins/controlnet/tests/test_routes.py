@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from control_requests import BODY, pixels
 
+from latentd.api import install_hint
+
 
 def test_lists(server: Any) -> None:
     assert server.get("/controlnet/version").json() == {"version": 3}
@@ -167,7 +169,7 @@ def test_without_the_package_the_server_says_what_to_install(control_data: Any) 
         scripts = {"alwayson_scripts": {"controlnet": {"args": [{"model": "net"}]}}}
         replies = [client.post("/sdapi/v1/txt2img", json={**BODY, **scripts}), client.get("/controlnet/model_list")]
         assert [reply.status_code for reply in replies] == [422, 404]
-        assert all("pip install latentd-controlnet" in reply.text for reply in replies)
+        assert all(install_hint("controlnet") in reply.text for reply in replies)
     finally:
         factory.close()
 

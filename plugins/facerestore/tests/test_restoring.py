@@ -14,7 +14,7 @@ from latentd_facerestore.restorers import RESTORERS, find_weights
 from latentd_facerestore.restoring import restore_faces
 from PIL import Image
 
-from latentd.api import UpscaleContext
+from latentd.api import UpscaleContext, install_hint
 from latentd.testing import HeadlessServices, check_hooks
 
 GFPGAN = next(kind for kind in RESTORERS if kind.name == "GFPGAN")
@@ -100,7 +100,7 @@ def test_codeformer_says_what_its_licence_is(latentd_app, monkeypatch):
     body = {"image": encoded(Image.new("RGB", (64, 64))), "codeformer_visibility": 1}
     reply = client.post(EXTRAS, json=body)
     assert reply.status_code == 422
-    assert "latentd-facerestore[codeformer]" in reply.json()["hint"]
+    assert "plugins/facerestore[codeformer]" in reply.json()["hint"]
     assert "licence forbids commercial use" in reply.json()["hint"]
 
 
@@ -110,7 +110,7 @@ def test_without_the_plugin_the_package_is_named(latentd_app):
     reply = client.post(EXTRAS, json={"image": encoded(Image.new("RGB", (64, 64))), "gfpgan_visibility": 1})
     assert reply.status_code == 422
     assert reply.json()["detail"] == "Face restorer 'GFPGAN' not found"
-    assert reply.json()["hint"] == "pip install latentd-facerestore"
+    assert reply.json()["hint"] == install_hint("facerestore")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from latentd.api import install_hint
+
 EXTRAS = "/sdapi/v1/extra-single-image"
 
 
@@ -92,4 +94,4 @@ def test_without_the_plugin(latentd_app, tiny, recorded):
     reply = client.post(EXTRAS, json=body)
     assert reply.status_code == 404
     assert reply.json()["detail"] == "could not find upscaler named R-ESRGAN 4x+"
-    assert reply.json()["hint"] == "pip install latentd-upscalers"
+    assert reply.json()["hint"] == install_hint("upscalers")

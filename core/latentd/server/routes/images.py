@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from latentd.errors import NotFound, near_matches
-from latentd.plugins.catalogue import package_hint
+from latentd.plugins.catalogue import INTERROGATORS, install_hint, package_hint
 from latentd.server.schemas.images import InterrogateRequest, InterrogateResponse, PNGInfoRequest, PNGInfoResponse
 
 
@@ -64,5 +64,5 @@ def _metadata(services: Any, image: Any) -> dict[str, Any]:
 
 def _known(names: list[str]) -> str:
     if not names:
-        return "no interrogator is installed; pip install latentd-interrogators"
+        return f"no interrogator is installed; {install_hint(INTERROGATORS)}"
     return "known: " + ", ".join(names)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentd.api import ModelLoadError, NotConfigured, read_weights
+from latentd.api import ModelLoadError, NotConfigured, install_hint, read_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def _loader(path: Path) -> Any:
     except (ImportError, RuntimeError) as error:  # a torchvision that does not fit its torch raises RuntimeError
         raise NotConfigured(
             f"restoring faces with {path.name} needs spandrel and torchvision: {error}",
-            hint="pip install latentd-facerestore, with a torchvision made for the installed torch",
+            hint=install_hint("facerestore") + ", with a torchvision made for the installed torch",
         ) from error
     registry = spandrel.ArchRegistry()
     registry.add(*spandrel.MAIN_REGISTRY)

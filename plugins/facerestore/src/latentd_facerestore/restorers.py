@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentd.api import FaceRestorerSpec, NotConfigured, Services, find_models
+from latentd.api import FaceRestorerSpec, NotConfigured, Services, find_models, install_hint
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +47,7 @@ RESTORERS: tuple[Restorer, ...] = (
         url="https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/codeformer.pth",
         pattern=re.compile(r"codeformer", re.IGNORECASE),
         weighted=True,
-        extra="pip install 'latentd-facerestore[codeformer]'; its licence forbids commercial use",
+        extra=install_hint("facerestore", "codeformer") + "; its licence forbids commercial use",
     ),
     Restorer(
         name="GFPGAN",

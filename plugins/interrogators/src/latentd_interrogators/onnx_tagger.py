@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from latentd.api import ModelLoadError, NotConfigured, resize_image
+from latentd.api import ModelLoadError, NotConfigured, install_hint, resize_image
 
 _RATING_CATEGORY = "9"
 _DEFAULT_SIDE = 448
@@ -46,7 +46,7 @@ def load_onnx(weights: Path, labels: Path, device: str) -> OnnxTagger:
         import onnxruntime
     except ImportError as error:
         raise NotConfigured(
-            f"tagger {weights.name} needs onnxruntime", hint="pip install 'latentd-interrogators[onnx]'"
+            f"tagger {weights.name} needs onnxruntime", hint=install_hint("interrogators", "onnx")
         ) from error
     available = onnxruntime.get_available_providers()
     wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []

@@ -14,6 +14,7 @@ from latentd.api import (
     Result,
     ScriptRuns,
     Services,
+    install_hint,
     make_grid,
 )
 from latentd_scripts.arguments import Arguments, FormScript, control
@@ -55,7 +56,7 @@ class Loopback(FormScript):
             raise InvalidRequest("Loopback takes one init image")
         name = _INTERROGATORS.get(args.append_interrogation)
         if name is not None and services.registry.interrogators.find(name) is None:
-            raise NotConfigured(f"Interrogator {name!r} not found", hint="pip install latentd-interrogators")
+            raise NotConfigured(f"Interrogator {name!r} not found", hint=install_hint("interrogators"))
 
     def run(self, services: Services, plan: Any, args: LoopbackArgs, control: Any) -> Result:
         return _Loops(ScriptRuns(services, plan, control), args).run()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from latentd.api import ModelLoadError, NotConfigured, read_weights
+from latentd.api import ModelLoadError, NotConfigured, install_hint, read_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def _recognise(path: Path, weights: dict[str, Tensor]) -> Any:
     except (ImportError, RuntimeError) as error:  # a torchvision that does not fit its torch raises RuntimeError
         raise NotConfigured(
             f"upscaling with {path.name} needs spandrel and torchvision: {error}",
-            hint="pip install latentd-upscalers, with a torchvision made for the installed torch",
+            hint=install_hint("upscalers") + ", with a torchvision made for the installed torch",
         ) from error
     try:
         descriptor = spandrel.ModelLoader().load_from_state_dict(weights)

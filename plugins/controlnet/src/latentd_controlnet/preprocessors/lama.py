@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latentd.api import ModelLoadError, NotConfigured, UpscaleContext, build_module, read_weights
+from latentd.api import ModelLoadError, NotConfigured, UpscaleContext, build_module, install_hint, read_weights
 from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
 from latentd_controlnet.preprocessors.weights import cached, find_weights
 
@@ -45,7 +45,7 @@ def _load(path: Path, module: str, device: str) -> Any:
         from spandrel.architectures.LaMa import LaMa
     except ImportError as error:
         raise NotConfigured(
-            f"Preprocessor {module} needs spandrel ({error})", hint="pip install 'latentd-controlnet[annotators]'"
+            f"Preprocessor {module} needs spandrel ({error})", hint=install_hint("controlnet", "annotators")
         ) from error
     weights = read_weights(path)
     # The generator is under different names in files of the authors and of others.

@@ -26,6 +26,7 @@ from latentd.api import (
     NotConfigured,
     UpscaleContext,
     build_module,
+    install_hint,
     load_pickle,
     read_weights,
     weights_from_tensors,
@@ -34,7 +35,7 @@ from latentd_controlnet.preprocessors.weights import cached, find_weights
 
 log = logging.getLogger(__name__)
 PACKAGE = "controlnet_aux"
-EXTRA = "pip install 'latentd-controlnet[annotators]'"
+EXTRA = install_hint("controlnet", "annotators")
 #: Dictionaries in which files keep their weights, beside those that :func:`read_weights` unwraps.
 _NESTED = ("model", "depth_model")
 
