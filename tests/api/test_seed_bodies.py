@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 SEED: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "seed_bodies.json").read_text())
 
 
-@pytest.mark.parametrize("endpoint", SEED)
+@pytest.mark.parametrize("endpoint", [name for name in SEED if not name.startswith("controlnet/")])
 def test_no_field_is_refused(planned: TestClient, endpoint: str) -> None:
     """The bodies' placeholders ("string") name nothing, so that is what the server must object to."""
     expected = {

@@ -38,6 +38,20 @@ def test_generations(live: ReferenceServer, endpoint: str) -> None:
     assert 0 <= info["seed"] <= 4294967293
 
 
+def test_controlnet_with_its_placeholders(live: ReferenceServer) -> None:
+    """The one body that names nothing that must be there, but for a few texts that the page's generator made up."""
+    status, reply = live.call("POST", "/controlnet/txt2img", SEED["controlnet/txt2img"] | SMALL)
+    assert status == 200, reply
+    assert len(reply["images"]) == 1
+    assert reply["parameters"]["controlnet_units"] == SEED["controlnet/txt2img"]["controlnet_units"]
+    told = " ".join(json.loads(reply["info"])["warnings"])
+    assert all(f"{name} is 'string'" in told for name in ("sampler_name", "script_name", "hr_upscaler"))
+    status, reply = live.call(
+        "POST", "/controlnet/img2img", SEED["controlnet/img2img"] | SMALL | {"init_images": [PICTURE], "mask": PICTURE}
+    )
+    assert (status, len(reply["images"])) == (200, 1), reply
+
+
 def test_hires_fix(live: ReferenceServer) -> None:
     body = SEED["txt2img"] | REPLACED["txt2img"] | {"enable_hr": True, "denoising_strength": 0.5}
     status, reply = live.call("POST", "/sdapi/v1/txt2img", body)

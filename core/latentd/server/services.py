@@ -6,7 +6,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -138,9 +139,12 @@ class AppServices:
             job.warn(message)
         return job
 
-    async def submit_body(self, body: GenerationBody) -> tuple[Job[Result], GenerationBody]:
+    async def submit_body(
+        self, body: GenerationBody, warnings: Sequence[str] = ()
+    ) -> tuple[Job[Result], GenerationBody]:
         """The queued job of an HTTP body, and the body with its infotext applied.
 
+        :param warnings: what reading the body could not follow.
         :raises LatentdError: as :meth:`submit`.
         """
         from latentd.server.bounds import check_bounds
@@ -148,7 +152,8 @@ class AppServices:
 
         body = with_infotext(body, self.options, self.styles.by_name)
         check_bounds(body, self.settings)
-        return await self.submit(await to_request(body, self.images)), body
+        request = await to_request(body, self.images)
+        return await self.submit(replace(request, warnings=(*request.warnings, *warnings))), body
 
     def _execute(self, plan: Plan, control: Any) -> Result:
         from latentd.pipeline.run import execute

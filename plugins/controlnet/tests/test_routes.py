@@ -109,6 +109,41 @@ def test_first_routes_equal_the_always_on_script(server: Any, generate: Callable
     assert not np.array_equal(pixels(strong["images"][0]), pixels(body["images"][0]))
 
 
+def test_flat_fields_in_every_way_they_were_sent(server: Any, circle: str) -> None:
+    """The very first API: a text or a list of one, other names of the picture, webuiapi's guess_mode."""
+
+    def drawn(**fields: Any) -> Any:
+        reply = server.post("/controlnet/txt2img", json={**BODY, **fields})
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    named = {"controlnet_model": "net", "controlnet_module": "canny", "controlnet_weight": 0.9}
+    unit = {"input_image": circle, "model": "net", "module": "canny", "weight": 0.9, "guidance": 0.6, "guidance_end": 1}
+    wanted = pixels(drawn(controlnet_units=[unit | {"guessmode": False}])["images"][0])
+    ways: list[dict[str, Any]] = [
+        {"controlnet_input_image": [circle], "controlnet_guessmode": False, "controlnet_guidance": 0.6},
+        {"controlnet_image": circle, "guess_mode": False, "controlnet_guidance": 0.6, "controlnet_mask": []},
+        {"controlnet_input_image": circle, "controlnet_guess_mode": False, "controlnet_guidance_end": 0.6},
+        {"controlnet_image": [f"data:image/png;base64,{circle}"], "controlnet_guessmode": False,
+         "controlnet_guidance": 0.6, "controlnet_mask": [""], "controlnet_lowvram": True},
+    ]  # fmt: skip
+    for way in ways:
+        assert np.array_equal(pixels(drawn(**named, **way)["images"][0]), wanted), way
+    plain = drawn(controlnet_module="", controlnet_model="", controlnet_input_image=[], controlnet_mask=[])
+    assert len(plain["images"]) == 1
+    assert np.array_equal(pixels(plain["images"][0]), pixels(drawn()["images"][0]))
+
+
+def test_what_the_first_routes_leave_out_is_told(server: Any, circle: str) -> None:
+    import json
+
+    fields = {"controlnet_input_image": [circle, circle], "controlnet_model": "net", "controlnet_wieght": 2}
+    reply = server.post("/controlnet/txt2img", json={**BODY, **fields}).json()
+    told = json.loads(reply["info"])["warnings"]
+    assert "field 'controlnet_wieght' is not known and has no effect" in told
+    assert any("only the first of 2 pictures" in text for text in told)
+
+
 def test_first_routes_show_lines_black_on_white(server: Any, generate: Callable[..., Any], circle: str) -> None:
     unit = {"image": circle, "model": "net", "module": "canny"}
     first = server.post("/controlnet/txt2img", json={**BODY, "controlnet_units": [unit]}).json()

@@ -83,8 +83,39 @@ def test_flat_values_begin_with_a_boolean() -> None:
 
 
 def test_more_units_than_the_original_took() -> None:
-    assert len(read_units([{"module": "none"}] * 7)) == 7
+    assert len(read_units([{"module": "canny"}] * 7)) == 7
     assert read_units([{"enabled": False}, None]) == []
+
+
+EMPTY: list[dict[str, Any]] = [
+    {},
+    {"module": "none"},
+    {"module": "None", "model": "none", "weight": 0.5},
+    {"enabled": True, "image": None},
+    {"image": {"image": "", "mask": ""}},
+    {"input_image": "", "mask": "", "module": "none", "model": "None", "guessmode": True, "processor_res": 64},
+    {"image": [""]},
+]
+
+
+@pytest.mark.parametrize("style", ["alwayson", "seed"])
+@pytest.mark.parametrize("entry", EMPTY)
+def test_a_unit_that_asks_for_nothing_is_none(entry: dict[str, Any], style: Any) -> None:
+    assert read_units([entry], style=style) == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"image": "x"}, {"module": "canny"}, {"model": "net"}, {"mask": "x"}, {"image": [{"image": "x"}]}],
+)
+def test_a_unit_that_asks_for_something_is_one(entry: dict[str, Any]) -> None:
+    assert len(read_units([entry])) == 1
+
+
+def test_guidance_below_one_ended_the_window_of_the_first_routes() -> None:
+    sent = {"guidance": 0.4, "guidance_end": 1}
+    assert (read_unit(sent, 0, style="seed").guidance_end, read_unit(sent, 0).guidance_end) == (0.4, 1)
+    assert read_unit({"guidance": 1, "guidance_end": 0.7}, 0, style="seed").guidance_end == 0.7
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -89,14 +89,20 @@ def _job_body(body: dict[str, Any]) -> GenerationBody:
 
 
 async def answer_generation(
-    services: Any, body: GenerationBody, request: Request, *, echoed: Mapping[str, Any] | None = None
+    services: Any,
+    body: GenerationBody,
+    request: Request,
+    *,
+    echoed: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
 ) -> Response:
     """The reply to txt2img or img2img: queue ``body``, await its job, encode the pictures.
 
     :param echoed: entries laid over ``parameters``, for routes that take further fields.
+    :param warnings: what the route could not follow in the request.
     :raises LatentdError: as planning and the job itself do.
     """
-    job, body = await services.submit_body(body)
+    job, body = await services.submit_body(body, warnings)
     name_job(request, job.id)
     if services.settings.cancel_on_disconnect:
         result: Result = await _wait_while_connected(services, job, request)

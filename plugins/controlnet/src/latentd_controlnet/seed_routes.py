@@ -1,4 +1,4 @@
-"""``/controlnet/txt2img`` and ``/img2img`` of March 2023: the ordinary endpoints with ``controlnet_units``."""
+"""``/controlnet/txt2img`` and ``/img2img`` of February and March 2023: the ordinary endpoints with control units."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from starlette.responses import Response
 
 from latentd.api import APIRouter, Services
 from latentd_controlnet.script import ControlNetScript
+from latentd_controlnet.unit import ALIASES, FIELDS
 
 TITLE = ControlNetScript.title
 UNITS = "controlnet_units"
-#: ``controlnet_<field>`` at the top level: one more unit before the listed ones. Pictures come as lists of one.
-FLAT = (
-    "input_image", "mask", "module", "model", "weight", "resize_mode", "lowvram", "processor_res", "threshold_a",
-    "threshold_b", "guidance", "guidance_start", "guidance_end", "guessmode",
-)  # fmt: skip
+PREFIX = "controlnet_"
+#: The very first API had no units: ``controlnet_<field>`` at the top level describe one more, before the listed ones.
+FLAT = tuple(sorted({*FIELDS, *ALIASES} - {"enabled"}))
+#: webuiapi sent this one without the prefix.
+GUESS_MODE = "guess_mode"
+#: In the flat form pictures come as lists of one.
+PICTURES = frozenset({"image", "input_image", "mask", "mask_image", "effective_region_mask"})
+#: What the interactive documentation of an API fills in for a text; its own example is sent with these.
+PLACEHOLDER = "string"
+NAMES = ("sampler_name", "script_name", "hr_upscaler")
 
 
 def seed_router(services: Services) -> APIRouter:
@@ -26,7 +32,8 @@ def seed_router(services: Services) -> APIRouter:
     from latentd.api import Img2ImgRequest, Txt2ImgRequest, answer_generation
 
     router = APIRouter(prefix="/controlnet", tags=["controlnet"])
-    flat = {f"controlnet_{name}": (Any, Field(None, description="Deprecated: a unit's field.")) for name in FLAT}
+    deprecated = (Any, Field(None, description="Deprecated: a unit's field."))
+    flat = {GUESS_MODE: deprecated, **{PREFIX + name: deprecated for name in FLAT}}
 
     class ControlNetTxt2Img(Txt2ImgRequest):
         """Body of txt2img with control units."""
@@ -41,12 +48,19 @@ def seed_router(services: Services) -> APIRouter:
     txt2img_body, img2img_body = (_with_fields(model, flat) for model in (ControlNetTxt2Img, ControlNetImg2Img))
 
     async def answer(body: Any, plain: type[Any], request: Request) -> Response:
-        units = flat_units(body) + list(body.controlnet_units)
+        warnings = [f"field {name!r} is not known and has no effect" for name in body.unknown_fields]
+        units = flat_units(body, warnings) + list(body.controlnet_units)
         scripts = dict(body.alwayson_scripts or {})
         fields = {name: getattr(body, name) for name in body.model_fields_set if name in plain.model_fields}
+        for name in NAMES:
+            if fields.get(name) == PLACEHOLDER:
+                fields[name] = None
+                warnings.append(f"{name} is {PLACEHOLDER!r}, the placeholder of API descriptions, and is taken for none")
         fields["alwayson_scripts"] = _with_units(scripts, units)
         echoed = {"alwayson_scripts": scripts, UNITS: body.controlnet_units}
-        reply: Response = await answer_generation(services, plain.model_validate(fields), request, echoed=echoed)
+        reply: Response = await answer_generation(
+            services, plain.model_validate(fields), request, echoed=echoed, warnings=warnings
+        )
         return reply
 
     async def txt2img(body: Any, request: Request) -> Response:
@@ -71,15 +85,19 @@ def _with_fields(model: type[Any], fields: Mapping[str, Any]) -> type[Any]:
     return made
 
 
-def flat_units(body: Any) -> list[dict[str, Any]]:
-    """The unit that ``controlnet_<field>`` at the top level describe, or none."""
+def flat_units(body: Any, warnings: list[str]) -> list[dict[str, Any]]:
+    """The unit that ``controlnet_<field>`` at the top level describe, or none; ``warnings`` gets what is left out."""
     unit: dict[str, Any] = {}
     for name in FLAT:
-        value = getattr(body, f"controlnet_{name}")
-        if isinstance(value, list) and name in ("input_image", "mask"):
+        value = getattr(body, PREFIX + name)
+        if isinstance(value, list) and name in PICTURES:
+            if len(value) > 1:
+                warnings.append(f"{PREFIX}{name}: only the first of {len(value)} pictures acts, as in the original")
             value = value[0] if value else None
         if value is not None:
             unit[name] = value
+    if unit and body.guess_mode is not None:
+        unit.setdefault("guessmode", body.guess_mode)
     return [unit] if unit else []
 
 

@@ -71,14 +71,21 @@ class Unit:
     reverse_channels: bool = False
     style: Style = field(default="alwayson")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for: neither a picture nor a module nor a model, as in the page's default unit."""
+        names = {self.module.lower(), self.model.lower()}
+        return names <= {"none"} and not any((self.mask, self.region, self.embedding)) and not _has_picture(self.image)
+
     def error(self, words: str, *, hint: str | None = None) -> InvalidRequest:
         """A 422 that names this unit."""
         return InvalidRequest(f"controlnet unit {self.number}: {words}", hint=hint)
 
 
 def read_units(args: Any, *, style: Style = "alwayson") -> list[Unit]:
-    """The enabled units of ``args``: a list of objects, one object, or the flat lists of March 2023.
+    """The units of ``args`` that are enabled and ask for something.
 
+    :param args: a list of objects, one object, or the flat lists of March 2023.
     :raises InvalidRequest: an entry is no unit, or a value of it will not do; names the unit and the field.
     """
     if isinstance(args, Mapping):
@@ -87,7 +94,7 @@ def read_units(args: Any, *, style: Style = "alwayson") -> list[Unit]:
     if isinstance(args, str | bytes) or not isinstance(args, Sequence):
         raise InvalidRequest("controlnet args must be a list of units")
     units = [read_unit(entry, number, style=style) for number, entry in enumerate(_unfolded(args)) if entry is not None]
-    return [unit for unit in units if unit.enabled]
+    return [unit for unit in units if unit.enabled and not unit.is_empty]
 
 
 def _unfolded(args: Sequence[Any]) -> list[Any]:
@@ -112,7 +119,10 @@ def read_unit(entry: Any, number: int, *, style: Style = "alwayson") -> Unit:
         return entry
     if not isinstance(entry, Mapping):
         raise InvalidRequest(f"controlnet unit {number}: a unit is an object, not {type(entry).__name__}")
-    given = _without_aliases(entry)
+    given = {str(key).removeprefix("controlnet_"): value for key, value in entry.items()}
+    if style == "seed":
+        given = _seed_window(given)
+    given = _without_aliases(given)
     if style == "alwayson" and _means_seed_defaults(given):
         given = {k: v for k, v in given.items() if k not in ("processor_res", "threshold_a", "threshold_b")}
     if style == "seed":
@@ -137,8 +147,15 @@ def read_unit(entry: Any, number: int, *, style: Style = "alwayson") -> Unit:
     return unit
 
 
-def _without_aliases(entry: Mapping[str, Any]) -> dict[str, Any]:
-    given = {str(key).removeprefix("controlnet_"): value for key, value in entry.items()}
+def _seed_window(given: dict[str, Any]) -> dict[str, Any]:
+    """March 2023: ``guidance`` below 1, its default, ends the window, whatever ``guidance_end`` says."""
+    guidance = given.get("guidance")
+    if isinstance(guidance, int | float) and guidance < 1:
+        return {key: value for key, value in given.items() if key != "guidance_end"}
+    return given
+
+
+def _without_aliases(given: dict[str, Any]) -> dict[str, Any]:
     for other, name in ALIASES.items():
         if other in given:
             value = given.pop(other)
@@ -218,6 +235,14 @@ def _weights(value: Any) -> tuple[float, ...]:
     return tuple(_number(item) for item in value)
 
 
+def _has_picture(image: Any) -> bool:
+    if isinstance(image, Mapping):
+        return bool(image.get("image"))
+    if isinstance(image, list | tuple):
+        return any(_has_picture(item) for item in image)
+    return image is not None and image != ""
+
+
 def _as_is(value: Any) -> Any:
     return value or None if isinstance(value, str | list | dict | bool | int | float) else value
 
@@ -247,6 +272,10 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "invert_image": ("invert_image", _flag),
     "rgbbgr_mode": ("reverse_channels", _flag),
 }
+
+
+#: Names of a unit's fields as they are read; others are aliases, or have no effect.
+FIELDS = frozenset({*_READERS, "guessmode"})
 
 
 def _short(value: Any) -> str:
