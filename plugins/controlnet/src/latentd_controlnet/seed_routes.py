@@ -55,7 +55,7 @@ def seed_router(services: Services) -> APIRouter:
         for name in NAMES:
             if fields.get(name) == PLACEHOLDER:
                 fields[name] = None
-                warnings.append(f"{name} is {PLACEHOLDER!r}, the placeholder of API descriptions, and is taken for none")
+                warnings.append(f"{name} is {PLACEHOLDER!r}, a placeholder of descriptions, and taken for none")
         fields["alwayson_scripts"] = _with_units(scripts, units)
         echoed = {"alwayson_scripts": scripts, UNITS: body.controlnet_units}
         reply: Response = await answer_generation(
