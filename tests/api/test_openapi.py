@@ -163,6 +163,7 @@ def test_every_operation_says_what_errors_look_like(document: dict[str, Any]) ->
         assert operation["responses"]["default"]["content"], name
         assert operation.get("description"), name
         assert operation["description"].startswith(operation["summary"]), name
+    assert "``" not in json.dumps(document), "descriptions are Markdown"
 
 
 def test_every_reply_with_a_body_says_of_what_type(document: dict[str, Any]) -> None:

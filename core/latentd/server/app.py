@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latentd import __version__
@@ -25,6 +26,7 @@ from latentd.server.middleware import (
 )
 from latentd.server.openapi import describe
 from latentd.server.public import MarkedRoutes, PublicRoutes
+from latentd.server.routes import front
 from latentd.server.services import MEBIBYTE, ROUTES, AppServices, create_services
 from latentd.settings import Settings
 
@@ -53,25 +55,38 @@ def create_app(
         version=__version__,
         summary="A Stable Diffusion server that speaks AUTOMATIC1111's web API.",
         default_response_class=SafeJSONResponse,
+        # Ours draw without the internet (routes/documentation.py).
+        docs_url=None,
+        redoc_url=None,
         # Clients of AUTOMATIC1111 may leave the Content-Type out.
         strict_content_type=False,
         lifespan=_lifespan(services),
     )
     app.state.services = services
     errors.install(app)
-    for owner, router in services.host.routers():
+    routers = [*services.host.routers(), *_front_page(services)]
+    for owner, router in routers:
         guards = [] if owner == _CORE else [Depends(_alive(services, owner))]
         app.include_router(router, dependencies=guards)
     app.openapi = describe(app, services)  # type: ignore[method-assign]
-    _wrap(app, services, settings, warm_up)
+    _wrap(app, services, [route for _, router in routers for route in router.routes], warm_up)
     return app
 
 
-def _wrap(app: FastAPI, services: AppServices, settings: Settings, warm_up: bool) -> None:
+def _front_page(services: AppServices) -> list[tuple[str, APIRouter]]:
+    """The page at ``/`` with its owner; none where a plugin has one of its own."""
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    routes = [route for _, router in services.host.routers() for route in router.routes]
+    if any(route.matches(scope)[0] is Match.FULL for route in routes):
+        return []
+    return [(_CORE, front.router(services))]
+
+
+def _wrap(app: FastAPI, services: AppServices, routes: Sequence[Any], warm_up: bool) -> None:
     """Add the middleware, innermost first."""
+    settings = services.settings
     app.add_middleware(LastNetMiddleware)
     vouch = services.hooks.authenticate if services.hooks.implemented("authenticate") else None
-    routes = [route for _, router in services.host.routers() for route in router.routes]
     app.add_middleware(
         AuthMiddleware,
         credentials=Credentials(settings.users, settings.api_key),

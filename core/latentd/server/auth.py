@@ -66,6 +66,8 @@ def _digest(text: str) -> bytes:
 class AuthMiddleware:
     """Lets a request through when its credentials are right, its route public, or a plugin vouches for it.
 
+    ``request.state.user`` is who calls, on public routes too where the credentials say so; no plugin is asked there.
+
     :param vouch: the plugins' ``authenticate``; None where no plugin has that hook.
     :param tickets: passes that open the routes for which ``takes_ticket`` is true, as query parameter ``ticket``.
     """
@@ -89,16 +91,18 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         open_to_all = not self._credentials and self._vouch is None
-        if open_to_all or scope["type"] not in ("http", "websocket") or self._is_public(scope):
+        if open_to_all or scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        public = self._is_public(scope)
         user, problem = self._credentials.user_of(Headers(scope=scope).get("authorization"))
-        if user is None and self._vouch is not None and scope["type"] == "http":
+        if user is None and self._vouch is not None and scope["type"] == "http" and not public:
             user = self._vouch(Request(scope))
         if user is None:
             user = self._ticket_holder(scope)
         if user is not None:
             scope.setdefault("state", {})["user"] = user
+        if user is not None or public:
             await self._app(scope, receive, send)
             return
         headers = {"WWW-Authenticate": "Basic"}

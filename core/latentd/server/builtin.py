@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     *("generation", "jobs", "tickets", "progress", "extras", "images"),
-    *("options", "lists", "model_files", "server", "internal"),
+    *("options", "lists", "model_files", "server", "internal", "documentation"),
 )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.routing import Match
 from starlette.types import Scope
 
-# AUTOMATIC1111 serves its documentation to everybody, too.
-DOCUMENTATION = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+# AUTOMATIC1111 serves its documentation to everybody, too; the pages that show it are marked.
+DOCUMENT = "/openapi.json"
 
 
 class MarkedRoutes:
@@ -23,13 +23,13 @@ class MarkedRoutes:
 
 
 class PublicRoutes(MarkedRoutes):
-    """Routes marked ``x-public``, and the documentation."""
+    """Routes marked ``x-public``, and the OpenAPI document."""
 
     def __init__(self, routes: Iterable[Any]) -> None:
         super().__init__(routes, "x-public")
 
     def __call__(self, scope: Scope) -> bool:
-        return super().__call__(scope) or (scope["type"] == "http" and route_path(scope) in DOCUMENTATION)
+        return super().__call__(scope) or (scope["type"] == "http" and route_path(scope) == DOCUMENT)
 
 
 def route_path(scope: Scope) -> str:
