@@ -262,13 +262,13 @@ FLAGS_INTRODUCTION = """Flags of `latentd serve`, under AUTOMATIC1111's names wh
 environment variable, too; the command line wins over it, and it over AUTOMATIC1111's `COMMANDLINE_ARGS`.
 
 """
-ENDPOINTS_INTRODUCTION = """Bodies and replies are described by the server itself: `/docs` (Swagger UI) to read and to try,
-`/redoc` to read, `/openapi.json` for programs and [generators of clients](../how-to/generate-a-client.md). Both pages draw
-without the internet: their scripts come with the package `fastapi-offline`. How each endpoint compares with AUTOMATIC1111's
-is told under [compatibility](../compatibility.md).
+ENDPOINTS_INTRODUCTION = """Bodies and replies are described by the server itself: `/docs` (Swagger UI) to read and to
+try, `/redoc` to read, `/openapi.json` for programs and [generators of clients](../how-to/generate-a-client.md). Both
+pages draw without the internet: their scripts come with the package `fastapi-offline`. How each endpoint compares with
+AUTOMATIC1111's is told under [compatibility](../compatibility.md).
 
-`GET /` is a page for people, whatever `Accept` says: version, models, documentation, and the next command. A plugin that
-has `/` among its routes puts its own page there.
+`GET /` is a page for people, whatever `Accept` says: version, models, documentation, and the next command. A plugin
+that has `/` among its routes puts its own page there.
 
 """
 GENERATED: dict[str, Callable[[], str]] = {
