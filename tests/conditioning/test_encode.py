@@ -140,3 +140,27 @@ def test_without_emphasis_nothing_is_divided_by_the_mean(models: Models) -> None
     finally:
         norm.weight.data.copy_(weight)
         norm.bias.data.copy_(bias)
+
+
+def test_texts_that_recur_give_what_they_give_by_themselves(models: Models) -> None:
+    """Prompt editing asks for few texts many times; more of them than go through the encoder at once."""
+    conditioner = TextConditioner(models["sdxl"])
+    texts = [f"cat {number % 40}" for number in range(100)]
+    encoded, _ = conditioner.encode(texts, TextSettings())
+    for number in (0, 39, 40, 99):
+        (alone,), _ = TextConditioner(models["sdxl"]).encode([texts[number]], TextSettings())
+        assert torch.allclose(encoded[number].context, alone.context, atol=1e-5)
+        assert alone.vector is not None
+        assert encoded[number].vector is not None
+        assert torch.allclose(encoded[number].vector, alone.vector, atol=1e-5)
+
+
+def test_encoding_can_be_stopped(models: Models) -> None:
+    class Stopped(Exception):
+        pass
+
+    def check() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        TextConditioner(models["sd1"]).encode(["cat"], TextSettings(), check=check)

@@ -105,3 +105,15 @@ def test_the_pattern_when_none_is_set() -> None:
     assert default_pattern("", False) == "[seed]-[prompt_spaces]"
     assert default_pattern("[x]", True) == "[x]"
     assert str(relative_folder("", CONTEXT)) == "a red circle shaded 1 2"
+
+
+@pytest.mark.parametrize("name", ["seed" + "<" * 50_000, "seed" + "<a>" * 20_000, "[" * 50_000, "seed<" * 20_000 + ">"])
+def test_patterns_made_to_be_slow_take_time_in_proportion_to_their_length(name: str) -> None:
+    """A regular expression took minutes for these."""
+    assert expand(f"[{name}]", CONTEXT)
+
+
+def test_arguments_are_read_from_the_end() -> None:
+    assert expand("[datetime<%Y><Asia/Tokyo>]", CONTEXT) == "2024"
+    assert expand("[datetime<a>b>]", CONTEXT) == "[datetime<a>b>]"
+    assert expand("[hasprompt<red><blue|none>]", CONTEXT) == "rednone"

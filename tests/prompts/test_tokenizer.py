@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
+from random import Random
 from subprocess import run
 
 import pytest
@@ -48,11 +50,9 @@ def test_any_text_encodes() -> None:
 
 def test_it_agrees_with_transformers() -> None:
     transformers = pytest.importorskip("transformers")
-    from latentd.prompts.tokenizer import _ranks
-
     ours = clip_tokenizer()
     special = {"<|startoftext|>": ours.start_id, "<|endoftext|>": ours.end_id}
-    theirs = transformers.CLIPTokenizer(vocab={**ours.vocabulary, **special}, merges=list(_ranks()))
+    theirs = transformers.CLIPTokenizer(vocab={**ours.vocabulary, **special}, merges=list(ours.merges))
     for text in (
         "masterpiece, (best quality:1.2), 1girl, blue_eyes, 8k!!! ???",
         "naïve café e\u0301 Ünïcödé Straße",
@@ -66,7 +66,52 @@ def test_it_agrees_with_transformers() -> None:
 def test_importing_reads_nothing_heavy() -> None:
     code = (
         "import sys, latentd.prompts.tokenizer as t;"
-        "assert not {'regex', 'torch'} & set(sys.modules);"
-        "assert not t._ranks.cache_info().currsize"
+        "assert not {'regex', 'tokenizers', 'torch'} & set(sys.modules);"
+        "assert not t._merges.cache_info().currsize"
     )
     run([sys.executable, "-c", code], check=True)
+
+
+def paired(word: str, tokenizer: ClipTokenizer) -> list[int]:
+    """Byte-pair encoding as its paper writes it (Sennrich et al. 2016): the first pair of the list, everywhere."""
+    ranks = {pair: rank for rank, pair in enumerate(tokenizer.merges)}
+    symbols = [*word[:-1], word[-1] + "</w>"]
+    while pairs := [(ranks[pair], pair) for pair in pairwise(symbols) if pair in ranks]:
+        best = min(pairs)[1]
+        joined: list[str] = []
+        for symbol in symbols:
+            if joined and (joined[-1], symbol) == best:
+                joined[-1] += symbol
+            else:
+                joined.append(symbol)
+        symbols = joined
+    return [tokenizer.vocabulary[symbol] for symbol in symbols]
+
+
+def test_words_are_paired_as_the_algorithm_says() -> None:
+    tokenizer, random = clip_tokenizer(), Random(5)
+    for length in [*range(1, 40), 300]:
+        for letters in ("ab", "aeiou", "etaoinshrdlu"):
+            word = "".join(random.choice(letters) for _ in range(length))
+            assert tokenizer.encode(word) == paired(word, tokenizer), word
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(chr(97 + place * place % 7) for place in range(100_000)),
+        "\u0f71\u0f72\u0f74" * 100_000,
+        "&#" + "9" * 100_000 + ";",
+        "&amp;" * 20_000,
+    ],
+    ids=["one word", "marks on one letter", "an entity of many digits", "entities"],
+)
+def test_texts_made_to_be_slow_take_time_in_proportion_to_their_length(text: str) -> None:
+    """Each took minutes, or raised, where the work grew with the square of the length."""
+    for tokenizer in (clip_tokenizer(), open_clip_tokenizer()):
+        assert len(tokenizer.encode(text)) <= 3 * len(text)
+
+
+def test_marks_are_composed_and_put_in_order() -> None:
+    assert clip_tokenizer().encode("e\u0301") == clip_tokenizer().encode("é")
+    assert clip_tokenizer().encode("a\u0323\u0302") == clip_tokenizer().encode("a\u0302\u0323")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +20,8 @@ from latentd.prompts.old_attention import bracket_factors, build_chunk_old
 from latentd.prompts.tokenizer import ClipTokenizer, clip_tokenizer, open_clip_tokenizer
 
 CACHE_SIZE = 64
+#: Chunks that go through an encoder together; prompt editing may ask for a thousand.
+ROWS_AT_ONCE = 32
 _TOKENIZERS = {"clip": clip_tokenizer(), "openclip": open_clip_tokenizer()}
 
 
@@ -73,18 +75,25 @@ class TextConditioner:
         self._indexed: dict[str, Embedding] | None = None
 
     def encode(
-        self, texts: Sequence[str], settings: TextSettings, *, negative: bool = False
+        self,
+        texts: Sequence[str],
+        settings: TextSettings,
+        *,
+        negative: bool = False,
+        check: Callable[[], None] = lambda: None,
     ) -> tuple[list[Encoded], list[Embedding]]:
         """The encoding of each of ``texts``, and the embeddings used in them, in order.
 
         The texts are the segments of one prompt: they get equally many chunks, and the emphasis' normalisation takes
         its means over all of them. The same question asked again is answered from memory.
+
+        :param check: called between the encoders' runs; what it raises ends the work.
         """
         indexes = self._current_indexes()
         known = self._known_embeddings()
         key = (tuple(texts), settings, negative, tuple((name, id(e)) for name, e in known.items()))
         if (batch := self._cache.get(key)) is None:
-            batch = self._cache[key] = self._encode(texts, settings, negative, indexes)
+            batch = self._cache[key] = self._encode(texts, settings, negative, indexes, check)
             if len(self._cache) > CACHE_SIZE:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
@@ -106,14 +115,16 @@ class TextConditioner:
         settings: TextSettings,
         negative: bool,
         indexes: list[tuple[ClipTokenizer, EmbeddingIndex]],
+        check: Callable[[], None],
     ) -> _Batch:
         contexts: list[Tensor] = []
         pooled: Tensor | None = None
         used: dict[str, Embedding] = {}
         with self.model.part("text") as encoders:
             for encoder, (tokenizer, index) in zip(encoders, indexes, strict=True):
-                chunks = align_chunks([_chunks(t, tokenizer, index, settings) for t in texts], tokenizer)
-                context, pool = self._run(encoder, chunks, index, settings, used)
+                built = {t: _chunks(t, tokenizer, index, settings) for t in texts}
+                chunks = align_chunks([built[t] for t in texts], tokenizer)
+                context, pool = self._run(encoder, chunks, index, settings, used, check)
                 contexts.append(context)
                 pooled = pool if pool is not None else pooled
         context = torch.cat(contexts, dim=-1)
@@ -133,20 +144,44 @@ class TextConditioner:
         index: EmbeddingIndex,
         settings: TextSettings,
         used: dict[str, Embedding],
+        check: Callable[[], None],
     ) -> tuple[Tensor, Tensor | None]:
         """Context [T,77k,width] and, of SDXL's second encoder, the first chunk's pooled vector [T,p]."""
-        device = encoder.transformer.final_layer_norm.weight.device
         parts: list[Tensor] = []
         pooled: Tensor | None = None
         for number in range(len(texts[0])):
             chunks = [text[number] for text in texts]
-            ids = torch.tensor([chunk.tokens for chunk in chunks], device=device)
-            hidden = encoder.hidden_states(ids, self._injections(encoder, chunks, index, used))
-            z = self._select(encoder, hidden, settings).float()
-            if number == 0 and self.model.is_sdxl and encoder.projection is not None:
-                pooled = encoder.pooled(hidden, ids).float()
-            parts.append(_emphasise(z, chunks, settings))
+            # Equal chunks, which prompt editing makes in numbers, go through the encoder once.
+            row_of = {chunk: row for row, chunk in enumerate(dict.fromkeys(chunks))}
+            rows = [row_of[chunk] for chunk in chunks]
+            z, pool = self._states(encoder, list(row_of), index, settings, used, check)
+            if number == 0 and pool is not None:
+                pooled = pool[rows]
+            parts.append(_emphasise(z[rows], chunks, settings))
         return torch.cat(parts, dim=1), pooled
+
+    def _states(
+        self,
+        encoder: TextEncoder,
+        chunks: Sequence[Chunk],
+        index: EmbeddingIndex,
+        settings: TextSettings,
+        used: dict[str, Embedding],
+        check: Callable[[], None],
+    ) -> tuple[Tensor, Tensor | None]:
+        """The states [C,77,width] that condition, float32, and with a projection the pooled vectors [C,p]."""
+        device = encoder.transformer.final_layer_norm.weight.device
+        states: list[Tensor] = []
+        pooled: list[Tensor] = []
+        for start in range(0, len(chunks), ROWS_AT_ONCE):
+            check()
+            some = chunks[start : start + ROWS_AT_ONCE]
+            ids = torch.tensor([chunk.tokens for chunk in some], device=device)
+            hidden = encoder.hidden_states(ids, self._injections(encoder, some, index, used))
+            states.append(self._select(encoder, hidden, settings).float())
+            if self.model.is_sdxl and encoder.projection is not None:
+                pooled.append(encoder.pooled(hidden, ids).float())
+        return torch.cat(states), torch.cat(pooled) if pooled else None
 
     def _select(self, encoder: TextEncoder, hidden: Hidden, settings: TextSettings) -> Tensor:
         """The states that condition the UNet, by family (semantics 6.3, 6.5)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,12 +118,14 @@ def build_conditioning(
     timetable: Timetable,
     *,
     padding: Padding = "none",
+    check: Callable[[], None] = lambda: None,
 ) -> Conditioning:
     """Conditioning for one batch: a prompt and a negative prompt for each picture, tags and comments removed already.
 
     Positives are split at AND, negatives are not. Equal texts are encoded once.
 
     :param padding: ``empty`` for option pad_cond_uncond, ``v0`` for pad_cond_uncond_v0.
+    :param check: called between pieces of the work; what it raises ends it.
     :raises ValueError: the two lists differ in length, or are empty.
     """
     if not prompts or len(prompts) != len(negatives):
@@ -132,7 +134,7 @@ def build_conditioning(
 
     def scheduled(text: str, *, negative: bool) -> Scheduled:
         segments = schedule(text, timetable.steps, timetable.hires_steps, timetable.use_old)
-        encoded, found = conditioner.encode([s.text for s in segments], settings, negative=negative)
+        encoded, found = conditioner.encode([s.text for s in segments], settings, negative=negative, check=check)
         used.update((e.name, e) for e in found)
         return Scheduled(tuple(segments), tuple(encoded))
 

@@ -57,7 +57,13 @@ def condition_batch(
     timetable = Timetable(steps=steps, hires_steps=hires_steps, use_old=bool(gen.options["use_old_scheduling"]))
     gen.state["condition_again"] = (prompts, negatives, steps, hires_steps, size)
     conditioning = build_conditioning(
-        conditioner_of(gen, gen.model), texts, negatives, _settings(gen, size), timetable, padding=_padding(gen)
+        conditioner_of(gen, gen.model),
+        texts,
+        negatives,
+        _settings(gen, size),
+        timetable,
+        padding=_padding(gen),
+        check=gen.leave_if_cancelled,
     )
     _note(gen, [*texts, *negatives], timetable, conditioning)
     gen.conditioning = conditioning

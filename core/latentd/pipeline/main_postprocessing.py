@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 OPTION = "postprocessing_enable_in_main_ui"
 SIMPLE_UPSCALE = "Simple Upscale"
-_MEGAPIXEL = 1_000_000
 
 
 class UpscaleArgs(BaseModel):
@@ -126,7 +125,7 @@ class StepScript(Script):
     def postprocess_image(self, generation: Any, args: ExtrasRequest, image: Image, index: int) -> Image:
         """The picture after the step; the infotext tells."""
         services = generation.services
-        max_pixels = int(services.settings.max_image_mp * _MEGAPIXEL)
+        max_pixels = services.settings.max_pixels
         context = worker_context(generation)
         done = run_step(self._step, image, args, services.registry, context, max_pixels=max_pixels)
         generation.infotext.update(done.entries)

@@ -9,6 +9,7 @@ from typing import Any
 
 from latentd.errors import InvalidRequest, NotConfigured, NotFound, near_matches
 from latentd.pipeline.hires_plan import plan_hires
+from latentd.pipeline.limits import check_init_count, check_plan, check_request
 from latentd.pipeline.plan import LATENT_DOWNSCALE, Plan, RefinerPlan
 from latentd.pipeline.sampler_choice import choose_sampler
 from latentd.pipeline.script_calls import plan_scripts
@@ -27,6 +28,7 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
 
     :raises LatentdError: 4xx in A1111's words: unknown names, impossible sizes, bad script arguments.
     """
+    check_request(request, services.settings)
     options = services.options.snapshot(request.override_settings)
     warnings = [*request.warnings, *ignored_overrides(options.ignored)]
     width, height = _first_pass_size(request, options)
@@ -73,6 +75,7 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
         styles=tuple(request.styles),
         warnings=tuple(warnings),
     )
+    check_plan(plan, services.settings)
     return plan_scripts(plan, services)
 
 
@@ -129,16 +132,10 @@ def _check_sizes(request: GenerationRequest, width: int, height: int) -> None:
             f"width and height must be at least {LATENT_DOWNSCALE}, not {width}x{height}",
             hint="with firstphase_width or firstphase_height both must be given",
         )
-    if request.steps < 1:
-        raise InvalidRequest(f"steps must be at least 1, not {request.steps}")
-    if request.batch_size < 1 or request.n_iter < 1:
-        raise InvalidRequest("batch_size and n_iter must be at least 1")
     if request.mode == "img2img":
         if not request.init_images:
             raise NotFound("Init image not found")
-        count = len(request.init_images)
-        if count > max(request.batch_size, 1):
-            raise InvalidRequest(f"bad number of images passed: {count}; expecting {request.batch_size} or less")
+        check_init_count(len(request.init_images), request.batch_size)
 
 
 def _batch_size(request: GenerationRequest) -> int:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
+
+#: Marks on one letter that are put in their canonical order together; Unicode's stream-safe text has at most 30.
+MOST_MARKS = 256
+
+_LONG_NUMBER = re.compile(r"&#(?:\d{8,}|[xX][0-9a-fA-F]{8,});?")
 
 _QUOTES = str.maketrans(
     {**dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc", "'"), **dict.fromkeys("\u201c\u201d\u201e\u201f", '"')}
@@ -24,9 +30,31 @@ def clean_clip(text: str) -> str:
     """
     fixed = text.translate(_INVISIBLE).translate(_LIGATURES).translate(_QUOTES).translate(_WIDE)
     kept = "".join(c for c in fixed if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"})
-    return " ".join(unicodedata.normalize("NFC", kept).split()).lower()
+    return " ".join(_composed(kept).split()).lower()
+
+
+def _composed(text: str) -> str:
+    """``text`` in NFC.
+
+    Ordering a run of marks takes its length squared, so runs beyond any language's are composed in parts.
+    """
+    if text.isascii():
+        return text
+    parts, start, marks = [], 0, 0
+    for place, character in enumerate(text):
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > MOST_MARKS:
+            parts.append(unicodedata.normalize("NFC", text[start:place]))
+            start, marks = place, 0
+    parts.append(unicodedata.normalize("NFC", text[start:]))
+    return "".join(parts)
 
 
 def clean_open_clip(text: str) -> str:
     """``text`` as OpenCLIP's tokenizer leaves it: as :func:`clean_clip`, with HTML entities resolved (twice)."""
-    return clean_clip(html.unescape(html.unescape(text)))
+    return clean_clip(_unescaped(_unescaped(text)))
+
+
+def _unescaped(text: str) -> str:
+    # Python reads no integer of 5000 digits; whatever has more than seven is no character.
+    return html.unescape(_LONG_NUMBER.sub("\ufffd", text))

@@ -12,7 +12,6 @@ from pathlib import PurePosixPath
 from zoneinfo import ZoneInfo
 
 _PATTERN = re.compile(r"(.*?)(?:\[([^\[\]]+)\]|$)", re.DOTALL)
-_ARGUMENT = re.compile(r"(.*)<([^>]*)>$", re.DOTALL)
 _NOT_LETTERS = re.compile(rf"[\s{re.escape(string.punctuation)}]+")
 _FORBIDDEN = '#<>:"/\\|?*\n\r\t'
 _TIME = "%Y%m%d%H%M%S"
@@ -92,16 +91,26 @@ def expand(pattern: str, context: FileContext) -> str:
         if name is None:
             written.append(text)
             continue
-        arguments: list[str] = []
-        while argument := _ARGUMENT.match(name):
-            name = argument[1]
-            arguments.insert(0, argument[2])
+        name, arguments = _split_arguments(name)
         try:
             value = _value(name.lower(), arguments, context)
         except _Vanish:
             continue
         written.append(f"{text}[{name}]" if value is None else f"{text}{value}")
     return "".join(written)
+
+
+def _split_arguments(name: str) -> tuple[str, list[str]]:
+    """``name`` without the ``<argument>``s at its end, and those in order."""
+    arguments: list[str] = []
+    end = len(name)
+    while end and name[end - 1] == ">":
+        start = name.rfind("<", 0, end)
+        if start < 0 or ">" in name[start : end - 1]:
+            break
+        arguments.append(name[start + 1 : end - 1])
+        end = start
+    return name[:end], arguments[::-1]
 
 
 def relative_folder(pattern: str, context: FileContext) -> PurePosixPath:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from latentd.errors import TooLarge
+
 _PLACE = "{prompt}"
+MAX_LENGTH = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +26,13 @@ class Style:
 
 
 def apply_style_text(style_text: str, prompt: str) -> str:
-    """``prompt`` in place of every ``{prompt}`` of ``style_text``; without one, both trimmed and joined by a comma."""
-    if _PLACE in style_text:
+    """``prompt`` in place of every ``{prompt}`` of ``style_text``; without one, both trimmed and joined by a comma.
+
+    :raises TooLarge: the text would be longer than :data:`MAX_LENGTH`; styles that double the prompt get there soon.
+    """
+    if places := style_text.count(_PLACE):
+        if len(style_text) + places * len(prompt) > MAX_LENGTH:
+            raise TooLarge(f"the styles make a prompt of over {MAX_LENGTH} characters", hint="name fewer of them")
         return style_text.replace(_PLACE, prompt)
     return ", ".join(part for part in (prompt.strip(), style_text.strip()) if part)
 

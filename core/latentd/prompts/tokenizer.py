@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
-from itertools import pairwise
 from typing import Any
 
 from latentd.prompts.cleaning import clean_clip, clean_open_clip
@@ -53,14 +52,18 @@ class ClipTokenizer:
         """Every token, in the byte alphabet of the merges, with its id; the special ones left out."""
         return _vocabulary()
 
+    @property
+    def merges(self) -> Sequence[tuple[str, str]]:
+        """Pairs of neighbouring symbols, the one to be joined first coming first."""
+        return _merges()
+
     def _encode_word(self, word: str) -> tuple[int, ...]:
         special = self._special.get(word.lower())
         if special is not None:
             return (special,)
-        alphabet, vocabulary = _alphabet(), _vocabulary()
-        symbols = [alphabet[byte] for byte in word.encode("utf-8", "replace")]
-        symbols[-1] += _END_OF_WORD
-        return tuple(vocabulary[symbol] for symbol in _merge(symbols, _ranks()))
+        alphabet = _alphabet()
+        letters = "".join(alphabet[byte] for byte in word.encode("utf-8", "replace"))
+        return tuple(token.id for token in _pairs().tokenize(letters))
 
 
 def clip_tokenizer() -> ClipTokenizer:
@@ -73,21 +76,12 @@ def open_clip_tokenizer() -> ClipTokenizer:
     return ClipTokenizer(pad_id=0, clean=clean_open_clip, special=("<start_of_text>", "<end_of_text>"))
 
 
-def _merge(symbols: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
-    """``symbols`` with neighbours joined, the pair of lowest rank first, everywhere it occurs, until none is left."""
-    while len(symbols) > 1:
-        pairs = set(pairwise(symbols))
-        best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
-        if best not in ranks:
-            break
-        joined: list[str] = []
-        for symbol in symbols:
-            if joined and (joined[-1], symbol) == best:
-                joined[-1] += symbol
-            else:
-                joined.append(symbol)
-        symbols = joined
-    return symbols
+@cache
+def _pairs() -> Any:
+    """The byte-pair merges; a word of any length takes time in proportion to its length."""
+    from tokenizers.models import BPE
+
+    return BPE(dict(_vocabulary()), list(_merges()), end_of_word_suffix=_END_OF_WORD, cache_capacity=0)
 
 
 @cache
@@ -106,15 +100,16 @@ def _alphabet() -> tuple[str, ...]:
 
 
 @cache
-def _ranks() -> Mapping[tuple[str, str], int]:
+def _merges() -> Sequence[tuple[str, str]]:
+    """Pairs of symbols, the one to be joined first coming first."""
     packed = files("latentd.prompts").joinpath("data", "clip_merges.txt.gz").read_bytes()
     lines = gzip.decompress(packed).decode("utf-8").splitlines()
-    return {(left, right): rank for rank, (left, right) in enumerate(line.split(" ") for line in lines)}
+    return [(left, right) for left, right in (line.split(" ") for line in lines)]
 
 
 @cache
 def _vocabulary() -> Mapping[str, int]:
     alphabet = _alphabet()
     printable = sorted(alphabet, key=lambda character: (ord(character) > 0xFF, ord(character)))
-    tokens = [*printable, *(c + _END_OF_WORD for c in printable), *(left + right for left, right in _ranks())]
+    tokens = [*printable, *(c + _END_OF_WORD for c in printable), *(left + right for left, right in _merges())]
     return {token: ident for ident, token in enumerate(tokens)}

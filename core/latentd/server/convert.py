@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from latentd.errors import InvalidRequest, NotFound
+from latentd.pipeline.limits import check_init_count
 from latentd.server.schemas.generation import GenerationBody, Img2ImgRequest
 from latentd.types import GenerationRequest
 
@@ -76,11 +78,8 @@ def echo(body: GenerationBody) -> dict[str, Any]:
     return fields
 
 
-async def to_request(body: GenerationBody, images: ImageIO) -> GenerationRequest:
-    """The request that ``body`` (infotext applied) asks for, its pictures decoded.
-
-    :raises NotFound: img2img without a picture. :raises InvalidImage: a picture does not decode.
-    """
+def to_request(body: GenerationBody) -> GenerationRequest:
+    """The request that ``body`` (infotext applied) asks for, without its pictures: see :func:`with_pictures`."""
     fields = {
         name: value
         for name in type(body).model_fields
@@ -88,8 +87,16 @@ async def to_request(body: GenerationBody, images: ImageIO) -> GenerationRequest
     }
     fields["styles"] = tuple(body.styles or ())
     fields["warnings"] = tuple(f"field {name!r} is not known and has no effect" for name in body.unknown_fields)
-    fields |= await _pictures(body, images)
     return GenerationRequest(mode=mode_of(body), present=given_fields(body), **fields)
+
+
+async def with_pictures(request: GenerationRequest, body: GenerationBody, images: ImageIO) -> GenerationRequest:
+    """``request`` with the pictures of ``body``, decoded.
+
+    :raises NotFound: img2img without a picture. :raises InvalidImage: a picture does not decode.
+    :raises InvalidRequest: more pictures than the batch has places for.
+    """
+    return replace(request, **await _pictures(body, images))
 
 
 async def _pictures(body: GenerationBody, images: ImageIO) -> dict[str, Any]:
@@ -102,6 +109,7 @@ async def _pictures(body: GenerationBody, images: ImageIO) -> dict[str, Any]:
         raise NotFound("Init image not found", hint="img2img needs init_images, a list of base64 texts")
     if not body.init_images:
         raise InvalidRequest("init_images is empty", hint="give at least one picture")
+    check_init_count(len(body.init_images), body.batch_size or 1)
     init: Sequence[Image] = await asyncio.gather(*(images.decode(text) for text in body.init_images))
     mask, latent_mask = await asyncio.gather(one(body.mask), one(body.latent_mask))
     firstpass = await one(body.firstpass_image)

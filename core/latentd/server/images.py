@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 T = TypeVar("T")
-MEGAPIXEL = 1_000_000
 MEBIBYTE = 1 << 20
 _URL = ("http://", "https://")
 
@@ -28,7 +27,7 @@ class ImageIO:
 
     def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
         self._allow_urls = settings.allow_image_urls
-        self.max_pixels = int(settings.max_image_mp * MEGAPIXEL)
+        self.max_pixels = settings.max_pixels
         self._max_bytes = int(settings.max_request_mb * MEBIBYTE)
         self._options = options
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="images")

@@ -147,12 +147,13 @@ class AppServices:
         :param warnings: what reading the body could not follow.
         :raises LatentdError: as :meth:`submit`.
         """
-        from latentd.server.bounds import check_bounds
-        from latentd.server.convert import to_request, with_infotext
+        from latentd.pipeline.limits import check_request
+        from latentd.server.convert import to_request, with_infotext, with_pictures
 
         body = with_infotext(body, self.options, self.styles.by_name)
-        check_bounds(body, self.settings)
-        request = await to_request(body, self.images)
+        request = to_request(body)
+        check_request(request, self.settings)
+        request = await with_pictures(request, body, self.images)
         return await self.submit(replace(request, warnings=(*request.warnings, *warnings))), body
 
     def _execute(self, plan: Plan, control: Any) -> Result:

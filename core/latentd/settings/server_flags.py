@@ -66,5 +66,18 @@ class ServerFlags:
     max_images: int = integer(
         1024, "most pictures (batch size times batches) a request may ask for", group=BOUNDS, listed=False
     )
+    max_batch_mp: float = number(
+        256.0,
+        "most megapixels of the pictures that are sampled together (batch size times area)",
+        group=BOUNDS,
+        listed=False,
+    )
+    max_total_mp: float = number(2048.0, "most megapixels of all pictures of one request", group=BOUNDS, listed=False)
+    max_prompt_length: int = integer(
+        20_000, "characters of the longest prompt, its styles included", group=BOUNDS, listed=False
+    )
+    max_prompt_parts: int = integer(
+        100, "most prompts joined by AND, BREAKs and networks, each, in one prompt", group=BOUNDS, listed=False
+    )
     result_ttl: float = number(600.0, "seconds for which finished jobs keep their pictures", group=BOUNDS, listed=False)
     result_mb: float = number(512.0, "most memory in MiB for the pictures of finished jobs", group=BOUNDS, listed=False)

@@ -46,6 +46,11 @@ class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
         return API_ONLY_PORT if self.nowebui else UI_PORT
 
     @property
+    def max_pixels(self) -> int:
+        """Pixels of the largest picture that is accepted or generated: ``--max-image-mp``."""
+        return int(self.max_image_mp * 1_000_000)
+
+    @property
     def users(self) -> dict[str, str]:
         """User names to passwords of ``--api-auth``.
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from latentd.server.images import MEGAPIXEL
 from latentd.server.schemas.images import (
     ExtrasBatchImagesRequest,
     ExtrasBatchImagesResponse,
@@ -47,7 +46,7 @@ async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tupl
     extras.check_extras(request, services.registry)
     images = await asyncio.gather(*(services.decode_image(text) for text in given))
     options = services.options.snapshot()
-    max_pixels = int(services.settings.max_image_mp * MEGAPIXEL)
+    max_pixels = services.settings.max_pixels
 
     def work(control: Any) -> list[Any]:
         control.progress.job_count = len(images)

@@ -7,13 +7,12 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from latentd.api import GeneratedImage, Result, ScriptRuns, Services, TooLarge, grid_rows, make_grid
+from latentd.api import GeneratedImage, Result, ScriptRuns, Services, check_size, grid_rows, make_grid
 from latentd_scripts.arguments import UNUSED, Arguments, FormScript, control
 from latentd_scripts.directions import DIRECTIONS, Direction, Growth, round_up
 from latentd_scripts.shaped_noise import fill_with_shaped_noise
 
 _ORIGINAL = 1
-_MEGAPIXEL = 1_000_000
 
 
 class OutpaintingArgs(Arguments):
@@ -45,10 +44,7 @@ class OutpaintingMk2(FormScript):
         width, height = plan.request.init_images[0].size
         growth = Growth.of((width, height), args.pixels, args.directions)
         width, height = width + growth.left + growth.right, height + growth.up + growth.down
-        if width * height > services.settings.max_image_mp * _MEGAPIXEL:
-            raise TooLarge(
-                f"{width}x{height} is over {services.settings.max_image_mp} megapixels", hint="--max-image-mp"
-            )
+        check_size(width, height, services.settings)
 
     def run(self, services: Services, plan: Any, args: OutpaintingArgs, control: Any) -> Result:
         runs = ScriptRuns(services, plan, control)

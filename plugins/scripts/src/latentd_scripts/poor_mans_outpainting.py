@@ -12,7 +12,7 @@ from latentd.api import (
     Result,
     ScriptRuns,
     Services,
-    TooLarge,
+    check_size,
     cut_tiles,
     join_tiles,
     plan_tiles,
@@ -23,7 +23,6 @@ from latentd_scripts.directions import DIRECTIONS, Direction, Growth, round_up
 _FILLS = ("fill", "original", "latent noise", "latent nothing")
 #: AUTOMATIC1111 takes a text for no known fill: it fills and notes nothing.
 _UNNAMED = -1
-_MEGAPIXEL = 1_000_000
 
 
 class PoorMansOutpaintingArgs(Arguments):
@@ -52,10 +51,7 @@ class PoorMansOutpainting(FormScript):
                 hint="width and height must be larger than the pixels to expand",
             )
         width, height = _Canvas.of(plan.request.init_images[0], args).picture.size
-        if width * height > services.settings.max_image_mp * _MEGAPIXEL:
-            raise TooLarge(
-                f"{width}x{height} is over {services.settings.max_image_mp} megapixels", hint="--max-image-mp"
-            )
+        check_size(width, height, services.settings)
 
     def run(self, services: Services, plan: Any, args: PoorMansOutpaintingArgs, control: Any) -> Result:
         runs = ScriptRuns(services, plan, control)

@@ -15,7 +15,7 @@ from latentd.api import (
     Result,
     ScriptRuns,
     Services,
-    TooLarge,
+    check_size,
     cut_tiles,
     flatten,
     join_tiles,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _RESIZERS = ("None", "Lanczos", "Nearest")
-_MEGAPIXEL = 1_000_000
 
 
 class SDUpscaleArgs(Arguments):
@@ -73,9 +72,7 @@ class SDUpscale(FormScript):
         if args.overlap >= min(plan.width, plan.height):
             raise InvalidRequest(f"tiles of {plan.width}x{plan.height} cannot overlap by {args.overlap}")
         width, height = plan.request.init_images[0].size
-        pixels = width * height * args.scale_factor**2
-        if pixels > services.settings.max_image_mp * _MEGAPIXEL:
-            raise TooLarge(f"the result is over {services.settings.max_image_mp} megapixels", hint="--max-image-mp")
+        check_size(int(width * args.scale_factor), int(height * args.scale_factor), services.settings)
 
     def run(self, services: Services, plan: Any, args: SDUpscaleArgs, control: Any) -> Result:
         runs = ScriptRuns(services, plan, control)

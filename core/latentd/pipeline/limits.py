@@ -1,0 +1,188 @@
+"""What a generation may cost at most. Told from its request before anything is computed, whoever asks: HTTP, a plugin's
+``services.generate``, a script that plans further generations, the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from latentd.errors import InvalidRequest, TooLarge
+from latentd.prompts.composition import split_composition
+from latentd.prompts.editing import schedule
+from latentd.prompts.networks import extract_networks
+
+if TYPE_CHECKING:
+    from latentd.pipeline.plan import Plan
+    from latentd.settings import Settings
+    from latentd.types import GenerationRequest
+
+#: Strengths, scales and noise levels beyond this give pictures of nothing but NaN.
+LARGEST_NUMBER = 1e4
+#: Pixels that a mask may be blurred over.
+LARGEST_BLUR = 2048
+#: Times the longest prompt that all distinct prompts of one request may come to, in characters.
+MOST_PROMPTS = 400
+#: Chunks of 75 tokens that the text encoders may be asked for, over all steps of one prompt.
+MOST_ENCODINGS = 20_000
+#: Characters that make a chunk, low enough for any writing of words: an estimate, since the tokenizer is the model's.
+CHUNK_CHARACTERS = 75
+
+_COUNTS = ("batch_size", "n_iter", "steps")
+_NOT_NEGATIVE = ("s_churn", "inpaint_full_res_padding")
+_BLURS = ("mask_blur", "mask_blur_x", "mask_blur_y")
+#: Noise levels, which may be anything: they are compared with, not computed with.
+_LEVELS = frozenset({"s_tmin", "s_tmax", "s_min_uncond"})
+_BREAK = re.compile(r"\bBREAK\b")
+
+
+def check_request(request: GenerationRequest, settings: Settings) -> None:
+    """Refuse numbers over the limits. Needs no pictures, so it can go before they are decoded.
+
+    :raises TooLarge: over a limit; the hint names the flag.
+    :raises InvalidRequest: a count below 1, or a number out of all proportion.
+    """
+    _check_numbers(request)
+    for texts in (request.prompt, request.negative_prompt, request.hr_prompt, request.hr_negative_prompt):
+        check_length([texts] if isinstance(texts, str) else texts, settings)
+    check_images(request.batch_size * request.n_iter, settings)
+    check_steps(max(request.steps, request.hr_second_pass_steps), settings)
+    noise = (max(request.seed_resize_from_w, 1), max(request.seed_resize_from_h, 1))
+    sizes = (request.width, request.height), _first_size(request), _hires_size(request), noise
+    for width, height in sizes:
+        check_size(width, height, settings)
+    largest = max(width * height for width, height in sizes)
+    check_pixels(largest * request.batch_size, request.batch_size * request.n_iter * largest, settings)
+
+
+def check_init_count(count: int, batch_size: int) -> None:
+    """:raises InvalidRequest: more init images than the batch has places for; in A1111's words."""
+    if count > batch_size:
+        raise InvalidRequest(f"bad number of images passed: {count}; expecting {batch_size} or less")
+
+
+def check_plan(plan: Plan, settings: Settings) -> None:
+    """Refuse a plan over the limits: scripts and options may have got there by their own arguments.
+
+    :raises TooLarge: over a limit; the hint names the flag.
+    """
+    sizes = [(plan.width, plan.height), *([plan.hires.final_size] if plan.hires else [])]
+    for width, height in sizes:
+        check_size(width, height, settings)
+    check_steps(max(plan.steps, plan.hires.steps if plan.hires else 0), settings)
+    check_images(len(plan.prompts), settings)
+    largest = max(width * height for width, height in sizes)
+    check_pixels(largest * plan.batch_size, largest * len(plan.prompts), settings)
+    hires = plan.hires
+    texts = {*plan.prompts, *(hires.prompts if hires else ())}
+    check_prompts(texts, {*plan.negative_prompts, *(hires.negative_prompts if hires else ())}, plan.steps, settings)
+
+
+def check_size(width: int, height: int, settings: Settings) -> None:
+    """:raises TooLarge: a picture of ``width`` x ``height`` pixels is over ``--max-image-mp``."""
+    if width * height > settings.max_pixels:
+        raise TooLarge(f"{width}x{height} is over {settings.max_image_mp:g} megapixels", hint="--max-image-mp")
+
+
+def check_steps(steps: int, settings: Settings) -> None:
+    """:raises TooLarge: more sampling steps than ``--max-steps``."""
+    if steps > settings.max_steps:
+        raise TooLarge(f"more than {settings.max_steps} steps are over the limit", hint="--max-steps")
+
+
+def check_images(count: int, settings: Settings) -> None:
+    """:raises TooLarge: more pictures than ``--max-images``."""
+    if count > settings.max_images:
+        raise TooLarge(f"{count} images are over the limit of {settings.max_images}", hint="--max-images")
+
+
+def check_pixels(batch: int, total: int, settings: Settings) -> None:
+    """Refuse what is small enough picture by picture and too much together.
+
+    :param batch: pixels of the pictures that are sampled together. :param total: those of the whole request.
+    :raises TooLarge: over ``--max-batch-mp`` or ``--max-total-mp``.
+    """
+    if batch > settings.max_batch_mp * 1e6:
+        raise TooLarge(f"a batch of over {settings.max_batch_mp:g} megapixels is too large", hint="--max-batch-mp")
+    if total > settings.max_total_mp * 1e6:
+        raise TooLarge(f"over {settings.max_total_mp:g} megapixels in one request are too many", hint="--max-total-mp")
+
+
+def check_prompts(prompts: Iterable[str], negatives: Iterable[str], steps: int, settings: Settings) -> None:
+    """Refuse prompts that would keep the text encoders or the UNet busy without end.
+
+    :raises TooLarge: a prompt that is too long, or has too many parts, networks or versions; all of them together.
+    """
+    prompts, negatives = list(prompts), list(negatives)
+    check_length([*prompts, *negatives], settings)
+    for text in prompts:
+        bare, tags = extract_networks(text)
+        _check_parts(len(tags), "networks", settings)
+        parts = split_composition(bare)
+        _check_parts(len(parts), "prompts joined by AND", settings)
+        for part in parts:
+            _check_versions(part.text, steps, settings)
+    for text in negatives:
+        _check_versions(text, steps, settings)
+
+
+def check_length(texts: Sequence[str], settings: Settings) -> None:
+    """:raises TooLarge: one of ``texts`` is longer than ``--max-prompt-length``, or all together are far longer."""
+    total, limit = sum(map(len, texts)), settings.max_prompt_length
+    if total > MOST_PROMPTS * limit:
+        raise TooLarge(f"{total} characters of prompts are too many", hint="--max-prompt-length")
+    if (longest := max(map(len, texts), default=0)) > limit:
+        raise TooLarge(f"a prompt of {longest} characters is over the limit of {limit}", hint="--max-prompt-length")
+
+
+def _check_parts(count: int, what: str, settings: Settings) -> None:
+    if count > settings.max_prompt_parts:
+        raise TooLarge(
+            f"{count} {what} in one prompt are over the limit of {settings.max_prompt_parts}", hint="--max-prompt-parts"
+        )
+
+
+def _check_versions(text: str, steps: int, settings: Settings) -> None:
+    """Refuse text whose chunks, over all that prompt editing makes of it, are too many."""
+    breaks = len(_BREAK.findall(text))
+    _check_parts(breaks, "BREAKs", settings)
+    if "[" not in text or len(text) < CHUNK_CHARACTERS:
+        return
+    versions = {segment.text for segment in schedule(text, steps)}
+    chunks = sum(len(version) // CHUNK_CHARACTERS + 1 + breaks for version in versions)
+    if chunks > MOST_ENCODINGS:
+        raise TooLarge(
+            f"prompt editing makes {len(versions)} texts of this prompt, too much to encode",
+            hint="edit less of it, or use fewer steps",
+        )
+
+
+def _check_numbers(request: GenerationRequest) -> None:
+    for name in _COUNTS:
+        if getattr(request, name) < 1:
+            raise InvalidRequest(f"{name} is {getattr(request, name)}; it must be at least 1")
+    for name in _NOT_NEGATIVE:
+        if (getattr(request, name) or 0) < 0:
+            raise InvalidRequest(f"{name} is {getattr(request, name)}; it must not be negative")
+    for name in _BLURS:
+        if (getattr(request, name) or 0) > LARGEST_BLUR:
+            raise InvalidRequest(f"{name} is {getattr(request, name)}; it must be at most {LARGEST_BLUR}")
+    for name in (field.name for field in fields(request)):
+        value = getattr(request, name)
+        if isinstance(value, float) and name not in _LEVELS and not abs(value) <= LARGEST_NUMBER:
+            raise InvalidRequest(f"{name} is {value}; it must be within {LARGEST_NUMBER:g}")
+
+
+def _first_size(request: GenerationRequest) -> tuple[int, int]:
+    """The size of the first pass where it has one of its own, which it has without hires fix too; 1x1 without."""
+    return request.firstphase_width or 1, request.firstphase_height or 1
+
+
+def _hires_size(request: GenerationRequest) -> tuple[int, int]:
+    """The largest size that hires fix may reach, as far as the request alone tells; 1x1 without."""
+    if request.mode == "img2img" or not request.enable_hr:
+        return 1, 1
+    width, height = request.firstphase_width or request.width, request.firstphase_height or request.height
+    scaled = int(width * request.hr_scale), int(height * request.hr_scale)
+    return max(scaled[0], request.hr_resize_x), max(scaled[1], request.hr_resize_y)
