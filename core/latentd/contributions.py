@@ -234,6 +234,15 @@ class Script:
 
         return parse_positional(self.Args, args)
 
+    def ignored_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Sequence[str]:
+        """What of ``args``, as they were sent, does not act, in a few words each; the core tells the caller.
+
+        By default: places and names beyond the fields of ``Args``.
+        """
+        from latentd.plugins.script_args import beyond
+
+        return beyond(self.Args, args)
+
     def plan(self, plan: Any, args: Any, services: Any) -> None:
         """Validate against the plan before anything is computed; raise a 4xx here."""
 

@@ -241,7 +241,51 @@ def test_several_init_images_are_their_own_batch(build: Build) -> None:
     assert plan.batch_size == 2
 
 
+SECTIONS: dict[str, list[Any]] = {
+    "Comments": [],
+    "Extra options": [],
+    "Hypertile": [],
+    "Refiner": [False, "", 0.8],
+    "Sampler": [20, "DPM++ 2M", "Automatic"],
+    "Seed": [-1, False, -1, 0, 0, 0],
+}
+
+
 def test_sections_of_the_form_are_accepted_without_effect(build: Build) -> None:
-    plan = build(alwayson_scripts={"Refiner": {"args": [True, "x", 0.5]}, "seed": {}})
-    assert plan.alwayson == ()
-    assert plan.refiner is None
+    """As the page sends them with nothing changed: every title that A1111 has built in, 1.8 to 1.10."""
+    plan = build(alwayson_scripts={title: {"args": args} for title, args in SECTIONS.items()})
+    assert (plan.alwayson, plan.refiner, plan.warnings) == ((), None, ())
+
+
+@pytest.mark.parametrize(
+    ("title", "args", "told"),
+    [
+        ("Refiner", [True, "x", 0.5], ["'Checkpoint' (refiner_checkpoint", "'Switch at' (refiner_switch_at"]),
+        ("sampler", [12, "Euler a", "Karras"], ["'Sampling steps' (steps", "'Sampling method'", "'Schedule type'"]),
+        ("Seed", [5, True, 7, 0.25, 0, 0], ["'Seed' (seed", "'Variation seed'", "'Variation strength'"]),
+        ("Seed", [5, False, 7, 0.25, 0, 0], ["'Seed' (seed"]),
+        ("Seed", {"seed": 5}, ["argument 'seed'"]),
+        ("Comments", [1], ["script 'Comments': no effect of arguments"]),
+    ],
+)
+def test_what_a_section_of_the_form_is_given_is_told(build: Build, title: str, args: Any, told: list[str]) -> None:
+    warnings = build(alwayson_scripts={title: {"args": args}}).warnings
+    assert len(warnings) == len(told)
+    for text, warning in zip(told, warnings, strict=True):
+        assert text in warning
+
+
+def test_sections_that_repeat_the_request_are_not_told(build: Build) -> None:
+    plan = build(
+        seed=5, steps=12, sampler_name="Euler a", scheduler="Karras",
+        alwayson_scripts={"Seed": {"args": [5, False]}, "Sampler": {"args": [12, "Euler a", "Karras"]}},
+    )  # fmt: skip
+    assert plan.warnings == ()
+
+
+def test_a_unit_of_arguments_without_args_is_told(build: Build) -> None:
+    plan = build(alwayson_scripts={"Seed": {"image": "x", "module": "canny"}, "Refiner": {"args": [], "enabled": True}})
+    assert [text.partition(" has no")[0] for text in plan.warnings] == [
+        "alwayson_scripts.Seed: 'image', 'module'",
+        "alwayson_scripts.Refiner: 'enabled'",
+    ]

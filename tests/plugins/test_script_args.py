@@ -42,6 +42,21 @@ def test_what_is_missing_keeps_its_default_and_what_is_too_much_is_dropped(
     assert (args.strength, args.where, args.px_margin) == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, []),
+        ([1, "end", 4], []),
+        ([1, "end", 4, "too", "much"], ["arguments after the first 3"]),
+        ({"where": "end", "px_margin": 1}, []),
+        ({"where": "end", "unknown": 1, 5: 2}, ["argument 'unknown'", "argument '5'"]),
+        ({"x" * 1000: 1}, [f"argument '{'x' * 100}'"]),
+    ],
+)
+def test_what_is_too_much_is_told(given: Any, told: list[str]) -> None:
+    assert Marker().ignored_args(given, None) == told
+
+
 def test_a_bad_value_names_its_argument() -> None:
     with pytest.raises(ValidationError) as refused:
         parse_positional(Args, [0.5, "middle"])

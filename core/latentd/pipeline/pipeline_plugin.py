@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentd.contributions import ArgInfo, ExtraNetworkSpec, Script
 from latentd.hookspecs import hookimpl
 from latentd.pipeline.main_postprocessing import STEP_SCRIPTS
+from latentd.plugins.script_args import surplus
+
+if TYPE_CHECKING:
+    from latentd.types import GenerationRequest
 
 _NETWORKS = "latentd.pipeline.extra_networks"
 
@@ -28,44 +33,82 @@ def register_scripts() -> list[Script]:
     Beside them the steps of extras that an option lets act on generated pictures."""
     return [
         *STEP_SCRIPTS,
-        FormSection("Extra options", ()),
-        FormSection("Hypertile", ()),
-        FormSection(
-            "Refiner",
-            (
-                ArgInfo(label="Refiner", value=False),
-                ArgInfo(label="Checkpoint", value="", choices=()),
-                ArgInfo(label="Switch at", value=0.8, minimum=0.01, maximum=1.0, step=0.01),
-            ),
-        ),
-        FormSection(
-            "Seed",
-            (
-                ArgInfo(label="Seed", value=-1, step=1),
-                ArgInfo(label="Extra", value=False),
-                ArgInfo(label="Variation seed", value=-1, step=1),
-                ArgInfo(label="Variation strength", value=0.0, minimum=0, maximum=1, step=0.01),
-                ArgInfo(label="Resize seed from width", value=0, minimum=0, maximum=2048, step=8),
-                ArgInfo(label="Resize seed from height", value=0, minimum=0, maximum=2048, step=8),
-            ),
-        ),
+        FormSection("Comments", listed=False),
+        FormSection("Extra options"),
+        FormSection("Hypertile"),
+        FormSection("Refiner", _REFINER, switch=0),
+        FormSection("Sampler", _SAMPLER, listed=False),
+        FormSection("Seed", _SEED, switch=1),
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Control:
+    """A control of a section, and the request's field that does its work over the API."""
+
+    row: ArgInfo
+    field: str | None = None
+
+
+_REFINER = (
+    _Control(ArgInfo(label="Refiner", value=False)),
+    _Control(ArgInfo(label="Checkpoint", value="", choices=()), "refiner_checkpoint"),
+    _Control(ArgInfo(label="Switch at", value=0.8, minimum=0.01, maximum=1.0, step=0.01), "refiner_switch_at"),
+)
+_SAMPLER = (
+    _Control(ArgInfo(label="Sampling steps", value=20, minimum=1, maximum=150, step=1), "steps"),
+    _Control(ArgInfo(label="Sampling method", value="DPM++ 2M"), "sampler_name"),
+    _Control(ArgInfo(label="Schedule type", value="Automatic"), "scheduler"),
+)
+_SEED = (
+    _Control(ArgInfo(label="Seed", value=-1, step=1), "seed"),
+    _Control(ArgInfo(label="Extra", value=False)),
+    _Control(ArgInfo(label="Variation seed", value=-1, step=1), "subseed"),
+    _Control(ArgInfo(label="Variation strength", value=0.0, minimum=0, maximum=1, step=0.01), "subseed_strength"),
+    _Control(ArgInfo(label="Resize seed from width", value=0, minimum=0, maximum=2048, step=8), "seed_resize_from_w"),
+    _Control(ArgInfo(label="Resize seed from height", value=0, minimum=0, maximum=2048, step=8), "seed_resize_from_h"),
+)
+
+
 class FormSection(Script):
-    """A section of A1111's form: accepted in ``alwayson_scripts`` and without effect, as there."""
+    """A section of A1111's form: accepted in ``alwayson_scripts`` and without effect, as there.
+
+    :param switch: the place of the checkbox without which the controls after it mean nothing.
+    :param listed: False for sections that 1.8 has no row for.
+    """
 
     alwayson = True
 
-    def __init__(self, title: str, rows: Sequence[ArgInfo]) -> None:
+    def __init__(
+        self, title: str, controls: Sequence[_Control] = (), *, switch: int | None = None, listed: bool = True
+    ) -> None:
         self.title = title
-        self._rows = rows
+        self.listed = listed
+        self._controls = controls
+        self._switch = switch
 
     def arg_info(self, mode: str) -> Sequence[ArgInfo]:
-        return self._rows
+        return [control.row for control in self._controls]
 
     def parse_args(self, args: Any, request: Any) -> None:
         return None
+
+    def ignored_args(self, args: Any, request: Any) -> Sequence[str]:
+        """Values that are neither the form's own nor what the request's field says, too."""
+        if not args or isinstance(args, str) or not isinstance(args, Sequence):
+            return super().ignored_args(args, request)
+        is_off = self._switch is not None and len(args) > self._switch and not args[self._switch]
+        read = self._controls[: self._switch] if is_off else self._controls
+        told = [
+            f"{control.row.label!r} ({control.field} decides)"
+            for control, value in zip(read, args, strict=False)
+            if control.field is not None and value not in (control.row.value, _said(request, control.field), None)
+        ]
+        return told + surplus(args, len(self._controls))
+
+
+def _said(request: GenerationRequest, field: str) -> Any:
+    return request.sampler_name or request.sampler_index if field == "sampler_name" else getattr(request, field)
 
 
 def _later(name: str) -> Callable[[Any, Sequence[Any]], Callable[[], None] | None]:

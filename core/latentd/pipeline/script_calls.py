@@ -11,6 +11,9 @@ from latentd.pipeline.plan import Plan, ScriptCall
 from latentd.plugins.catalogue import package_hint
 from latentd.plugins.script_args import parse_exact
 
+_SHOWN = 10
+_SHOWN_LENGTH = 100
+
 
 def plan_scripts(plan: Plan, services: Any) -> Plan:
     """``plan`` with its selectable script and its always-on scripts, arguments checked.
@@ -19,8 +22,9 @@ def plan_scripts(plan: Plan, services: Any) -> Plan:
     :raises pydantic.ValidationError: an argument does not fit.
     """
     request = plan.request
-    alwayson = _alwayson(plan, services)
-    plan = plan.with_changes(alwayson=tuple(alwayson))
+    warnings: list[str] = []
+    alwayson = _alwayson(plan, services, warnings)
+    plan = plan.with_changes(alwayson=tuple(alwayson), warnings=(*plan.warnings, *warnings))
     for call in alwayson:
         call.script.plan(plan, call.args, services)
     if not request.script_name:
@@ -31,12 +35,14 @@ def plan_scripts(plan: Plan, services: Any) -> Plan:
     args: Any = request.script_args or None
     own_parser = type(script).parse_args is not Script.parse_args
     parsed = script.parse_args(args, request) if own_parser else parse_exact(script.Args, args, title=script.title)
-    plan = plan.with_changes(script=script, script_args=parsed)
+    told = _without_effect(script, args, request)
+    plan = plan.with_changes(script=script, script_args=parsed, warnings=(*plan.warnings, *told))
     script.plan(plan, parsed, services)
     return plan
 
 
-def _alwayson(plan: Plan, services: Any) -> list[ScriptCall]:
+def _alwayson(plan: Plan, services: Any, warnings: list[str]) -> list[ScriptCall]:
+    """The always-on scripts that act; ``warnings`` gets what was asked of them and does not."""
     request, calls, seen = plan.request, [], set()
     for title, entry in request.alwayson_scripts.items():
         if not title:
@@ -49,8 +55,14 @@ def _alwayson(plan: Plan, services: Any) -> list[ScriptCall]:
         if not isinstance(entry, Mapping):
             raise InvalidRequest(f"alwayson_scripts.{title} must be an object with 'args'")
         seen.add(script.title.lower())
-        if "args" in entry and (args := script.parse_args(entry["args"], request)) is not None:
-            calls.append(ScriptCall(script=script, args=args))
+        if "args" in entry:
+            args = script.parse_args(entry["args"], request)
+            warnings += _without_effect(script, entry["args"], request)
+            if args is not None:
+                calls.append(ScriptCall(script=script, args=args))
+        if stray := [str(key)[:_SHOWN_LENGTH] for key in entry if key != "args"][:_SHOWN]:
+            named = ", ".join(repr(key) for key in stray)
+            warnings.append(f"alwayson_scripts.{script.title}: {named} has no effect: arguments stand in 'args'")
     for name in services.registry.scripts:
         script = services.registry.scripts[name]
         if script.always and request.mode in script.modes and script.title.lower() not in seen:
@@ -58,6 +70,10 @@ def _alwayson(plan: Plan, services: Any) -> list[ScriptCall]:
             if args is not None:
                 calls.append(ScriptCall(script=script, args=args))
     return calls
+
+
+def _without_effect(script: Script, args: Any, request: Any) -> list[str]:
+    return [f"script {script.title!r}: no effect of {what}" for what in script.ignored_args(args, request)]
 
 
 def _find(title: str, services: Any, mode: str) -> Script | None:

@@ -15,12 +15,15 @@ from latentd.contributions import ArgInfo, Script
 from latentd.errors import InvalidRequest
 
 Args = TypeVar("Args", bound=BaseModel)
+_SHOWN = 20
+_SHOWN_LENGTH = 100
 
 
 def parse_positional(model: type[Args], args: Sequence[Any] | Mapping[str, Any] | None) -> Args:
     """``args`` as ``model``: a list by the order of its fields, an object by their names.
 
-    What is missing keeps its default and what is too much is dropped, as AUTOMATIC1111 does with always-on scripts.
+    What is missing keeps its default and what is too much is dropped, as AUTOMATIC1111 does with always-on scripts;
+    :func:`beyond` tells it.
 
     :raises pydantic.ValidationError: a value does not fit; its ``loc`` names the field.
     :raises InvalidRequest: ``args`` is neither list nor object.
@@ -54,6 +57,22 @@ def _by_name(model: type[BaseModel], args: Sequence[Any] | Mapping[str, Any] | N
         raise InvalidRequest(f"script arguments are a list or an object, not {type(args).__name__}")
     keys = [entry.alias or name for name, entry in model.model_fields.items()]
     return dict(zip(keys, args, strict=False))
+
+
+def beyond(model: type[BaseModel], args: Sequence[Any] | Mapping[str, Any] | None) -> list[str]:
+    """What of ``args`` names no field of ``model``, in a few words each; empty for models that take anything."""
+    if not args or isinstance(args, (str, bytes)) or model.model_config.get("extra") == "allow":
+        return []
+    if isinstance(args, Mapping):
+        known = {name for key, entry in model.model_fields.items() for name in (key, entry.alias)}
+        unknown = [str(key)[:_SHOWN_LENGTH] for key in args if key not in known]
+        return [f"argument {name!r}" for name in unknown[:_SHOWN]]
+    return surplus(args, len(model.model_fields))
+
+
+def surplus(args: Sequence[Any], taken: int) -> list[str]:
+    """What a list of arguments has beyond the ``taken`` first, in a few words."""
+    return [f"arguments after the first {taken}" if taken else "arguments"] if len(args) > taken else []
 
 
 def script_info(script: Script, mode: str) -> dict[str, Any]:

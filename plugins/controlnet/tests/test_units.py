@@ -8,7 +8,8 @@ import pytest
 from latentd_controlnet.enums import ControlMode, HiresOption, ResizeMode
 from latentd_controlnet.parameters import resolve
 from latentd_controlnet.preprocessors.table import specs
-from latentd_controlnet.unit import read_unit, read_units
+from latentd_controlnet.unit import read_unit, read_units, unknown_keys
+from latentd_controlnet.unit_schema import default_unit
 
 from latentd.api import InvalidRequest
 
@@ -110,6 +111,13 @@ def test_a_unit_that_asks_for_nothing_is_none(entry: dict[str, Any], style: Any)
 )
 def test_a_unit_that_asks_for_something_is_one(entry: dict[str, Any]) -> None:
     assert len(read_units([entry])) == 1
+
+
+def test_keys_that_nobody_knows_are_told() -> None:
+    page = default_unit() | {"low_vram": True, "guess_mode": True, "controlnet_weight": 1, "some_day": None}
+    assert unknown_keys([page]) == []
+    units = [{"wieght": 2}, {"enabled": False, "wieght": 2}, {"use_preview_as_input": True, "image": "x"}]
+    assert unknown_keys(units) == ["'wieght' of unit 0", "'use_preview_as_input' of unit 2"]
 
 
 def test_guidance_below_one_ended_the_window_of_the_first_routes() -> None:

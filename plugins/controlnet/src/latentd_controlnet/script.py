@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from latentd.api import ArgInfo, GeneratedImage, Generation, Script, Services, UNetHook
 from latentd_controlnet.prepared import ControlNetArgs, describe, prepare_units
-from latentd_controlnet.unit import read_units
+from latentd_controlnet.unit import read_units, unknown_keys
 from latentd_controlnet.unit_schema import UnitBody, default_unit
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class ControlNetScript(Script):
             style = "seed"
         units = read_units(args or (), style=style)  # type: ignore[arg-type]
         return ControlNetArgs(tuple(units)) if units else None
+
+    def ignored_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Sequence[str]:
+        """Keys of units that nobody knows."""
+        return unknown_keys(args or ())
 
     def plan(self, plan: Any, args: ControlNetArgs, services: Services) -> None:
         """:raises InvalidRequest: a unit that is enabled cannot act; says why."""

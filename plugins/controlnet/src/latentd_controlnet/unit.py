@@ -36,6 +36,8 @@ POSITIONAL = (
 #: A resolution and thresholds of 64 were "the module's own" in March 2023, and some clients still send them.
 SEED_DEFAULT = 64
 MAX_WEIGHTS = 64
+MAX_TOLD = 20
+_LONGEST_KEY = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +90,29 @@ def read_units(args: Any, *, style: Style = "alwayson") -> list[Unit]:
     :param args: a list of objects, one object, or the flat lists of March 2023.
     :raises InvalidRequest: an entry is no unit, or a value of it will not do; names the unit and the field.
     """
+    units = [read_unit(entry, number, style=style) for number, entry in _entries(args) if entry is not None]
+    return [unit for unit in units if unit.enabled and not unit.is_empty]
+
+
+def unknown_keys(args: Any) -> list[str]:
+    """Keys of enabled units that have a value and no meaning, in a few words each, at most :data:`MAX_TOLD`."""
+    return [
+        f"{str(key)[:_LONGEST_KEY]!r} of unit {number}"
+        for number, entry in _entries(args)
+        if isinstance(entry, Mapping) and entry.get("enabled") is not False
+        for key, value in entry.items()
+        if value and str(key).removeprefix("controlnet_") not in _KNOWN
+    ][:MAX_TOLD]
+
+
+def _entries(args: Any) -> list[tuple[int, Any]]:
+    """:raises InvalidRequest: ``args`` is no list of units."""
     if isinstance(args, Mapping):
         listed = args.get("units")
         args = listed if isinstance(listed, Sequence) else [args]
     if isinstance(args, str | bytes) or not isinstance(args, Sequence):
         raise InvalidRequest("controlnet args must be a list of units")
-    units = [read_unit(entry, number, style=style) for number, entry in enumerate(_unfolded(args)) if entry is not None]
-    return [unit for unit in units if unit.enabled and not unit.is_empty]
+    return list(enumerate(_unfolded(args)))
 
 
 def _unfolded(args: Sequence[Any]) -> list[Any]:
@@ -276,6 +294,14 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 #: Names of a unit's fields as they are read; others are aliases, or have no effect.
 FIELDS = frozenset({*_READERS, "guessmode"})
+#: What the original's page and other extensions send and its API passes over.
+PASSED_OVER = frozenset(
+    {
+        "is_ui", "input_mode", "batch_images", "output_dir", "loopback", "low_vram", "pulid_mode", "batch_mask_dir",
+        "animatediff_batch", "batch_modifiers", "batch_image_files", "batch_keyframe_idx",
+    }
+)  # fmt: skip
+_KNOWN = FIELDS | PASSED_OVER | frozenset(ALIASES)
 
 
 def _short(value: Any) -> str:
