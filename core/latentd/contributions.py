@@ -243,6 +243,16 @@ class Script:
 
         return beyond(self.Args, args)
 
+    def from_infotext(self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]) -> Any:
+        """Always-on scripts: the ``args`` of ``alwayson_scripts`` that an infotext tells, as this script wrote them.
+
+        :param entries: the infotext's keys and values, as far as its text states them.
+        :param args: what the request itself says of this script, None where it says nothing; that wins.
+        :return: a list or mapping of arguments; a sentence that says why they cannot be had; None: the infotext tells
+            nothing of this script.
+        """
+        return None
+
     def plan(self, plan: Any, args: Any, services: Any) -> None:
         """Validate against the plan before anything is computed; raise a 4xx here."""
 

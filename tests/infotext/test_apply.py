@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from latentd.errors import InvalidRequest
 from latentd.infotext.apply import override_settings, request_fields
-from latentd.infotext.parse import parse_infotext
+from latentd.infotext.parse import Infotext, read_infotext
 
 TEXT = (
     "a green square on a yellow background\nNegative prompt: blurry\nSteps: 7, Sampler: DPM++ 2M Karras, CFG scale: 4, "
@@ -25,8 +27,18 @@ CURRENT = {
 }
 
 
+def infotext(**values: object) -> Infotext:
+    """An infotext that states ``values``; ``_`` in a key is a space."""
+    named = {key.replace("_", " "): value for key, value in values.items()}
+    return Infotext(values=named, stated=frozenset(named))
+
+
+def overrides(text: Infotext, *arguments: Any, **more: Any) -> dict[str, object]:
+    return {option: value for option, (_, value) in override_settings(text, *arguments, **more).items()}
+
+
 def test_a_recorded_request_that_is_only_infotext() -> None:
-    parameters = parse_infotext(TEXT)
+    parameters = read_infotext(TEXT)
     assert request_fields(parameters, "txt2img", ()) == {
         "prompt": "a green square on a yellow background",
         "negative_prompt": "blurry",
@@ -45,48 +57,52 @@ def test_a_recorded_request_that_is_only_infotext() -> None:
         "enable_hr": False,
     }
     expected = {"eta_noise_seed_delta": 5, "CLIP_stop_at_last_layers": 2, "randn_source": "NV"}
-    assert override_settings(parameters, CURRENT) == expected
+    assert overrides(parameters, CURRENT) == expected
 
 
 def test_what_the_request_gives_wins() -> None:
-    fields = request_fields(parse_infotext(TEXT), "txt2img", {"seed", "prompt", "enable_hr"})
+    fields = request_fields(read_infotext(TEXT), "txt2img", {"seed", "prompt", "enable_hr"})
     assert not {"seed", "prompt", "enable_hr"} & set(fields)
 
 
 def test_img2img_takes_no_hires_fields() -> None:
-    fields = request_fields(parse_infotext(f"{TEXT}, Denoising strength: 0.2"), "img2img", ())
+    fields = request_fields(read_infotext(f"{TEXT}, Denoising strength: 0.2"), "img2img", ())
     assert fields["denoising_strength"] == 0.2
     assert not any(name.startswith(("hr_", "enable_hr")) for name in fields)
 
 
 def test_seed_resize_is_swapped_as_in_the_original() -> None:
-    fields = request_fields(parse_infotext(f"{TEXT}, Seed resize from: 64x96"), "txt2img", ())
+    fields = request_fields(read_infotext(f"{TEXT}, Seed resize from: 64x96"), "txt2img", ())
     assert (fields["seed_resize_from_h"], fields["seed_resize_from_w"]) == (64, 96)
 
 
 def test_hires_needs_a_denoising_strength() -> None:
-    fields = request_fields(parse_infotext(f"{TEXT}, Denoising strength: 0.6, Hires upscale: 1.5"), "txt2img", ())
+    fields = request_fields(read_infotext(f"{TEXT}, Denoising strength: 0.6, Hires upscale: 1.5"), "txt2img", ())
     assert (fields["enable_hr"], fields["hr_scale"]) == (True, 1.5)
 
 
 def test_styles_are_passed_on() -> None:
-    assert request_fields({"Styles array": ["a"]}, "img2img", ())["styles"] == ["a"]
+    assert request_fields(Infotext(values={"Styles array": ["a"]}, stated=frozenset()), "img2img", ())["styles"] == [
+        "a"
+    ]
 
 
 def test_the_checkpoint_is_taken_only_when_allowed() -> None:
-    parameters = {"Model hash": "328de3e9b7"}
-    assert override_settings(parameters, {}) == {}
-    assert override_settings(parameters, {}, disable_weights_auto_swap=False) == {"sd_model_checkpoint": "328de3e9b7"}
+    parameters = infotext(Model_hash="328de3e9b7")
+    assert overrides(parameters, {"k_sched_type": "Automatic"}) == {}
+    taken = overrides(parameters, {"k_sched_type": "Automatic"}, disable_weights_auto_swap=False)
+    assert taken == {"sd_model_checkpoint": "328de3e9b7"}
 
 
 def test_settings_are_of_their_options_type() -> None:
-    parameters = {"Tiling": "True", "Pad conds": "False", "Eta": "0.5", "UniPC order": "3", "Schedule rho": 0}
-    found = override_settings(parameters, {"tiling": False, "pad_cond_uncond": False, "rho": 1.0})
+    parameters = infotext(Tiling="True", Pad_conds="False", Eta="0.5", UniPC_order="3", Schedule_rho=0)
+    current = {"tiling": False, "pad_cond_uncond": False, "rho": 1.0, "k_sched_type": "Automatic"}
+    found = overrides(parameters, current)
     assert found == {"tiling": True, "eta_ancestral": 0.5, "uni_pc_order": 3, "rho": 0.0}
 
 
 def test_a_value_of_the_wrong_kind_is_named() -> None:
     with pytest.raises(InvalidRequest, match="Steps: many"):
-        request_fields({"Steps": "many"}, "txt2img", ())
+        request_fields(infotext(Steps="many"), "txt2img", ())
     with pytest.raises(InvalidRequest, match="Clip skip: two"):
-        override_settings({"Clip skip": "two"}, {})
+        override_settings(infotext(Clip_skip="two"), {})

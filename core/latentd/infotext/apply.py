@@ -1,4 +1,4 @@
-"""From parsed infotext to a request: fields it leaves out, and options it overrides."""
+"""From an infotext to a request: fields it leaves out, and options it overrides."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from latentd.errors import InvalidRequest
-from latentd.infotext.settings import SETTINGS, Setting
+from latentd.infotext.parse import Infotext
+from latentd.infotext.settings import OPTION_SCHEDULES, SETTINGS, Setting
 
 Converter = Callable[[str], object]
+Fields = Mapping[str, tuple[str, Converter]]
 
-_SHARED: Mapping[str, tuple[str, Converter]] = {
+_SHARED: Fields = {
     "prompt": ("Prompt", str),
     "negative_prompt": ("Negative prompt", str),
     "steps": ("Steps", int),
@@ -23,13 +25,12 @@ _SHARED: Mapping[str, tuple[str, Converter]] = {
     "seed": ("Seed", int),
     "subseed": ("Variation seed", int),
     "subseed_strength": ("Variation seed strength", float),
-    # AUTOMATIC1111 1.8 has these two the wrong way round, and pictures made with it depend on that
-    "seed_resize_from_h": ("Seed resize from-1", int),
-    "seed_resize_from_w": ("Seed resize from-2", int),
     "refiner_checkpoint": ("Refiner", str),
     "refiner_switch_at": ("Refiner switch at", float),
+    # An option of this name acts in a request only as the field's default, which is taken before overrides are.
+    "s_min_uncond": ("NGMS", float),
 }
-_HIRES: Mapping[str, tuple[str, Converter]] = {
+_HIRES: Fields = {
     "hr_scale": ("Hires upscale", float),
     "hr_upscaler": ("Hires upscaler", str),
     "hr_second_pass_steps": ("Hires steps", int),
@@ -37,61 +38,107 @@ _HIRES: Mapping[str, tuple[str, Converter]] = {
     "hr_resize_y": ("Hires resize-2", int),
     "hr_checkpoint_name": ("Hires checkpoint", str),
     "hr_sampler_name": ("Hires sampler", str),
+    "hr_scheduler": ("Hires schedule type", str),
     "hr_prompt": ("Hires prompt", str),
     "hr_negative_prompt": ("Hires negative prompt", str),
+}
+_IMG2IMG: Fields = {
+    "image_cfg_scale": ("Image CFG scale", float),
+    "initial_noise_multiplier": ("Noise multiplier", float),
+}
+_FILLS = ("fill", "original", "latent noise", "latent nothing")
+_MASK: Fields = {
+    "mask_blur": ("Mask blur", int),
+    "inpainting_mask_invert": ("Mask mode", lambda text: int(text == "Inpaint not masked")),
+    "inpainting_fill": ("Masked content", _FILLS.index),
+    "inpaint_full_res": ("Inpaint area", lambda text: text == "Only masked"),
+    "inpaint_full_res_padding": ("Masked area padding", int),
 }
 
 
 def request_fields(
-    parameters: Mapping[str, object], mode: Literal["txt2img", "img2img"], given: Collection[str]
+    infotext: Infotext, mode: Literal["txt2img", "img2img"], given: Collection[str], *, masked: bool = False
 ) -> dict[str, object]:
-    """Request field → value for every field that ``parameters`` (a parsed infotext) name and ``given`` lacks.
+    """Request field → value for every field that ``infotext`` names and ``given`` lacks.
 
     For img2img this fills more than AUTOMATIC1111 1.8, which knew only seeds and refiner there.
 
     :param given: names of the fields that the request states itself; those win.
+    :param masked: the request has a mask; an infotext of a masked picture then says how that was used.
     :raises InvalidRequest: a value is not the number that its field takes.
     """
-    table = {**_SHARED, **_HIRES} if mode == "txt2img" else _SHARED
+    table = {**_SHARED, **(_HIRES if mode == "txt2img" else _IMG2IMG), **_seed_resize(infotext)}
+    if mode == "img2img" and masked and any(key in infotext.stated for key, _ in _MASK.values()):
+        table |= _MASK
     fields: dict[str, object] = {}
     for name, (key, convert) in table.items():
-        value = parameters.get(key)
+        value = infotext.values.get(key)
         if value is not None and name not in given:
             fields[name] = _converted(key, value, convert)
-    styles = parameters.get("Styles array")
+    schedule = infotext.get("Schedule type")
+    if schedule is not None and schedule not in OPTION_SCHEDULES and "scheduler" not in given:
+        fields["scheduler"] = schedule
+    styles = infotext.values.get("Styles array")
     if isinstance(styles, list) and "styles" not in given:
         fields["styles"] = styles
     if mode == "txt2img" and "enable_hr" not in given:
         hires = ("Hires upscale", "Hires upscaler", "Hires resize-1")
-        fields["enable_hr"] = "Denoising strength" in parameters and any(key in parameters for key in hires)
+        fields["enable_hr"] = "Denoising strength" in infotext.values and any(key in infotext.values for key in hires)
     return fields
 
 
+def _seed_resize(infotext: Infotext) -> Fields:
+    # AUTOMATIC1111 1.8 has these two the wrong way round, and pictures made with it depend on that
+    width, height = ("1", "2") if infotext.is_ours else ("2", "1")
+    return {
+        "seed_resize_from_w": (f"Seed resize from-{width}", int),
+        "seed_resize_from_h": (f"Seed resize from-{height}", int),
+    }
+
+
 def override_settings(
-    parameters: Mapping[str, object],
+    infotext: Infotext,
     current: Mapping[str, object],
+    given: Collection[str] = (),
     *,
     disable_weights_auto_swap: bool = True,
     settings: Mapping[str, Setting] = SETTINGS,
-) -> dict[str, object]:
-    """Option → value for every option that ``parameters`` (a parsed infotext) name with another value than now.
+) -> dict[str, tuple[str, object]]:
+    """Option → infotext key and value for every option that ``infotext`` names with another value than now.
 
     What the request's own override_settings say wins: merge those over the result.
 
     :param current: option → its present value.
+    :param given: names of the fields that the request states itself.
     :param disable_weights_auto_swap: the option of that name; when true the checkpoint is not taken over.
     :param settings: infotext key → option; plugins' options may be added.
     :raises InvalidRequest: a value is not of its option's type.
     """
-    found: dict[str, object] = {}
+    found: dict[str, tuple[str, object]] = {}
     for key, setting in settings.items():
-        value = parameters.get(key)
+        value = _setting_value(key, infotext, given)
         if value is None or (setting.option == "sd_model_checkpoint" and disable_weights_auto_swap):
             continue
         value = _converted(key, value, setting.convert)
         if value != current.get(setting.option):
-            found[setting.option] = value
+            found[setting.option] = key, value
+    restorer = infotext.get("Face restoration")
+    if restorer not in (None, "True", "False", current.get("face_restoration_model")):
+        found["face_restoration_model"] = "Face restoration", restorer
     return found
+
+
+def _setting_value(key: str, infotext: Infotext, given: Collection[str]) -> object | None:
+    value = infotext.values.get(key)
+    # "GPU" is what an infotext of A1111 without the key means, and it names the machine the picture was made on: no
+    # reason to leave the noise source that this server was told to use.
+    if key == "RNG" and key not in infotext.stated and not infotext.is_ours:
+        return None
+    if key == "Schedule type":
+        if "scheduler" in given:
+            return None
+        return value if value in OPTION_SCHEDULES else "Automatic"
+    return value
 
 
 def _converted(key: str, value: object, convert: Converter) -> object:

@@ -7,9 +7,14 @@ from collections.abc import Mapping
 
 
 def quote(value: object) -> str:
-    """``value`` as text, in JSON when a comma, a colon or a line break would be misread; non-ASCII letters stay."""
+    """``value`` as text, in JSON when it would be misread otherwise; non-ASCII letters stay.
+
+    That is so for a comma, a colon, a line break, and a text that looks like JSON's quoted one itself.
+    """
     text = str(value)
-    return json.dumps(value, ensure_ascii=False, default=str) if any(mark in text for mark in ",:\n") else text
+    if any(mark in text for mark in ",:\n") or (text[:1] == text[-1:] == '"'):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return text
 
 
 def build_parameters(fields: Mapping[str, object]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-_SAMPLERS: Mapping[str, str] = {
+SAMPLERS: Mapping[str, str] = {
     "k_euler": "Euler",
     "k_euler_ancestral": "Euler a",
     "k_lms": "LMS",
@@ -47,7 +47,7 @@ def novelai_infotext(items: Mapping[str, object], width: int, height: int) -> st
         return (
             f"{items['Description']}\n"
             f"Negative prompt: {made['uc']}\n"
-            f"Steps: {made['steps']}, Sampler: {_SAMPLERS.get(sampler, 'Euler a')}, "
+            f"Steps: {made['steps']}, Sampler: {SAMPLERS.get(sampler, 'Euler a')}, "
             + (f"Schedule type: {schedule}, " if schedule else "")
             + f"CFG scale: {made['scale']}, Seed: {made['seed']}, "
             f"Size: {width}x{height}, Clip skip: 2, ENSD: 31337"

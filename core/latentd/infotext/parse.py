@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from latentd.infotext.versions import compatibility_flags
+from latentd.infotext.versions import OWN_VERSION, compatibility_flags
 from latentd.prompts.styles import Style, extract_styles
 
 MAX_PARAMETERS = 65536
@@ -20,6 +20,9 @@ _NOT_KEY = re.compile(r"[^\w \-/]")
 _QUOTED = re.compile(r'\s*("(?:\\.|[^\\"])+")(?:,|\Z)')
 _PLAIN = re.compile(r"\s*([^,]*)(?:,|\Z)")
 _SIZE = re.compile(r"(\d+)x(\d+)")
+
+_TEXTS = frozenset({"Hires prompt", "Hires negative prompt"})
+"""Keys whose value is a text, whatever it looks like."""
 
 _DEFAULTS_BEFORE: dict[str, object] = {
     "Hires sampler": "Use same sampler",
@@ -61,7 +64,29 @@ class ParseOptions:
     old_hires_size: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infotext:
+    """An infotext that was read: a value for every key, and which keys the text itself states."""
+
+    values: Mapping[str, object]
+    stated: frozenset[str]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether latentd wrote it, so that what it does not state has the value for which nothing is written."""
+        return str(self.values.get("Version", "")).startswith(OWN_VERSION)
+
+    def get(self, key: str) -> object | None:
+        """The value that the text states for ``key``, None where it does not."""
+        return self.values.get(key) if key in self.stated else None
+
+
 def parse_infotext(text: str, options: ParseOptions | None = None) -> dict[str, object]:
+    """The values of :func:`read_infotext`."""
+    return dict(read_infotext(text, options).values)
+
+
+def read_infotext(text: str, options: ParseOptions | None = None) -> Infotext:
     """Every key of ``text``, with ``Prompt``, ``Negative prompt`` and the defaults of keys that are missing.
 
     Values are text as found; defaults may be numbers or booleans. ``NxM`` gives ``key-1`` and ``key-2``; keys without a
@@ -78,8 +103,9 @@ def parse_infotext(text: str, options: ParseOptions | None = None) -> dict[str, 
     found |= {"Prompt": prompt, "Negative prompt": negative}
     for key, value in parameters:
         _put(found, key, value)
+    stated = frozenset(found).difference(options.skip)
     _complete(found, options)
-    return {key: value for key, value in found.items() if key not in options.skip}
+    return Infotext(values={key: value for key, value in found.items() if key not in options.skip}, stated=stated)
 
 
 def parse_parameters(line: str) -> list[tuple[str, str]]:
@@ -129,7 +155,7 @@ def _put(found: dict[str, object], key: str, value: str) -> None:
     size = _SIZE.fullmatch(value)
     if size:
         found |= {f"{key}-1": size[1], f"{key}-2": size[2]}
-    else:
+    if not size or key in _TEXTS:
         found[key] = value
 
 

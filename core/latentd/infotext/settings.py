@@ -19,6 +19,9 @@ class Setting:
     convert: Callable[[str], object] = str
 
 
+OPTION_SCHEDULES = ("karras", "exponential", "polyexponential")
+"""Schedules of 1.8's option ``k_sched_type``, as they stand in its infotexts; 1.9 and later write other words."""
+
 SETTINGS: Mapping[str, Setting] = {
     "Face restoration": Setting("face_restoration", truth),
     "Model hash": Setting("sd_model_checkpoint"),
@@ -54,6 +57,7 @@ SETTINGS: Mapping[str, Setting] = {
     "Discard penultimate sigma": Setting("always_discard_next_to_last_sigma", truth),
     # sic: AUTOMATIC1111 1.8 writes the word correctly and so never reads it back
     "SGM noise multplier": Setting("sgm_noise_multiplier", truth),
+    "SGM noise multiplier": Setting("sgm_noise_multiplier", truth),
     "UniPC variant": Setting("uni_pc_variant"),
     "UniPC skip type": Setting("uni_pc_skip_type"),
     "UniPC order": Setting("uni_pc_order", int),
@@ -70,7 +74,10 @@ SETTINGS: Mapping[str, Setting] = {
     "Hypertile VAE swap size": Setting("hypertile_swap_size_vae", int),
     "NGMS all steps": Setting("s_min_uncond_all", truth),
     "Skip Early CFG": Setting("skip_early_cond", float),
+    # 1.10 reads these under the first name and writes them under the second
     "Beta scheduler alpha": Setting("beta_dist_alpha", float),
     "Beta scheduler beta": Setting("beta_dist_beta", float),
+    "Beta schedule alpha": Setting("beta_dist_alpha", float),
+    "Beta schedule beta": Setting("beta_dist_beta", float),
 }
 """Infotext key → option (options reference, column "infotext key")."""

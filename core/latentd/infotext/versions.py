@@ -6,6 +6,9 @@ import re
 
 _VERSION = re.compile(r"v?(\d+(?:\.\d+){0,5})(?:[-.]?(a|b|rc|alpha|beta)[-.]?\d*)?(?:-(\d+))?", re.IGNORECASE)
 
+OWN_VERSION = "latentd-"
+"""What latentd's own versions begin with; none of A1111's does, so readers switch no old behaviour on."""
+
 Order = tuple[tuple[int, ...], bool, int]
 """A version as something to compare: release, whether it is final, commits since."""
 

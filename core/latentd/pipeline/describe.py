@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from latentd import __version__
 from latentd.infotext.build import build_infotext
 from latentd.infotext.fields import InfotextFields
+from latentd.infotext.versions import OWN_VERSION
 from latentd.prompts.filenames import FileContext
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
     from latentd.pipeline.generation import RunningGeneration
 
-VERSION_TEXT = f"latentd-{__version__}"
-"""Does not parse as a version of A1111's, so readers of the infotext switch no old behaviour on."""
+VERSION_TEXT = f"{OWN_VERSION}{__version__}"
 
 
 def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +15,6 @@ from latentd.types import GenerationRequest
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.prompts.styles import Style
     from latentd.server.images import ImageIO
 
 Mode = Literal["txt2img", "img2img"]
@@ -23,9 +22,6 @@ Mode = Literal["txt2img", "img2img"]
 # Fields that name pictures, or do nothing, or (mode) are told by the body's class; the others go over as they are.
 _PICTURES = frozenset({"firstpass_image", "init_images", "mask", "latent_mask"})
 _DROPPED = frozenset({"mode", "do_not_save_samples", "do_not_save_grid"})
-# "GPU" is what an infotext without the key means, and it names the machine the picture was made on: no reason to
-# leave the noise source that this server was told to use.
-_RNG_KEY = "RNG"
 
 
 def mode_of(body: GenerationBody) -> Mode:
@@ -36,36 +32,6 @@ def mode_of(body: GenerationBody) -> Mode:
 def given_fields(body: GenerationBody) -> frozenset[str]:
     """Names of the fields that the client sent with a value; null is no value."""
     return frozenset(name for name in body.model_fields_set if getattr(body, name) is not None)
-
-
-def with_infotext(body: GenerationBody, options: Mapping[str, Any], styles: Mapping[str, Style]) -> GenerationBody:
-    """The body with what its ``infotext`` says about fields it leaves out, and about options (endpoints 1.5).
-
-    :raises InvalidRequest: the infotext has a text where a number belongs.
-    """
-    if not body.infotext:
-        return body
-    from latentd.infotext.apply import override_settings, request_fields
-    from latentd.infotext.parse import ParseOptions, parse_infotext
-
-    parameters = parse_infotext(
-        body.infotext,
-        ParseOptions(
-            styles=list(styles.values()),
-            infotext_styles=str(options["infotext_styles"]),
-            skip=frozenset(options["infotext_skip_pasting"]),
-            auto_backcompat=bool(options["auto_backcompat"]),
-            old_hires_size=bool(options["use_old_hires_fix_width_height"]),
-        ),
-    )
-    changes = request_fields(parameters, mode_of(body), given_fields(body))
-    if f"{_RNG_KEY}:" not in body.infotext:
-        parameters.pop(_RNG_KEY, None)
-    swap = bool(options["disable_weights_auto_swap"])
-    overrides = override_settings(parameters, options, disable_weights_auto_swap=swap)
-    if overrides:
-        changes["override_settings"] = overrides | (body.override_settings or {})
-    return body.model_copy(update=changes)
 
 
 def echo(body: GenerationBody) -> dict[str, Any]:

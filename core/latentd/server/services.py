@@ -148,13 +148,14 @@ class AppServices:
         :raises LatentdError: as :meth:`submit`.
         """
         from latentd.pipeline.limits import check_request
-        from latentd.server.convert import to_request, with_infotext, with_pictures
+        from latentd.server.convert import to_request, with_pictures
+        from latentd.server.infotext_request import with_infotext
 
-        body = with_infotext(body, self.options, self.styles.by_name)
+        body, unheeded = with_infotext(body, self)
         request = to_request(body)
         check_request(request, self.settings)
         request = await with_pictures(request, body, self.images)
-        return await self.submit(replace(request, warnings=(*request.warnings, *warnings))), body
+        return await self.submit(replace(request, warnings=(*request.warnings, *warnings, *unheeded))), body
 
     def _execute(self, plan: Plan, control: Any) -> Result:
         from latentd.pipeline.run import execute

@@ -44,22 +44,16 @@ def router(services: Any) -> APIRouter:
 def _metadata(services: Any, image: Any) -> dict[str, Any]:
     from latentd.images.metadata import read_metadata
     from latentd.infotext.novelai import novelai_infotext
-    from latentd.infotext.parse import ParseOptions, parse_infotext
+    from latentd.infotext.parse import parse_infotext
+    from latentd.server.infotext_request import parse_options
 
-    options = services.options
     text, items = read_metadata(image)
     text = novelai_infotext(items, *image.size) or text
-    parse_options = ParseOptions(
-        styles=list(services.styles.by_name.values()),
-        infotext_styles=str(options["infotext_styles"]),
-        skip=frozenset(options["infotext_skip_pasting"]),
-        auto_backcompat=bool(options["auto_backcompat"]),
-        old_hires_size=bool(options["use_old_hires_fix_width_height"]),
-    )
+    how = parse_options(services.options, services.styles.by_name)
     # Clients of early 2023 read the infotext from the items.
     if text is not None:
         items = items | {"parameters": text}
-    return {"info": text or "", "items": items, "parameters": parse_infotext(text or "", parse_options)}
+    return {"info": text or "", "items": items, "parameters": parse_infotext(text or "", how)}
 
 
 def _known(names: list[str]) -> str:

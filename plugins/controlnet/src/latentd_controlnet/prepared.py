@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from latentd.api import NotFound, PreprocessorSpec, Services, near_matches
 from latentd_controlnet.base_check import check_base
 from latentd_controlnet.enums import ControlMode, HiresOption
+from latentd_controlnet.infotext import write_unit
 from latentd_controlnet.model_files import ControlFile, find_model, is_none
 from latentd_controlnet.parameters import Parameters, resolve
 from latentd_controlnet.preprocessors.pixels import Pixels
@@ -151,7 +151,7 @@ def _check_mask(unit: Unit, module: PreprocessorSpec, pictures: tuple[Pixels, ..
 def describe(prepared: PreparedUnit) -> str | None:
     """The infotext of a unit; None where a value holds a comma or colon and could not be read back."""
     unit, values = prepared.unit, prepared.parameters
-    entries: Mapping[str, Any] = {
+    return write_unit({
         "Module": unit.module,
         "Model": unit.model if prepared.file or not prepared.module.model_free else "None",
         "Weight": unit.weight,
@@ -163,7 +163,4 @@ def describe(prepared: PreparedUnit) -> str | None:
         "Guidance End": unit.guidance_end,
         "Pixel Perfect": unit.pixel_perfect,
         "Control Mode": unit.control_mode.label,
-    }
-    if any(mark in str(value) for value in entries.values() for mark in ",:"):
-        return None
-    return ", ".join(f"{key}: {value}" for key, value in entries.items())
+    })  # fmt: skip

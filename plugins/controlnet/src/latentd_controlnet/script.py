@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from latentd.api import ArgInfo, GeneratedImage, Generation, Script, Services, UNetHook
+from latentd_controlnet.infotext import completed, units_of
 from latentd_controlnet.prepared import ControlNetArgs, describe, prepare_units
 from latentd_controlnet.unit import read_units, unknown_keys
 from latentd_controlnet.unit_schema import UnitBody, default_unit
@@ -54,6 +55,17 @@ class ControlNetScript(Script):
     def ignored_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Sequence[str]:
         """Keys of units that nobody knows."""
         return unknown_keys(args or ())
+
+    def from_infotext(
+        self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]
+    ) -> list[Any] | str | None:
+        """The units that the infotext tells: for pictures that the request gives, or for those of img2img."""
+        told = units_of(entries)
+        if told and args is None:
+            missing = "ControlNet's pictures do not stand in it: give them as units with an image and nothing else"
+            return [told[number] for number in sorted(told)] if mode == "img2img" else missing
+        given = isinstance(args, Sequence) and not isinstance(args, str)
+        return completed(args, told) if told and given else None
 
     def plan(self, plan: Any, args: ControlNetArgs, services: Services) -> None:
         """:raises InvalidRequest: a unit that is enabled cannot act; says why."""

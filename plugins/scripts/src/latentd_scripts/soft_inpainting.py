@@ -6,8 +6,9 @@ sampling is done, the original's pixels are laid over the picture where little h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from latentd.api import Generation
 from latentd_scripts.arguments import Arguments, FormScript, Number, control
@@ -32,6 +33,22 @@ class SoftInpaintingArgs(Arguments):
     difference_contrast: Number = control(2, "Difference contrast", minimum=0, maximum=8, step=0.25, ge=0)
 
 
+_SETTINGS = [name for name in SoftInpaintingArgs.model_fields if name != "enabled"]
+
+
+def _noted() -> dict[str, Any]:
+    """Infotext key → default of each setting, in their order."""
+    fields = [SoftInpaintingArgs.model_fields[name] for name in _SETTINGS]
+    return {_PREFIX + str(field.title).lower(): field.default for field in fields}
+
+
+def _number(text: object, default: Any) -> Any:
+    try:
+        return float(str(text)) if text is not None else default
+    except ValueError:
+        return default
+
+
 class SoftInpainting(FormScript):
     """Inpainting without hard seams."""
 
@@ -45,14 +62,21 @@ class SoftInpainting(FormScript):
         parsed: SoftInpaintingArgs = super().parse_args(args, request)
         return parsed if parsed.enabled and request.mask is not None else None
 
+    def from_infotext(
+        self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]
+    ) -> list[Any] | None:
+        """The arguments that :meth:`before_process` notes, where the request gives none."""
+        if args is not None or entries.get(_PREFIX + "enabled") != "True":
+            return None
+        return [True, *(_number(entries.get(key), default) for key, default in _noted().items())]
+
     def before_process(self, generation: Generation, args: SoftInpaintingArgs) -> None:
         """Keep the mask's greys in the latent, and note the settings."""
         plan = generation.plan
         generation.plan = plan.with_changes(request=replace(plan.request, mask_round=False))
         generation.infotext[_PREFIX + "enabled"] = True
-        for name, field in SoftInpaintingArgs.model_fields.items():
-            if name != "enabled":
-                generation.infotext[_PREFIX + str(field.title).lower()] = getattr(args, name)
+        for name, key in zip(_SETTINGS, _noted(), strict=True):
+            generation.infotext[key] = getattr(args, name)
 
     def blend_mask(self, generation: Generation, args: SoftInpaintingArgs, blend: Any) -> Tensor:
         """The latents of original and prediction blended by this step's weights; at the end, what was sampled."""

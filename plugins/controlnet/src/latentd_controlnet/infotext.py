@@ -1,0 +1,51 @@
+"""What an infotext says of units, and units from it: ``ControlNet 0: "Module: canny, Model: x, Weight: 1.0, ..."``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+KEYS = {
+    "Module": "module",
+    "Model": "model",
+    "Weight": "weight",
+    "Resize Mode": "resize_mode",
+    "Processor Res": "processor_res",
+    "Threshold A": "threshold_a",
+    "Threshold B": "threshold_b",
+    "Guidance Start": "guidance_start",
+    "Guidance End": "guidance_end",
+    "Pixel Perfect": "pixel_perfect",
+    "Control Mode": "control_mode",
+}
+"""Key of the infotext → field of a unit."""
+MOST_UNITS = 64
+_TRUTH = {"True": True, "False": False}
+
+
+def write_unit(values: Mapping[str, object]) -> str | None:
+    """The text of a unit with these ``values`` by key; None where one holds a comma or colon: it could not be read."""
+    if any(mark in str(value) for value in values.values() for mark in ",:"):
+        return None
+    return ", ".join(f"{key}: {value}" for key, value in values.items())
+
+
+def read_unit(text: str) -> dict[str, Any]:
+    """The fields of the unit that ``text`` describes; what is not known is left out."""
+    pairs = (entry.strip().partition(": ") for entry in text.split(","))
+    return {KEYS[key]: _TRUTH.get(value, value) for key, _, value in pairs if key in KEYS}
+
+
+def units_of(entries: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Every unit that an infotext's ``entries`` tell, by its number."""
+    texts = {number: entries.get(f"ControlNet {number}") for number in range(MOST_UNITS)}
+    return {number: read_unit(text) for number, text in texts.items() if isinstance(text, str)}
+
+
+def completed(given: Sequence[Any], told: Mapping[int, Mapping[str, Any]]) -> list[Any]:
+    """``given`` with each unit that names neither module nor model completed from the one of its number in ``told``."""
+    units: list[Any] = []
+    for number, unit in enumerate(given):
+        bare = isinstance(unit, Mapping) and not {"module", "model"}.intersection(unit)
+        units.append({**told.get(number, {}), **unit} if bare else unit)
+    return units
