@@ -85,6 +85,12 @@ class ModelLoadError(LatentdError):
     status = 422
 
 
+class NotStored(LatentdError):
+    """What was done could not be written to the disk: it is full, or the folder is read-only."""
+
+    status = 507
+
+
 class PluginError(LatentdError):
     """A plugin's code raised; names the plugin and the hook."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests.e2e.calls import Drawing, difference, draw, input_text, opened
-from tests.reference_server import ReferenceServer
+from tests.reference_server import ReferenceServer, start_reference_server
 
 
 def save(
@@ -301,3 +301,42 @@ def test_samples_format_set_for_good_is_the_replys_too(live: ReferenceServer, fo
 def test_params_txt_holds_the_last_jobs_infotext(live: ReferenceServer) -> None:
     drawing = draw(live, seed=99)
     assert (live.data / "params.txt").read_text() == drawing.infotext
+
+
+# --- what cannot be saved --------------------------------------------------------------------------------------------
+
+
+def test_a_picture_that_cannot_be_saved_is_answered_all_the_same(live: ReferenceServer, folder: Path) -> None:
+    """A file stands where the folder belongs; a full disk and a read-only one fail in the same place."""
+    folder.mkdir(parents=True)
+    for name in ("samples", "init", "grids"):
+        (folder / name).write_text("no folder")
+    files, drawing = save(live, folder, batch_size=2)
+    assert files == ["grids", "init", "samples"]
+    assert len(drawing.images) == 3
+    assert "a picture could not be saved: File exists" in drawing.info["warnings"]
+    assert "a grid could not be saved: File exists" in drawing.info["warnings"]
+    _, drawing = save(live, folder, {"save_init_img": True}, init_images=[input_text("init128.png")])
+    assert "an init picture could not be saved: File exists" in drawing.info["warnings"]
+
+
+def test_names_longer_than_file_systems_take_are_cut(live: ReferenceServer, folder: Path) -> None:
+    long = "長い名前" * 100
+    options = {"samples_filename_pattern": f"{long}/{long}[seed]", "save_to_dirs": True}
+    files, drawing = save(live, folder, {**options, "directories_filename_pattern": f"{long}/x"})
+    assert len(files) == 1
+    assert all(len(part.encode()) <= 255 for part in Path(files[0]).parts)
+    assert "warnings" not in drawing.info
+
+
+def test_options_that_cannot_be_written_are_told(live_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to(live_data / "models")
+    with start_reference_server(tmp_path, "--ui-settings-file", "there/config.json") as server:
+        config = tmp_path / "there" / "config.json"
+        config.unlink()
+        config.parent.rmdir()
+        config.parent.write_text("no folder")
+        status, body = server.call("POST", "/sdapi/v1/options", {"n_rows": 3})
+        assert (status, body["hint"]) == (507, "they count until the server ends")
+        assert server.call("GET", "/sdapi/v1/options")[1]["n_rows"] == 3
+        assert draw(server, {"samples_format": "png"}).images

@@ -17,7 +17,7 @@ def test_unknown_fields_and_overrides_are_told_and_the_picture_is_drawn(live: Re
     assert told.info["warnings"] == [
         "field 'distilled_cfg_scale' is not known and has no effect",
         "override_settings: 'no_such_option' has no effect: there is no such option",
-        "override_settings: 'outdir_samples' has no effect: the folder lies outside the data folder",
+        "override_settings: 'outdir_samples' has no effect: the folder lies outside the output folders (--output-dir)",
     ]
 
 

@@ -199,3 +199,21 @@ def test_folders_whose_name_begins_with_a_dot_are_searched_if_asked(
     assert sorted(info.name for info in listed) == names
     networks = NetworkLibrary([tmp_path], hidden=lambda: hidden)
     assert [net.name for net in networks.list()] == sorted(Path(name).stem for name in names)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe{",
+        b"[" * 100_000,
+        b'{"/x": {"stamp": ' + b"[" * 100_000 + b"]" * 100_000 + b', "sha256": "a"}}',
+        b'{"/x": {"stamp": "1", "sha256": 5}, "/y": [1]}',
+        b'{"/x": {"stamp": [1, ' + b"9" * 5000 + b'], "sha256": "a"}}',
+    ],
+)
+def test_a_broken_file_of_hashes_costs_only_the_hashes(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "hashes.json").write_bytes(content)
+    model = tmp_path / "m.safetensors"
+    model.write_bytes(b"weights")
+    digest = HashCache(tmp_path).sha256(model)
+    assert HashCache(tmp_path).known(model) == digest

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from latentd.contributions import OptionSpec
-from latentd.errors import InvalidRequest, NotConfigured
+from latentd.errors import InvalidRequest, NotConfigured, NotStored
 from latentd.options import OptionStore, WritePolicy
 from latentd.settings import parse_settings
 
@@ -56,20 +56,42 @@ def test_a_value_that_does_not_fit_its_option_gives_way_to_the_default(config: P
     assert (store["jpeg_quality"], store["n_rows"]) == (80, 16)
 
 
-@pytest.mark.parametrize("content", ["{not json", "[1, 2]", ""])
-def test_a_broken_file_is_put_aside(config: Path, content: str) -> None:
-    config.write_text(content)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{not json",
+        b"[1, 2]",
+        b"",
+        '{"samples_filename_pattern": "Stra\xdfe"}'.encode("latin-1"),
+        '{"n_rows": 3}'.encode("utf-16"),
+        b'{"extension": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"extension": ' + b"[" * 500 + b"]" * 500 + b"}",
+        b'{"extension": ' + b"9" * 5000 + b"}",
+        b'{"extension": "\\ud800"}',
+    ],
+    ids=["no json", "no object", "empty", "latin-1", "utf-16", "nested", "nested less", "digits", "surrogate"],
+)
+def test_a_broken_file_is_put_aside(config: Path, content: bytes) -> None:
+    config.write_bytes(content)
     store = OptionStore(config)
     store.update({"n_rows": 2})
-    assert config.with_name("config.json.broken").read_text() == content
+    assert config.with_name("config.json.broken").read_bytes() == content
     assert stored(config)["n_rows"] == 2
 
 
-def test_a_folder_that_cannot_be_written_does_not_stop_the_server(tmp_path: Path) -> None:
+def test_a_file_that_is_no_file_does_not_stop_the_server(config: Path) -> None:
+    config.mkdir()
+    assert OptionStore(config)["n_rows"] == -1
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_the_option_counts(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = OptionStore(tmp_path / "none" / "config.json")
     (tmp_path / "none").symlink_to(tmp_path / "file")
-    assert store.update({"n_rows": 2}) == ["n_rows"]
+    with pytest.raises(NotStored, match=r"could not be written to config\.json"):
+        store.update({"n_rows": 2})
+    assert store["n_rows"] == 2
+    assert store.update({"n_rows": 3}, from_api=False) == ["n_rows"]
 
 
 def test_settings_of_early_2023_are_carried_over(config: Path) -> None:
@@ -143,11 +165,110 @@ def test_guards_cannot_be_set_over_the_api_but_by_the_server(key: str) -> None:
     assert store.update({key: "0"}, from_api=False) == [key]
 
 
-def test_an_output_folder_set_over_the_api_stays_in_the_data_folder(tmp_path: Path) -> None:
-    store = OptionStore(policy=WritePolicy(data=tmp_path))
-    assert store.update({"outdir_txt2img_samples": str(tmp_path.parent / "x")}) == []
-    assert store.update({"outdir_txt2img_samples": "../x"}) == []
-    assert store.update({"outdir_txt2img_samples": "pictures"}) == ["outdir_txt2img_samples"]
+@pytest.fixture
+def guarded(tmp_path: Path) -> OptionStore:
+    """A store in a data folder ``data``, with the flag ``--output-dir``; a folder beside it that a link leads to."""
+    data = tmp_path / "data"
+    for folder in ("outputs", "embeddings", "fonts"):
+        (data / folder).mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (data / "outputs" / "link").symlink_to(tmp_path / "elsewhere")
+    flags = ["--data-dir", str(data), "--output-dir", str(tmp_path / "allowed")]
+    return OptionStore.from_settings(parse_settings(flags, environment={}))
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "/etc",
+        "../x",
+        "outputs/../embeddings",
+        "outputs/../../x",
+        "embeddings",
+        "models/Lora",
+        "",
+        ".",
+        "~",
+        "~/../x",
+        "~root/x",
+        "~nobody-of-this-name/x",
+        "outputs/link",
+        "outputs/link/deeper",
+        "outputs\\..\\..\\x",
+        "C:\\Windows",
+        "\\\\server\\share",
+        "outputs/\0",
+        "outputs/" + "x" * 5000 + "/" + "y" * 5000,
+    ],
+)
+@pytest.mark.parametrize("key", ["outdir_txt2img_samples", "outdir_img2img_grids", "outdir_init_images"])
+def test_an_output_folder_set_over_the_api_stays_among_the_outputs(guarded: OptionStore, key: str, folder: str) -> None:
+    before = guarded[key]
+    kept = guarded.snapshot({key: folder})[key]
+    if guarded.update({key: folder}):
+        assert "output" in str(guarded.policy.paths.resolve(folder).resolve())  # type: ignore[union-attr]
+        assert len(folder) > 4000  # inside, and too long: saving says so
+        return
+    assert guarded[key] == kept == before
+
+
+def test_output_folders_that_the_operator_allows(guarded: OptionStore, tmp_path: Path) -> None:
+    key = "outdir_txt2img_samples"
+    for folder in ("outputs/mine", "output", "log/images", str(tmp_path / "allowed" / "x"), "output/txt2img-images"):
+        assert guarded.update({key: folder}) == [key]
+    assert guarded.update({key: "output/txt2img-images"}) == []
+
+
+def test_folders_of_the_settings_file_are_the_operators(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    (tmp_path / "config.json").write_text(
+        json.dumps({"outdir_txt2img_samples": str(pictures), "outdir_txt2img_grids": "."})
+    )
+    store = OptionStore.from_settings(parse_settings(["--data-dir", str(tmp_path)], environment={}))
+    assert store["outdir_txt2img_samples"] == str(pictures)
+    assert store.update({"outdir_img2img_samples": str(pictures / "img2img")}) == ["outdir_img2img_samples"]
+    # the data folder itself is named, too, and does not open the models
+    assert store.update({"outdir_img2img_samples": "embeddings"}) == []
+
+
+@pytest.mark.parametrize("font", ["/etc/passwd", "config.json", "~/font.ttf", "fonts/../config.json"])
+def test_a_font_named_over_the_api_lies_among_the_fonts(guarded: OptionStore, font: str) -> None:
+    assert guarded.update({"font": font}) == []
+    assert guarded.update({"font": "fonts/mine.ttf"}) == ["font"]
+    assert guarded.update({"font": ""}) == ["font"]
+
+
+# --- values that no file can hold -------------------------------------------------------------------------------------
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("samples_filename_pattern", "\ud800"),
+        ("samples_filename_pattern", "x" * 10**6),
+        ("quicksettings_list", ["\udfff"]),
+        ("quicksettings_list", nested(950)),
+        ("quicksettings_list", nested(100_000)),
+        ("quicksettings_list", ["x"] * 10**6),
+    ],
+    ids=["surrogate", "long", "surrogate in a list", "nested", "nested deeply", "many"],
+)
+def test_what_cannot_be_stored_is_refused_at_once(config: Path, key: str, value: Any) -> None:
+    store = OptionStore(config)
+    with pytest.raises(InvalidRequest, match="cannot be stored"):
+        store.update({key: value})
+    with pytest.raises(InvalidRequest, match="cannot be stored"):
+        store.snapshot({key: value})
+    assert store.update({"n_rows": 2}) == ["n_rows"]
+    assert json.dumps(store.body())
+    assert OptionStore(config)["n_rows"] == 2
 
 
 def test_hidden_folder_settings_are_passed_over() -> None:

@@ -95,7 +95,7 @@ def inside(folder: Path, relative: str) -> Path:
     :raises InvalidRequest: an absolute path, one with ``..``, or one that a link leads out of the folder.
     """
     parts = PurePosixPath(relative.replace("\\", "/"))
-    path = folder.joinpath(parts)
+    path = folder.joinpath(*map(_short, parts.parts))
     safe = not parts.is_absolute() and ".." not in parts.parts and "\0" not in relative and ":" not in relative
     if not safe or not path.resolve().is_relative_to(folder.resolve()):
         raise InvalidRequest(f"file name {relative!r} leaves the output folder")
@@ -140,7 +140,12 @@ def _unused(stem: Path, format: str, options: SaveOptions) -> Path:
 
 
 def _cut(name: str) -> str:
-    return name.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(" .")
+    return name.encode(errors="replace")[:_LONGEST_NAME].decode(errors="ignore").rstrip(" .")
+
+
+def _short(name: str) -> str:
+    """``name``, cut where a file system would refuse it."""
+    return name if len(name.encode(errors="surrogatepass")) <= _LONGEST_NAME else _cut(name)
 
 
 def _with_ending(stem: Path, ending: str) -> Path:

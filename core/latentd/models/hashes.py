@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from latentd.atomic import write_atomically
+from latentd.json_file import read_object
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,11 @@ class HashCache:
         return digest
 
     def _read(self) -> dict[str, dict[str, object]]:
-        try:
-            data = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(data, dict):
-            return {}
-        return {key: value for key, value in data.items() if isinstance(value, dict) and "sha256" in value}
+        return {
+            path: {"stamp": entry["stamp"], "sha256": entry["sha256"]}
+            for path, entry in read_object(self._file).items()
+            if isinstance(entry, dict) and isinstance(entry.get("sha256"), str) and _is_stamp(entry.get("stamp"))
+        }
 
     def _write(self) -> None:
         """Replace the file in one step; a folder that cannot be written costs only the next start's time."""
@@ -72,6 +71,10 @@ class HashCache:
             write_atomically(self._file, json.dumps(self._entries, indent=1).encode())
         except OSError as error:
             log.warning("cannot write %s: %s", self._file, error)
+
+
+def _is_stamp(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(part, int) for part in value)
 
 
 def _stamp(path: Path) -> list[int]:

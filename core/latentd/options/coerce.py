@@ -7,6 +7,7 @@ from typing import Any
 
 from latentd.contributions import OptionSpec
 from latentd.errors import InvalidRequest, near_matches
+from latentd.options.storable import why_not_storable
 
 TRUE = frozenset({"true", "1", "on", "yes", "y", "t"})
 FALSE = frozenset({"false", "0", "off", "no", "n", "f", ""})
@@ -17,10 +18,12 @@ def coerce(spec: OptionSpec, value: Any) -> Any:
 
     Null is the default where the option cannot be null. Text is matched with the fixed choices regardless of case.
 
-    :raises InvalidRequest: the value cannot be read as that type, or is none of the fixed choices.
+    :raises InvalidRequest: the value cannot be read as that type, is none of the fixed choices, or cannot be stored.
     """
     if value is None:
         return None if spec.nullable else spec.default
+    if (problem := why_not_storable(value)) is not None:
+        raise InvalidRequest(f"option {spec.key!r} cannot be stored: {problem}")
     if isinstance(spec.default, bool):
         return _truth(spec, value)
     if isinstance(spec.default, int):

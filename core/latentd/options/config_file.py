@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from latentd.atomic import write_atomically
-
-logger = logging.getLogger(__name__)
+from latentd.json_file import MAX_BYTES, read_object
+from latentd.options.storable import why_not_storable
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The values in ``path``; empty when there is no such file.
-
-    A file that does not hold a JSON object is put aside as ``<name>.broken``, so that the next write does not
-    destroy it.
-    """
-    try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    try:
-        values = json.loads(content)
-        if isinstance(values, dict):
-            return values
-        problem = "it holds no object"
-    except json.JSONDecodeError as error:
-        problem = str(error)
-    aside = path.with_name(path.name + ".broken")
-    logger.error("%s cannot be read (%s); it is kept as %s and the defaults are used", path, problem, aside.name)
-    path.replace(aside)
-    return {}
+    """The values in ``path``; empty when there is no such file, or it is put aside (:func:`read_object`)."""
+    return read_object(path, objection=_objection)
 
 
 def write_config(path: Path, values: Mapping[str, Any]) -> None:
@@ -42,3 +23,8 @@ def write_config(path: Path, values: Mapping[str, Any]) -> None:
     :raises OSError: the folder cannot be written.
     """
     write_atomically(path, json.dumps(values, indent=4, ensure_ascii=False).encode(), sync=True)
+
+
+def _objection(values: Any) -> str | None:
+    """Why the file's values could not be written back; extensions keep large ones in it."""
+    return why_not_storable(values, max_text=MAX_BYTES, max_entries=MAX_BYTES)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentd.contributions import OptionSpec
 from latentd.errors import NotConfigured
+from latentd.options.storable import is_text
 
 if TYPE_CHECKING:
-    from latentd.settings import Settings
+    from latentd.settings import Paths, Settings
 
 FOLDER_PREFIX = "outdir_"
+FONT = "font"
+FONTS = "fonts"
+#: Folders below the data folder that AUTOMATIC1111's versions and latentd write pictures to.
+OUTPUTS = ("output", "outputs", "log")
 NAMING = frozenset(
     {
         "samples_filename_pattern",
@@ -29,14 +35,17 @@ NAMING = frozenset(
 class WritePolicy:
     """What the flags about the settings file forbid.
 
-    ``data``: the folder that output folders set over the API may not leave; None: no such bound.
+    ``paths`` turn what an option says into a path; None: no bound on folders and files. ``outputs`` are the folders,
+    absolute, in which folders named over the API must lie, and ``fonts`` those for a font; links are followed.
     """
 
     frozen: bool = False
     frozen_sections: frozenset[str] = frozenset()
     frozen_keys: frozenset[str] = frozenset()
     hide_folders: bool = False
-    data: Path | None = None
+    paths: Paths | None = None
+    outputs: tuple[Path, ...] = ()
+    fonts: tuple[Path, ...] = ()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> WritePolicy:
@@ -46,8 +55,23 @@ class WritePolicy:
             frozen_sections=_names(settings.freeze_settings_in_sections),
             frozen_keys=_names(settings.freeze_specific_settings),
             hide_folders=settings.hide_ui_dir_config,
-            data=settings.paths.data,
+            paths=settings.paths,
+            outputs=tuple(settings.paths.resolve(folder) for folder in (*OUTPUTS, *settings.output_dir)),
+            fonts=(settings.paths.data / FONTS,),
         )
+
+    def with_outputs(self, stored: Mapping[str, Any]) -> WritePolicy:
+        """The policy under which the folders that config.json names at start, which are the operator's, count too."""
+        if self.paths is None:
+            return self
+        named = (
+            self.paths.resolve(value)
+            for key, value in stored.items()
+            if key.startswith(FOLDER_PREFIX) and isinstance(value, str) and value and is_text(value)
+        )
+        # A folder above the models would let pictures be written among them.
+        safe = [folder for folder in named if not self.paths.data.resolve().is_relative_to(folder.resolve())]
+        return replace(self, outputs=tuple(dict.fromkeys([*self.outputs, *safe])))
 
     def objection(self, spec: OptionSpec, value: Any) -> str | None:
         """Why a write of ``value`` over the API leaves the option as it is, without failing; None: it is written."""
@@ -55,8 +79,10 @@ class WritePolicy:
             return "it is not writable over the API"
         if self.hide_folders and (spec.key in NAMING or spec.key.startswith(FOLDER_PREFIX)):
             return "--hide-ui-dir-config"
-        if spec.key.startswith(FOLDER_PREFIX) and not self._stays_inside(value):
-            return "the folder lies outside the data folder"
+        if spec.key.startswith(FOLDER_PREFIX) and value != spec.default and not self._within(value, self.outputs):
+            return "the folder lies outside the output folders (--output-dir)"
+        if spec.key == FONT and value and not self._within(value, self.fonts):
+            return f"over the API only a file in the data folder's {FONTS!r} may be named"
         return None
 
     def check_unfrozen(self, spec: OptionSpec) -> None:
@@ -69,10 +95,17 @@ class WritePolicy:
                 hint="see --freeze-settings-in-sections and --freeze-specific-settings",
             )
 
-    def _stays_inside(self, value: Any) -> bool:
-        if self.data is None or not isinstance(value, str) or "\0" in value:
-            return self.data is None
-        return (self.data / value).resolve().is_relative_to(self.data.resolve())
+    def _within(self, value: str, roots: Sequence[Path]) -> bool:
+        """Whether the path lies in one of ``roots``, by Windows' rules as well as by this system's."""
+        if self.paths is None:
+            return True
+        if not is_text(value) or ".." in value.replace("\\", "/").split("/"):
+            return False
+        try:
+            path = self.paths.resolve(value).resolve()
+        except (RuntimeError, OSError):  # no such user's home; a loop of links; a name that is too long
+            return False
+        return any(path.is_relative_to(root.resolve()) for root in roots)
 
 
 def _names(text: str | None) -> frozenset[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from latentd.contributions import OptionSpec
-from latentd.errors import InvalidRequest
+from latentd.errors import InvalidRequest, NotStored
 from latentd.options.coerce import coerce, reply_value
 from latentd.options.config_file import read_config, write_config
 from latentd.options.declared import CORE_OPTIONS
@@ -48,7 +49,9 @@ class OptionStore(Mapping[str, Any]):
     @classmethod
     def from_settings(cls, settings: Settings) -> OptionStore:
         """The store on the settings file that the flags name."""
-        return cls(settings.paths.config_file, WritePolicy.from_settings(settings))
+        store = cls(settings.paths.config_file, WritePolicy.from_settings(settings))
+        store.policy = store.policy.with_outputs(store)
+        return store
 
     # --- declaration -------------------------------------------------------------------------------------------------
 
@@ -135,6 +138,7 @@ class OptionStore(Mapping[str, Any]):
         :param from_api: False for the server's own writes, which no restriction stops.
         :raises InvalidRequest: a value cannot be read as the option's type.
         :raises NotConfigured: an option is frozen by a flag.
+        :raises NotStored: the options are set and config.json could not be written (``from_api`` only).
         """
         with self._lock:
             before = self._values
@@ -143,10 +147,13 @@ class OptionStore(Mapping[str, Any]):
         for key, reason in ignored.items():
             logger.warning("option %r left as it is: %s", key, reason)
         failures = self._notify(changed, before)
-        if changed:
-            self.save()
         if failures:
+            self._try_to_save()
             raise failures[0]
+        if changed and from_api:
+            self.save()
+        elif changed:
+            self._try_to_save()
         return list(changed)
 
     def on_change(self, key: str, callback: OnChange) -> None:
@@ -154,7 +161,10 @@ class OptionStore(Mapping[str, Any]):
         self._callbacks.setdefault(key, []).append(callback)
 
     def save(self) -> None:
-        """Write config.json: every option, and the keys that nobody declared. A failure is logged, not raised."""
+        """Write config.json: every option, and the keys that nobody declared.
+
+        :raises NotStored: the file cannot be written; the options count all the same, until the server ends.
+        """
         if self.path is None:
             return
         with self._lock:
@@ -162,6 +172,15 @@ class OptionStore(Mapping[str, Any]):
                 write_config(self.path, {**self._unknown, **self._values})
             except OSError as error:
                 logger.error("the options could not be written to %s: %s", self.path, error)
+                raise NotStored(
+                    f"the options are set but could not be written to {self.path.name}: {error.strerror or error}",
+                    hint="they count until the server ends",
+                ) from error
+
+    def _try_to_save(self) -> None:
+        """Save where nobody could be told that it failed; the log says so."""
+        with suppress(NotStored):
+            self.save()
 
     def _initial(self, spec: OptionSpec) -> Any:
         if spec.key not in self._unknown or not _kept_in_file(spec):

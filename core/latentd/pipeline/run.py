@@ -168,7 +168,10 @@ def _write_params(gen: RunningGeneration) -> None:
     """A1111's ``params.txt``: the infotext of the job's first picture, in the data folder."""
     if getattr(gen.services.settings, "no_prompt_history", False):
         return
-    write_atomically(gen.services.paths.data / "params.txt", describe(gen, 0).encode())
+    try:
+        write_atomically(gen.services.paths.data / "params.txt", describe(gen, 0).encode())
+    except OSError as error:
+        gen.warn(f"params.txt could not be written: {error.strerror or type(error).__name__}")
 
 
 def _reply(gen: RunningGeneration, images: list[GeneratedImage], texts: list[str]) -> Result:

@@ -56,7 +56,15 @@ def save_grid(gen: RunningGeneration, grid: Image, infotext: str | None) -> Save
 def save_init_picture(gen: RunningGeneration, image: Image, digest: str) -> None:
     """An init picture under its md5 (option ``save_init_img``)."""
     folder = gen.services.paths.resolve(gen.options["outdir_init_images"])
-    save_image(image, folder, forced_name=digest, format="png", options=save_options(gen.options))
+    try:
+        save_image(image, folder, forced_name=digest, format="png", options=save_options(gen.options))
+    except OSError as error:
+        gen.warn(unsaved("an init picture", error))
+
+
+def unsaved(what: str, error: OSError) -> str:
+    """The sentence for a picture that is there and could not be written."""
+    return f"{what} could not be saved: {error.strerror or type(error).__name__}"
 
 
 def _save(
@@ -70,7 +78,7 @@ def _save(
     format: str,
     basename: str = "",
     grid: bool = False,
-) -> SavedFiles:
+) -> SavedFiles | None:
     options = gen.options
     context = file_context(gen, image, index, now=datetime.datetime.now().astimezone(), grid=grid)
     to_dirs = options["grid_save_to_dirs"] if grid else options["save_to_dirs"]
@@ -78,16 +86,20 @@ def _save(
     name = ""
     if not grid or options["grid_extended_filename"]:
         name = expand(default_pattern(options["samples_filename_pattern"], bool(to_dirs)), context)
-    saved = save_image(
-        image,
-        folder,
-        name=name,
-        subfolder=subfolder,
-        basename=basename,
-        suffix=suffix,
-        format=format,
-        info={"parameters": infotext} if infotext and options["enable_pnginfo"] else None,
-        options=save_options(options),
-    )
+    try:
+        saved = save_image(
+            image,
+            folder,
+            name=name,
+            subfolder=subfolder,
+            basename=basename,
+            suffix=suffix,
+            format=format,
+            info={"parameters": infotext} if infotext and options["enable_pnginfo"] else None,
+            options=save_options(options),
+        )
+    except OSError as error:  # a full or read-only disk: the picture is drawn and can still be answered
+        gen.warn(unsaved("a grid" if grid else "a picture", error))
+        return None
     gen.hooks.before_save(gen, image, index, str(saved.image))
     return saved

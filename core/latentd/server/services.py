@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from latentd.contributions import UpscaleContext
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
-from latentd.errors import LatentdError
+from latentd.errors import LatentdError, NotStored
 from latentd.models.devices import free_cache
 from latentd.models.folders import find_models
 from latentd.models.hashes import HashCache
@@ -161,7 +161,10 @@ class AppServices:
         from latentd.pipeline.run import execute
 
         if not plan.request.override_settings_restore_afterwards:
-            self.options.update(self._known_overrides(plan))
+            try:
+                self.options.update(self._known_overrides(plan))
+            except NotStored as error:
+                control.warn(error.detail)
         return execute(plan, self, control)
 
     def _known_overrides(self, plan: Plan) -> dict[str, Any]:
@@ -208,21 +211,27 @@ class AppServices:
 
         :raises NotFound: an unknown checkpoint; nothing is changed then.
         :raises InvalidRequest: a value of a wrong type; nothing is changed then, either.
+        :raises NotStored: they count from now on, but could not be written to the disk.
         """
         changes = dict(changes)
         wanted = changes.get("sd_model_checkpoint")
         if wanted is not None:
             changes["sd_model_checkpoint"] = self.models.checkpoints.require(str(wanted), fuzzy=False).title
         before = {key: self.options[key] for key in _LOADING}
-        changed = await asyncio.to_thread(self.options.update, changes)
-        reload = _LOADING.intersection(changed)
-        if not reload:
-            return
+        not_stored: NotStored | None = None
         try:
-            await self.load_selected()
+            await asyncio.to_thread(self.options.update, changes)
+        except NotStored as error:
+            not_stored = error
+        reload = [key for key in _LOADING if self.options[key] != before[key]]
+        try:
+            if reload:
+                await self.load_selected()
         except LatentdError:
             await asyncio.to_thread(self.options.update, {key: before[key] for key in reload}, from_api=False)
             raise
+        if not_stored is not None:
+            raise not_stored
 
     async def load_selected(self) -> None:
         """Load the selected checkpoint and VAE, without showing it as a job of A1111's."""

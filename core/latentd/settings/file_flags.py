@@ -65,6 +65,14 @@ class FileFlags:
     localizations_dir: str = text(
         "localizations", "folder of translations of the web page", group=GROUP, metavar=DIRECTORY, acts=False
     )
+    output_dir: tuple[str, ...] = texts(
+        (),
+        "a folder in which output folders set over the API may lie, beside the data folder's output, outputs and log "
+        "and those of the settings file; may be given several times",
+        group=GROUP,
+        metavar=DIRECTORY,
+        listed=False,
+    )
     unix_filenames_sanitization: bool = switch("keep every character but '/' in file names", group=GROUP)
     filenames_max_length: int = integer(128, "longest file name of a saved picture", group=GROUP)
 
