@@ -307,7 +307,10 @@ class UNetHook:
 
     Order within an evaluation: ``before``, ``residuals``, the attention and block handlers, ``after``; then, with
     the guided prediction of the whole batch, ``denoised``. ``close`` always runs, also when the job fails.
+    ``owner`` is the plugin that is named when the hook fails; the core sets it.
     """
+
+    owner: str = ""
 
     def open(self, generation: Any) -> None:
         """The pass begins; ``generation`` is the :class:`latentd.api.Generation` of this job."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from latentd.api import hookimpl
+from latentd.api import UNetHook, hookimpl
 from latentd.errors import Interrupted, InvalidRequest, PluginError
 from latentd.options import OptionStore
 from latentd.plugins.host import PluginHost
@@ -85,14 +85,14 @@ def test_infotext_is_joined_and_unet_hooks_are_listed() -> None:
             return {name: "1", "both": name}
 
         @hookimpl
-        def unet_hooks() -> list[str]:
-            return [name]
+        def unet_hooks() -> list[UNetHook]:
+            return [UNetHook()]
 
         return SimpleNamespace(infotext=infotext, unet_hooks=unet_hooks)
 
     host = hosted(a=plugin("a"), b=plugin("b"))
     assert host.hooks.infotext(None, 0) == {"a": "1", "b": "1", "both": "b"}  # type: ignore[arg-type]
-    assert host.hooks.unet_hooks(None) == ["a", "b"]  # type: ignore[arg-type]
+    assert [hook.owner for hook in host.hooks.unet_hooks(None)] == ["a", "b"]  # type: ignore[arg-type]
 
 
 def test_the_first_to_vouch_wins() -> None:

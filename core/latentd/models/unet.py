@@ -19,7 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentd.models.attention import AttentionDispatch, install
-from latentd.types import AttentionHandler, AttentionSite, BlockHandler, BlockSite, Residuals, UNetCall, UNetHook
+from latentd.plugins.blame import blamed, like
+from latentd.types import (
+    Attend,
+    AttentionHandler,
+    AttentionSite,
+    BlockHandler,
+    BlockSite,
+    Residuals,
+    UNetCall,
+    UNetHook,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +80,13 @@ class UNetRunner:
         """The UNet's output [B,C,h,w] (float32) for ``call``, with the hooks' part in it."""
         call.runner, call.unet = self, self.unet
         for hook in hooks:
-            hook.before(call)
-        additions = [r for hook in hooks if (r := hook.residuals(call)) is not None]
+            with blamed(hook.owner, _place(hook, "before")):
+                hook.before(call)
+        additions = [r for hook in hooks if (r := _residuals(hook, call)) is not None]
         out = self.forward(call, additions)
         for hook in hooks:
-            out = hook.after(call, out)
+            with blamed(hook.owner, _place(hook, "after")):
+                out = like(out)(hook.after(call, out))
         return out
 
     def extra_pass(self, call: UNetCall, *, sample: Tensor | None, context: Tensor | None, tag: str) -> Tensor:
@@ -167,11 +179,56 @@ def _block(kind: Any, index: int, channels: int, *modules: nn.Module | None) -> 
 
 
 def _block_handlers(hooks: Sequence[UNetHook], site: BlockSite) -> list[BlockHandler]:
-    return [handler for hook in hooks if (handler := hook.block(site)) is not None]
+    found = [(hook, _asked(hook, "block", site)) for hook in hooks]
+    return [_block_handler(hook, site, handler) for hook, handler in found if handler is not None]
 
 
 def _attention_handlers(hooks: Sequence[UNetHook], site: AttentionSite) -> list[AttentionHandler]:
-    return [handler for hook in hooks if (handler := hook.attention(site)) is not None]
+    found = [(hook, _asked(hook, "attention", site)) for hook in hooks]
+    return [_attention_handler(hook, site, handler) for hook, handler in found if handler is not None]
+
+
+def _asked(hook: UNetHook, method: str, site: BlockSite | AttentionSite) -> Any:
+    with blamed(hook.owner, _place(hook, method)):
+        return getattr(hook, method)(site)
+
+
+def _place(hook: UNetHook, method: str) -> str:
+    """How an error names one method of a hook."""
+    return f"UNet hook {type(hook).__name__}.{method}"
+
+
+def _residuals(hook: UNetHook, call: UNetCall) -> Residuals | None:
+    with blamed(hook.owner, _place(hook, "residuals")):
+        found = hook.residuals(call)
+        if found is not None and not isinstance(found, Residuals):
+            raise TypeError(f"returned a value of type {type(found).__name__}, not Residuals")
+        return found
+
+
+def _block_handler(hook: UNetHook, site: BlockSite, handler: BlockHandler) -> BlockHandler:
+    """The handler, for whose faults the hook's plugin is named; the core's own are called as they are."""
+    if not hook.owner:
+        return handler
+
+    def handle(call: UNetCall, output: Tensor) -> Tensor:
+        with blamed(hook.owner, f"{_place(hook, 'block')}, its handler for {site.name}"):
+            changed: Tensor = like(output)(handler(call, output))
+            return changed
+
+    return handle
+
+
+def _attention_handler(hook: UNetHook, site: AttentionSite, handler: AttentionHandler) -> AttentionHandler:
+    if not hook.owner:
+        return handler
+
+    def handle(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
+        with blamed(hook.owner, f"{_place(hook, 'attention')}, its handler for {site.name}"):
+            changed: Tensor = like(hidden)(handler(call, hidden, context, attend))
+            return changed
+
+    return handle
 
 
 def _fit(x: Tensor, like: Tensor) -> Tensor:

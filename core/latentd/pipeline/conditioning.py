@@ -14,6 +14,7 @@ from latentd.models.vae import circular_padding
 from latentd.pipeline.denoiser import ModelView
 from latentd.pipeline.extra_networks import lay_over
 from latentd.pipeline.refiner import Refiner
+from latentd.plugins.blame import blamed, owner_of
 from latentd.prompts.editing import schedule
 from latentd.prompts.networks import NetworkTag, extract_networks
 
@@ -34,7 +35,8 @@ def activate_networks(gen: RunningGeneration, prompts: Sequence[str], stack: Exi
     for name in registry:
         spec = registry[name]
         mine = [t for t in tags if t.name == spec.name or t.name in spec.aliases]
-        cleanup = spec.activate(gen, mine)
+        with blamed(owner_of(gen.services.registry.extra_networks, spec.name), f"extra network {spec.name!r}"):
+            cleanup = spec.activate(gen, mine)
         if cleanup is not None:
             stack.callback(cleanup)
 

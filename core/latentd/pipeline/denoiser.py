@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from latentd.errors import LatentdError
+from latentd.plugins.blame import blamed, like
 from latentd.types import PassName, UNetCall, UNetHook
 
 if TYPE_CHECKING:
@@ -279,7 +280,8 @@ class CfgDenoiser:
         if self.modify_guidance is not None:
             changed = self.modify_guidance(changed, p.cond, p.uncond)
         for hook in self.hooks:
-            changed = hook.denoised(self._last_call, changed)
+            with blamed(hook.owner, f"UNet hook {type(hook).__name__}.denoised"):
+                changed = like(x0)(hook.denoised(self._last_call, changed))
         return guided if changed is x0 else self._from_x0(x, level, changed)
 
     def _remember(self, x: Tensor, level: Tensor, guided: Tensor, p: _Predictions, rows: _Rows) -> None:

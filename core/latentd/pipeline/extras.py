@@ -13,7 +13,8 @@ from latentd.contributions import UpscaleContext
 from latentd.errors import NotConfigured, TooLarge
 from latentd.images.upscalers import RESIZERS, paste_centred
 from latentd.infotext.build import build_parameters
-from latentd.pipeline.upscaling import upscale_function
+from latentd.pipeline.upscaling import restore_with, upscale_function
+from latentd.plugins.blame import blamed, owner_of, picture_and_entries
 from latentd.plugins.catalogue import FACERESTORE, install_hint
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def process(
     """
     steps = _steps(registry, max_pixels)
     for spec in registry.postprocessors.values():
-        steps[spec.name] = (spec.order, partial(_plugin_step, spec=spec))
+        owner = owner_of(registry.postprocessors, spec.name)
+        steps[spec.name] = (spec.order, partial(_plugin_step, spec=spec, owner=owner))
     wanted = list(context.options["postprocessing_operation_order"])
     left_out = set(context.options["postprocessing_disable_in_extras"])
 
@@ -171,14 +173,18 @@ def _restore(done: Processed, request: ExtrasRequest, context: UpscaleContext, *
     if share <= 0:
         return
     weight = request.codeformer_weight if name == CODEFORMER else None
-    restored = registry.face_restorers.find(name).restore(done.image, weight, context).convert("RGB")
+    spec = registry.face_restorers.find(name)
+    restored = restore_with(registry, spec, done.image, weight, context).convert("RGB")
     done.image = Image.blend(done.image, restored, share) if share < 1 else restored
     done.entries[f"{name} visibility"] = share
     if weight is not None:
         done.entries["CodeFormer weight"] = weight
 
 
-def _plugin_step(done: Processed, request: ExtrasRequest, context: UpscaleContext, *, spec: PostprocessorSpec) -> None:
-    image, entries = spec.run(done.image, request.raw, context)
+def _plugin_step(
+    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, spec: PostprocessorSpec, owner: str
+) -> None:
+    with blamed(owner, f"postprocessor {spec.name!r}"):
+        image, entries = picture_and_entries(spec.run(done.image, request.raw, context))
     done.image = image.convert("RGB")
     done.entries.update(entries)

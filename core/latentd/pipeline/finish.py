@@ -13,7 +13,7 @@ from latentd.images.grid import grid_rows, make_grid
 from latentd.images.inpaint import apply_overlay, mask_composite
 from latentd.pipeline.describe import describe
 from latentd.pipeline.saving import save_grid, save_sample
-from latentd.pipeline.upscaling import worker_context
+from latentd.pipeline.upscaling import restore_with, worker_context
 from latentd.plugins.catalogue import FACERESTORE, install_hint
 from latentd.types import GeneratedImage
 
@@ -60,7 +60,7 @@ def restore_faces(gen: RunningGeneration, picture: Image.Image) -> Image.Image:
     restorer: FaceRestorerSpec | None = gen.services.registry.face_restorers.find(name)
     if restorer is None:
         raise NotConfigured(f"Face restorer {name!r} not found", hint=install_hint(FACERESTORE))
-    return restorer.restore(picture, None, worker_context(gen))
+    return restore_with(gen.services.registry, restorer, picture, None, worker_context(gen))
 
 
 def _compose(

@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from latentd.models.architecture import WeightStorage
+from latentd.plugins.blame import blamed, blaming
 from latentd.types import GeneratedImage, PassName, UNetHook
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ class RunningGeneration:
         with ExitStack() as self.pass_stack:
             self.enter_runner(self.model)
             for hook in self.unet_hooks:
-                hook.open(self)
+                with blamed(hook.owner, f"UNet hook {type(hook).__name__}.open"):
+                    hook.open(self)
             yield
 
     def enter_runner(self, model: Any) -> None:
@@ -182,7 +184,7 @@ class RunningGeneration:
         with ExitStack() as stack:
             stack.callback(self.leases.close)
             for hook in self.unet_hooks:
-                stack.callback(hook.close)
+                stack.callback(blaming(hook.owner, f"UNet hook {type(hook).__name__}.close", hook.close))
             self.unet_hooks = []
 
 

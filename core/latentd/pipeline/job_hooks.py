@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from latentd.errors import LatentdError, PluginError
+from latentd.plugins import blame
+from latentd.plugins.blame import blamed, owner_of
 from latentd.types import GeneratedImage, Result, UNetHook
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from latentd.contributions import Script
     from latentd.pipeline.generation import RunningGeneration
     from latentd.pipeline.img2img import Img2imgStart
     from latentd.pipeline.plan import ScriptCall
     from latentd.plugins.hooks import Hooks
+
+
+Check = Callable[[Any], Any]
+
+
+def _anything(value: Any) -> Any:
+    return value
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def script_place(script: Script, method: str) -> str:
+    """How an error names one method of a script."""
+    return f"script {script.title!r}, {method}"
 
 
 class JobHooks:
@@ -28,17 +46,14 @@ class JobHooks:
         self.plugins = plugins
         self.scripts = scripts
 
-    def _each(self, method: str, gen: RunningGeneration, *arguments: Any) -> list[Any]:
-        return [self._call(call, method, gen, *arguments) for call in self.scripts]
+    def _each(self, method: str, gen: RunningGeneration, *arguments: Any, check: Check = _anything) -> list[Any]:
+        return [self._call(call, method, gen, *arguments, check=check) for call in self.scripts]
 
     @staticmethod
-    def _call(call: ScriptCall, method: str, gen: RunningGeneration, *arguments: Any) -> Any:
-        try:
-            return getattr(call.script, method)(gen, call.args, *arguments)
-        except LatentdError:
-            raise
-        except Exception as error:
-            raise PluginError(call.script.title, method, error) from error
+    def _call(call: ScriptCall, method: str, gen: RunningGeneration, *arguments: Any, check: Check = _anything) -> Any:
+        """What the script's method gives, through ``check``."""
+        with blamed(owner_of(gen.services.registry.scripts, call.script.title), script_place(call.script, method)):
+            return check(getattr(call.script, method)(gen, call.args, *arguments))
 
     def before_process(self, gen: RunningGeneration) -> None:
         self.plugins.before_process(gen)
@@ -46,8 +61,10 @@ class JobHooks:
 
     def unet_hooks(self, gen: RunningGeneration) -> list[UNetHook]:
         found = list(self.plugins.unet_hooks(gen))
-        for hooks in self._each("unet_hooks", gen):
-            found += hooks
+        for call in self.scripts:
+            for hook in self._call(call, "unet_hooks", gen, check=blame.hooks):
+                hook.owner = owner_of(gen.services.registry.scripts, call.script.title)
+                found.append(hook)
         return found
 
     def modify_conditioning(self, gen: RunningGeneration) -> None:
@@ -75,7 +92,7 @@ class JobHooks:
     def modify_noise(self, gen: RunningGeneration, noise: Tensor) -> Tensor:
         """The noise that a pass starts with, as the job's scripts leave it."""
         for call in self.scripts:
-            noise = self._call(call, "modify_noise", gen, noise)
+            noise = self._call(call, "modify_noise", gen, noise, check=blame.like(noise))
         return noise
 
     def blend(
@@ -83,20 +100,21 @@ class JobHooks:
     ) -> Tensor | None:
         """A script's own inpainting blend of ``latent`` with the original, or None; the last to give one wins."""
         chosen = None
-        for result in self._each("blend_mask", gen, MaskBlend(latent, level, start, final)):
+        check = _or_none(blame.like(latent))
+        for result in self._each("blend_mask", gen, MaskBlend(latent, level, start, final), check=check):
             chosen = chosen if result is None else result
         return chosen
 
     def after_sample(self, gen: RunningGeneration, latents: Tensor) -> Tensor:
         latents = self.plugins.after_sample(gen, latents)
         for call in self.scripts:
-            latents = self._call(call, "after_sample", gen, latents)
+            latents = self._call(call, "after_sample", gen, latents, check=blame.like(latents))
         return latents
 
     def postprocess_image(self, gen: RunningGeneration, image: Image, index: int) -> Image:
         image = self.plugins.postprocess_image(gen, image, index)
         for call in self.scripts:
-            image = self._call(call, "postprocess_image", gen, image, index)
+            image = self._call(call, "postprocess_image", gen, image, index, check=blame.picture)
         return image
 
     def overlay(
@@ -104,7 +122,7 @@ class JobHooks:
     ) -> tuple[Image | None, Image | None] | None:
         """A script's (overlay, overlay mask) for picture ``index`` in place of the core's, or None."""
         chosen = None
-        for result in self._each("overlay", gen, index):
+        for result in self._each("overlay", gen, index, check=_or_none(blame.overlay)):
             chosen = chosen if result is None else result
         return chosen
 

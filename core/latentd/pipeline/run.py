@@ -21,7 +21,7 @@ from latentd.pipeline.image_conditioning import is_inpainting
 from latentd.pipeline.img2img import Img2imgStart, sample_img2img
 from latentd.pipeline.img2img_init import Img2imgInit, prepare
 from latentd.pipeline.info import info_document, with_warnings
-from latentd.pipeline.job_hooks import JobHooks
+from latentd.pipeline.job_hooks import JobHooks, script_place
 from latentd.pipeline.latents import check_methods, decode_latents
 from latentd.pipeline.pixels import to_picture
 from latentd.pipeline.plan import LATENT_DOWNSCALE
@@ -31,6 +31,7 @@ from latentd.pipeline.sampling_pass import Sampling
 from latentd.pipeline.saving import save_init_picture
 from latentd.pipeline.txt2img import sample_txt2img
 from latentd.pipeline.upscaling import upscaler_of
+from latentd.plugins.blame import blamed, owner_of
 from latentd.types import GeneratedImage, Result
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ def execute(plan: Plan, services: Any, control: Any) -> Result:
     if plan.script is None:
         return generate(plan, services, control)
     warn_of(plan, control)
-    result: Result = plan.script.run(services, plan, plan.script_args, control)
+    script = plan.script
+    with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "run")):
+        result: Result = script.run(services, plan, plan.script_args, control)
+        if not isinstance(result, Result):
+            raise TypeError(f"returned a value of type {type(result).__name__}, not a Result")
     return replace(result, info=with_warnings(result.info, control.progress.warnings))
 
 

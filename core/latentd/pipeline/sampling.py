@@ -14,6 +14,7 @@ from torch import Tensor
 
 from latentd.pipeline.denoiser import Question
 from latentd.pipeline.sampling_pass import Sampling, SamplingPass, T
+from latentd.plugins.blame import blamed, like, owner_of
 from latentd.sampling.brownian import BrownianNoise
 from latentd.sampling.samplers.run import StepInfo
 from latentd.types import UNetCall
@@ -95,6 +96,9 @@ class _Run:
         run = lead.run_plan.sampler_run(noise=self._noise, brownian=self._brownian(), on_step=self._step_done)
         with lead.gen.runner_session(lead.inputs.name):
             latents = lead.run_plan.sample(self, x, run)
+        sampler = lead.inputs.choice.spec.name
+        with blamed(owner_of(lead.gen.services.registry.samplers, sampler), f"sampler {sampler!r}"):
+            latents = like(x)(latents)
         for p in self.staying():
             p.finish(latents[self._rows[id(p)]])
 

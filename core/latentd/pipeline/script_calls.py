@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from pydantic import ValidationError
 
 from latentd.contributions import Script
 from latentd.errors import InvalidRequest, near_matches
+from latentd.pipeline.job_hooks import script_place
 from latentd.pipeline.plan import Plan, ScriptCall
+from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import package_hint
-from latentd.plugins.script_args import parse_exact
+from latentd.plugins.script_args import InvalidArguments, parse_exact
 
 _SHOWN = 10
 _SHOWN_LENGTH = 100
@@ -19,26 +24,46 @@ def plan_scripts(plan: Plan, services: Any) -> Plan:
     """``plan`` with its selectable script and its always-on scripts, arguments checked.
 
     :raises InvalidRequest: an unknown script, in A1111's words.
-    :raises pydantic.ValidationError: an argument does not fit.
+    :raises InvalidArguments: an argument does not fit.
     """
     request = plan.request
     warnings: list[str] = []
     alwayson = _alwayson(plan, services, warnings)
     plan = plan.with_changes(alwayson=tuple(alwayson), warnings=(*plan.warnings, *warnings))
     for call in alwayson:
-        call.script.plan(plan, call.args, services)
+        _plan_with(call.script, plan, call.args, services)
     if not request.script_name:
         return plan
     script = _find(request.script_name, services, request.mode)
     if script is None or script.alwayson:
         raise _unknown(request.script_name, services)
     args: Any = request.script_args or None
-    own_parser = type(script).parse_args is not Script.parse_args
-    parsed = script.parse_args(args, request) if own_parser else parse_exact(script.Args, args, title=script.title)
+    with _refusing(script, services, ("script_args", script.title)):
+        own_parser = type(script).parse_args is not Script.parse_args
+        parsed = script.parse_args(args, request) if own_parser else parse_exact(script.Args, args, title=script.title)
     told = _without_effect(script, args, request)
     plan = plan.with_changes(script=script, script_args=parsed, warnings=(*plan.warnings, *told))
-    script.plan(plan, parsed, services)
+    _plan_with(script, plan, parsed, services)
     return plan
+
+
+@contextmanager
+def _refusing(script: Script, services: Any, loc: Sequence[str]) -> Iterator[None]:
+    """Let what reading the script's arguments raises name the script.
+
+    :param loc: where in the body they are.
+    :raises InvalidArguments: for what its model refuses.
+    """
+    with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "parse_args")):
+        try:
+            yield
+        except ValidationError as error:
+            raise InvalidArguments(script.title, loc, error) from error
+
+
+def _plan_with(script: Script, plan: Plan, args: Any, services: Any) -> None:
+    with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "plan")):
+        script.plan(plan, args, services)
 
 
 def _alwayson(plan: Plan, services: Any, warnings: list[str]) -> list[ScriptCall]:
@@ -56,7 +81,8 @@ def _alwayson(plan: Plan, services: Any, warnings: list[str]) -> list[ScriptCall
             raise InvalidRequest(f"alwayson_scripts.{title} must be an object with 'args'")
         seen.add(script.title.lower())
         if "args" in entry:
-            args = script.parse_args(entry["args"], request)
+            with _refusing(script, services, ("alwayson_scripts", title, "args")):
+                args = script.parse_args(entry["args"], request)
             warnings += _without_effect(script, entry["args"], request)
             if args is not None:
                 calls.append(ScriptCall(script=script, args=args))
@@ -66,7 +92,8 @@ def _alwayson(plan: Plan, services: Any, warnings: list[str]) -> list[ScriptCall
     for name in services.registry.scripts:
         script = services.registry.scripts[name]
         if script.always and request.mode in script.modes and script.title.lower() not in seen:
-            args = script.parse_args(None, request)
+            with _refusing(script, services, ("alwayson_scripts", script.title, "args")):
+                args = script.parse_args(None, request)
             if args is not None:
                 calls.append(ScriptCall(script=script, args=args))
     return calls

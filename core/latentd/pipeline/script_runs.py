@@ -14,7 +14,7 @@ from latentd.images.saving import save_image
 from latentd.infotext.build import with_entries
 from latentd.pipeline.replan import replan
 from latentd.pipeline.saving import save_options
-from latentd.pipeline.upscaling import upscale_function
+from latentd.pipeline.upscaling import caption_with, upscale_function
 from latentd.plugins.catalogue import INTERROGATORS, install_hint
 from latentd.prompts.filenames import FileContext, expand, relative_folder
 from latentd.types import GeneratedImage, GenerationRequest, Result
@@ -104,8 +104,7 @@ class ScriptRuns:
         found = self.services.registry.interrogators.find(name)
         if found is None:
             raise NotConfigured(f"Interrogator {name!r} not found", hint=install_hint(INTERROGATORS))
-        caption: str = found.interrogate(image, self.context())
-        return caption
+        return caption_with(self.services.registry, found, image, self.context())
 
     # --- the reply ---------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from latentd.contributions import UpscaleContext
+from latentd.contributions import FaceRestorerSpec, InterrogatorSpec, UpscaleContext
 from latentd.images.upscalers import RESIZERS, upscale_with
+from latentd.plugins.blame import blamed, owner_of, picture, text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,4 +43,23 @@ def upscale_function(registry: Any, name: str, context: UpscaleContext) -> Upsca
     spec = registry.upscalers.find(name)
     if spec is None:
         return _RESIZERS["None"].upscale
-    return lambda image, scale: upscale_with(lambda im: spec.upscale(im, scale, context), image, scale)
+
+    def run(image: Image, scale: float) -> Image:
+        with blamed(owner_of(registry.upscalers, spec.name), f"upscaler {spec.name!r}"):
+            return cast("Image", picture(spec.upscale(image, scale, context)))
+
+    return lambda image, scale: upscale_with(lambda im: run(im, scale), image, scale)
+
+
+def restore_with(
+    registry: Any, spec: FaceRestorerSpec, image: Image, weight: float | None, context: UpscaleContext
+) -> Image:
+    """``image`` with its faces restored by ``spec``; ``weight`` is CodeFormer's."""
+    with blamed(owner_of(registry.face_restorers, spec.name), f"face restorer {spec.name!r}"):
+        return cast("Image", picture(spec.restore(image, weight, context)))
+
+
+def caption_with(registry: Any, spec: InterrogatorSpec, image: Image, context: UpscaleContext) -> str:
+    """The text with which the interrogator ``spec`` describes ``image``."""
+    with blamed(owner_of(registry.interrogators, spec.name), f"interrogator {spec.name!r}"):
+        return str(text(spec.interrogate(image, context)))

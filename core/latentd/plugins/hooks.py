@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from latentd.errors import LatentdError, PluginError
+from latentd.plugins import blame
+from latentd.plugins.blame import blamed
 from latentd.plugins.calls import Implementation, implementations
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MUTED_AFTER = 3
+Check = Callable[[Any], Any]
 
 
 class Hooks:
@@ -49,27 +51,25 @@ class Hooks:
         return bool(self._each(hook))
 
     @staticmethod
-    def _call(implementation: Implementation, arguments: Mapping[str, Any]) -> Any:
-        try:
-            return implementation(arguments)
-        except LatentdError:
-            raise
-        except Exception as error:
-            raise PluginError(implementation.plugin, implementation.hook, error) from error
+    def _call(implementation: Implementation, arguments: Mapping[str, Any], check: Check | None = None) -> Any:
+        """The implementation's value, through ``check`` unless it is None."""
+        with blamed(implementation.plugin, implementation.hook):
+            value = implementation(arguments)
+            return value if value is None or check is None else check(value)
 
-    def _run(self, hook: str, **arguments: Any) -> list[Any]:
-        return [self._call(implementation, arguments) for implementation in self._each(hook)]
+    def _run(self, hook: str, *, check: Check | None = None, **arguments: Any) -> list[Any]:
+        return [self._call(implementation, arguments, check) for implementation in self._each(hook)]
 
-    def _chain(self, hook: str, name: str, value: Any, **arguments: Any) -> Any:
+    def _chain(self, hook: str, name: str, value: Any, check: Check, **arguments: Any) -> Any:
         """``value`` handed from plugin to plugin under the argument ``name``; None leaves it as it is."""
         for implementation in self._each(hook):
-            result = self._call(implementation, {**arguments, name: value})
+            result = self._call(implementation, {**arguments, name: value}, check)
             value = value if result is None else result
         return value
 
-    def _first(self, hook: str, **arguments: Any) -> Any | None:
+    def _first(self, hook: str, *, check: Check | None = None, **arguments: Any) -> Any | None:
         for implementation in self._each(hook):
-            result = self._call(implementation, arguments)
+            result = self._call(implementation, arguments, check)
             if result is not None:
                 return result
         return None
@@ -91,7 +91,7 @@ class Hooks:
 
     def authenticate(self, request: Any) -> str | None:
         """The user's name if a plugin vouches for the request."""
-        return self._first("authenticate", request=request)
+        return self._first("authenticate", check=blame.text, request=request)
 
     def create_executor(self, settings: Any) -> Any | None:
         """An executor in place of the core's, if a plugin brings one."""
@@ -109,7 +109,12 @@ class Hooks:
 
     def unet_hooks(self, generation: Generation) -> list[UNetHook]:
         """The UNet hooks of every plugin for this job."""
-        return [hook for hooks in self._run("unet_hooks", generation=generation) for hook in hooks or ()]
+        found: list[UNetHook] = []
+        for implementation in self._each("unet_hooks"):
+            for hook in self._call(implementation, {"generation": generation}, blame.hooks) or ():
+                hook.owner = implementation.plugin
+                found.append(hook)
+        return found
 
     def before_batch(self, generation: Generation) -> None:
         """A batch is about to be sampled."""
@@ -129,15 +134,17 @@ class Hooks:
 
     def modify_guidance(self, generation: Generation, x0: Any, cond: Any, uncond: Any) -> Any:
         """The guided prediction [B,C,h,w] after every plugin's change."""
-        return self._chain("modify_guidance", "x0", x0, generation=generation, cond=cond, uncond=uncond)
+        arguments = {"generation": generation, "cond": cond, "uncond": uncond}
+        return self._chain("modify_guidance", "x0", x0, blame.like(x0), **arguments)
 
     def after_sample(self, generation: Generation, latents: Any) -> Any:
         """The sampled latents [B,C,h,w] after every plugin's change."""
-        return self._chain("after_sample", "latents", latents, generation=generation)
+        return self._chain("after_sample", "latents", latents, blame.like(latents), generation=generation)
 
     def postprocess_image(self, generation: Generation, image: Image, index: int) -> Image:
         """Picture ``index`` of the batch after every plugin's change."""
-        changed: Image = self._chain("postprocess_image", "image", image, generation=generation, index=index)
+        arguments = {"generation": generation, "index": index}
+        changed: Image = self._chain("postprocess_image", "image", image, blame.picture, **arguments)
         return changed
 
     def before_save(self, generation: Generation, image: Image, index: int, path: str) -> None:
@@ -147,7 +154,7 @@ class Hooks:
     def infotext(self, generation: Generation, index: int) -> dict[str, Any]:
         """Further entries for the infotext of picture ``index``; a later plugin's value wins."""
         entries: dict[str, Any] = {}
-        for found in self._run("infotext", generation=generation, index=index):
+        for found in self._run("infotext", check=blame.mapping, generation=generation, index=index):
             entries |= found or {}
         return entries
 

@@ -7,16 +7,31 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from latentd.contributions import ArgInfo, Script
-from latentd.errors import InvalidRequest
+from latentd.errors import InvalidRequest, near_matches
 
 Args = TypeVar("Args", bound=BaseModel)
 _SHOWN = 20
 _SHOWN_LENGTH = 100
+
+
+class InvalidArguments(InvalidRequest):
+    """Arguments of a script that its model refuses.
+
+    :param title: the script's. :param loc: where its arguments are in the body, the title in it.
+    :param error: what the model says; ``error.errors()`` has one entry an argument.
+    """
+
+    def __init__(self, title: str, loc: Sequence[str], error: ValidationError) -> None:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        super().__init__(f"script {title!r}, argument {field}: {first['msg']}")
+        self.loc = tuple(loc)
+        self.error = error
 
 
 def parse_positional(model: type[Args], args: Sequence[Any] | Mapping[str, Any] | None) -> Args:
@@ -64,10 +79,23 @@ def beyond(model: type[BaseModel], args: Sequence[Any] | Mapping[str, Any] | Non
     if not args or isinstance(args, (str, bytes)) or model.model_config.get("extra") == "allow":
         return []
     if isinstance(args, Mapping):
-        known = {name for key, entry in model.model_fields.items() for name in (key, entry.alias)}
+        known = {name for field in model.model_fields for name in _names(model, field)}
         unknown = [str(key)[:_SHOWN_LENGTH] for key in args if key not in known]
-        return [f"argument {name!r}" for name in unknown[:_SHOWN]]
+        return [_with_near(name, known) for name in unknown[:_SHOWN]]
     return surplus(args, len(model.model_fields))
+
+
+def _with_near(name: str, known: set[str]) -> str:
+    near = near_matches(name, sorted(known))
+    return f"argument {name!r}" + (f" ({near})" if near else "")
+
+
+def _names(model: type[BaseModel], field: str) -> set[str]:
+    """The keys under which an object may have the field."""
+    alias = model.model_fields[field].validation_alias
+    named = {alias} if isinstance(alias, str) else {str(path) for path in getattr(alias, "choices", ())}
+    by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
+    return named | {field} if by_name or not named else named
 
 
 def surplus(args: Sequence[Any], taken: int) -> list[str]:

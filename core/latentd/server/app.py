@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -105,8 +106,10 @@ def _wrap(app: FastAPI, services: AppServices, routes: Sequence[Any], warm_up: b
         app.add_middleware(_AfterFirstAnswer, action=services.warm_up)
 
 
-def _alive(services: AppServices, owner: str) -> Callable[[], Any]:
-    async def require_alive() -> None:
+def _alive(services: AppServices, owner: str) -> Callable[[Request], Awaitable[None]]:
+    async def require_alive(request: Request) -> None:
+        # Named when the route fails.
+        request.state.plugin = owner
         services.host.require_alive(owner)
 
     return require_alive

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from latentd.errors import LatentdError, QueueFull
 from latentd.plugins.catalogue import path_hint
+from latentd.plugins.script_args import InvalidArguments
 from latentd.server.json_reply import SafeJSONResponse
 
 log = logging.getLogger(__name__)
@@ -86,11 +87,15 @@ def render(error: LatentdError) -> Response:
     return SafeJSONResponse(error_body(name, error.detail, hint=error.hint), error.status, headers)
 
 
-def render_unexpected(error: Exception, where: str) -> Response:
-    """A 500 that names nothing but the error's class and an id under which the log has the traceback."""
+def render_unexpected(error: Exception, where: str, *, plugin: str | None = None) -> Response:
+    """A 500 that names nothing but the error's class, and an id under which the log has the traceback.
+
+    :param plugin: whose route it was, where it was none of the core's; named, too.
+    """
     number = secrets.token_hex(4)
-    log.error("%s failed unexpectedly (error id %s)", where, number, exc_info=error)
-    hint = f"this is a fault of the server; its log has the details under error id {number}"
+    culprit = f"plugin {plugin!r}" if plugin else "the server"
+    log.error("%s failed unexpectedly, a fault of %s (error id %s)", where, culprit, number, exc_info=error)
+    hint = f"this is a fault of {culprit}; the server's log has the details under error id {number}"
     return SafeJSONResponse(error_body(type(error).__name__, errors=f"error id {number}", hint=hint), 500)
 
 
@@ -127,6 +132,13 @@ def _with_document(entry: Mapping[str, Any], body: Any) -> Mapping[str, Any]:
     return {**entry, "input": body} if entry["type"] == "json_invalid" else entry
 
 
+async def _invalid_arguments(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidArguments)
+    loc = ("body", *error.loc)
+    detail = [v1_error(dict(entry), loc) for entry in error.error.errors()]
+    return SafeJSONResponse({"detail": detail}, 422)
+
+
 async def _invalid_value(request: Request, error: Exception) -> Response:
     assert isinstance(error, ValidationError)
     return SafeJSONResponse({"detail": [v1_error(dict(entry), ("body",)) for entry in error.errors()]}, 422)
@@ -135,6 +147,7 @@ async def _invalid_value(request: Request, error: Exception) -> Response:
 def install(app: FastAPI) -> None:
     """Let ``app`` answer every error in these bodies."""
     app.add_exception_handler(LatentdError, _latentd_error)
+    app.add_exception_handler(InvalidArguments, _invalid_arguments)
     app.add_exception_handler(HTTPException, _declared)
     app.add_exception_handler(RoutingError, _unrouted)
     app.add_exception_handler(RequestValidationError, _invalid_body)

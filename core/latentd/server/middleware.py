@@ -157,7 +157,9 @@ class LastNetMiddleware:
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
-            reply = render_unexpected(error, f"{scope['method']} {scope['path']}")
+            reply = render_unexpected(
+                error, f"{scope['method']} {scope['path']}", plugin=scope.get("state", {}).get("plugin")
+            )
             if not started:
                 await reply(scope, receive, send)
 

@@ -15,6 +15,7 @@ from latentd.models.hashes import HashCache
 from latentd.models.manager import CHECKPOINT, VAE, ModelManager
 from latentd.models.vae_files import VaeFiles
 from latentd.networks.files import read_header
+from latentd.plugins.blame import blamed
 
 if TYPE_CHECKING:
     from latentd.contributions import ModelFormatSpec
@@ -76,7 +77,7 @@ def create_models(
         selected=options["sd_model_checkpoint"],
         policy=lambda: device_policy(settings),
         options=options,
-        loaders=[_loader(spec) for spec in registry.model_formats.values()],
+        loaders=[_loader(spec, registry.model_formats.owner(spec.name)) for spec in registry.model_formats.values()],
     )
 
     def select(title: Any) -> None:
@@ -115,10 +116,11 @@ def device_policy(settings: Settings) -> DevicePolicy:
     return policy
 
 
-def _loader(spec: ModelFormatSpec) -> Callable[[CheckpointInfo, DevicePolicy], Any]:
+def _loader(spec: ModelFormatSpec, owner: str) -> Callable[[CheckpointInfo, DevicePolicy], Any]:
     def load(info: CheckpointInfo, policy: DevicePolicy) -> Any:
         path = Path(info.filename)
-        return spec.load(path, policy.device) if spec.recognise(path, _keys(path)) else None
+        with blamed(owner, f"model format {spec.name!r}"):
+            return spec.load(path, policy.device) if spec.recognise(path, _keys(path)) else None
 
     return load
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
 from latentd.errors import NotFound, near_matches
 from latentd.plugins.catalogue import INTERROGATORS, install_hint, package_hint
 from latentd.server.schemas.images import InterrogateRequest, InterrogateResponse, PNGInfoRequest, PNGInfoResponse
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.contributions import InterrogatorSpec
+    from latentd.types import JobControl
 
 
 def router(services: Any) -> APIRouter:
@@ -34,7 +40,7 @@ def router(services: Any) -> APIRouter:
             hint = package_hint("interrogator", body.model) or near_matches(body.model, known)
             raise NotFound("Model not found", hint=hint or _known(list(known)))
         caption = await services.run_on_worker(
-            lambda control: spec.interrogate(image.convert("RGB"), services.worker_context(control)), kind="interrogate"
+            lambda control: _caption(services, spec, image.convert("RGB"), control), kind="interrogate"
         )
         return {"caption": caption}
 
@@ -54,6 +60,12 @@ def _metadata(services: Any, image: Any) -> dict[str, Any]:
     if text is not None:
         items = items | {"parameters": text}
     return {"info": text or "", "items": items, "parameters": parse_infotext(text or "", how)}
+
+
+def _caption(services: Any, spec: InterrogatorSpec, image: Image, control: JobControl) -> str:
+    from latentd.pipeline.upscaling import caption_with
+
+    return caption_with(services.registry, spec, image, services.worker_context(control))
 
 
 def _known(names: list[str]) -> str:

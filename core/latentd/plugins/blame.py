@@ -1,0 +1,138 @@
+"""Who is at fault: an exception or a wrong value out of a plugin's code becomes an error that names the plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from latentd.errors import LatentdError, PluginError
+from latentd.types import UNetHook
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUILTIN_PREFIX = "latentd."
+"""Names of the core's own plugins begin so; nobody is blamed for what they do."""
+
+
+def owner_of(registry: Any, name: str) -> str:
+    """The plugin that offers ``name``; ``name`` itself where the plugin has been withdrawn meanwhile."""
+    return str(registry.owner(name)) if name in registry else name
+
+
+@contextmanager
+def blamed(plugin: str, where: str) -> Iterator[None]:
+    """Let exceptions of ``plugin``'s code come out as errors that name it.
+
+    Errors raised on purpose, and memory that ran out, pass as they are; so does everything of the core's own plugins.
+
+    :param plugin: the owner; empty where the core itself is at work. :param where: the hook, or what was called.
+    :raises PluginError: in place of the exception.
+    """
+    try:
+        yield
+    except LatentdError:
+        raise
+    except Exception as error:
+        if not plugin or plugin.startswith(BUILTIN_PREFIX) or type(error).__name__ == "OutOfMemoryError":
+            raise
+        raise PluginError(plugin, where, error) from error
+
+
+def blaming(plugin: str, where: str, function: Callable[P, T]) -> Callable[P, T]:
+    """``function``, called under :func:`blamed`."""
+
+    @wraps(function, assigned=())
+    def called(*arguments: P.args, **named: P.kwargs) -> T:
+        with blamed(plugin, where):
+            return function(*arguments, **named)
+
+    return called
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def picture(value: Any) -> Any:
+    """``value``, if it is a picture.
+
+    :raises TypeError: it is none.
+    """
+    from PIL.Image import Image
+
+    return _of(value, Image, "a picture (PIL.Image.Image)")
+
+
+def text(value: Any) -> Any:
+    """``value``, if it is a text.
+
+    :raises TypeError: it is none.
+    """
+    return _of(value, str, "a text")
+
+
+def mapping(value: Any) -> Any:
+    """``value``, if it is a mapping.
+
+    :raises TypeError: it is none.
+    """
+    return _of(value, Mapping, "a mapping")
+
+
+def picture_and_entries(value: Any) -> Any:
+    """``value``, if it is a picture and a mapping.
+
+    :raises TypeError: it is not.
+    """
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise TypeError(f"returned {_shown(value)}, not a picture and its infotext entries")
+    return picture(value[0]), mapping(value[1])
+
+
+def overlay(value: Any) -> Any:
+    """``value``, if it is a pair of pictures, each of which may be None.
+
+    :raises TypeError: it is not.
+    """
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise TypeError(f"returned {_shown(value)}, not an overlay and its mask")
+    return tuple(part if part is None else picture(part) for part in value)
+
+
+def hooks(value: Any) -> Any:
+    """``value`` as a list, if it is a sequence of UNet hooks; empty for None.
+
+    :raises TypeError: it is none, or one of them is of another class.
+    """
+    found = list(_of(value, Sequence, "a sequence of UNetHook") if value is not None else ())
+    for hook in found:
+        _of(hook, UNetHook, "UNetHook objects", "returned a sequence with")
+    return found
+
+
+def like(before: Any) -> Callable[[Any], Any]:
+    """A check that a value has the shape of the tensor ``before``.
+
+    :raises TypeError: (the check) it is no tensor, or of another shape.
+    """
+
+    def check(value: Any) -> Any:
+        wanted, found = getattr(before, "shape", None), getattr(value, "shape", None)
+        if found != wanted:
+            shown = f"a tensor {list(found)}" if found is not None else _shown(value)
+            raise TypeError(f"returned {shown}, not a tensor {list(wanted or ())}")
+        return value
+
+    return check
+
+
+def _of(value: Any, kind: type, words: str, verb: str = "returned") -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{verb} {_shown(value)}, not {words}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
