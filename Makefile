@@ -8,6 +8,8 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 # Plugins that need no torchvision; what `make run` installs beside the core.
 LIGHT := $(filter plugins/tinymodel,$(PLUGINS))
 SOURCES := $(shell find core $(LIGHT) -type f -not -path '*/__pycache__/*' 2>/dev/null)
+# What the tests of TypeScript clients need; without npm they are skipped.
+NODE := tests/clients/node
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 BIN := .venv/bin
 
@@ -16,11 +18,12 @@ help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 env: .make/env  ## the full development environment in .venv
-.make/env: $(PROJECTS) $(wildcard constraints/*.txt)
+.make/env: $(PROJECTS) $(wildcard constraints/*.txt) $(NODE)/package-lock.json
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip hatchling editables
 	$(BIN)/pip install --quiet -c constraints/dev.txt $$($(PYTHON) tools/torch_choice.py) torch torchvision
 	$(BIN)/pip install --quiet -c constraints/dev.txt --no-build-isolation --group dev -e . $(foreach plugin,$(PLUGINS),-e "./$(plugin)[test]")
+	if command -v npm >/dev/null; then npm ci --silent --ignore-scripts --prefix $(NODE); fi
 	@mkdir -p .make && touch $@
 
 run: .make/run  ## start the server and draw a first picture (PORT=, DATA=, ARGS=)

@@ -123,6 +123,12 @@ def test_enumerations_are_of_one_type(document: dict[str, Any]) -> None:
     assert [values for values in enums if len({type(value) for value in values}) > 1] == []
 
 
+def test_a_choice_is_between_things_that_differ(document: dict[str, Any]) -> None:
+    choices = [node["anyOf"] for node in inside(document) if isinstance(node.get("anyOf"), list)]
+    assert choices
+    assert [ways for ways in choices if {} in ways or len(ways) < 2] == []
+
+
 def test_operations_have_ids_of_their_own(document: dict[str, Any]) -> None:
     ids = [operation["operationId"] for _, operation in operations(document)]
     assert [name for name, count in Counter(ids).items() if count > 1] == []

@@ -84,6 +84,10 @@ def _document(app: FastAPI, services: AppServices) -> dict[str, Any]:
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["ErrorResponse"] = _ERROR
+    schemas["UnprocessableResponse"] = {
+        "description": "A field is wrong by itself, or the request as a whole.",
+        "anyOf": [_ref("HTTPValidationError"), _ref("ErrorResponse")],
+    }
     _add_unknown(schemas)
     body = document["paths"]["/latentd/v1/jobs"]["post"]["requestBody"]["content"][JSON]
     body["schema"] = {"anyOf": [_ref(model.__name__) for model in _JOBS]}
@@ -114,8 +118,7 @@ def _finish(operation: dict[str, Any]) -> None:
     replies = operation["responses"]
     replies.setdefault("default", {"description": "Any error", "content": {JSON: {"schema": _ref("ErrorResponse")}}})
     if "422" in replies:
-        # A field is wrong by itself, or the request as a whole.
-        replies["422"]["content"][JSON]["schema"] = {"anyOf": [_ref("HTTPValidationError"), _ref("ErrorResponse")]}
+        replies["422"]["content"][JSON]["schema"] = _ref("UnprocessableResponse")
 
 
 def _secure(document: dict[str, Any]) -> None:

@@ -18,7 +18,8 @@ def tidy(document: dict[str, Any]) -> None:
 
     Generators name classes by titles, so that two alike are one class too few, and one inside a component is one too
     many. A label that somebody has written stays where no class comes of it. Values of several types make one
-    enumeration a type. Descriptions are Markdown, so code in them loses the second backtick of docstrings.
+    enumeration a type, and a choice between anything and something is none. Descriptions are Markdown, so code in them
+    loses the second backtick of docstrings.
     """
     schemas = document["components"]["schemas"]
     titles = Counter(schema.get("title", name) for name, schema in schemas.items())
@@ -31,6 +32,7 @@ def tidy(document: dict[str, Any]) -> None:
         _walk(part, lambda node: _rename(node, names))
         _walk(part, _drop_titles)
         _walk(part, _sort_enum)
+        _walk(part, _drop_empty_choice)
         _walk(part, _to_markdown)
     document["components"]["schemas"] = {
         names[name]: {**schemas[name], "title": names[name]} for name in sorted(schemas, key=lambda name: names[name])
@@ -74,6 +76,11 @@ def _sort_enum(node: dict[str, Any]) -> None:
     kinds = {_JSON_TYPES[type(value)]: None for value in values}
     of = {kind: [value for value in values if _JSON_TYPES[type(value)] == kind] for kind in kinds}
     node["anyOf"] = [{"type": kind} if kind == "null" else {"type": kind, "enum": of[kind]} for kind in kinds]
+
+
+def _drop_empty_choice(node: dict[str, Any]) -> None:
+    if {} in node.get("anyOf", ()):
+        del node["anyOf"]
 
 
 def _to_markdown(node: dict[str, Any]) -> None:
