@@ -229,3 +229,13 @@ def test_a_mask_of_nothing_keeps_the_picture(live: ReferenceServer) -> None:
     black = as_text(Image.new("RGB", (64, 64)))
     drawing = draw(live, **{**MASKED, "mask": black})
     assert difference(drawing.image, opened(base64.b64decode(INIT["init_images"][0]))) == 0
+
+
+def test_seeds_of_64_bits_without_a_sign(live: ReferenceServer) -> None:
+    largest = draw(live, seed=2**64 - 1, batch_size=2, subseed=2**64 - 1, subseed_strength=0.0)
+    assert largest.info["all_seeds"] == [2**64 - 1, 2**64]
+    assert f"Seed: {2**64 - 1}," in largest.infotext
+    assert difference(largest.images[1], draw(live, seed=0).image) <= 1
+    # torch's generator on a CPU counts 32 of the bits.
+    assert difference(largest.images[0], draw(live, seed=2**32 - 1).image) <= 1
+    assert difference(largest.images[0], largest.images[1]) > 10

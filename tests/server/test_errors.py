@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import enum
+from typing import Any, Literal
+
 import pytest
 from fastapi import APIRouter, HTTPException
 from fastapi.testclient import TestClient
+from pydantic import BaseModel, Field, ValidationError
 
 from latentd.api import LatentdError, NotFound
 from latentd.errors import QueueFull
 from latentd.hookspecs import hookimpl
 from latentd.server.errors import v1_error
 from latentd.testing import AppFactory
+
+
+class Kind(enum.Enum):
+    """An enumeration."""
+
+    ONE = "one"
+    TWO = "two"
 
 
 class Raising:
@@ -107,3 +118,55 @@ def test_limits_come_with_their_value() -> None:
         "type": "value_error.number.not_ge",
         "ctx": {"limit_value": 1},
     }
+
+
+class Fields(BaseModel):
+    """A field for each kind of bound."""
+
+    at_most: int = Field(0, le=8)
+    below: float = Field(0, lt=1)
+    above: float = Field(1, gt=0)
+    even: int = Field(0, multiple_of=2)
+    word: Literal["a", 'it\'s "b"', "x or y, z", 3, None] = "a"
+    kind: Kind = None  # type: ignore[assignment]
+    few: list[int] = Field([], max_length=2)
+    text: str = Field("abc", min_length=2)
+    number: int = 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "kind", "context"),
+    [
+        ({"at_most": 9}, "ensure this value is less than or equal to 8", "number.not_le", {"limit_value": 8}),
+        ({"below": 1}, "ensure this value is less than 1.0", "number.not_lt", {"limit_value": 1.0}),
+        ({"above": 0}, "ensure this value is greater than 0.0", "number.not_gt", {"limit_value": 0.0}),
+        ({"even": 3}, "ensure this value is a multiple of 2", "number.not_multiple", {"multiple_of": 2}),
+        ({"few": [1, 2, 3]}, "ensure this value has at most 2 items", "list.max_items", {"limit_value": 2}),
+        ({"text": "a"}, "ensure this value has at least 2 characters", "any_str.min_length", {"limit_value": 2}),
+        (
+            {"word": "c"},
+            "unexpected value; permitted: 'a', 'it\\'s \"b\"', 'x or y, z', 3, None",
+            "const",
+            {"given": "c", "permitted": ["a", 'it\'s "b"', "x or y, z", 3, None]},
+        ),
+        (
+            {"kind": "c"},
+            "value is not a valid enumeration member; permitted: 'one', 'two'",
+            "type_error.enum",
+            {"enum_values": ["one", "two"]},
+        ),
+        ({"number": None}, "none is not an allowed value", "type_error.none.not_allowed", None),
+        ({"number": "x"}, "value is not a valid integer", "type_error.integer", None),
+    ],
+)
+def test_errors_are_those_of_pydantic_v1(given: Any, words: str, kind: str, context: Any) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Fields.model_validate(given)
+    entry = v1_error(dict(refused.value.errors()[0]))
+    full = kind if kind.startswith("type_error") else f"value_error.{kind}"
+    assert entry == {"loc": [next(iter(given))], "msg": words, "type": full} | ({"ctx": context} if context else {})
+
+
+def test_what_was_given_is_cut() -> None:
+    entry = v1_error({"type": "literal_error", "loc": (), "msg": "", "ctx": {"expected": "1"}, "input": ["x" * 9999]})
+    assert len(entry["ctx"]["given"]) == 1000

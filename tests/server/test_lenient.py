@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from latentd.server.errors import v1_error
 from latentd.server.schemas.generation import Txt2ImgRequest
 from latentd.server.schemas.images import ExtrasBatchImagesRequest, ExtrasSingleImageRequest, PNGInfoRequest
 
@@ -27,6 +28,9 @@ from latentd.server.schemas.images import ExtrasBatchImagesRequest, ExtrasSingle
         ("enable_hr", "f", False),
         ("prompt", "a\ud800b 猫\U0001f600", "a\ufffdb 猫\U0001f600"),
         ("seed", None, None),
+        ("seed", 2**64 - 1, 2**64 - 1),
+        ("subseed", str(2**64 - 1), 2**64 - 1),
+        ("seed", -5, -5),
         ("alwayson_scripts", [], {}),
         ("styles", [1, "a"], ["1", "a"]),
         ("script_args", {"x": 1}, {"x": 1}),
@@ -86,3 +90,57 @@ def test_batch_pictures_need_data_and_name() -> None:
     with pytest.raises(ValidationError) as refused:
         ExtrasBatchImagesRequest.model_validate({"imageList": [{"data": "x"}]})
     assert refused.value.errors()[0]["loc"] == ("imageList", 0, "name")
+
+
+@pytest.mark.parametrize(
+    ("field", "sent", "kind", "limit"),
+    [
+        ("seed", 2**64, "value_error.number.not_le", 2**64 - 1),
+        ("subseed", -(2**63), "value_error.number.not_ge", 1 - 2**63),
+        ("steps", 2**63, "value_error.number.not_le", 2**63 - 1),
+    ],
+)
+def test_integers_out_of_bounds_tell_the_bound(field: str, sent: int, kind: str, limit: int) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Txt2ImgRequest.model_validate({field: sent})
+    entry = v1_error(dict(refused.value.errors()[0]))
+    assert (entry["type"], entry["ctx"]) == (kind, {"limit_value": limit})
+
+
+@pytest.mark.parametrize("model", [ExtrasSingleImageRequest, ExtrasBatchImagesRequest])
+@pytest.mark.parametrize(
+    ("field", "low", "high"),
+    [
+        ("upscaling_resize", 1, 8),
+        ("gfpgan_visibility", 0, 1),
+        ("codeformer_visibility", 0, 1),
+        ("codeformer_weight", 0, 1),
+        ("extras_upscaler_2_visibility", 0, 1),
+        ("upscaling_resize_w", 1, None),
+        ("upscaling_resize_h", 1, None),
+    ],
+)
+def test_extras_fields_have_the_originals_bounds(model: Any, field: str, low: int, high: int | None) -> None:
+    def refusal(value: float) -> dict[str, Any] | None:
+        try:
+            model.model_validate({"imageList": [], field: value})
+        except ValidationError as error:
+            return v1_error(dict(error.errors()[0]))
+        return None
+
+    assert refusal(low) is None
+    under = refusal(low - 1)
+    assert under is not None
+    assert (under["msg"], under["ctx"]["limit_value"]) == (f"ensure this value is greater than or equal to {low}", low)
+    if high is not None:
+        assert refusal(high) is None
+        over = refusal(high + 0.01)
+        assert over is not None
+        assert (over["type"], over["ctx"]["limit_value"]) == ("value_error.number.not_le", high)
+
+
+def test_the_mode_of_extras_is_one_of_two() -> None:
+    with pytest.raises(ValidationError) as refused:
+        ExtrasSingleImageRequest.model_validate({"resize_mode": 2})
+    entry = v1_error(dict(refused.value.errors()[0]))
+    assert (entry["msg"], entry["ctx"]) == ("unexpected value; permitted: 0, 1", {"given": 2, "permitted": [0, 1]})

@@ -49,6 +49,17 @@ def test_a_preflight_needs_no_credentials(latentd_app: AppFactory) -> None:
     assert client.options("/sdapi/v1/txt2img", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize(("origin", "status"), [("https://a.example", 200), ("https://evil.example", 400)])
+def test_a_preflight_for_a_private_network(latentd_app: AppFactory, origin: str, status: int) -> None:
+    client = latentd_app(flags=["--cors-allow-origins", "https://a.example"])
+    headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    asked = {**headers, "Access-Control-Request-Private-Network": "true"}
+    reply = client.options("/sdapi/v1/txt2img", headers=asked)
+    assert reply.status_code == status
+    assert reply.headers.get("access-control-allow-private-network") == ("true" if status == 200 else None)
+    assert "access-control-allow-private-network" not in client.options("/sdapi/v1/txt2img", headers=headers).headers
+
+
 def test_a_pattern_that_is_none_is_told() -> None:
     with pytest.raises(ValueError, match="--cors-allow-origins-regex"):
         cors_arguments(None, "(")

@@ -64,3 +64,7 @@ def test_flags_of_latentd_alone_are_not_listed() -> None:
     body = cmd_flags(parse_settings(["--api-key", "s3cr3t", "--core-only"], {}))
     assert not {"api_key", "core_only", "plugins", "max_queue"} & set(body)
     assert "s3cr3t" not in json.dumps(body)
+
+
+def test_the_api_is_always_on() -> None:
+    assert cmd_flags(parse_settings([], {}))["api"] is True

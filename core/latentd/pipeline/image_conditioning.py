@@ -63,20 +63,28 @@ def with_picture(
     :param mask_weight: option ``inpainting_mask_weight``: how far the picture is greyed under the mask.
     """
     if is_edit(model):
-        return encode(model, pictures, scale=False).to(latents)
+        return _at_size_of(latents, encode(model, pictures, scale=False).to(latents))
     if not is_inpainting(model):
         return None
     conditioning_mask = torch.ones(1, 1, *pictures.shape[-2:])
     if mask is not None:
         values = np.asarray(mask.convert("L"), dtype=np.float32) / 255.0
         conditioning_mask = torch.from_numpy(values)[None, None]
+        if conditioning_mask.shape[-2:] != pictures.shape[-2:]:
+            conditioning_mask = F.interpolate(conditioning_mask, size=pictures.shape[-2:], mode="bilinear")
         if round_mask:
             conditioning_mask = torch.round(conditioning_mask)
     conditioning_mask = conditioning_mask.to(pictures)
     signed = pictures * 2 - 1
     masked = torch.lerp(signed, signed * (1.0 - conditioning_mask), mask_weight)
-    masked_latent = encode(model, (masked + 1) / 2).to(latents)
+    masked_latent = _at_size_of(latents, encode(model, (masked + 1) / 2).to(latents))
     small = F.interpolate(conditioning_mask, size=masked_latent.shape[-2:]).to(latents)
     small = small.expand(masked_latent.shape[0], -1, -1, -1)
     channels = torch.cat([small, masked_latent], dim=1)
     return channels.expand(latents.shape[0], -1, -1, -1)
+
+
+def _at_size_of(latents: Tensor, encoded: Tensor) -> Tensor:
+    """With resize mode 3 the latents are stretched after encoding, and what is encoded beside them likewise."""
+    size = latents.shape[-2:]
+    return encoded if encoded.shape[-2:] == size else F.interpolate(encoded, size=size, mode="bilinear")

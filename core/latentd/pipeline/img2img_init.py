@@ -116,20 +116,30 @@ def _prepare_picture(
     if init.box is None and request.resize_mode != LATENT:
         image = resize_image(mode, image, plan.width, plan.height, upscale=upscale)
     if layout is not None and init.overlay_mask is not None:
-        if init.overlay_mask.size != image.size:
-            init.overlay_mask = resize_image(mode, init.overlay_mask, *image.size)
-        init.overlays.append(overlay_of(image, init.overlay_mask))
+        shown = image
+        if init.box is None and request.resize_mode == LATENT:
+            # The latent is stretched and not the picture, so what shows through again is stretched beside it.
+            shown = resize_image(STRETCH, image, plan.width, plan.height, upscale=upscale)
+        if init.overlay_mask.size != shown.size:
+            init.overlay_mask = resize_image(mode, init.overlay_mask, *shown.size)
+        init.overlays.append(overlay_of(shown, init.overlay_mask))
         if init.box is not None:
             image = crop_to_box(image, init.box, plan.width, plan.height, upscale=upscale)
         if request.inpainting_fill != ORIGINAL:
-            image = fill_masked(image, (request.latent_mask or layout.working))
+            image = fill_masked(image, _fitted(request.latent_mask or layout.working, image.size))
     if options["img2img_color_correction"]:
         init.colour_targets.append(correction_target(image))
     init.pictures.append(image)
 
 
+def _fitted(mask: Image, size: tuple[int, int]) -> Image:
+    return mask if mask.size == size else resize_image(STRETCH, mask.convert("L"), *size)
+
+
 def _pixel_mode(resize_mode: int) -> int:
-    """Every number but 0 and 1 fits and fills, as in A1111; 3 so treats masks alone, its pictures are not resized."""
+    """Every number but 0 and 1 fits and fills, as in A1111; 3 stretches masks as the latent is stretched."""
+    if resize_mode == LATENT:
+        return STRETCH
     return resize_mode if resize_mode in (STRETCH, COVER) else CONTAIN
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentd.errors import InvalidRequest, NotConfigured, NotFound, near_matches
+from latentd.images.resize import LATENT
 from latentd.pipeline.hires_plan import plan_hires
 from latentd.pipeline.limits import check_init_count, check_plan, check_request
 from latentd.pipeline.plan import LATENT_DOWNSCALE, Plan, RefinerPlan
@@ -136,6 +137,9 @@ def _check_sizes(request: GenerationRequest, width: int, height: int) -> None:
         if not request.init_images:
             raise NotFound("Init image not found")
         check_init_count(len(request.init_images), request.batch_size)
+        only_masked = request.mask is not None and request.inpaint_full_res
+        if request.resize_mode == LATENT and not only_masked and len({i.size for i in request.init_images}) > 1:
+            raise InvalidRequest("with resize_mode 3 all init_images must have one size", hint="use resize_mode 0")
 
 
 def _batch_size(request: GenerationRequest) -> int:

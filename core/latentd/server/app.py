@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.routing import Match
@@ -21,6 +20,7 @@ from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.middleware import (
     BodyBoundMiddleware,
     LastNetMiddleware,
+    PrivateNetworkCors,
     SubpathMiddleware,
     TimingMiddleware,
     cors_arguments,
@@ -98,7 +98,9 @@ def _wrap(app: FastAPI, services: AppServices, routes: Sequence[Any], warm_up: b
     )
     app.add_middleware(BodyBoundMiddleware, max_bytes=int(settings.max_request_mb * MEBIBYTE))
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM)
-    app.add_middleware(CORSMiddleware, **cors_arguments(settings.cors_allow_origins, settings.cors_allow_origins_regex))
+    app.add_middleware(
+        PrivateNetworkCors, **cors_arguments(settings.cors_allow_origins, settings.cors_allow_origins_regex)
+    )
     app.add_middleware(TimingMiddleware, log_requests=settings.api_log)
     if prefix := (settings.subpath or "").strip("/"):
         app.add_middleware(SubpathMiddleware, prefix=f"/{prefix}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import logging
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,10 +42,20 @@ _V1: Mapping[str, tuple[str, str]] = {
     "greater_than_equal": ("value_error.number.not_ge", "ensure this value is greater than or equal to {ge}"),
     "less_than": ("value_error.number.not_lt", "ensure this value is less than {lt}"),
     "less_than_equal": ("value_error.number.not_le", "ensure this value is less than or equal to {le}"),
-    "literal_error": ("value_error.const", "unexpected value; permitted: {expected}"),
-    "enum": ("type_error.enum", "value is not a valid enumeration member; permitted: {expected}"),
+    "multiple_of": ("value_error.number.not_multiple", "ensure this value is a multiple of {multiple_of}"),
+    "string_too_short": ("value_error.any_str.min_length", "ensure this value has at least {min_length} characters"),
+    "string_too_long": ("value_error.any_str.max_length", "ensure this value has at most {max_length} characters"),
+    "too_short": ("value_error.list.min_items", "ensure this value has at least {min_length} items"),
+    "too_long": ("value_error.list.max_items", "ensure this value has at most {max_length} items"),
+    "literal_error": ("value_error.const", "unexpected value; permitted: {permitted}"),
+    "enum": ("type_error.enum", "value is not a valid enumeration member; permitted: {permitted}"),
 }
-_LIMITS = ("gt", "ge", "lt", "le")
+_LIMITS = ("gt", "ge", "lt", "le", "min_length", "max_length")
+_NONE = ("type_error.none.not_allowed", "none is not an allowed value")
+#: v1's own keys of ``ctx``, which errors of ours may bring themselves.
+_V1_CONTEXT = frozenset({"limit_value", "given", "permitted", "enum_values", "multiple_of"})
+_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|-?\d+(?:\.\d+)?|True|False|None")
+_LONGEST_GIVEN = 1000
 
 
 def v1_error(error: Mapping[str, Any], prefix: Sequence[str | int] = ()) -> dict[str, Any]:
@@ -52,13 +64,33 @@ def v1_error(error: Mapping[str, Any], prefix: Sequence[str | int] = ()) -> dict
     loc = [*prefix, *error["loc"]]
     if kind == "json_invalid":
         return _not_json(error, loc, str(context.get("error", "")))
+    if kind.endswith("_type") and error.get("input", ...) is None:
+        return {"loc": loc, "msg": _NONE[1], "type": _NONE[0]}
     v1_kind, words = _V1.get(kind, (kind, ""))
-    text = words.format_map(context) if words else str(error["msg"])
+    shown = _v1_context(kind, context, error.get("input"))
+    permitted = ", ".join(repr(value) for value in shown.get("permitted", shown.get("enum_values", ())))
+    text = words.format_map({**context, "permitted": permitted}) if words else str(error["msg"])
     entry: dict[str, Any] = {"loc": loc, "msg": text, "type": v1_kind}
+    return {**entry, "ctx": shown} if shown else entry
+
+
+def _v1_context(kind: str, context: Mapping[str, Any], given: Any) -> dict[str, Any]:
+    """``ctx`` as v1 had it: the limit, or what was given beside what is permitted."""
+    permitted = [ast.literal_eval(text) for text in _LITERAL.findall(str(context.get("expected", "")))]
+    if kind == "literal_error":
+        return {"given": _scalar(given), "permitted": permitted}
+    if kind == "enum":
+        return {"enum_values": permitted}
     limits = [context[limit] for limit in _LIMITS if limit in context]
     if limits:
-        entry["ctx"] = {"limit_value": limits[0]}
-    return entry
+        return {"limit_value": limits[0]}
+    return {key: value for key, value in context.items() if key in _V1_CONTEXT}
+
+
+def _scalar(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return (value if isinstance(value, str) else repr(value))[:_LONGEST_GIVEN]
 
 
 def _not_json(error: Mapping[str, Any], loc: list[str | int], words: str) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import time
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latentd.server.errors import error_body, render_unexpected
@@ -20,6 +22,7 @@ log = logging.getLogger("latentd.api")
 
 JOB_HEADER = "X-Latentd-Job"
 """Header that names the job of a generation, in errors too."""
+_ASKS_PRIVATE = "access-control-request-private-network"
 _TIME_HEADER = "X-Process-Time"
 _LOGGED = ("/sdapi/", "/latentd/", "/controlnet/")
 
@@ -162,6 +165,20 @@ class LastNetMiddleware:
             )
             if not started:
                 await reply(scope, receive, send)
+
+
+class PrivateNetworkCors(CORSMiddleware):
+    """Starlette's middleware, which also lets allowed pages of the internet ask a server in a private network.
+
+    Browsers ask for that in the preflight; source: the draft "Private Network Access" of the WICG.
+    """
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        others = Headers(raw=[pair for pair in request_headers.raw if pair[0] != _ASKS_PRIVATE.encode()])
+        response = super().preflight_response(others)
+        if response.status_code == 200 and _ASKS_PRIVATE in request_headers:
+            response.headers["Access-Control-Allow-Private-Network"] = "true"
+        return response
 
 
 def cors_arguments(origins: str | None, pattern: str | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def cmd_flags(settings: Settings) -> dict[str, Any]:
     """Every listed flag with its value, as AUTOMATIC1111 1.8.0 types it (options.md, command-line flags).
 
     A flag whose default is null is text: a number given for it comes back as text. Folders are absolute, since clients
-    read them to find the files. A secret is null when unset and ``***`` otherwise.
+    read them to find the files. ``api`` is on: the API is always there. A secret is null when unset, else ``***``.
     """
     return {
         name: _shown(settings, name, default, secret=flag.secret)
@@ -38,6 +38,8 @@ def _shown(settings: Settings, name: str, default: Any, *, secret: bool) -> Any:
     if secret and value:
         # ngrok_options is declared as an object, so a text in its place would not fit the schema.
         return {} if isinstance(value, dict) else HIDDEN
+    if name == "api":
+        return True
     if name == "data_dir":
         return str(settings.paths.data)
     if name == "styles_file":

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from latentd.engine.job import Job
+from latentd.server.accept import preferred_picture
 from latentd.server.convert import echo
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.middleware import JOB_HEADER, name_job
@@ -36,7 +37,7 @@ def router(services: Any) -> APIRouter:
     replies: dict[int | str, dict[str, Any]] = {
         200: {
             "content": binary(*_BYTES),
-            "description": "JSON, or the first picture's bytes where Accept names a picture format.",
+            "description": "JSON, or the first picture's bytes where Accept prefers a picture format to JSON.",
             "headers": {JOB_HEADER: {"schema": {"type": "string"}, "description": "Id of the job."}},
         }
     }
@@ -108,7 +109,7 @@ async def answer_generation(
         result: Result = await _wait_while_connected(services, job, request)
     else:
         result = await job.wait()
-    media = _picture_type(request.headers.get("accept", ""))
+    media = preferred_picture(",".join(request.headers.getlist("accept")), tuple(_BYTES))
     if media and result.images:
         first = result.images[0]
         data = await services.images.encode_bytes(first.image, dict(first.info), format=_BYTES[media])
@@ -145,17 +146,6 @@ async def _left(request: Request) -> None:
 async def encoded(services: Any, images: tuple[GeneratedImage, ...]) -> list[str]:
     """Base64 texts of the pictures of a result, in order."""
     return list(await asyncio.gather(*(services.encode_image(image.image, dict(image.info)) for image in images)))
-
-
-def _picture_type(accept: str) -> str | None:
-    """The picture format that an ``Accept`` header asks for first; None where JSON will do."""
-    for entry in accept.split(","):
-        media = entry.partition(";")[0].strip().lower()
-        if media in _BYTES:
-            return media
-        if media in ("application/json", "*/*"):
-            return None
-    return None
 
 
 def _unserialisable(value: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from latentd.server.schemas.lenient import Arguments, Bool, Dict, Float, Int, LenientModel, Str
+from latentd.server.schemas.lenient import Arguments, Bool, Dict, Float, Int, LenientModel, Seed, Str
 
 
 def _title(model: type[Any]) -> str:
@@ -28,8 +28,8 @@ class CommonFields(LenientModel):
     prompt: Str | None = Field("", description="What the picture shows, in AUTOMATIC1111's prompt grammar.")
     negative_prompt: Str | None = Field("", description="What it should not show.")
     styles: list[Str] | None = Field(None, description="Names from the styles file; unknown ones are ignored.")
-    seed: Int | None = Field(-1, description="Seed of the first picture; -1 draws one.")
-    subseed: Int | None = Field(-1, description="Seed of the variation; -1 draws one.")
+    seed: Seed | None = Field(-1, description="Seed of the first picture; -1 draws one.")
+    subseed: Seed | None = Field(-1, description="Seed of the variation; -1 draws one.")
     subseed_strength: Float | None = Field(0, description="Share of the variation's noise, 0 to 1.")
     seed_resize_from_h: Int | None = Field(-1, description="Height in pixels at which the noise is drawn; -1: as is.")
     seed_resize_from_w: Int | None = Field(-1, description="Width in pixels at which the noise is drawn; -1: as is.")

@@ -12,7 +12,8 @@ from latentd.server.schemas.lenient import Bool, Float, Int, LenientModel, Str
 
 def _zero_or_one(value: int) -> int:
     if value not in (0, 1):
-        raise PydanticCustomError("value_error.const", "unexpected value; permitted: 0, 1", {"permitted": [0, 1]})
+        context = {"given": value, "permitted": [0, 1]}
+        raise PydanticCustomError("value_error.const", "unexpected value; permitted: 0, 1", context)
     return value
 
 
@@ -28,7 +29,7 @@ class ExtrasRequest(LenientModel):
     gfpgan_visibility: Share = Field(0, description="Share of GFPGAN's faces.")
     codeformer_visibility: Share = Field(0, description="Share of CodeFormer's faces.")
     codeformer_weight: Share = Field(0, description="CodeFormer's fidelity; 0 changes most.")
-    upscaling_resize: Annotated[Float, Field(gt=0)] = Field(2, description="Factor.")
+    upscaling_resize: Annotated[Float, Field(ge=1, le=8)] = Field(2, description="Factor.")
     upscaling_resize_w: Annotated[Int, Field(ge=1)] = Field(512, description="Width in pixels.")
     upscaling_resize_h: Annotated[Int, Field(ge=1)] = Field(512, description="Height in pixels.")
     upscaling_crop: Bool = Field(True, description="Mode 1: cut to exactly that size.")

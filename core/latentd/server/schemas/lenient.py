@@ -21,12 +21,24 @@ from pydantic_core import PydanticCustomError
 _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
 _FALSE = frozenset({"0", "off", "f", "false", "n", "no"})
 LARGEST_INTEGER = 2**63 - 1
+LARGEST_SEED = 2**64 - 1
+"""torch takes seeds of 64 bits, with a sign or without."""
 UNKNOWN_KEPT = 20
 UNKNOWN_LENGTH = 60
 
 
-def _refuse(kind: str, message: str) -> PydanticCustomError:
-    return PydanticCustomError(kind, message)
+def _refuse(kind: str, message: str, **context: object) -> PydanticCustomError:
+    return PydanticCustomError(kind, message, context)
+
+
+def _refuse_over(limit: int) -> PydanticCustomError:
+    words = f"ensure this value is less than or equal to {limit}"
+    return _refuse("value_error.number.not_le", words, limit_value=limit)
+
+
+def _refuse_under(limit: int) -> PydanticCustomError:
+    words = f"ensure this value is greater than or equal to {limit}"
+    return _refuse("value_error.number.not_ge", words, limit_value=limit)
 
 
 def _not_none(value: object) -> None:
@@ -39,6 +51,18 @@ def to_int(value: Any) -> int:
 
     :raises PydanticCustomError: it is none, or does not fit 64 bits.
     """
+    return _bounded(value, LARGEST_INTEGER)
+
+
+def to_seed(value: Any) -> int:
+    """As :func:`to_int`, up to 2**64 - 1.
+
+    :raises PydanticCustomError: it is none, or out of bounds.
+    """
+    return _bounded(value, LARGEST_SEED)
+
+
+def _bounded(value: Any, largest: int) -> int:
     _not_none(value)
     try:
         number = int(value) if isinstance(value, int | float | str) else None
@@ -46,8 +70,10 @@ def to_int(value: Any) -> int:
         number = None
     if number is None:
         raise _refuse("type_error.integer", "value is not a valid integer")
-    if abs(number) > LARGEST_INTEGER:
-        raise _refuse("value_error.number.not_le", f"ensure this value is less than or equal to {LARGEST_INTEGER}")
+    if number > largest:
+        raise _refuse_over(largest)
+    if number < -LARGEST_INTEGER:
+        raise _refuse_under(-LARGEST_INTEGER)
     return number
 
 
@@ -128,6 +154,7 @@ def _lenient(convert: Callable[[Any], Any], schema: Mapping[str, Any]) -> Any:
 
 
 _INT = _lenient(to_int, {"type": "integer"})
+_SEED = _lenient(to_seed, {"type": "integer"})
 _FLOAT = _lenient(to_float, {"type": "number"})
 _STR = _lenient(to_str, {"type": "string"})
 _BOOL = _lenient(to_bool, {"type": "boolean"})
@@ -137,6 +164,7 @@ _ARGS = _lenient(
 )
 
 Int = Annotated[int, *_INT]
+Seed = Annotated[int, *_SEED]
 Float = Annotated[float, *_FLOAT]
 Str = Annotated[str, *_STR]
 Bool = Annotated[bool, *_BOOL]

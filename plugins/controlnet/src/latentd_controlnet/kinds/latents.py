@@ -27,7 +27,7 @@ class PassNoise:
         """A pass begins."""
         plan = generation.plan
         end = min((generation.batch + 1) * plan.batch_size, len(plan.seeds))
-        self._generator.manual_seed(int(plan.seeds[end - 1]))
+        self._generator.manual_seed(int(plan.seeds[end - 1]) % 2**64)
 
     def draw(self, shape: Any, device: Any) -> Tensor:
         """Standard normal values, drawn on the CPU on every machine."""
