@@ -39,8 +39,9 @@ class OptionSpec:
     """One key of the option store.
 
     ``default`` gives the type, too; ``choices`` may be a function for lists known only at run time. ``affects`` sorts
-    the documentation; ``infotext`` is the key under which generation writes it. ``api_writable`` False: readable over
-    HTTP, settable only in config.json or by flag.
+    the documentation. ``infotext`` is the key under which a generation writes a value that is not the default, and by
+    which a pasted infotext sets it again. ``api_writable`` False: readable over HTTP, settable only in config.json or
+    by flag.
     """
 
     key: str

@@ -102,3 +102,36 @@ def test_steps_may_be_left_out_by_option(registry: Registries) -> None:
     wanted = {"gfpgan_visibility": 1.0, "upscaler_1": "Nearest"}
     image, text = _run(registry, {"postprocessing_disable_in_extras": ["Upscale"]}, **wanted)
     assert (image.size, text) == (PICTURE.size, "GFPGAN visibility: 1.0")
+
+
+def _stamp(name: str) -> PostprocessorSpec:
+    """A step that writes down its parameter ``mark``."""
+    return PostprocessorSpec(name=name, order=1, run=lambda image, params, context: (image, {name: params["mark"]}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "disabled", "text"),
+    [
+        ({}, [], "First: 0, Second: 0"),
+        ({}, ["First"], "Second: 0"),
+        ({"First": True}, ["First"], "First: 0, Second: 0"),
+        ({"First": False}, [], "Second: 0"),
+        ({"First": False, "Second": {"mark": 7}}, [], "Second: 7"),
+        ({"Upscale": False}, [], "First: 0, Second: 0"),
+    ],
+)
+def test_a_step_is_asked_for_and_left_out_by_name(asked: Any, disabled: list[str], text: str) -> None:
+    registry = Registries()
+    registry.commit(Contribution(plugin="test", postprocessors=[_stamp("First"), _stamp("Second")]))
+    options = {"postprocessing_disable_in_extras": disabled}
+    upscaler = {"upscaler_1": "Nearest"} if "Upscale" in asked else {}
+    image, found = _run(registry, options, postprocessors=asked, raw={"mark": 0}, **upscaler)
+    assert (found, image.size) == (text, PICTURE.size)
+
+
+def test_an_unknown_step_is_refused_before_anything_is_computed() -> None:
+    registry = Registries()
+    registry.commit(Contribution(plugin="test", postprocessors=[_stamp("First")]))
+    with pytest.raises(NotFound, match="could not find postprocessor named Frist") as missing:
+        check_extras(ExtrasRequest(postprocessors={"Frist": True}), registry)
+    assert missing.value.hint == "did you mean 'First'?"

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from latentd.contributions import InterrogatorSpec, UpscaleContext
+from latentd.contributions import InterrogatorSpec, PostprocessorSpec, UpscaleContext
 from latentd.hookspecs import hookimpl
 from latentd.plugins.catalogue import install_hint
 from latentd.testing import AppFactory
@@ -101,6 +101,41 @@ def test_unknown_upscalers_name_what_to_install(client: TestClient) -> None:
 def test_faces_need_their_package(client: TestClient) -> None:
     reply = client.post("/sdapi/v1/extra-single-image", json={"image": _png(), "gfpgan_visibility": 1})
     assert (reply.status_code, reply.json()["hint"]) == (422, install_hint("facerestore"))
+
+
+class Steps:
+    """A plugin with a step that writes down its parameters."""
+
+    @hookimpl
+    def register_postprocessors(self) -> list[PostprocessorSpec]:
+        def run(image: Any, params: Any, context: UpscaleContext) -> tuple[Any, dict[str, Any]]:
+            return image, {"Marked": f"{params.get('mark')} {params['upscaling_resize']:g}"}
+
+        return [PostprocessorSpec(name="Mark", order=1, run=run)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [(None, "Marked: None 2"), ({"Mark": False}, ""), ({"Mark": "no"}, ""), ({"Mark": {"mark": "x"}}, "Marked: x 2")],
+)
+def test_extras_take_and_leave_steps_of_plugins_by_name(latentd_app: AppFactory, asked: Any, line: str) -> None:
+    client = latentd_app(plugins=[Steps()])
+    reply = client.post("/sdapi/v1/extra-single-image", json={"image": _png(), "postprocessors": asked})
+    assert (reply.status_code, reply.json()["html_info"]) == (200, f"<p>{line}</p>")
+
+
+def test_steps_that_are_not_there_are_refused(latentd_app: AppFactory) -> None:
+    client = latentd_app(plugins=[Steps()])
+    reply = client.post("/sdapi/v1/extra-single-image", json={"image": _png(), "postprocessors": {"Marc": True}})
+    assert (reply.status_code, reply.json()["hint"]) == (404, "did you mean 'Mark'?")
+    wrong = client.post("/sdapi/v1/extra-single-image", json={"image": _png(), "postprocessors": {"Mark": [1]}})
+    assert wrong.status_code == 422
+
+
+def test_fields_that_extras_do_not_know_are_told(client: TestClient) -> None:
+    client.post("/sdapi/v1/extra-single-image", json={"image": _png(), "upscaler": "Lanczos"})
+    (job,) = client.get("/latentd/v1/jobs").json()["jobs"]
+    assert job["warnings"] == ["field 'upscaler' is not known and has no effect"]
 
 
 class Interrogators:

@@ -9,11 +9,13 @@ from latentd import __version__
 from latentd.infotext.build import build_infotext
 from latentd.infotext.fields import InfotextFields
 from latentd.infotext.versions import OWN_VERSION
+from latentd.options.store import CORE
 from latentd.prompts.filenames import FileContext
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.options import OptionStore
     from latentd.pipeline.generation import RunningGeneration
 
 VERSION_TEXT = f"{OWN_VERSION}{__version__}"
@@ -29,7 +31,7 @@ def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str
     else:
         prompt, negative = batch.prompts[index], batch.negative_prompts[index]
         seed, subseed = batch.seeds[index], batch.subseeds[index]
-    extra = {**gen.infotext, **gen.hooks.infotext(gen, index)}
+    extra = {**_plugin_options(gen), **gen.infotext, **gen.hooks.infotext(gen, index)}
     fields = InfotextFields(
         steps=plan.steps,
         sampler=plan.sampler.label,
@@ -57,6 +59,13 @@ def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str
         version=VERSION_TEXT if options["add_version_to_infotext"] else None,
     )
     return build_infotext(prompt, negative, fields.ordered())
+
+
+def _plugin_options(gen: RunningGeneration) -> dict[str, Any]:
+    """Options of plugins that differ from their defaults, under the keys that they name for it."""
+    store: OptionStore = gen.services.options
+    specs = [spec for spec in store.specs() if spec.infotext and store.owner(spec.key) != CORE]
+    return {str(spec.infotext): gen.options[spec.key] for spec in specs if gen.options[spec.key] != spec.default}
 
 
 def model_facts(gen: RunningGeneration) -> dict[str, Any]:

@@ -27,7 +27,11 @@ _RESIZERS = frozenset(resizer.name for resizer in RESIZERS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtrasRequest:
-    """What the caller asked for; names and defaults are the API's. ``raw`` has every field, for plugins' steps."""
+    """What the caller asked for; names and defaults are the API's. ``raw`` has every field, for plugins' steps.
+
+    ``postprocessors`` has steps by name: False leaves one out, True or a mapping of parameters has it run. For a step
+    that it does not name option ``postprocessing_disable_in_extras`` decides.
+    """
 
     resize_mode: int = 0
     gfpgan_visibility: float = 0.0
@@ -41,7 +45,13 @@ class ExtrasRequest:
     upscaler_2: str = "None"
     extras_upscaler_2_visibility: float = 0.0
     max_side_length: int = 0
+    postprocessors: Mapping[str, bool | Mapping[str, Any]] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
+
+    def params(self, step: str) -> Mapping[str, Any]:
+        """What a plugin's step is given: every field of the request, its own parameters on top."""
+        own = self.postprocessors.get(step)
+        return {**self.raw, **own} if isinstance(own, Mapping) else self.raw
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,8 +70,11 @@ class Processed:
 def check_extras(request: ExtrasRequest, registry: Any) -> None:
     """Refuse a request that names what is not there, before anything is computed.
 
-    :raises NotFound: an upscaler. :raises NotConfigured: a face restorer, or either's model file.
+    :raises NotFound: an upscaler or a step. :raises NotConfigured: a face restorer, or either's model file.
     """
+    for name in request.postprocessors:
+        if name not in _ORDER:
+            registry.postprocessors.require(name, detail=f"could not find postprocessor named {name}")
     second = request.extras_upscaler_2_visibility if request.upscaler_1 not in ("", "None") else 0
     for name, share in ((request.upscaler_1, 1.0), (request.upscaler_2, second)):
         if name and name not in _RESIZERS:
@@ -82,7 +95,7 @@ def process(
 ) -> Processed:
     """``image`` after every step, in the order of option ``postprocessing_operation_order``, on the worker.
 
-    Steps that option ``postprocessing_disable_in_extras`` names are left out.
+    Steps that option ``postprocessing_disable_in_extras`` names are left out, and those that the request leaves out.
 
     :param registry: the plugins' :class:`latentd.plugins.registry.Registries`.
     :param max_pixels: bound on the result's size.
@@ -93,7 +106,8 @@ def process(
         owner = owner_of(registry.postprocessors, spec.name)
         steps[spec.name] = (spec.order, partial(_plugin_step, spec=spec, owner=owner))
     wanted = list(context.options["postprocessing_operation_order"])
-    left_out = set(context.options["postprocessing_disable_in_extras"])
+    left_out = set(context.options["postprocessing_disable_in_extras"]).difference(request.postprocessors)
+    left_out |= {name for name, run in request.postprocessors.items() if run is False}
 
     def rank(name: str) -> tuple[int, float]:
         return (wanted.index(name) if name in wanted else len(wanted), steps[name][0])
@@ -185,6 +199,6 @@ def _plugin_step(
     done: Processed, request: ExtrasRequest, context: UpscaleContext, *, spec: PostprocessorSpec, owner: str
 ) -> None:
     with blamed(owner, f"postprocessor {spec.name!r}"):
-        image, entries = picture_and_entries(spec.run(done.image, request.raw, context))
+        image, entries = picture_and_entries(spec.run(done.image, request.params(spec.name), context))
     done.image = image.convert("RGB")
     done.entries.update(entries)

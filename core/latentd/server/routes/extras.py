@@ -41,6 +41,7 @@ async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tupl
     from latentd.pipeline import extras
 
     fields = body.model_dump(exclude={"image", "files"})
+    fields["postprocessors"] = body.postprocessors or {}
     names = set(extras.ExtrasRequest.__dataclass_fields__)
     request = extras.ExtrasRequest(**{key: value for key, value in fields.items() if key in names}, raw=fields)
     extras.check_extras(request, services.registry)
@@ -49,6 +50,8 @@ async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tupl
     max_pixels = services.settings.max_pixels
 
     def work(control: Any) -> list[Any]:
+        for name in body.unknown_fields:
+            control.warn(f"field {name!r} is not known and has no effect")
         control.progress.job_count = len(images)
         context = services.worker_context(control, options)
         done = []

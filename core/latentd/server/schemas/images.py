@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from latentd.server.schemas.lenient import Bool, Float, Int, LenientModel, Str
+from latentd.server.schemas.lenient import Bool, Dict, Float, Int, LenientModel, Str
 
 
 def _zero_or_one(value: int) -> int:
@@ -38,6 +38,9 @@ class ExtrasRequest(LenientModel):
     extras_upscaler_2_visibility: Share = Field(0, description="Share of the second upscaler.")
     upscale_first: Bool = Field(False, description="Without effect: option postprocessing_operation_order decides.")
     max_side_length: Annotated[Int, Field(ge=0)] = Field(0, description="Longest side of the result; 0: no limit.")
+    postprocessors: dict[str, Bool | Dict] | None = Field(
+        None, description="Steps by name: false leaves one out, true or an object of its parameters has it run."
+    )
 
 
 class ExtrasSingleImageRequest(ExtrasRequest):
