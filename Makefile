@@ -23,7 +23,7 @@ env: .make/env  ## the full development environment in .venv
 	$(BIN)/pip install --quiet --upgrade pip hatchling editables
 	$(BIN)/pip install --quiet -c constraints/dev.txt $$($(PYTHON) tools/torch_choice.py) torch torchvision
 	$(BIN)/pip install --quiet -c constraints/dev.txt --no-build-isolation --group dev -e . $(foreach plugin,$(PLUGINS),-e "./$(plugin)[test]")
-	if command -v npm >/dev/null; then npm ci --silent --ignore-scripts --prefix $(NODE); fi
+	@! command -v npm >/dev/null || npm ci --silent --ignore-scripts --prefix $(NODE) || echo "npm ci failed in $(NODE)"
 	@mkdir -p .make && touch $@
 
 run: .make/run  ## start the server and draw a first picture (PORT=, DATA=, ARGS=)
