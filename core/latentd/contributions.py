@@ -161,11 +161,14 @@ class ExtraNetworkSpec:
     """A prompt tag ``<name:...>``: ``activate(generation, tags)`` on the worker before conditioning is made.
 
     ``tags`` are :class:`latentd.prompts.networks.NetworkTag`; what ``activate`` returns is called when the job ends.
+    ``check(services, tag)`` raises :class:`latentd.errors.InvalidRequest` when the request is planned, before anything
+    is loaded, for a tag that cannot be carried out.
     """
 
     name: str
     activate: Callable[[Any, Sequence[Any]], Callable[[], None] | None]
     aliases: Sequence[str] = ()
+    check: Callable[[Any, Any], None] = lambda services, tag: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latentd.errors import InvalidRequest, ModelLoadError
+from latentd.errors import ModelLoadError
 from latentd.models.fp8 import FP8, keep_in_fp8
-from latentd.networks.files import NetworkContents, NetworkOnDisk, read_network
-from latentd.networks.merge import NetworkRequest, NetworkState, bundled_embeddings
+from latentd.networks.contents import NetworkContents, read_network
+from latentd.networks.files import NetworkOnDisk
+from latentd.networks.merge import NetworkRequest, NetworkState, Reason, Way
 from latentd.networks.names import Targets, targets_of
+from latentd.networks.spellings import canonical
 
 Save = Callable[..., NetworkOnDisk]
 Build = Callable[..., nn.Module]
@@ -48,7 +50,7 @@ def same(left: list[tuple[str, Tensor]], right: list[tuple[str, Tensor]]) -> boo
 
 
 def weight_of(targets: Targets, path: str) -> Tensor:
-    root = targets.text_encoders["te"] if path.startswith("encoder") else targets.unet
+    root = targets.text_encoders[0] if path.startswith("encoder") else targets.unet
     assert root is not None
     return root.get_parameter(f"{path}.weight")
 
@@ -58,7 +60,7 @@ def test_each_multiplier_acts_on_its_own_part(targets: Targets, save: Save) -> N
     before = {path: weight_of(targets, path).clone() for path in (TO_Q, FC1)}
     (report,) = NetworkState().apply(targets, [NetworkRequest(network=save("a", tensors), te=0.25, unet=-2.0)])
     assert report.matched == 2
-    assert report.unmatched == ()
+    assert report.left_out == {}
     torch.testing.assert_close(weight_of(targets, TO_Q), before[TO_Q] - 2.0 * product(tensors, UNET_KEY))
     torch.testing.assert_close(weight_of(targets, FC1), before[FC1] + 0.25 * product(tensors, TEXT_KEY))
 
@@ -153,13 +155,27 @@ def test_norm_layers_and_ldm_names(targets: Targets, save: Save) -> None:
     assert torch.equal(norm.weight, old + 1)
 
 
-def test_inpainting_models_take_four_channel_networks(save: Save, tiny_unet: Build, tiny_text_encoder: Build) -> None:
+FOUR_CHANNELS = {
+    "whole": {"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3)},
+    "low rank": {
+        "lora_unet_conv_in.lora_up.weight": torch.ones(8, 1, 1, 1),
+        "lora_unet_conv_in.lora_down.weight": torch.ones(1, 4, 3, 3),
+    },
+    "LDM's name": {
+        "lora_unet_input_blocks_0_0.lora_up.weight": torch.ones(8, 2, 1, 1),
+        "lora_unet_input_blocks_0_0.lora_down.weight": torch.ones(2, 4, 3, 3) / 2,
+    },
+}
+
+
+@pytest.mark.parametrize("tensors", FOUR_CHANNELS.values(), ids=FOUR_CHANNELS)
+def test_inpainting_models_take_four_channel_networks(
+    save: Save, tiny_unet: Build, tiny_text_encoder: Build, tensors: dict[str, Tensor]
+) -> None:
     targets = targets_of(tiny_unet(in_channels=9), [tiny_text_encoder()])
     assert targets.unet is not None
     old = targets.unet.get_submodule("conv_in").weight.clone()
-    NetworkState().apply(
-        targets, [NetworkRequest(network=save("a", {"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3)}))]
-    )
+    NetworkState().apply(targets, [NetworkRequest(network=save("a", tensors))])
     change = targets.unet.get_submodule("conv_in").weight - old
     torch.testing.assert_close(change[:, :4], torch.ones(8, 4, 3, 3))
     assert not change[:, 4:].any()
@@ -168,19 +184,36 @@ def test_inpainting_models_take_four_channel_networks(save: Save, tiny_unet: Bui
 def test_unmatched_names_are_reported_and_ignored(targets: Targets, save: Save) -> None:
     before = snapshot(targets)
     (report,) = NetworkState().apply(targets, [NetworkRequest(network=save("a", lora("lora_unet_nowhere", 2, 2)))])
-    assert report.unmatched == ("lora_unet_nowhere",)
-    assert report.matched == 0
+    assert report.left_out == {Reason.UNKNOWN: ("lora_unet_nowhere",)}
+    assert (report.matched, report.total) == (0, 1)
     assert same(snapshot(targets), before)
 
 
-def test_a_network_of_another_architecture_fails_and_leaves_no_trace(targets: Targets, save: Save) -> None:
-    before = snapshot(targets)
-    good, bad = save("good", lora(UNET_KEY, 8, 8)), save("bad", lora(UNET_KEY, 8, 24))
-    state = NetworkState()
-    with pytest.raises(InvalidRequest, match="'bad' does not fit this model at unet"):
-        state.apply(targets, [NetworkRequest(network=good), NetworkRequest(network=bad)])
-    assert same(snapshot(targets), before)
-    assert state.applied == ()
+@pytest.mark.parametrize("way", ["merged", "beside"])
+def test_modules_of_another_shape_are_passed_over_and_told(targets: Targets, save: Save, way: Way) -> None:
+    tensors = {**lora(UNET_KEY, 8, 24), **lora(TEXT_KEY, 20, 12)}
+    original, text = weight_of(targets, TO_Q), weight_of(targets, FC1).clone()
+    (report,) = NetworkState().apply(targets, [NetworkRequest(network=save("mixed", tensors), way=way)])
+    assert (report.matched, report.left_out) == (1, {Reason.MISSHAPEN: (UNET_KEY,)})
+    assert report.shortfall() == "1 of another shape here, such as " + UNET_KEY
+    assert weight_of(targets, TO_Q) is original
+    assert torch.equal(weight_of(targets, FC1), text) is (way == "beside")
+
+
+def test_a_change_far_larger_than_its_module_is_not_made(targets: Targets, save: Save) -> None:
+    huge = {f"{UNET_KEY}.lokr_w1": torch.zeros(1, 1).expand(3000, 3000), f"{UNET_KEY}.lokr_w2": torch.zeros(3000, 3000)}
+    contents = {canonical(f"{UNET_KEY}.x").module: {k.rpartition(".")[2]: v for k, v in huge.items()}}
+    network = save("huge", {f"{UNET_KEY}.alpha": torch.tensor(1.0)})
+    (report,) = NetworkState().apply(
+        targets, [NetworkRequest(network=network)], read=lambda _: NetworkContents(modules=contents)
+    )
+    assert report.left_out == {Reason.MISSHAPEN: (f"{UNET_KEY}",)}
+
+
+def test_weights_of_no_known_kind_are_told(targets: Targets, save: Save) -> None:
+    network = save("odd", {**lora(TEXT_KEY, 20, 12), f"{UNET_KEY}.vera_lambda_b": torch.ones(8)})
+    (report,) = NetworkState().apply(targets, [NetworkRequest(network=network)])
+    assert (report.matched, report.left_out) == (1, {Reason.UNTYPED: (UNET_KEY,)})
 
 
 def test_a_file_damaged_since_it_was_listed_fails_and_leaves_no_trace(targets: Targets, save: Save) -> None:
@@ -234,8 +267,10 @@ def test_inference_mode_is_no_obstacle(targets: Targets, save: Save) -> None:
 def test_embeddings_come_along(targets: Targets, save: Save) -> None:
     a = save("a", {**lora(UNET_KEY, 8, 8), "bundle_emb.word.emb_params": torch.ones(2, 12)})
     b = save("b", {"bundle_emb.word.emb_params": torch.zeros(1, 12)})
-    applied = NetworkState().apply(targets, [NetworkRequest(network=a), NetworkRequest(network=b)])
-    assert bundled_embeddings(applied)["word"]["emb_params"].shape == (1, 12)
+    first, second = NetworkState().apply(targets, [NetworkRequest(network=a), NetworkRequest(network=b)])
+    assert first.embeddings["word"]["emb_params"].shape == (2, 12)
+    assert second.embeddings["word"]["emb_params"].shape == (1, 12)
+    assert (second.matched, second.total) == (0, 0)
 
 
 # --- weights in eight bits -------------------------------------------------------------------------------------------
@@ -318,7 +353,7 @@ def test_beside_the_weights_a_network_answers_as_when_merged(targets: Targets, s
 def test_a_layers_output_may_be_fed_to_the_network(targets: Targets, save: Save) -> None:
     network = save("a", {**lora(UNET_KEY, 8, 8), **lora(TEXT_KEY, 20, 12)})
     assert targets.unet is not None
-    square, wide = targets.unet.get_submodule(TO_Q), targets.text_encoders["te"].get_submodule(FC1)
+    square, wide = targets.unet.get_submodule(TO_Q), targets.text_encoders[0].get_submodule(FC1)
     x, y = torch.ones(1, 3, 8), torch.ones(1, 3, 12)
     plain = square(x)
     state = NetworkState()

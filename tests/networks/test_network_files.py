@@ -10,17 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from latentd.errors import ModelLoadError
-from latentd.networks.files import (
-    NetworkLibrary,
-    NetworkOnDisk,
-    network_digest,
-    read_header,
-    read_metadata,
-    read_network,
-)
+from latentd.networks.contents import read_network
+from latentd.networks.files import NetworkLibrary, NetworkOnDisk, network_digest, read_header, read_metadata
+from latentd.networks.spellings import module_name
 
 Save = Callable[..., NetworkOnDisk]
 
+CONV_IN = module_name("lora_unet_conv_in")
 WEIGHTS = {"lora_unet_conv_in.lora_up.weight": torch.ones(2, 1), "lora_unet_conv_in.lora_down.weight": torch.ones(1, 2)}
 
 
@@ -110,15 +106,48 @@ def test_tensors_are_grouped_by_module_and_embeddings_set_apart(save: Save) -> N
         },
     )
     contents = read_network(net.path)
-    assert set(contents.modules) == {"lora_unet_conv_in"}
-    assert set(contents.modules["lora_unet_conv_in"]) == {"lora_up.weight", "lora_down.weight"}
-    assert contents.embeddings["word"]["string_to_param.*"].shape == (1, 3)
+    assert {name: set(weights) for name, weights in contents.modules.items()} == {
+        CONV_IN: {"lora_up.weight", "lora_down.weight"}
+    }
+    assert set(contents.embeddings) == {"my.style", "word"}
+    assert contents.embeddings["my.style"]["clip_l"].shape == (2, 3)
+    assert contents.embeddings["word"]["string_to_param"]["*"].shape == (1, 3)
 
 
 def test_pickles_are_read_through_the_restricted_unpickler(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.pt", tmp_path / "bad.pt"
     torch.save({"state_dict": WEIGHTS}, good)
-    assert set(read_network(good).modules) == {"lora_unet_conv_in"}
+    assert set(read_network(good).modules) == {CONV_IN}
     torch.save({"x": Path("/")}, bad)
     with pytest.raises(ModelLoadError):
         read_network(bad)
+
+
+def test_what_only_has_the_name_of_a_safetensors_file_is_hashed_whole(tmp_path: Path) -> None:
+    pointer = tmp_path / "pointer.safetensors"
+    pointer.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert network_digest(pointer) == hashlib.sha256(pointer.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
+def test_weights_that_are_no_number_are_refused(save: Save, value: float, dtype: torch.dtype) -> None:
+    spoilt = torch.ones(2, 3)
+    spoilt[1, 2] = value
+    net = save("spoilt", {**WEIGHTS, "lora_unet_conv_out.lora_down.weight": spoilt.to(dtype)})
+    with pytest.raises(ModelLoadError, match=r"spoilt\.safetensors .* no number .* in lora_unet_conv_out"):
+        read_network(net.path)
+
+
+def test_two_adapters_in_one_file_are_refused(save: Save) -> None:
+    keys = [f"unet.conv_in.lora_{side}.{name}.weight" for side in "AB" for name in ("default", "style")]
+    net = save("two", {key: torch.ones(1, 2) for key in keys})
+    with pytest.raises(ModelLoadError, match=r"says the same twice, as .*default.* and as .*style"):
+        read_network(net.path)
+
+
+def test_a_safetensors_file_named_as_a_pickle_is_read(save: Save) -> None:
+    net = save("renamed", WEIGHTS)
+    other = net.path.with_suffix(".pt")
+    net.path.rename(other)
+    assert set(read_network(other).modules) == {CONV_IN}

@@ -3,9 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 from torch import nn
 
-from latentd.networks.names import ldm_path, site_index, split_key, targets_of
+from latentd.networks.names import Site, SiteIndex, ldm_path, targets_of
+from latentd.networks.spellings import module_name
 
 Build = Callable[..., nn.Module]
 
@@ -44,48 +47,84 @@ def test_sdxl_differs_in_its_first_upsampler_and_its_label_embedding() -> None:
     assert ldm_path(f"up_blocks.0.{deep}", *SDXL) == "output_blocks.0.1.transformer_blocks.9.attn1.to_q"
 
 
-def test_a_module_is_found_under_kohyas_diffusers_and_ldm_names(tiny_unet: Build, tiny_text_encoder: Build) -> None:
+def found(index: SiteIndex, spelling: str) -> Site | None:
+    sites = index.find(module_name(spelling))
+    assert len(sites) < 2
+    return sites[0] if sites else None
+
+
+def test_a_module_is_found_under_diffusers_and_ldm_paths(tiny_unet: Build, tiny_text_encoder: Build) -> None:
     unet = tiny_unet()
-    index = site_index(targets_of(unet, [tiny_text_encoder()]))
-    names = [
-        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q",
-        "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q",
-        "diffusion_model_input_blocks_1_1_transformer_blocks_0_attn1_to_q",
-        "oft_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q",
-    ]
-    wanted = unet.get_submodule("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q")
-    assert all(index[name].module is wanted and index[name].multiplier == "unet" for name in names)
+    index = SiteIndex(targets_of(unet, [tiny_text_encoder()]))
+    wanted = unet.get_submodule("down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0")
+    for path in ("down_blocks.0.attentions.0", "input_blocks.1.1"):
+        for part in ("attn1.to_out.0", "attn1.processor.to_out"):
+            for prefix in ("unet.", "", "diffusion_model."):
+                site = found(index, f"{prefix}{path}.transformer_blocks.0.{part}")
+                assert site is not None
+                assert (site.module, site.multiplier) == (wanted, "unet")
 
 
 def test_every_module_with_a_weight_has_a_name_of_its_own(tiny_unet: Build, tiny_text_encoder: Build) -> None:
     unet, encoder = tiny_unet(), tiny_text_encoder()
-    index = site_index(targets_of(unet, [encoder]))
-    weighted = [m for root in (unet, encoder) for m in root.modules() if getattr(m, "weight", None) is not None]
-    assert {id(site.module) for site in index.values()} == {id(m) for m in weighted}
+    index = SiteIndex(targets_of(unet, [encoder]))
+    for root, prefix in ((unet, "lora_unet_"), (encoder, "lora_te_text_model_")):
+        for path, module in root.named_modules():
+            if getattr(module, "weight", None) is not None:
+                site = found(index, prefix + path.removeprefix("text_model.").replace(".", "_"))
+                assert site is not None
+                assert site.module is module
 
 
-def test_text_encoders_are_te_alone_and_te1_te2_together(tiny_text_encoder: Build) -> None:
-    one, two = tiny_text_encoder(), tiny_text_encoder()
-    fc1 = "text_model_encoder_layers_1_mlp_fc1"
-    alone = site_index(targets_of(None, [one]))
-    assert alone[f"lora_te_{fc1}"].module is one.get_submodule("encoder.layers.1.mlp.fc1")
-    assert alone[f"lora_te_{fc1}"].multiplier == "te"
-    both = site_index(targets_of(None, [one, two]))
-    assert both[f"lora_te2_{fc1}"].module is two.get_submodule("encoder.layers.1.mlp.fc1")
-    assert f"lora_te_{fc1}" not in both
+FC1 = "text_model_encoder_layers_1_mlp_fc1"
 
 
 @pytest.mark.parametrize(
-    ("key", "parts"),
+    ("prefix", "alone", "first", "second"),
     [
-        ("lora_unet_conv_in.lora_down.weight", ("lora_unet_conv_in", "lora_down.weight")),
-        ("lora_te_x.alpha", ("lora_te_x", "alpha")),
-        ("unet.down_blocks.0.attn1.to_q.lora_A.weight", ("lora_unet_down_blocks_0_attn1_to_q", "lora_down.weight")),
-        ("unet.conv_in.lora_B.default.weight", ("lora_unet_conv_in", "lora_up.weight")),
-        ("text_encoder.text_model.encoder.layers.0.mlp.fc1.lora.up.weight",
-         ("lora_te_text_model_encoder_layers_0_mlp_fc1", "lora_up.weight")),
-        ("text_encoder_2.text_model.x.lora.down.weight", ("lora_te2_text_model_x", "lora_down.weight")),
+        ("lora_te", 0, None, None),
+        ("lora_te1", 0, 0, None),
+        ("lora_te2", None, None, 1),
+        ("text_encoder", 0, 0, None),
+        ("text_encoder_2", None, None, 1),
+        ("clip_l", 0, 0, None),
+        ("clip_g", None, None, 1),
     ],
-)  # fmt: skip
-def test_keys_split_into_module_and_weight(key: str, parts: tuple[str, str]) -> None:
-    assert split_key(key) == parts
+)
+def test_whose_text_encoder_a_name_means(
+    tiny_text_encoder: Build, prefix: str, alone: int | None, first: int | None, second: int | None
+) -> None:
+    encoders = [tiny_text_encoder(), tiny_text_encoder()]
+    modules = [encoder.get_submodule("encoder.layers.1.mlp.fc1") for encoder in encoders]
+    site = found(SiteIndex(targets_of(None, encoders[:1])), f"{prefix}_{FC1}")
+    assert (site and site.module) is (None if alone is None else modules[alone])
+    site = found(SiteIndex(targets_of(None, encoders)), f"{prefix}_{FC1}")
+    wanted = first if first is not None else second
+    assert (site and site.module) is (None if wanted is None else modules[wanted])
+    assert site is None or site.multiplier == "te"
+
+
+def test_a_name_that_says_not_whose_it_is_may_mean_either_encoder(tiny_text_encoder: Build) -> None:
+    encoders = [tiny_text_encoder(), tiny_text_encoder()]
+    sites = SiteIndex(targets_of(None, encoders)).find(
+        module_name("base_model.model.text_model.encoder.layers.1.mlp.fc1")
+    )
+    assert [site.module for site in sites] == [e.get_submodule("encoder.layers.1.mlp.fc1") for e in encoders]
+
+
+@pytest.mark.parametrize(("kohya", "dropped"), [(True, True), (False, False)])
+def test_the_upsampler_that_automatic1111_misses(kohya: bool, dropped: bool) -> None:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            block_out_channels=(8, 16),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=12,
+            attention_head_dim=2,
+            norm_num_groups=4,
+        )
+    index = SiteIndex(targets_of(unet, []))
+    name = module_name("lora_unet_up_blocks_0_upsamplers_0_conv" if kohya else "unet.up_blocks.0.upsamplers.0.conv")
+    assert index.find(name)[0].module is unet.get_submodule("up_blocks.0.upsamplers.0.conv")
+    assert index.is_dropped(name) is dropped
+    assert not index.is_dropped(module_name("lora_unet_output_blocks_2_2_conv"))

@@ -27,6 +27,7 @@ WITHOUT_EFFECT = {
     "ldsr_cached": "LDSR is not offered",
     "ldsr_steps": "LDSR is not offered",
     "lora_not_found_gradio_warning": "a message on the web page",
+    "lora_not_found_warning_console": "a LoRA that is not found is always told, in the log and in the answer",
     "memmon_poll_rate": "memory is measured when it is asked for",
     "multiple_tqdm": "there are no progress bars on the server's console",
     "outdir_extras_samples": "the extras endpoints never save",

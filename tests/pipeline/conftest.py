@@ -30,11 +30,13 @@ def data(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def services_on(folder: Path, *flags: str, plugins: Sequence[tuple[str, object]] = ()) -> AppServices:
+def services_on(
+    folder: Path, *flags: str, plugins: Sequence[tuple[str, object]] = (), checkpoint: str = "tiny-a.safetensors"
+) -> AppServices:
     """The services of a server without HTTP: torch's CPU noise, the core and ``plugins`` only."""
     settings = parse_settings(["--data-dir", str(folder), "--core-only", *flags], environment={})
     services = create_services(settings, extra_plugins=plugins, serve_http=False)
-    services.options.update({"randn_source": "CPU", "sd_model_checkpoint": "tiny-a.safetensors"})
+    services.options.update({"randn_source": "CPU", "sd_model_checkpoint": checkpoint})
     return services
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,13 +66,6 @@ def test_lora_in_memory_limit(draw: Draw, services: AppServices) -> None:
     assert cache.loaded("lora") == [kept]
     draw(prompt="a <lora:tinylora1:0.7>")
     assert cache.loaded("lora") == []
-
-
-@pytest.mark.parametrize(("warn", "level"), [(True, logging.WARNING), (False, logging.INFO)])
-def test_lora_not_found_warning_console(draw: Draw, caplog: pytest.LogCaptureFixture, warn: bool, level: int) -> None:
-    with caplog.at_level(logging.INFO, logger="latentd.pipeline.extra_networks"):
-        draw({"lora_not_found_warning_console": warn}, prompt="a <lora:nobody:1>", steps=1)
-    assert [r.levelno for r in caplog.records if "nobody" in r.getMessage()] == [level]
 
 
 def test_hidden_folders_are_listed_as_the_option_says(services: AppServices, data: Path) -> None:

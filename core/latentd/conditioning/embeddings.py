@@ -73,7 +73,6 @@ class EmbeddingStore:
 
     :param folders: ``--embeddings-dir`` and those of plugins; the first holder of a name wins.
     :param carried: files that packages carry; they come last.
-    :param extra: embeddings from elsewhere (bundled in a LoRA), by name.
     """
 
     def __init__(
@@ -84,7 +83,6 @@ class EmbeddingStore:
         self._hashes = hashes
         self._read: dict[Path, tuple[tuple[int, int], Embedding | None]] = {}
         self._embeddings: dict[str, Embedding] = {}
-        self.extra: dict[str, Embedding] = {}
         self.problems: dict[str, str] = {}
         self.refresh()
 
@@ -102,7 +100,7 @@ class EmbeddingStore:
 
     def all(self) -> dict[str, Embedding]:
         """Every embedding by name."""
-        return {**self._embeddings, **self.extra}
+        return dict(self._embeddings)
 
     def usable(self, width: int | None) -> tuple[dict[str, Embedding], dict[str, Embedding]]:
         """Embeddings by name: those for models of total width ``width`` (None: any), and the others."""

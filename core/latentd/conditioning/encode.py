@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -65,11 +65,13 @@ class TextConditioner:
     """Encodes texts for one loaded model, and remembers the latest results.
 
     :param embeddings: textual-inversion embeddings, or None for none.
+    :ivar bundled: embeddings that the networks laid over the model bring along; files of their names go before them.
     """
 
     def __init__(self, model: LoadedModel, embeddings: EmbeddingStore | None = None) -> None:
         self.model = model
         self.embeddings = embeddings or EmbeddingStore([])
+        self.bundled: Mapping[str, Embedding] = {}
         self._cache: OrderedDict[Hashable, _Batch] = OrderedDict()
         self._indexes: list[tuple[ClipTokenizer, EmbeddingIndex]] = []
         self._indexed: dict[str, Embedding] | None = None
@@ -217,7 +219,8 @@ class TextConditioner:
         return sinusoidal(torch.tensor([*size, *crop, *last])).flatten()
 
     def _known_embeddings(self) -> dict[str, Embedding]:
-        return self.embeddings.usable(self.width)[0]
+        fitting = {name: e for name, e in self.bundled.items() if e.width == self.width}
+        return {**fitting, **self.embeddings.usable(self.width)[0]}
 
     def _current_indexes(self) -> list[tuple[ClipTokenizer, EmbeddingIndex]]:
         """One tokenizer and index per encoder, made anew when the embeddings have changed."""

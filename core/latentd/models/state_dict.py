@@ -11,6 +11,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from latentd.errors import ModelLoadError
+from latentd.models.file_kinds import unreadable
 from latentd.models.hashes import safetensors_metadata
 from latentd.models.unpickle import load_pickle
 
@@ -116,14 +117,14 @@ def _open_safetensors(path: Path) -> StateDict:
         shapes = {key: tuple(handle.get_slice(key).get_shape()) for key in keys}
         return StateDict(path.name, handle, shapes, handle.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise ModelLoadError(f"{path.name} is not a readable safetensors file: {error}") from error
+        raise unreadable(path, "is not a readable safetensors file", error) from error
 
 
 def _read_safetensors(path: Path) -> StateDict:
     try:
         tensors = load(path.read_bytes())
     except (SafetensorError, OSError) as error:
-        raise ModelLoadError(f"{path.name} is not a readable safetensors file: {error}") from error
+        raise unreadable(path, "is not a readable safetensors file", error) from error
     return from_tensors(path.name, tensors, safetensors_metadata(path))
 
 

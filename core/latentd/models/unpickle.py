@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from latentd.errors import ModelLoadError
+from latentd.models.file_kinds import unreadable
 from latentd.models.pickle_walk import PickleRefused, walk_pickle
 
 DEFAULT_MAX_BYTES = 64 * 2**30
@@ -70,13 +71,14 @@ def load_pickle(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[Any, 
     except ModelLoadError:
         raise
     except PickleRefused as error:
-        raise ModelLoadError(
-            f"{path.name} cannot be read as a weight file: {error}", hint="no weight file has need of that"
-        ) from error
+        found = unreadable(path, "cannot be read as a weight file", error)
+        found.hint = found.hint or "no weight file has need of that"
+        raise found from error
     except Exception as error:  # whatever a damaged or hostile pickle provokes is the file's fault
-        reason = " ".join(str(error).split())
-        hint = "the file asks for a type that a weight file has no need of" if "Unsupported" in reason else None
-        raise ModelLoadError(f"{path.name} cannot be read as a weight file: {reason[:300]}", hint=hint) from error
+        found = unreadable(path, "cannot be read as a weight file", error)
+        if found.hint is None and "Unsupported" in str(error):
+            found.hint = "the file asks for a type that a weight file has no need of"
+        raise found from error
     if not isinstance(data, dict):
         raise ModelLoadError(f"{path.name} holds a {type(data).__name__} where a dictionary of tensors was expected")
     _check_tensors(data, path.name, size)

@@ -1,25 +1,22 @@
-"""Network files on disk: what is there, under which names, and what they hold. No torch until one is read."""
+"""Network files on disk: what is there, and under which names. No torch: what they hold is read elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from latentd.errors import ModelLoadError
+from latentd.models.file_kinds import unreadable
 from latentd.models.folders import find_models
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 ENDINGS = (".safetensors", ".pt", ".ckpt")
 
 _LONGEST_HEADER = 64 << 20
 _CHUNK = 1 << 20
-_EMBEDDING_PREFIX = "bundle_emb"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +35,6 @@ class NetworkOnDisk:
         return given if isinstance(given, str) and given else network_digest(self.path)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkContents:
-    """What a file holds: per module name the tensors by weight name, and embeddings it brings along, by name."""
-
-    modules: Mapping[str, Mapping[str, Tensor]]
-    embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        groups = (*self.modules.values(), *self.embeddings.values())
-        return sum(tensor.nbytes for group in groups for tensor in group.values())
-
-
 def read_header(path: Path) -> dict[str, Any]:
     """The JSON header of a safetensors file.
 
@@ -59,15 +42,33 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(_LONGEST_HEADER, path.stat().st_size):
-                raise ModelLoadError(f"{path.name} is no safetensors file: its header's length is {length}")
-            header = json.loads(file.read(length))
+            header = json.loads(file.read(_header_length(path, file)))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelLoadError(f"cannot read the header of {path.name}: {error}") from error
+        raise unreadable(path, "is not a readable safetensors file", error) from error
     if not isinstance(header, dict):
-        raise ModelLoadError(f"{path.name} is no safetensors file: its header is no object")
+        raise unreadable(path, "is not a readable safetensors file", "its header is no object")
     return header
+
+
+def check_header(path: Path) -> None:
+    """Look at the first bytes of a file that calls itself safetensors; nothing is read beyond.
+
+    :raises ModelLoadError: it is something else.
+    """
+    if path.suffix.lower() != ".safetensors":
+        return
+    try:
+        with path.open("rb") as file:
+            _header_length(path, file)
+    except OSError as error:
+        raise unreadable(path, "is not a readable safetensors file", error) from error
+
+
+def _header_length(path: Path, file: BinaryIO) -> int:
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= min(_LONGEST_HEADER, path.stat().st_size):
+        raise unreadable(path, "is not a readable safetensors file", f"its header's length is {length}")
+    return length
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -91,11 +92,15 @@ def _parsed(value: object) -> object:
 
 
 def network_digest(path: Path) -> str:
-    """sha256 in hex: of a safetensors file without its header, so that edited metadata keep it; else of the whole."""
+    """sha256 in hex: of a safetensors file without its header, so that edited metadata keep it; else of the whole.
+
+    What only has a safetensors file's name is hashed whole.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        if path.suffix.lower() == ".safetensors":
-            file.seek(8 + int.from_bytes(file.read(8), "little"))
+        start = 8 + int.from_bytes(file.read(8), "little")
+        is_headed = path.suffix.lower() == ".safetensors" and start <= path.stat().st_size
+        file.seek(start if is_headed else 0)
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -171,40 +176,3 @@ def _describe(path: Path, stamp: tuple[int, int]) -> NetworkOnDisk:
         name=path.stem, alias=alias if isinstance(alias, str) and alias else path.stem,
         path=path, metadata=metadata, stamp=stamp,
     )  # fmt: skip
-
-
-def read_network(path: Path) -> NetworkContents:
-    """What the file holds, on the CPU; safetensors are mapped, pickles go through the restricted unpickler.
-
-    :raises ModelLoadError: damaged, or refused by the unpickler.
-    """
-    from latentd.networks.names import split_key
-
-    modules: dict[str, dict[str, Tensor]] = {}
-    embeddings: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in _tensors(path).items():
-        if key.startswith(f"{_EMBEDDING_PREFIX}."):
-            name, _, vector = key.removeprefix(f"{_EMBEDDING_PREFIX}.").partition(".")
-            embeddings.setdefault(name, {})[vector] = tensor
-            continue
-        module, weight = split_key(key)
-        modules.setdefault(module, {})[weight] = tensor
-    return NetworkContents(modules=modules, embeddings=embeddings)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    from torch import Tensor
-
-    if path.suffix.lower() == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ModelLoadError(f"cannot read {path.name}: {error}") from error
-    from latentd.models.unpickle import load_pickle
-
-    loaded: dict[str, Any] = load_pickle(path)
-    inner = loaded.get("state_dict", loaded)
-    return {key: value for key, value in inner.items() if isinstance(key, str) and isinstance(value, Tensor)}

@@ -109,7 +109,7 @@ def build_hypernetwork(state: Mapping[Any, Any], name: str) -> Hypernetwork:
             for width, pair in state.items()
             if isinstance(width, int)
         }
-    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ModelLoadError(f"hypernetwork {name!r} is damaged: {error}") from error
     return Hypernetwork(str(state.get("name") or name), layers)
 
@@ -132,7 +132,10 @@ def _network(weights: Mapping[str, Tensor], activation: str, activate_output: bo
 def _tensor(weights: Mapping[str, Tensor], number: int, part: str) -> Tensor:
     """Under today's key, or under that of the first files (``linear1.weight``)."""
     key = f"linear.{number}.{part}"
-    return weights[key if key in weights else f"linear{number}.{part}"].float()
+    tensor = weights[key if key in weights else f"linear{number}.{part}"].float()
+    if not bool(tensor.isfinite().all()):
+        raise ValueError(f"weights that are no number (NaN or infinite) in {key}")
+    return tensor
 
 
 def _layer(weight: Tensor, bias: Tensor) -> nn.Module:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from latentd.errors import InvalidRequest
 from latentd.models.fp8 import FP8, exact_parameter
 from latentd.networks.beside import Beside, fits_beside
-from latentd.networks.files import NetworkContents, NetworkOnDisk, read_network
+from latentd.networks.contents import NetworkContents, read_network
+from latentd.networks.files import NetworkOnDisk
 from latentd.networks.modules import NetworkModule, module_from
-from latentd.networks.names import Site, Targets, site_index
+from latentd.networks.names import ATTENTION_PARTS, Site, SiteIndex, Targets
+from latentd.networks.spellings import ModuleName
+
+log = logging.getLogger(__name__)
 
 Way = Literal["merged", "beside", "outputs"]
 Read = Callable[[Path], NetworkContents]
@@ -28,7 +33,7 @@ class NetworkRequest:
     """One tag of a prompt, resolved: the file, its multipliers for text encoders and UNet, and ``dyn`` ranks.
 
     ``way``: ``merged`` into the weights; ``beside`` each layer at every call; ``outputs``: beside, and fed the layer's
-    output where its shape is the input's.
+    output where its shape is the input's. ``as_original``: pass over what AUTOMATIC1111 1.8 passes over.
     """
 
     network: NetworkOnDisk
@@ -36,20 +41,43 @@ class NetworkRequest:
     unet: float = 1.0
     dyn: int | None = None
     way: Way = "merged"
+    as_original: bool = True
 
     def key(self) -> tuple[Any, ...]:
         """Equal for requests with equal effect."""
-        return (self.network.path, self.network.stamp, self.te, self.unet, self.dyn, self.way)
+        return (self.network.path, self.network.stamp, self.te, self.unet, self.dyn, self.way, self.as_original)
+
+
+class Reason(StrEnum):
+    """Why a module of a file was not changed."""
+
+    UNKNOWN = "not in this model"
+    MISSHAPEN = "of another shape here"
+    UNTYPED = "with weights of no known kind"
+    PASSED_OVER = "passed over as AUTOMATIC1111 does (option lora_as_automatic1111)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedNetwork:
-    """What became of one request: modules changed, names that meant no module here, embeddings brought along."""
+    """What became of one request: how many modules were changed, and the others by reason, as the file spells them.
+
+    ``embeddings`` come along, by name; ``kind``: what the file looks like.
+    """
 
     network: NetworkOnDisk
     matched: int
-    unmatched: tuple[str, ...]
-    embeddings: Mapping[str, Mapping[str, Tensor]]
+    left_out: Mapping[Reason, tuple[str, ...]]
+    embeddings: Mapping[str, Mapping[str, Any]]
+    kind: str | None = None
+
+    @property
+    def total(self) -> int:
+        """Modules in the file."""
+        return self.matched + sum(map(len, self.left_out.values()))
+
+    def shortfall(self) -> str:
+        """Why modules were left out, with counts and an example each; empty when all were changed."""
+        return "; ".join(f"{len(names)} {why}, such as {names[0]}" for why, names in self.left_out.items())
 
 
 class NetworkState:
@@ -80,10 +108,11 @@ class NetworkState:
         """Make ``requests``, in order, what is laid over the model; nothing is done when that is so already.
 
         W' = W + Σ m·s·ΔW, network after network in the model's dtype. On an error the model is left as it was loaded.
+        What does not fit is passed over, as in AUTOMATIC1111; the answer tells what, and what to make of it is for the
+        caller to say.
 
         :param read: gives what a file holds.
         :raises ModelLoadError: a file is damaged or refused.
-        :raises InvalidRequest: a network whose shapes are another architecture's.
         """
         key = (*(id(module) for module in targets.modules()), *(request.key() for request in requests))
         if key == self._key and requests:
@@ -93,7 +122,7 @@ class NetworkState:
             return ()
         try:
             with torch.no_grad():
-                index = site_index(targets)
+                index = SiteIndex(targets)
                 self._applied = tuple(self._lay(request, index, read) for request in requests)
                 self._exact.clear()
         except BaseException:
@@ -113,25 +142,42 @@ class NetworkState:
         self._beside.clear()
         self._key, self._applied = (), ()
 
-    def _lay(self, request: NetworkRequest, index: Mapping[str, Site], read: Read) -> AppliedNetwork:
+    def _lay(self, request: NetworkRequest, index: SiteIndex, read: Read) -> AppliedNetwork:
         contents = read(request.network.path)
-        unmatched: list[str] = []
+        sites = {name: index.find(name) for name in contents.modules}
+        passed_over = _passed_over(index, sites) if request.as_original else frozenset()
+        left_out: dict[Reason, list[str]] = {}
         for name, weights in contents.modules.items():
-            site, change = index.get(name), module_from(weights)
-            if site is None or change is None:
-                unmatched.append(name)
+            change = module_from(weights)
+            if not sites[name]:
+                reason = Reason.UNKNOWN
+            elif change is None:
+                reason = Reason.UNTYPED
+            elif name in passed_over:
+                reason = Reason.PASSED_OVER
+            elif any(self._fits(site, change, request) for site in sites[name]):
                 continue
-            try:
-                self._change(site, change, request)
-            except (RuntimeError, ValueError, IndexError) as error:
-                raise InvalidRequest(
-                    f"network {request.network.name!r} does not fit this model at {site.path}",
-                    hint="it was made for another architecture; choose a matching checkpoint or take the tag out",
-                ) from error
+            else:
+                reason = Reason.MISSHAPEN
+            left_out.setdefault(reason, []).append(name.spelling)
         return AppliedNetwork(
-            network=request.network, matched=len(contents.modules) - len(unmatched), unmatched=tuple(unmatched),
+            network=request.network,
+            matched=len(contents.modules) - sum(map(len, left_out.values())),
+            left_out={reason: tuple(names) for reason, names in left_out.items()},
             embeddings=contents.embeddings,
-        )  # fmt: skip
+            kind=contents.kind,
+        )
+
+    def _fits(self, site: Site, change: NetworkModule, request: NetworkRequest) -> bool:
+        """Whether the change is one for this module; it is made then."""
+        try:
+            self._change(site, change, request)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, IndexError) as error:
+            log.debug("network %s at %s: %s", request.network.name, site.path, error)
+            return False
+        return True
 
     def _change(self, site: Site, change: NetworkModule, request: NetworkRequest) -> None:
         multiplier = request.te if site.multiplier == "te" else request.unet
@@ -145,11 +191,13 @@ class NetworkState:
             hook = Beside(change, multiplier=multiplier, rank=request.dyn, on_outputs=on_outputs)
             self._beside.append(site.module.register_forward_hook(hook))
             return
-        self._replace(site.module, "weight", weight + delta)
         bias_delta = change.bias_delta(weight)
+        bias = None
         if bias_delta is not None:
             bias = self._present(site.module, "bias") if hasattr(site.module, "bias") else None
-            bias_delta = bias_delta * multiplier
+            bias_delta = (bias_delta if bias is None else bias_delta.reshape(bias.shape)) * multiplier
+        self._replace(site.module, "weight", weight + delta)
+        if bias_delta is not None:
             self._replace(site.module, "bias", bias_delta if bias is None else bias + bias_delta)
 
     def _present(self, module: nn.Module, name: str) -> Tensor | None:
@@ -167,6 +215,17 @@ class NetworkState:
                 self._exact[key] = value
             value = value.to(FP8)
         setattr(module, name, nn.Parameter(value, requires_grad=False))
+
+
+def _passed_over(index: SiteIndex, sites: Mapping[ModuleName, Sequence[Site]]) -> frozenset[ModuleName]:
+    """The names that AUTOMATIC1111 1.8 passes over: those that its rules map to nothing, and the parts of an OpenCLIP
+    attention that is not changed whole."""
+    joined: dict[str, list[ModuleName]] = {}
+    for name, found in sites.items():
+        if name.kohya and found and found[0].joined is not None:
+            joined.setdefault(found[0].joined, []).append(name)
+    incomplete = (name for parts in joined.values() if len(parts) < ATTENTION_PARTS for name in parts)
+    return frozenset((*incomplete, *(name for name in sites if index.is_dropped(name))))
 
 
 def _padded(delta: Tensor, weight: Tensor) -> Tensor:
@@ -198,8 +257,3 @@ class _Original:
 def _on(parameter: nn.Parameter, device: torch.device) -> nn.Parameter:
     """The parameter itself where it is there already, else a copy there."""
     return parameter if parameter.device == device else nn.Parameter(parameter.to(device), requires_grad=False)
-
-
-def bundled_embeddings(applied: Iterable[AppliedNetwork]) -> dict[str, Mapping[str, Tensor]]:
-    """The embeddings that networks bring along: tensors by vector name; a later network's wins over an earlier's."""
-    return {name: vectors for network in applied for name, vectors in network.embeddings.items()}

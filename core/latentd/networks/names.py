@@ -1,8 +1,7 @@
-"""From the names in network files to modules of a loaded model (semantics 12.1).
+"""Where a name in a network file points in a loaded model (semantics 12.1).
 
-Files name modules after kohya's flattening of diffusers paths (``lora_unet_down_blocks_0_…``) or of LDM's
-(``lora_unet_input_blocks_1_1_…``, ``diffusion_model_…``); both are written down for every module of the model at hand,
-so that a name is looked up, never parsed.
+The model's modules are written down under the path that diffusers gives them and under LDM's, OpenCLIP's beside
+transformers', so that a name is looked up, never parsed. How files spell names is :mod:`latentd.networks.spellings`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
+
+from latentd.networks.spellings import ModuleName, Owner
 
 Multiplier = Literal["te", "unet"]
 
@@ -33,23 +34,34 @@ _OUTSIDE_BLOCKS = {
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
 }
-_UNET_PREFIXES = ("lora_unet_", "oft_unet_", "diffusion_model_")
 _BLOCK = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.?(.*)")
 _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.?(.*)")
-_DIFFUSERS = re.compile(
-    r"(unet|text_encoder|text_encoder_2)\.(.+?)\.(?:lora_A|lora_B|lora_down|lora_up|lora\.down|lora\.up)"
-    r"(?:\.default)?\.weight"
+_OPENCLIP_PARTS = (
+    ("encoder.layers.", "transformer.resblocks."),
+    (".self_attn.", ".attn."),
+    (".mlp.fc1", ".mlp.c_fc"),
+    (".mlp.fc2", ".mlp.c_proj"),
+    (".layer_norm1", ".ln_1"),
+    (".layer_norm2", ".ln_2"),
+    ("final_layer_norm", "ln_final"),
+    ("embeddings.token_embedding", "token_embedding"),
 )
-_DIFFUSERS_OWNERS = {"unet": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
+_ATTENTION = re.compile(r"(.*\.self_attn)\.(?:[qkv]|out)_proj")
+ATTENTION_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One module that networks may change, and which of a tag's two multipliers counts there."""
+    """One module that networks may change, and which of a tag's two multipliers counts there.
+
+    ``joined`` names the attention of an OpenCLIP encoder whose part this is: AUTOMATIC1111, which keeps q, k and v in
+    one matrix, changes such an attention only where a file has all of q, k, v and out.
+    """
 
     path: str
     module: nn.Module
     multiplier: Multiplier
+    joined: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,45 +69,87 @@ class Targets:
     """The parts of a loaded model that networks act on.
 
     ``unet``: diffusers' UNet2DConditionModel. ``text_encoders``: transformers' CLIP models, or wrappers that hold one
-    as ``transformer``, by the short name that files use: ``te`` for the only one of SD 1 and 2, ``te1`` (CLIP-L) and
-    ``te2`` (bigG) for SDXL.
+    as ``transformer``: the only one of SD 1 and 2, or SDXL's CLIP-L and bigG.
     """
 
     unet: nn.Module | None
-    text_encoders: Mapping[str, nn.Module]
+    text_encoders: tuple[nn.Module, ...]
 
     def modules(self) -> Iterator[nn.Module]:
         """The parts that are there."""
         if self.unet is not None:
             yield self.unet
-        yield from self.text_encoders.values()
+        yield from self.text_encoders
 
 
 def targets_of(unet: nn.Module | None, text_encoders: Sequence[nn.Module]) -> Targets:
-    """Targets under the names that files use for one text encoder (SD 1, SD 2) or for two (SDXL)."""
-    shorts = ("te",) if len(text_encoders) == 1 else ("te1", "te2")
-    return Targets(unet, dict(zip(shorts, text_encoders, strict=False)))
+    """Targets with one text encoder (SD 1, SD 2) or with two (SDXL)."""
+    return Targets(unet, tuple(text_encoders))
 
 
-def site_index(targets: Targets) -> dict[str, Site]:
-    """Every name under which a file may mean a module that has a weight, with that module."""
-    index: dict[str, Site] = {}
-    if targets.unet is not None:
-        blocks = _block_facts(targets.unet)
-        for path, module in _weighted(targets.unet):
+class SiteIndex:
+    """The modules of a model that have a weight, by every path that files may give them."""
+
+    def __init__(self, targets: Targets) -> None:
+        self._unet: dict[str, Site] = {}
+        self._dropped: set[str] = set()
+        if targets.unet is not None:
+            self._add_unet(targets.unet)
+        encoders = [_text_sites(encoder, number) for number, encoder in enumerate(targets.text_encoders)]
+        self._text: dict[Owner, dict[str, Site]] = {}
+        if len(encoders) == 1:
+            self._text = {"te": encoders[0], "first": encoders[0]}
+        elif len(encoders) == 2:
+            self._text = {"te1": encoders[0], "first": encoders[0], "te2": encoders[1]}
+        self._encoders = tuple(encoders)
+
+    def find(self, name: ModuleName) -> tuple[Site, ...]:
+        """The modules that ``name`` may mean: one, none, or several where it does not say whose module it is."""
+        if name.owner == "unet":
+            tables: Sequence[Mapping[str, Site]] = (self._unet,)
+        elif name.owner == "any":
+            tables = (self._unet, *self._encoders)
+        else:
+            tables = (self._text.get(name.owner, {}),)
+        return tuple(table[name.path] for table in tables if name.path in table)
+
+    def is_dropped(self, name: ModuleName) -> bool:
+        """Whether AUTOMATIC1111 1.8 passes over ``name``: it puts SDXL's first upsampler where SD 1 has it."""
+        return name.kohya and name.owner == "unet" and name.path in self._dropped
+
+    def _add_unet(self, unet: nn.Module) -> None:
+        resnets, attending = _block_facts(unet)
+        for path, module in _weighted(unet):
             site = Site(f"unet.{path}", module, "unet")
-            for name in {path, ldm_path(path, *blocks)}:
-                for prefix in _UNET_PREFIXES:
-                    index[prefix + name.replace(".", "_")] = site
-    for short, encoder in targets.text_encoders.items():
-        for path, module in _weighted(encoder):
-            inner = path.removeprefix("transformer.").removeprefix("text_model.")
-            # A1111 tells the multipliers apart by the word "transformer" in its own names; the projection's lacks it
-            if inner in ("projection", "text_projection"):
-                index[f"lora_{short}_text_projection"] = Site(f"{short}.{path}", module, "unet")
-            else:
-                index[f"lora_{short}_text_model_{inner.replace('.', '_')}"] = Site(f"{short}.{path}", module, "te")
-    return index
+            for name in (path, path.removesuffix(".0") if path.endswith(".to_out.0") else path):
+                for spelled in (name, ldm_path(name, resnets, attending)):
+                    self._unet[spelled.replace(".", "_")] = site
+        for number in attending:
+            if number == 0:
+                self._dropped.add("up_blocks_0_upsamplers_0_conv")
+
+
+def _text_sites(encoder: nn.Module, number: int) -> dict[str, Site]:
+    """Paths without ``text_model``: transformers', OpenCLIP's, and those of diffusers' attention processors."""
+    architecture = getattr(encoder, "architecture", None)
+    is_openclip = getattr(architecture, "kind", None) == "openclip"
+    sites: dict[str, Site] = {}
+    for path, module in _weighted(encoder):
+        inner = path.removeprefix("transformer.").removeprefix("text_model.")
+        full = f"text encoder {number + 1}.{path}"
+        # A1111 tells the multipliers apart by the word "transformer" in its own names; the projection's lacks it
+        if inner in ("projection", "text_projection"):
+            sites["text_projection"] = Site(full, module, "unet")
+            continue
+        match = _ATTENTION.fullmatch(inner)
+        site = Site(full, module, "te", f"{number}.{match[1]}" if match and is_openclip else None)
+        openclip = inner
+        for ours, theirs in _OPENCLIP_PARTS:
+            openclip = openclip.replace(ours, theirs)
+        processors = re.sub(r"self_attn\.([qkv]|out)_proj", r"self_attn.to_\1", inner)
+        for name in (inner, openclip, processors):
+            sites[name.replace(".", "_")] = site
+    return sites
 
 
 def _weighted(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -137,13 +191,3 @@ def ldm_path(path: str, resnets: int, attending: frozenset[int]) -> str:
 
 def _part(kind: str, rest: str) -> str:
     return _RESNET_PARTS.get(rest, rest) if kind == "resnets" else rest
-
-
-def split_key(key: str) -> tuple[str, str]:
-    """``(module name, weight name)`` of a tensor's key in a file, diffusers' dotted keys in kohya's form."""
-    if match := _DIFFUSERS.fullmatch(key):
-        path = match[2].replace(".", "_")
-        down = "lora_A" in key or "down.weight" in key
-        return f"{_DIFFUSERS_OWNERS[match[1]]}_{path}", "lora_down.weight" if down else "lora_up.weight"
-    module, _, weight = key.partition(".")
-    return module, weight

@@ -11,6 +11,7 @@ from torch import Tensor
 from latentd.conditioning.encode import TextConditioner, TextSettings
 from latentd.conditioning.schedule import Conditioning, Timetable, build_conditioning
 from latentd.models.vae import circular_padding
+from latentd.pipeline.bundled_embeddings import bundled
 from latentd.pipeline.denoiser import ModelView
 from latentd.pipeline.extra_networks import lay_over
 from latentd.pipeline.refiner import Refiner
@@ -85,6 +86,7 @@ def conditioner_of(gen: RunningGeneration, model: Any) -> TextConditioner:
         gen.state["forgot_conditioning"] = True
         model.conditioning.clear()
     conditioner: TextConditioner = model.conditioning
+    conditioner.bundled = bundled(model)
     return conditioner
 
 

@@ -2,81 +2,123 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentd.errors import InvalidRequest
 from latentd.models.hashes import file_stamp
-from latentd.networks.files import NetworkContents, read_network
-from latentd.networks.hypernetworks import HypernetworkHooks, load_hypernetwork
-from latentd.networks.merge import NetworkRequest, NetworkState, Way
+from latentd.networks.contents import NetworkContents, read_network
+from latentd.networks.hypernetworks import Hypernetwork, HypernetworkHooks, load_hypernetwork
+from latentd.networks.merge import AppliedNetwork, NetworkRequest, NetworkState, Reason, Way
 from latentd.networks.names import targets_of
+from latentd.pipeline.bundled_embeddings import bundle_of, read_bundles
+from latentd.pipeline.network_tags import hypernetwork_multiplier, lora_arguments, tag_name
 from latentd.prompts.networks import NetworkTag
 
 if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration
 
-log = logging.getLogger(__name__)
-
 LORA = "lora"
 
 
 def activate_lora(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
-    """Lay the networks of ``tags`` over the model in use, and no others; unknown ones are logged and left out.
+    """Lay the networks of ``tags`` over the model in use, and no others; unknown ones are told and left out.
 
     They stay until the next job asks for others, so that a series of jobs with the same ones pays once.
+
+    :raises InvalidRequest: a network fits nothing in any of the job's models. :raises ModelLoadError: a damaged file.
     """
     library = gen.services.networks
-    requests, hashes = [], []
+    requests, named = [], []
     for tag in tags:
-        request = _request(tag, library, gen.options)
-        if request is None:
+        network = library.find(tag_name(tag))
+        if network is None:
+            gen.warn(f"LoRA not found: {tag_name(tag)}; it is left out")
             continue
-        requests.append(request)
-        name = tag.positional[0].replace(":", "").replace(",", "")
-        hashes.append(f"{name}: {library.short_hash(request.network)}")
-    if hashes and gen.options["lora_add_hashes_to_infotext"]:
-        gen.infotext["Lora hashes"] = ", ".join(hashes)
+        requests.append(_request(gen, tag, network))
+        named.append((tag_name(tag).replace(":", "").replace(",", ""), network))
     gen.state["networks"] = tuple(requests)
-    lay_over(gen, gen.model, requests)
+    for applied in lay_over(gen, gen.model, requests):
+        _judge(gen, applied)
+    if named and gen.options["lora_add_hashes_to_infotext"]:
+        gen.infotext["Lora hashes"] = ", ".join(f"{name}: {library.short_hash(network)}" for name, network in named)
 
 
-def lay_over(gen: RunningGeneration, model: Any, requests: Sequence[NetworkRequest]) -> None:
-    """Make ``requests`` what is laid over ``model``."""
+def lay_over(gen: RunningGeneration, model: Any, requests: Sequence[NetworkRequest]) -> Sequence[AppliedNetwork]:
+    """Make ``requests`` what is laid over ``model``; what became of each."""
     if model.networks is None:
         if not requests:
-            return
+            return ()
         model.networks = NetworkState(keep_on="cpu" if model.policy.offload != "none" else None)
+    before = model.networks.applied
     targets = targets_of(model.unet, model.text_encoders)
-    for applied in model.networks.apply(targets, requests, read=_reader(gen)):
-        if applied.unmatched:
-            log.info(
-                "network %s: %d modules changed, %d names unknown to this model",
-                applied.network.name,
-                applied.matched,
-                len(applied.unmatched),
-            )
+    applied: Sequence[AppliedNetwork] = model.networks.apply(targets, requests, read=_reader(gen))
+    if applied is not before:
+        read_bundles(model, applied)
+    return applied
+
+
+def _judge(gen: RunningGeneration, applied: AppliedNetwork) -> None:
+    """Say what of a network does not act; a network that acts nowhere in the job fails it.
+
+    With a second checkpoint in the job it may act there only, or no longer.
+    """
+    name, file, model = applied.network.name, applied.network.path.name, gen.model.info.name
+    acting, problems = bundle_of(gen, applied)
+    for problem in problems:
+        gen.warn(problem)
+    acted: set[Path] = gen.state.setdefault("networks_acted", set())
+    if applied.matched or acting or Reason.PASSED_OVER in applied.left_out:
+        acted.add(applied.network.path)
+        if applied.left_out:
+            counts = f"{applied.matched} of {applied.total} modules are changed"
+            gen.warn(f"LoRA {name!r} ({file}) fits {model} in part: {counts}; {applied.shortfall()}")
+        return
+    looks = f"; it looks like {applied.kind}" if applied.kind else ""
+    nothing = f"LoRA {name!r} ({file}) fits nothing in {model}{looks}"
+    if applied.network.path not in acted and not _acts_later(gen):
+        raise InvalidRequest(nothing, hint=applied.shortfall() or "the file holds no weights of a network")
+    gen.warn(nothing)
+
+
+def _acts_later(gen: RunningGeneration) -> bool:
+    """Whether a pass to come has a checkpoint of its own."""
+    hires = gen.plan.hires
+    return gen.pass_name == "base" and hires is not None and hires.checkpoint not in (None, gen.plan.checkpoint)
 
 
 def activate_hypernetworks(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
-    """Let the hypernetworks of ``tags`` act on the coming passes; unknown ones are logged and left out."""
+    """Let the hypernetworks of ``tags`` act on the coming passes; unknown ones are told and left out.
+
+    :raises InvalidRequest: one fits none of the model's attentions. :raises ModelLoadError: a damaged file.
+    """
     known = gen.services.hypernetworks
     active = []
     for tag in tags:
-        name = tag.positional[0] if tag.positional else ""
-        path = known.get(name)
+        path = known.get(tag_name(tag))
         if path is None:
-            log.warning("hypernetwork %r not found; it is left out", name)
+            gen.warn(f"hypernetwork not found: {tag_name(tag)}; it is left out")
             continue
-        stamp = path.stat().st_mtime_ns
         network = gen.services.models.cache.get(
-            ("hypernetwork", str(path), stamp), lambda path=path: load_hypernetwork(path), size=path.stat().st_size
+            ("hypernetwork", str(path), *file_stamp(path)),
+            lambda path=path: load_hypernetwork(path),
+            size=path.stat().st_size,
         )
-        active.append((network, _number(tag, 1, 1.0)))
+        _check_widths(gen, network, path)
+        active.append((network, hypernetwork_multiplier(tag)))
     if active:
         gen.network_hooks.append(HypernetworkHooks(active))
+
+
+def _check_widths(gen: RunningGeneration, network: Hypernetwork, path: Path) -> None:
+    widths = {gen.model.context_width, *gen.model.unet.config.block_out_channels}
+    if not widths & network.layers.keys():
+        found = ", ".join(map(str, sorted(network.layers))) or "none"
+        raise InvalidRequest(
+            f"hypernetwork {path.stem!r} ({path.name}) fits nothing in {gen.model.info.name}",
+            hint=f"the model's attentions have widths {sorted(widths)}, the file those for: {found}",
+        )
 
 
 def _reader(gen: RunningGeneration) -> Callable[[Path], NetworkContents]:
@@ -95,28 +137,16 @@ def _reader(gen: RunningGeneration) -> Callable[[Path], NetworkContents]:
     return read
 
 
-def _request(tag: NetworkTag, library: Any, options: Mapping[str, Any]) -> NetworkRequest | None:
-    name = tag.positional[0] if tag.positional else ""
-    network = library.find(name)
-    if network is None:
-        level = logging.WARNING if options["lora_not_found_warning_console"] else logging.INFO
-        log.log(level, "Lora not found: %s; it is left out", name)
-        return None
+def _request(gen: RunningGeneration, tag: NetworkTag, network: Any) -> NetworkRequest:
+    options, arguments = gen.options, lora_arguments(tag)
     way: Way = "beside" if options["lora_functional"] else "merged"
     if options["lora_apply_to_outputs"]:
         way = "outputs"
-    te = _number(tag, 1, 1.0, "te")
-    unet = _number(tag, 2, te, "unet")
-    dyn = _number(tag, 3, 0.0, "dyn")
-    return NetworkRequest(network=network, te=te, unet=unet, dyn=int(dyn) or None, way=way)
-
-
-def _number(tag: NetworkTag, position: int, default: float, name: str = "") -> float:
-    text = tag.named.get(name) or (tag.positional[position] if len(tag.positional) > position else None)
-    if text is None:
-        return default
-    try:
-        return float(text)
-    except ValueError:
-        whole = ":".join((tag.name, *tag.positional))
-        raise InvalidRequest(f"<{whole}> has {text!r} where a number is wanted") from None
+    return NetworkRequest(
+        network=network,
+        te=arguments.te,
+        unet=arguments.unet,
+        dyn=arguments.dyn,
+        way=way,
+        as_original=bool(options["lora_as_automatic1111"]),
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from latentd.contributions import ArgInfo, ExtraNetworkSpec, Script
 from latentd.hookspecs import hookimpl
 from latentd.pipeline.main_postprocessing import STEP_SCRIPTS
+from latentd.pipeline.network_tags import check_hypernetwork, check_lora
 from latentd.plugins.script_args import surplus
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ _NETWORKS = "latentd.pipeline.extra_networks"
 def register_extra_networks() -> list[ExtraNetworkSpec]:
     """``<lora:...>`` with its old name ``<lyco:...>``, and ``<hypernet:...>``."""
     return [
-        ExtraNetworkSpec(name="lora", activate=_later("activate_lora"), aliases=("lyco",)),
-        ExtraNetworkSpec(name="hypernet", activate=_later("activate_hypernetworks")),
+        ExtraNetworkSpec(name="lora", activate=_later("activate_lora"), aliases=("lyco",), check=check_lora),
+        ExtraNetworkSpec(name="hypernet", activate=_later("activate_hypernetworks"), check=check_hypernetwork),
     ]
 
 

@@ -14,6 +14,7 @@ from latentd.pipeline.limits import check_init_count, check_plan, check_request
 from latentd.pipeline.plan import LATENT_DOWNSCALE, Plan, RefinerPlan
 from latentd.pipeline.sampler_choice import choose_sampler
 from latentd.pipeline.script_calls import plan_scripts
+from latentd.pipeline.unknown_names import check_networks, option_networks, unknown_names
 from latentd.plugins.catalogue import package_hint
 from latentd.prompts.comments import strip_comments
 from latentd.prompts.networks import extract_networks
@@ -31,7 +32,7 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
     """
     check_request(request, services.settings)
     options = services.options.snapshot(request.override_settings)
-    warnings = [*request.warnings, *ignored_overrides(options.ignored)]
+    warnings = [*request.warnings, *ignored_overrides(options.ignored), *unknown_names(request, services, options)]
     width, height = _first_pass_size(request, options)
     _check_sizes(request, width, height)
     checkpoint = _checkpoint(request, services, options)
@@ -77,7 +78,7 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
         warnings=tuple(warnings),
     )
     check_plan(plan, services.settings)
-    return plan_scripts(plan, services)
+    return check_networks(plan_scripts(plan, services), services)
 
 
 def ignored_overrides(ignored: Mapping[str, str]) -> list[str]:
@@ -185,10 +186,7 @@ def _listed(text: str | Sequence[str]) -> Sequence[str] | None:
 def _with_option_networks(prompt: str, services: Any, options: Mapping[str, Any]) -> str:
     """Options ``sd_lora`` and ``sd_hypernetwork`` add their network to every prompt that does not name it."""
     multiplier = options["extra_networks_default_multiplier"]
-    for key, kind, known in (
-        ("sd_lora", "lora", services.networks.find),
-        ("sd_hypernetwork", "hypernet", services.hypernetworks.get),
-    ):
+    for key, kind, known in option_networks(services):
         name = options[key]
         if not name or name == "None" or known(name) is None:
             continue

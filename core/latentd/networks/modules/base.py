@@ -38,6 +38,10 @@ class NetworkModule(ABC):
         """The rank that ``alpha`` is divided by, or None where the type has none."""
         return None
 
+    def elements(self, weight: Tensor) -> int:
+        """How many elements the change will have, told before it is made; by default as many as ``weight``."""
+        return weight.numel()
+
     @property
     def scale(self) -> float:
         """The tensor ``scale`` if present, else alpha / dim where both are known, else 1."""
@@ -52,7 +56,12 @@ class NetworkModule(ABC):
         return self.weights[name].to(device=like.device, dtype=like.dtype)
 
     def delta(self, weight: Tensor, *, rank: int | None = None) -> Tensor:
-        """The change of ``weight`` at multiplier 1, in its dtype and, where the sizes agree, its shape."""
+        """The change of ``weight`` at multiplier 1, in its dtype and, where the sizes agree, its shape.
+
+        :raises ValueError: the change is larger than the weight, so that it is another module's.
+        """
+        if self.elements(weight) > weight.numel():
+            raise ValueError(f"a change of {self.elements(weight)} elements for a weight of {weight.numel()}")
         change = self.raw(weight, rank)
         if "bias" in self.weights:
             change = change.reshape(self.weights["bias"].shape) + self.get("bias", weight)
@@ -62,8 +71,8 @@ class NetworkModule(ABC):
         return self._renormalised(change, weight) if "dora_scale" in self.weights else change
 
     def bias_delta(self, like: Tensor) -> Tensor | None:
-        """The change of the module's bias at multiplier 1, or None."""
-        return None
+        """The change of the module's bias at multiplier 1 (``diff_b``, which goes with every type), or None."""
+        return self.get("diff_b", like) if "diff_b" in self.weights else None
 
     def _renormalised(self, change: Tensor, weight: Tensor) -> Tensor:
         """DoRA: the changed weight brought to the learned norms, minus the weight.

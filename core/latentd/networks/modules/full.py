@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from latentd.networks.modules.base import NetworkModule, Weights
 
 
 class FullDifference(NetworkModule):
-    """``diff``, and ``diff_b`` for the bias."""
+    """``diff``, and ``diff_b`` for the bias; the bias alone where the weight stays as it is."""
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
-        return "diff" in weights
+        return "diff" in weights or weights.keys() == {"diff_b"}
+
+    def elements(self, weight: Tensor) -> int:
+        return self.weights["diff"].numel() if "diff" in self.weights else 0
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
-        return self.get("diff", weight)
-
-    def bias_delta(self, like: Tensor) -> Tensor | None:
-        return self.get("diff_b", like) if "diff_b" in self.weights else None
+        return self.get("diff", weight) if "diff" in self.weights else torch.zeros_like(weight)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from latentd.networks.modules.base import NetworkModule, Weights
@@ -15,6 +17,10 @@ class GLora(NetworkModule):
     @classmethod
     def matches(cls, weights: Weights) -> bool:
         return all(name in weights for name in _PARTS)
+
+    def elements(self, weight: Tensor) -> int:
+        b1, b2 = self.weights["b1.weight"], self.weights["b2.weight"]
+        return b2.shape[0] * math.prod(b1.shape[1:])
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
         a1, a2, b1, b2 = (self.get(name, weight).flatten(1) for name in _PARTS[:4])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,12 @@ class LoHa(NetworkModule):
     @property
     def dim(self) -> int:
         return self.weights["hada_w1_b"].shape[0]
+
+    def elements(self, weight: Tensor) -> int:
+        a, b = self.weights["hada_w1_a"], self.weights["hada_w1_b"]
+        if "hada_t1" in self.weights:
+            return a.shape[1] * b.shape[1] * math.prod(self.weights["hada_t1"].shape[2:])
+        return a.shape[0] * math.prod(b.shape[1:])
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
         return self._side(weight, 1) * self._side(weight, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,11 +27,22 @@ class LoKr(NetworkModule):
                 return self.weights[name].shape[0]
         return None
 
+    def elements(self, weight: Tensor) -> int:
+        return self._size("lokr_w1") * self._size("lokr_w2")
+
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
         w1, w2 = self._factor("lokr_w1", weight), self._factor("lokr_w2", weight)
         if w2.dim() == 4:
             w1 = w1[:, :, None, None]
         return torch.kron(w1, w2.contiguous())
+
+    def _size(self, name: str) -> int:
+        if name in self.weights:
+            return self.weights[name].numel()
+        a, b = self.weights[f"{name}_a"], self.weights[f"{name}_b"]
+        if name == "lokr_w2" and "lokr_t2" in self.weights:
+            return a.shape[1] * b.shape[1] * math.prod(self.weights["lokr_t2"].shape[2:])
+        return a.shape[0] * math.prod(b.shape[1:])
 
     def _factor(self, name: str, weight: Tensor) -> Tensor:
         if name in self.weights:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,18 @@ class Lora(NetworkModule):
     @property
     def is_plain(self) -> bool:
         """Whether the change is the scaled product of two matrices and nothing else."""
-        return not {"lora_mid.weight", "bias", "dora_scale"} & set(self.weights)
+        return not {"lora_mid.weight", "bias", "dora_scale", "diff_b", "lora_up.bias"} & set(self.weights)
+
+    def elements(self, weight: Tensor) -> int:
+        up, down = self.weights["lora_up.weight"], self.weights["lora_down.weight"]
+        kernel = self.weights.get("lora_mid.weight", down)
+        return up.shape[0] * down.shape[1] * math.prod(kernel.shape[2:])
+
+    def bias_delta(self, like: Tensor) -> Tensor | None:
+        """PEFT's ``lora_bias``: the bias of the second matrix, scaled as the product is."""
+        if "lora_up.bias" not in self.weights:
+            return super().bias_delta(like)
+        return self.get("lora_up.bias", like) * self.scale
 
     def factors(self, like: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
         """Up [out,r] and down [r,in] on the device and in the dtype of ``like``, of the first ``rank`` ranks."""
@@ -34,7 +47,8 @@ class Lora(NetworkModule):
         if "lora_mid.weight" in self.weights:
             mid = self.get("lora_mid.weight", weight)
             return torch.einsum("nmkl,in,mj->ijkl", mid, up.flatten(1), down.flatten(1))
-        return low_rank(up, down, rank)
+        product = low_rank(up, down, rank)
+        return product.reshape(*product.shape[:1], *down.shape[1:]) if down.dim() == 4 else product
 
 
 def low_rank(up: Tensor, down: Tensor, rank: int | None = None) -> Tensor:

@@ -14,6 +14,9 @@ class NormDifference(NetworkModule):
     def matches(cls, weights: Weights) -> bool:
         return "w_norm" in weights and "b_norm" in weights
 
+    def elements(self, weight: Tensor) -> int:
+        return self.weights["w_norm"].numel()
+
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
         return self.get("w_norm", weight)
 

@@ -53,5 +53,12 @@ EXTRA_NETWORKS_LORA: tuple[OptionSpec, ...] = (
     _option(
         "lora_not_found_gradio_warning", False, "warn on the web page of a LoRA that is not found", affects="runtime"
     ),
+    _option(
+        "lora_as_automatic1111",
+        True,
+        "pass over what AUTOMATIC1111 1.8 passes over: a change of OpenCLIP's attention without all of q, k, v and out,"
+        " and SDXL's up_blocks_0_upsamplers_0_conv",
+        affects="generation",
+    ),
     _option("lora_functional", False, "apply LoRAs in every call instead of merging them", affects="generation"),
 )

@@ -1,0 +1,114 @@
+"""What a file that is not what its folder says looks like: told from its first bytes, or from its tensors' names.
+
+For error messages only; nothing is decided by it. No torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from latentd.errors import ModelLoadError
+
+_START = 512
+_DOWNLOAD = "download the file itself"
+_UNPACK = "unpack it"
+
+#: First bytes in lower case, without white space at the beginning; what begins so; what to do about it.
+_BEGINNINGS: tuple[tuple[bytes, str, str | None], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer, which only names the file", "fetch the file with git lfs pull"),
+    (b"version https://hawser", "a Git LFS pointer, which only names the file", "fetch the file with git lfs pull"),
+    (b"<!doctype html", "a web page, perhaps that of a login", _DOWNLOAD),
+    (b"<html", "a web page, perhaps that of a login", _DOWNLOAD),
+    (b"<?xml", "an XML document, perhaps an error of the download", _DOWNLOAD),
+    (b"{", "a JSON text, perhaps an error of the download", _DOWNLOAD),
+    (b"[", "a JSON text, perhaps an error of the download", _DOWNLOAD),
+    (b"\x89png", "a PNG picture", None),
+    (b"\xff\xd8\xff", "a JPEG picture", None),
+    (b"gguf", "a GGUF file", "latentd reads .safetensors, and .ckpt and .pt"),
+    (b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    (b"rar!", "a RAR archive", _UNPACK),
+)
+
+_LORA = re.compile(
+    r"lora[._](?:up|down|mid|A|B)\b|_lora\.(?:up|down)|lora_(?:up|down|A|B)\.|lora_linear_layer|hada_w|lokr_w|"
+    r"oft_(?:blocks|diag)|dora_scale|\.diff(?:_b)?$"
+)
+
+#: Words in the names of a LoRA's tensors, dots as underscores, and the model they are of; the first that fits counts.
+_LORA_MODELS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("lora_prior_",), "Stable Cascade"),
+    (("motion_modules",), "AnimateDiff's motion module"),
+    (("joint_blocks",), "Stable Diffusion 3"),
+    (("single_transformer_blocks", "double_blocks", "single_blocks"), "FLUX"),
+    (("img_mod", "txt_mod"), "Qwen-Image"),
+    (("context_refiner", "noise_refiner"), "Lumina or Z-Image"),
+    (("adaln_single",), "PixArt"),
+    (("attn_add_q_proj", "attn_add_k_proj"), "Stable Diffusion 3"),
+    (("blocks_0_cross_attn", "blocks_0_self_attn"), "Wan"),
+    (("layers_0_self_attn_o_proj", "layers_0_mlp_gate_proj"), "a language model"),
+    (("lora_te2_", "text_encoder_2_", "clip_g_"), "SDXL"),
+)
+#: Input widths of the UNet's cross-attention, and the model that has them.
+_CONTEXT_WIDTHS = {768: "SD 1", 1024: "SD 2", 2048: "SDXL", 1280: "SDXL's refiner"}
+_CROSS_KEYS = re.compile(r"attn2[._]to_k\b.*(?:lora[._](?:down|A)|_lora\.down)|attn2_to_k\.lora_down")
+
+#: How names of other weights begin, and what they are of; the first that fits counts.
+_WEIGHTS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("control_model.", "lora_controlnet", "controlnet_cond_embedding.", "input_hint_block."), "a ControlNet"),
+    (("image_proj.", "ip_adapter."), "an IP-Adapter"),
+    (("adapter.body.", "body.0.block1."), "a T2I-Adapter"),
+    (("model.diffusion_model.double_blocks.", "double_blocks."), "a FLUX checkpoint"),
+    (("model.diffusion_model.joint_blocks.", "joint_blocks."), "a Stable Diffusion 3 checkpoint"),
+    (("model.diffusion_model.",), "a whole checkpoint"),
+    (("string_to_param", "emb_params", "clip_l", "clip_g", "<"), "an embedding"),
+    (("first_stage_model.", "decoder.conv_in.", "decoder.layers.", "encoder.conv_in."), "a VAE"),
+    (("down_blocks.", "input_blocks."), "a UNet by itself"),
+    (("text_model.encoder.", "transformer.resblocks.", "encoder.block.0."), "a text encoder"),
+    (("model.0.", "model.1.sub.", "conv_first.", "RRDB_trunk.", "body.0."), "an upscaler"),
+    (("vision_model.", "visual."), "an image encoder"),
+)
+
+
+def unreadable(path: Path, words: str, error: object) -> ModelLoadError:
+    """The error of a file that is not what its name says (``words``, such as "is not a readable safetensors file"):
+    with what it looks like by its first bytes, if they tell, else with the ``error`` that reading gave."""
+    kind, advice = _beginning(path)
+    reason = f"it looks like {kind}" if kind else " ".join(str(error).split())[:300]
+    return ModelLoadError(f"{path.name} {words}: {reason}", hint=advice)
+
+
+def _beginning(path: Path) -> tuple[str | None, str | None]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+    except OSError:
+        return None, None
+    if not start:
+        return "an empty file", _DOWNLOAD
+    if start.startswith(b"PK\x03\x04") and path.suffix.lower() == ".safetensors":
+        return "a zip archive, as torch saves pickles", "name it .ckpt or .pt if it is one"
+    lower = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    found = ((kind, advice) for beginning, kind, advice in _BEGINNINGS if lower.startswith(beginning))
+    return next(found, (None, None))
+
+
+def weights_kind(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """What weights of these names and shapes look like: ``a VAE``, ``a LoRA for FLUX``; None where nothing tells."""
+    if any(_LORA.search(key) for key in shapes):
+        model = _lora_model(shapes)
+        return f"a LoRA for {model}" if model else "a LoRA"
+    return next((kind for starts, kind in _WEIGHTS if any(key.startswith(starts) for key in shapes)), None)
+
+
+def _lora_model(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    flat = [key.replace(".", "_") for key in shapes]
+    for words, model in _LORA_MODELS:
+        if any(word in key for key in flat for word in words):
+            return model
+    for key, shape in shapes.items():
+        if len(shape) > 1 and shape[1] in _CONTEXT_WIDTHS and _CROSS_KEYS.search(key):
+            return _CONTEXT_WIDTHS[shape[1]]
+    return None

@@ -1,0 +1,108 @@
+"""What a network file holds: tensors by module and parameter under their canonical names, and bundled embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentd.errors import ModelLoadError
+from latentd.models.file_kinds import weights_kind
+from latentd.models.state_dict import open_state_dict
+from latentd.networks.adapter_config import AdapterConfigs, config_beside
+from latentd.networks.files import read_metadata
+from latentd.networks.modules import module_from
+from latentd.networks.spellings import MAGNITUDE, ModuleName, canonical
+
+_EMBEDDING_PREFIX = "bundle_emb."
+_NESTED = ".string_to_param."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkContents:
+    """What a file holds, on the CPU: per module the tensors by parameter, and embeddings it brings along, by name.
+
+    ``kind``: what its tensors look like (``a VAE``), for messages; None where nothing tells.
+    """
+
+    modules: Mapping[ModuleName, Mapping[str, Tensor]]
+    embeddings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kind: str | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        groups = (*self.modules.values(), *self.embeddings.values())
+        return sum(value.nbytes for group in groups for value in group.values() if isinstance(value, Tensor))
+
+
+def read_network(path: Path) -> NetworkContents:
+    """What the file holds; safetensors are mapped, pickles go through the restricted unpickler.
+
+    :raises ModelLoadError: damaged, refused by the unpickler, with weights that are no number, or with two adapters.
+    """
+    modules: dict[ModuleName, dict[str, Tensor]] = {}
+    embeddings: dict[str, dict[str, Any]] = {}
+    said: dict[tuple[ModuleName, str], str] = {}
+    tensors = open_state_dict(path)
+    for key, tensor in tensors.items():
+        _check_numbers(path, key, tensor)
+        if key.startswith(_EMBEDDING_PREFIX):
+            _add_embedding(embeddings, key.removeprefix(_EMBEDDING_PREFIX), tensor)
+            continue
+        name = canonical(key)
+        if (other := said.setdefault((name.module, name.parameter), key)) != key:
+            raise ModelLoadError(
+                f"{path.name} says the same twice, as {other} and as {key}",
+                hint="it holds two adapters: save each in a file of its own",
+            )
+        parameter, value = _as_dora(name.parameter, tensor)
+        modules.setdefault(name.module, {})[parameter] = value
+    _add_scales(path, modules)
+    return NetworkContents(modules=modules, embeddings=embeddings, kind=weights_kind(tensors.shapes))
+
+
+def _check_numbers(path: Path, key: str, tensor: Tensor) -> None:
+    """:raises ModelLoadError: some of the tensor's values are NaN or infinite."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return
+    low, high = torch.aminmax(tensor if tensor.element_size() > 1 else tensor.half())
+    if not (low.isfinite() and high.isfinite()):
+        raise ModelLoadError(
+            f"{path.name} holds weights that are no number (NaN or infinite), in {key} for one",
+            hint="its training went wrong or the file is damaged: take an earlier save of it",
+        )
+
+
+def _add_embedding(embeddings: dict[str, dict[str, Any]], rest: str, tensor: Tensor) -> None:
+    """``rest``: the embedding's name, a dot, and the vectors' name, as files of a single embedding have it."""
+    name, nested, vectors = rest.rpartition(_NESTED)
+    if nested:
+        embeddings.setdefault(name, {}).setdefault("string_to_param", {})[vectors] = tensor
+        return
+    name, _, vectors = rest.rpartition(".")
+    embeddings.setdefault(name or vectors, {})[vectors] = tensor
+
+
+def _as_dora(parameter: str, tensor: Tensor) -> tuple[str, Tensor]:
+    """PEFT's norms, one per output, in the shape that tells so: [out, 1]; others as they are."""
+    return ("dora_scale", tensor.reshape(-1, 1)) if parameter == MAGNITUDE else (parameter, tensor)
+
+
+def _add_scales(path: Path, modules: Mapping[ModuleName, dict[str, Tensor]]) -> None:
+    """Where no tensor holds alpha, the scale by the header's metadata."""
+    configs = AdapterConfigs({**config_beside(path), **read_metadata(path)})
+    if not configs:
+        return
+    for name, weights in modules.items():
+        config = configs.of(name)
+        if config is None or {"alpha", "scale"} & weights.keys():
+            continue
+        change = module_from(weights)
+        scale = config.scale(name.path, change.dim or 0) if change is not None else None
+        if scale is not None:
+            weights["scale"] = torch.tensor(scale)

@@ -1,0 +1,138 @@
+"""How trainers spell a tensor's name in a network file, and the one canonical name that each spelling means.
+
+A key says three things: whose module (UNet or which text encoder), which module, which of its parameters. Trainers
+differ in all three; the tables below list what each writes. ``canonical("unet.mid_block.attentions.0.proj_in.lora_A.
+weight")`` and ``canonical("lora_unet_mid_block_attentions_0_proj_in.lora_down.weight")`` are the same name. Whether a
+path is diffusers' or LDM's is left open: :mod:`latentd.networks.names` writes down both for the model at hand.
+
+Sources: files and documentation of kohya's sd-scripts, LyCORIS, AUTOMATIC1111, diffusers (0.11 to 0.35), PEFT,
+OneTrainer, SimpleTuner, ai-toolkit and ComfyUI.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+Owner = Literal["unet", "te", "te1", "te2", "first", "any"]
+"""Whose module a name means. ``te``: the only text encoder (SD 1, SD 2); ``te1`` and ``te2``: SDXL's two; ``first``:
+the only one or the first of two; ``any``: the name does not say."""
+
+#: What stands before a module's path, flattened with underscores; the longest that fits counts.
+OWNERS: dict[str, Owner] = {
+    # kohya's sd-scripts, LyCORIS, AUTOMATIC1111; with dots in place of underscores OneTrainer's inner names
+    "lora_unet": "unet",
+    "oft_unet": "unet",
+    "lora_te": "te",
+    "oft_te": "te",
+    "lora_te1": "first",
+    "oft_te1": "first",
+    "lora_te2": "te2",
+    "oft_te2": "te2",
+    # diffusers, PEFT, SimpleTuner
+    "unet": "unet",
+    "text_encoder": "first",
+    "text_encoder_2": "te2",
+    # OneTrainer's and the Open Model Initiative's
+    "clip_l": "first",
+    "clip_g": "te2",
+    "clip_h": "te",
+    # checkpoints' own names, ComfyUI and ai-toolkit
+    "diffusion_model": "unet",
+    "model_diffusion_model": "unet",
+    "text_encoders_clip_l_transformer": "first",
+    "text_encoders_clip_g_transformer": "te2",
+    "text_encoders_clip_h_transformer": "te",
+    "cond_stage_model_transformer": "te",
+    "cond_stage_model_model": "te",
+    "conditioner_embedders_0_transformer": "te1",
+    "conditioner_embedders_1_model": "te2",
+    # AUTOMATIC1111's names of its own modules
+    "transformer": "te",
+    "model": "te",
+    "0_transformer": "te1",
+    "1_model": "te2",
+}
+
+#: Words around a module that say nothing about it: PEFT's and torch's wrappers, LyCORIS' and SimpleTuner's prefix.
+WRAPPERS = ("base_model_model", "lycoris", "_orig_mod", "module")
+
+_UP_DOWN = {"down": "lora_down", "up": "lora_up", "mid": "lora_mid", "A": "lora_down", "B": "lora_up"}
+#: ``.lora_down.weight``, ``.lora.down.weight``, ``_lora.down.weight`` (attention processors of 2023),
+#: ``.lora_linear_layer.down.weight``, ``.lora_A.weight``, ``.lora_A.<adapter>.weight``, ``.lora_A``.
+_LORA = re.compile(
+    r"(?P<module>.+?)[._]lora(?:_linear_layer)?[._](?P<side>down|up|mid|A|B)"
+    r"(?:\.(?!weight$|bias$)[^.]+)?(?:\.(?P<what>weight|bias))?"
+)
+#: ``.alpha``, ``.lora.alpha``, ``_lora.alpha``
+_ALPHA = re.compile(r"(?P<module>.+?)(?:[._]lora(?:_linear_layer)?)?\.alpha(?:\.default)?")
+#: PEFT's norms of DoRA, one per output: ``.lora_magnitude_vector``, ``.lora_magnitude_vector.<adapter>.weight``
+_MAGNITUDE = re.compile(r"(?P<module>.+?)\.lora_magnitude_vector(?:\.(?!weight$)[^.]+)?(?:\.weight)?")
+#: The other weights, named alike by everybody; PEFT adds the adapter's name.
+_OTHER = re.compile(
+    r"(?P<module>.+?)\.(?P<parameter>dora_scale|scale|hada_[wt][12](?:_[ab])?|lokr_w[12](?:_[ab])?|lokr_t2|"
+    r"oft_blocks|oft_diag|rescale|diff_b|diff|[wb]_norm|[ab][12]\.weight|on_input|weight|bias)(?:\.default)?"
+)
+MAGNITUDE = "magnitude"
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleName:
+    """A module as a file names it: ``path`` has underscores for dots and no prefix.
+
+    ``spelling`` is the file's own word, for messages. ``kohya``: spelled as sd-scripts do, which AUTOMATIC1111 1.8
+    reads; the quirks of its reading concern no other spelling.
+    """
+
+    owner: Owner
+    path: str
+    spelling: str = field(compare=False, default="")
+    kohya: bool = field(compare=False, default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorName:
+    """The canonical name of one tensor: of the names of PEFT's adapters nothing is kept."""
+
+    module: ModuleName
+    parameter: str
+
+
+def canonical(key: str) -> TensorName:
+    """What ``key`` names; an unknown parameter keeps its own word."""
+    module, parameter = _split(key)
+    return TensorName(module_name(module), parameter)
+
+
+def module_name(spelling: str) -> ModuleName:
+    """The module behind what stands before a parameter's name."""
+    flat = spelling.replace(".processor.", ".").removesuffix(".processor").replace(".", "_")
+    flat = _unwrapped(flat)
+    prefix = max((p for p in OWNERS if flat.startswith(f"{p}_")), key=len, default="")
+    path = _unwrapped(flat.removeprefix(f"{prefix}_")) if prefix else flat
+    owner: Owner = OWNERS[prefix] if prefix else "any"
+    if owner != "unet":
+        path = path.removeprefix("text_model_")
+    kohya = prefix.startswith(("lora_", "oft_")) and "." not in spelling
+    return ModuleName(owner, path, spelling, kohya)
+
+
+def _unwrapped(flat: str) -> str:
+    while (wrapper := next((w for w in WRAPPERS if flat.startswith(f"{w}_")), None)) is not None:
+        flat = flat.removeprefix(f"{wrapper}_")
+    return flat
+
+
+def _split(key: str) -> tuple[str, str]:
+    """The module's spelling and the canonical parameter in ``key``."""
+    if match := _LORA.fullmatch(key):
+        return match["module"], f"{_UP_DOWN[match['side']]}.{match['what'] or 'weight'}"
+    if match := _MAGNITUDE.fullmatch(key):
+        return match["module"], MAGNITUDE
+    if match := _ALPHA.fullmatch(key):
+        return match["module"], "alpha"
+    if match := _OTHER.fullmatch(key):
+        return match["module"], match["parameter"]
+    module, _, parameter = key.rpartition(".")
+    return (module, parameter) if module else (key, "")

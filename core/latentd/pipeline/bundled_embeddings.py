@@ -1,0 +1,60 @@
+"""Embeddings that network files bring along: their words mean them while the network's tag is in the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from latentd.conditioning.embeddings import Embedding, embedding_vectors
+from latentd.networks.merge import AppliedNetwork
+
+if TYPE_CHECKING:
+    from latentd.pipeline.generation import RunningGeneration
+
+_SLOT = "bundled_embeddings"
+
+
+def read_bundles(model: Any, applied: Iterable[AppliedNetwork]) -> None:
+    """Put the embeddings of the networks laid over ``model`` into its slot; a later network's goes before an earlier's.
+
+    What holds no embedding is kept as the sentence that says so.
+    """
+    model.extras[_SLOT] = {
+        name: _read(network, name, data) for network in applied for name, data in network.embeddings.items()
+    }
+
+
+def bundled(model: Any) -> dict[str, Embedding]:
+    """The embeddings that the networks laid over ``model`` bring along, by name."""
+    found: Mapping[str, Embedding | str] = model.extras.get(_SLOT, {})
+    return {name: value for name, value in found.items() if isinstance(value, Embedding)}
+
+
+def bundle_of(gen: RunningGeneration, applied: AppliedNetwork) -> tuple[list[str], list[str]]:
+    """Names of the embeddings of one network that act on the model in use, and why others do not.
+
+    A file of the same name in the folder of embeddings goes before, as in AUTOMATIC1111.
+    """
+    width = sum(encoder.architecture.width for encoder in gen.model.text_encoders)
+    files = gen.services.embeddings.usable(width)[0]
+    acting, problems = [], []
+    for name in applied.embeddings:
+        value = gen.model.extras[_SLOT][name]
+        origin = f"embedding {name!r} of LoRA {applied.network.name!r}"
+        if isinstance(value, str):
+            problems.append(f"{origin} is left out: {value}")
+        elif value.width != width:
+            problems.append(f"{origin} is left out: it has width {value.width}, the model's text encoders {width}")
+        elif name in files:
+            problems.append(f"{origin} is left out: the folder of embeddings has one of this name")
+        else:
+            acting.append(name)
+    return acting, problems
+
+
+def _read(network: AppliedNetwork, name: str, data: Mapping[str, Any]) -> Embedding | str:
+    try:
+        vectors = embedding_vectors(data)
+    except ValueError as error:
+        return str(error)
+    return Embedding(name=name, filename=f"{network.network.path}/{name}", vectors=vectors)
