@@ -197,3 +197,50 @@ def test_an_answer_of_nothing_but_nan_is_an_error_unless_nobody_checks() -> None
     with pytest.raises(LatentdError, match="all NaNs was produced in Unet"):
         ask(denoiser(SigmaDenoiser, Model(), cond, Guidance(cfg_scale=3.0)))
     assert ask(denoiser(SigmaDenoiser, Model(), cond, Guidance(cfg_scale=3.0), check_nan=False)).isnan().all()
+
+
+ONE_EACH: Parts = (((0, 1.0),), ((1, 1.0),))
+
+
+def asked_at_one(parts: Parts = ONE_EACH, hooks: Sequence[UNetHook] = (), **changes: Any) -> tuple[list[bool], Tensor]:
+    """Which rows CFG 1 asks the model for, and the answer; nothing sees the negative but what ``changes`` names."""
+    model = Model()
+    concat = torch.zeros(2, 4, 2, 2) if "image_cfg_scale" in changes else None
+    guidance = Guidance(**{"cfg_scale": 1.0, "negative_seen": False, **changes})
+    cond = conditioning([1.0, 3.0], parts, [0.5, 0.25])
+    out = ask(denoiser(SigmaDenoiser, model, cond, guidance, hooks=hooks, concat=concat), 2)
+    return [row for call in model.calls for row in call.is_cond.tolist()], out
+
+
+def test_at_scale_one_the_negative_is_not_asked_for() -> None:
+    rows, out = asked_at_one()
+    full_rows, full = asked_at_one(negative_seen=True)
+    assert (rows, full_rows) == ([True, True], [True, True, False, False])
+    assert torch.allclose(out, full)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"negative_seen": True},
+        {"hooks": [UNetHook()]},
+        {"s_min_uncond": 0.1},
+        {"image_cfg_scale": 1.0},
+        {"image_cfg_scale": 1.5},
+        {"cfg_scale": 1.001},
+        {"cfg_scale": 0.0},
+        {"parts": (((0, 0.5),), ((1, 1.0),))},
+    ],
+    ids=str,
+)
+def test_at_scale_one_the_negative_is_asked_for_where_it_is_seen(seen: dict[str, Any]) -> None:
+    assert False in asked_at_one(**seen)[0]
+
+
+def test_at_scale_one_composed_prompts_need_the_negative() -> None:
+    model = Model()
+    guidance = Guidance(cfg_scale=1.0, negative_seen=False)
+    out = ask(denoiser(SigmaDenoiser, model, conditioning([1.0, 3.0], (((0, 1.0), (1, 1.0)),), [0.5]), guidance))
+    assert model.calls[0].is_cond.tolist() == [True, True, False]
+    # eps: 0.5 + (1 - 0.5) + (3 - 0.5)
+    assert torch.allclose(out, torch.tensor(-7.0))

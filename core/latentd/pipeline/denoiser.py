@@ -38,7 +38,8 @@ class Guidance:
 
     ``image_cfg_scale`` is set for instruct-pix2pix models alone. ``s_min_uncond`` is a sigma below which every second
     call (every call with ``s_min_uncond_all``) leaves the negative prompt out; ``skip_early`` a share of the calls.
-    ``together``: ask for both prompts in one call where their lengths allow.
+    ``together``: ask for both prompts in one call where their lengths allow. ``negative_seen``: something besides the
+    guidance looks at what the negative prompt predicts, so that it must be asked for even where it cancels out.
     """
 
     cfg_scale: float
@@ -47,6 +48,7 @@ class Guidance:
     s_min_uncond_all: bool = False
     skip_early: float = 0.0
     together: bool = True
+    negative_seen: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +192,7 @@ class CfgDenoiser:
             image_index=step.image_index,
             weights=[weight for parts in step.parts for _, weight in parts],
             cond=step,
-            skip_uncond=self._skips_uncond(level),
+            skip_uncond=self._skips_uncond(level) or self._negative_cancels(step),
         )
 
     def _skips_uncond(self, level: Tensor) -> bool:
@@ -200,6 +202,12 @@ class CfgDenoiser:
         if g.skip_early > 0 and call / max(self.state.steps, 1) <= g.skip_early:
             return True
         return (g.s_min_uncond_all or call % 2 == 1) and g.s_min_uncond > 0 and bool(level[0] < g.s_min_uncond)
+
+    def _negative_cancels(self, step: BatchConditioning) -> bool:
+        """Whether ``u + 1 * (c - u)`` is all that comes of it, unseen: scale 1, one prompt of weight 1 each."""
+        g = self.guidance
+        seen = g.negative_seen or bool(self.hooks) or g.s_min_uncond > 0 or g.image_cfg_scale is not None
+        return g.cfg_scale == 1 and not seen and all([weight for _, weight in p] == [1.0] for p in step.parts)
 
     def _is_edit(self) -> bool:
         scale = self.guidance.image_cfg_scale

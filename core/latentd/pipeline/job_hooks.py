@@ -85,6 +85,11 @@ class JobHooks:
     def after_step(self, gen: RunningGeneration) -> None:
         self.plugins.after_step(gen)
 
+    @property
+    def sees_guidance(self) -> bool:
+        """Whether a plugin takes part in combining the prompts' predictions."""
+        return bool(self.plugins.implemented("modify_guidance"))
+
     def modify_guidance(self, gen: RunningGeneration, x0: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor:
         changed: Tensor = self.plugins.modify_guidance(gen, x0, cond, uncond)
         return changed

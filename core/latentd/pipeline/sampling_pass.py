@@ -32,6 +32,7 @@ from latentd.sampling.steps import total_steps
 if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration
     from latentd.pipeline.refiner import Refiner
+    from latentd.sampling.spec import SamplerSpec
     from latentd.types import PassName
 
 T = TypeVar("T")
@@ -216,6 +217,12 @@ def _note_schedule(gen: RunningGeneration, inputs: PassInputs, params: SamplingP
         notes["Schedule rho"] = options["rho"]
 
 
+def _negative_seen(gen: RunningGeneration, spec: SamplerSpec) -> bool:
+    """Whether the sampler, a plugin or a preview looks at what the negative prompt predicts."""
+    shown = gen.options["live_previews_enable"] and gen.options["live_preview_content"] == "Negative prompt"
+    return spec.needs_uncond_eps or bool(shown) or gen.hooks.sees_guidance
+
+
 def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, state: PassState) -> CfgDenoiser:
     plan, options = gen.plan, gen.options
     spec = inputs.choice.spec
@@ -227,6 +234,7 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         s_min_uncond_all=bool(options.get("s_min_uncond_all", False)),
         skip_early=float(options.get("skip_early_cond", 0.0)),
         together=bool(options["batch_cond_uncond"]),
+        negative_seen=_negative_seen(gen, spec),
     )
     progress = gen.control.progress
 
