@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from latentd.prompts.styles import Style
-from latentd.prompts.styles_file import load_styles, parse_styles, save_styles
+from latentd.prompts.styles_file import StylesError, load_styles, parse_styles, read_styles, save_styles
 
 
 def test_rows_become_styles() -> None:
@@ -46,3 +48,52 @@ def test_dividers_are_not_saved(tmp_path: Path) -> None:
 
 def test_a_missing_file_has_no_styles(tmp_path: Path) -> None:
     assert load_styles([tmp_path / "none.csv"]) == {}
+
+
+ROW = ("a", "red; blue, green", "bad")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("first", ["", "sep={}\n", "SEP={}\r\n", '"sep={}"\n'])
+@pytest.mark.parametrize(
+    "header",
+    ["name{0}prompt{0}negative_prompt", "Name{0}Prompt{0}Negative Prompt", '"name"{0} "prompt"{0}"negative-prompt"'],
+)
+def test_what_spreadsheets_write_is_read(mark: str, first: str, header: str) -> None:
+    text = first.format(mark) + header.format(mark) + "\n" + mark.join(f'"{cell}"' for cell in ROW) + "\n"
+    assert [(s.name, s.prompt, s.negative_prompt) for s in parse_styles(text)] == [ROW]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_encodings_are_told_apart(tmp_path: Path, encoding: str, ending: str) -> None:
+    path = tmp_path / "styles.csv"
+    path.write_bytes(ending.join(("name,prompt,negative_prompt", "café,Ü – “x”,é", "")).encode(encoding))
+    assert [(s.name, s.prompt, s.negative_prompt) for s in read_styles(path)] == [("café", "Ü – “x”", "é")]
+
+
+def test_long_fields_are_read() -> None:
+    assert parse_styles(f"name,prompt\na,{'x' * 300_000}\n")[0].prompt == "x" * 300_000
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"prompt,negative_prompt\na,b\n", "no column 'name'"),
+        (b"a;b;c\n", "no column 'name'"),
+        (b"<html>\n", "no column 'name'"),
+        (b"name,prompt\n\xff\x81\x8d,x\n", "neither UTF-8"),
+        (b"\xff\xfen\x00a", "neither UTF-8|no column"),
+    ],
+)
+def test_what_cannot_be_read_says_why(tmp_path: Path, data: bytes, reason: str) -> None:
+    path = tmp_path / "styles.csv"
+    path.write_bytes(data)
+    with pytest.raises(StylesError, match=reason):
+        read_styles(path)
+
+
+def test_an_empty_file_has_no_styles(tmp_path: Path) -> None:
+    for data in (b"", b"\xef\xbb\xbf\r\n", b"name,prompt,negative_prompt"):
+        (tmp_path / "styles.csv").write_bytes(data)
+        assert read_styles(tmp_path / "styles.csv") == []

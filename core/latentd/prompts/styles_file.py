@@ -2,35 +2,78 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from latentd.atomic import write_atomically
 from latentd.prompts.styles import Style
 
+MAX_BYTES = 64 << 20
+
 _COLUMNS = ("name", "prompt", "negative_prompt")
+_DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR_LINE = re.compile(r'"?sep=[,;\t|]"?[ \t,;|]*(?:\r\n|\r|\n)', re.IGNORECASE)
+_LOOK = 64
+
+
+class StylesError(ValueError):
+    """A styles file cannot be read; the message says why."""
 
 
 def parse_styles(text: str, path: str | None = None) -> list[Style]:
     """The styles of one file's ``text``, in order.
 
-    The older columns ``name,text`` are read too, spaces after commas and a byte-order mark are skipped, and so are rows
-    without a name or whose name starts with ``#``.
+    Columns are parted by commas, or by what spreadsheets write in their place: semicolons, tabs or bars, named in a
+    first line ``sep=;`` or told from the header. The older columns ``name,text`` are read too, headers in any case,
+    spaces after commas and a byte-order mark are skipped, and so are rows without a name or whose name starts with
+    ``#``.
+
+    :raises StylesError: the first line is no header of styles, or the text is no CSV.
     """
-    rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), skipinitialspace=True)
-    styles: list[Style] = []
-    for row in rows:
-        name = row.get("name") or ""
-        if not name or name.startswith("#"):
-            continue
-        prompt = row["prompt"] if "prompt" in row else row.get("text")
-        styles.append(
-            Style(name=name, prompt=prompt or "", negative_prompt=row.get("negative_prompt") or "", path=path)
+    csv.field_size_limit(MAX_BYTES)
+    body = text.removeprefix("\ufeff")
+    if not body.strip():
+        return []
+    if match := _SEPARATOR_LINE.match(body):
+        body = body[match.end() :]
+    try:
+        rows = csv.DictReader(
+            io.StringIO(body, newline=""), _columns(body), skipinitialspace=True, delimiter=_delimiter(body)
         )
-    return styles
+        next(rows)
+        return [style for row in rows if (style := _style(row, path)) is not None]
+    except csv.Error as error:
+        raise StylesError(f"it is no CSV: {error}") from error
+
+
+def _delimiter(body: str) -> str:
+    """What parts the columns of the header."""
+    found = next((mark for mark in _DELIMITERS if "name" in _header(body, mark)), None)
+    if found is None:
+        raise StylesError("its first line has no column 'name'; a styles file begins with name,prompt,negative_prompt")
+    return found
+
+
+def _columns(body: str) -> list[str]:
+    return _header(body, _delimiter(body))
+
+
+def _header(body: str, delimiter: str) -> list[str]:
+    first = next(csv.reader(io.StringIO(body, newline=""), skipinitialspace=True, delimiter=delimiter), [])
+    return [name.strip().lower().replace(" ", "_").replace("-", "_") for name in first]
+
+
+def _style(row: Mapping[str, str | None], path: str | None) -> Style | None:
+    name = row.get("name") or ""
+    if not name or name.startswith("#"):
+        return None
+    prompt = row["prompt"] if "prompt" in row else row.get("text")
+    return Style(name=name, prompt=prompt or "", negative_prompt=row.get("negative_prompt") or "", path=path)
 
 
 def format_styles(styles: Iterable[Style]) -> str:
@@ -51,14 +94,46 @@ def style_files(patterns: Sequence[str | Path]) -> list[Path]:
     return list(found)
 
 
-def load_styles(patterns: Sequence[str | Path]) -> dict[str, Style]:
+def read_styles(path: Path) -> list[Style]:
+    """The styles of the file ``path``, in order; one that does not exist is empty.
+
+    UTF-8, UTF-16 of either byte order, and Windows-1252 for what is neither, as spreadsheets save it.
+
+    :raises StylesError: it cannot be read, is too large, or holds no styles.
+    """
+    try:
+        if not path.is_file():
+            return []
+        if path.stat().st_size > MAX_BYTES:
+            raise StylesError(f"it is larger than {MAX_BYTES} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise StylesError(str(error)) from error
+    return parse_styles(_decoded(data), str(path))
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = ["utf-16"]
+    elif b"\0" in data[:_LOOK]:
+        encodings = ["utf-16-be" if data.startswith(b"\0") else "utf-16-le"]
+    else:
+        encodings = ["utf-8-sig", "cp1252"]
+    for encoding in encodings:
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise StylesError("it is neither UTF-8 nor UTF-16 nor Windows-1252")
+
+
+def load_styles(patterns: Sequence[str | Path], read: Callable[[Path], list[Style]] = read_styles) -> dict[str, Style]:
     """Styles by name from the files that ``patterns`` name; of equal names the last counts.
 
-    With several files each is announced by a divider, its name in capitals centred in 40 dashes. Files that do not
-    exist are empty.
+    With several files each is announced by a divider, its name in capitals centred in 40 dashes.
 
-    :raises OSError: a file exists and cannot be read. :raises UnicodeDecodeError: it is not UTF-8.
-    :raises csv.Error: it is not CSV.
+    :param read: gives the styles of one file.
+    :raises StylesError: as ``read`` does.
     """
     paths = style_files(patterns)
     styles: dict[str, Style] = {}
@@ -66,9 +141,7 @@ def load_styles(patterns: Sequence[str | Path]) -> dict[str, Style]:
         if len(paths) > 1:
             divider = f" {path.stem.upper()} ".center(40, "-")
             styles[divider] = Style(name=divider, prompt=None, negative_prompt=None)
-        if path.is_file():
-            text = path.read_bytes().decode("utf-8-sig")
-            styles |= {style.name: style for style in parse_styles(text, str(path))}
+        styles |= {style.name: style for style in read(path)}
     return styles
 
 

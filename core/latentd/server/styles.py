@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Lock
 
 from latentd.prompts.styles import Style
-from latentd.prompts.styles_file import load_styles, style_files
+from latentd.prompts.styles_file import StylesError, load_styles, read_styles, style_files
 
 log = logging.getLogger(__name__)
 
@@ -20,17 +20,22 @@ class StyleBook:
         self._patterns = list(patterns)
         self._lock = Lock()
         self._stamp: object = None
+        self._read: dict[Path, list[Style]] = {}
         self._styles: Mapping[str, Style] = {}
 
     @property
     def by_name(self) -> Mapping[str, Style]:
-        """Every style; those read last where a file cannot be read now."""
+        """Every style; of a file that cannot be read now those read last, and the log says why."""
         with self._lock:
             stamp = [(path, path.stat().st_mtime_ns) for path in style_files(self._patterns) if path.is_file()]
             if stamp != self._stamp:
                 self._stamp = stamp
-                try:
-                    self._styles = load_styles(self._patterns)
-                except (OSError, UnicodeDecodeError, csv.Error) as error:
-                    log.warning("styles cannot be read: %s", error)
+                self._styles = load_styles(self._patterns, self._read_or_remember)
             return self._styles
+
+    def _read_or_remember(self, path: Path) -> list[Style]:
+        try:
+            self._read[path] = read_styles(path)
+        except StylesError as error:
+            log.warning("styles of %s cannot be read: %s", path, error)
+        return self._read.get(path, [])
