@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from latentd.errors import InvalidRequest
+from latentd.images import saving
 from latentd.images.metadata import read_metadata
 from latentd.images.saving import SaveOptions, inside, next_number, save_image
 
@@ -89,8 +90,15 @@ def test_oversize_pictures_get_a_smaller_jpeg_beside_them(tmp_path: Path) -> Non
     assert save_image(Image.new("RGB", (200, 60)), tmp_path, options=off).extra is None
 
 
-@pytest.mark.parametrize("relative", ["../x", "a/../../x", "/etc/x", "..", "C:\\x", "..\\x", "a\0b"])
-def test_names_never_leave_the_folder(tmp_path: Path, relative: str) -> None:
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("relative", ["../x", "a/../../x", "/etc/x", "..", "C:\\x", "..\\x", "a:b", "a\0b"])
+def test_names_never_leave_the_folder(
+    tmp_path: Path, relative: str, windows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saving, "_WINDOWS", windows)
+    if not windows and relative in ("C:\\x", "..\\x", "a:b"):
+        assert inside(tmp_path, relative) == tmp_path / relative
+        return
     with pytest.raises(InvalidRequest, match="leaves the output folder"):
         inside(tmp_path, relative)
     for arguments in ({"subfolder": relative}, {"forced_name": relative}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from latentd.errors import InvalidRequest
 from latentd.images.codecs import encode_image, fits
 
 _TRIES = 500
+_WINDOWS = os.name == "nt"
 _LONGEST_NAME = 240
 """Bytes of a file name without its ending; file systems take 255 at most."""
 
@@ -92,11 +94,14 @@ def save_image(
 def inside(folder: Path, relative: str) -> Path:
     """``folder / relative``.
 
+    A backslash and a colon are characters of names as any other, but on Windows, where they lead elsewhere.
+
     :raises InvalidRequest: an absolute path, one with ``..``, or one that a link leads out of the folder.
     """
-    parts = PurePosixPath(relative.replace("\\", "/"))
+    parts = PurePosixPath(relative.replace("\\", "/") if _WINDOWS else relative)
     path = folder.joinpath(*map(_short, parts.parts))
-    safe = not parts.is_absolute() and ".." not in parts.parts and "\0" not in relative and ":" not in relative
+    safe = not parts.is_absolute() and ".." not in parts.parts and "\0" not in relative
+    safe = safe and not (_WINDOWS and ":" in relative)
     if not safe or not path.resolve().is_relative_to(folder.resolve()):
         raise InvalidRequest(f"file name {relative!r} leaves the output folder")
     return path

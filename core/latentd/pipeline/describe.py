@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from latentd import __version__
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from latentd.options import OptionStore
     from latentd.pipeline.generation import RunningGeneration
+    from latentd.pipeline.plan import Plan
+    from latentd.settings import Settings
 
 VERSION_TEXT = f"{OWN_VERSION}{__version__}"
 
@@ -117,7 +120,6 @@ def file_context(
     first = grid or index >= len(batch.seeds)
     facts = model_facts(gen)
     info, vae = gen.state["base_info"], gen.state["base_vae"]
-    settings, known = gen.services.settings, gen.services.styles.by_name
     return FileContext(
         now=now,
         prompt=plan.prompts[0] if first else batch.prompts[index],
@@ -129,7 +131,7 @@ def file_context(
         width=image.width,
         height=image.height,
         styles=plan.styles,
-        style_prompts=[known[name].prompt or "" for name in plan.styles if name in known],
+        style_prompts=style_prompts(plan, gen.services),
         sampler=plan.sampler.label,
         scheduler=plan.sampler.scheduler.label if plan.sampler.scheduler else None,
         model_hash=facts["model_hash"] or info.hash,
@@ -143,7 +145,20 @@ def file_context(
         iteration=batch.index,
         job_timestamp=gen.control.progress.job_timestamp,
         image_bytes=image.tobytes,
-        max_words=int(options["directories_max_prompt_words"]),
-        max_length=settings.filenames_max_length,
-        unix=settings.unix_filenames_sanitization,
+        **name_limits(gen.services.settings, options),
     )
+
+
+def style_prompts(plan: Plan, services: Any) -> list[str]:
+    """The positive texts of the plan's styles."""
+    known = services.styles.by_name
+    return [known[name].prompt or "" for name in plan.styles if name in known]
+
+
+def name_limits(settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of :class:`FileContext` that say what may stand in a name and how long it may be."""
+    return {
+        "max_words": int(options["directories_max_prompt_words"]),
+        "max_length": settings.filenames_max_length,
+        "unix": settings.unix_filenames_sanitization,
+    }

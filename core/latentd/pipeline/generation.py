@@ -112,11 +112,6 @@ class RunningGeneration:
         if self.control.stop_requested() == "cancel":
             self.control.check()
 
-    def next_job(self) -> None:
-        """One of A1111's jobs (a batch, or a pass of hires fix) is done."""
-        self.control.progress.job_no += 1
-        self.control.progress.sampling_step = 0
-
     @contextmanager
     def runner_session(self, name: PassName) -> Iterator[None]:
         """The model's UNet with this job's handlers, for one pass; the refiner's joins through ``pass_stack``."""

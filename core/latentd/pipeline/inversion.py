@@ -41,7 +41,7 @@ def find_noise(
             # At sigma 0 the model's answer is the latent itself: no slope.
             if at > 0:
                 x = x + (x - predict(x, at)) / at * (upper - lower)
-    gen.next_job()
+    gen.control.progress.next_job()
     return x / (sigmas[-1] if by_sigma else x.std()), float(sigmas[-1])
 
 

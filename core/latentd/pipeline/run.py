@@ -152,7 +152,7 @@ def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -
         latents = gen.hooks.after_sample(gen, latents)
         pictures = _decoded(gen, latents)
     gen.model = base
-    gen.next_job()
+    gen.control.progress.next_job()
     gen.hooks.after_batch(gen)
     images: list[GeneratedImage] = []
     init: Img2imgInit | None = start.init if start is not None else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentd.images.saving import SavedFiles, SaveOptions, save_image
 from latentd.pipeline.describe import describe, file_context
-from latentd.prompts.filenames import default_pattern, expand, relative_folder
+from latentd.prompts.filenames import FileContext, default_pattern, expand, relative_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -79,15 +80,50 @@ def _save(
     basename: str = "",
     grid: bool = False,
 ) -> SavedFiles | None:
-    options = gen.options
     context = file_context(gen, image, index, now=datetime.datetime.now().astimezone(), grid=grid)
+    saved = write_picture(
+        image,
+        context,
+        infotext,
+        gen.options,
+        folder=folder,
+        suffix=suffix,
+        format=format,
+        basename=basename,
+        grid=grid,
+        warn=gen.warn,
+    )
+    if saved is None:
+        return None
+    gen.hooks.before_save(gen, image, index, str(saved.image))
+    return saved
+
+
+def write_picture(
+    image: Image,
+    context: FileContext,
+    infotext: str | None,
+    options: Mapping[str, Any],
+    *,
+    folder: Path,
+    format: str,
+    warn: Callable[[str], None],
+    suffix: str = "",
+    basename: str = "",
+    grid: bool = False,
+) -> SavedFiles | None:
+    """The files of a picture of a generation or a script, named as ``options`` say; None where the disk refuses.
+
+    :param context: what file-name patterns may use. :param folder: the output folder.
+    :param warn: told when the disk is full or read-only: the picture is drawn and can still be answered.
+    """
     to_dirs = options["grid_save_to_dirs"] if grid else options["save_to_dirs"]
     subfolder = str(relative_folder(options["directories_filename_pattern"], context)) if to_dirs else ""
     name = ""
     if not grid or options["grid_extended_filename"]:
         name = expand(default_pattern(options["samples_filename_pattern"], bool(to_dirs)), context)
     try:
-        saved = save_image(
+        return save_image(
             image,
             folder,
             name=name,
@@ -98,8 +134,6 @@ def _save(
             info={"parameters": infotext} if infotext and options["enable_pnginfo"] else None,
             options=save_options(options),
         )
-    except OSError as error:  # a full or read-only disk: the picture is drawn and can still be answered
-        gen.warn(unsaved("a grid" if grid else "a picture", error))
+    except OSError as error:
+        warn(unsaved("a grid" if grid else "a picture", error))
         return None
-    gen.hooks.before_save(gen, image, index, str(saved.image))
-    return saved

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from latentd.contributions import UpscaleContext
 from latentd.errors import NotConfigured
-from latentd.images.saving import save_image
 from latentd.infotext.build import with_entries
+from latentd.pipeline.describe import name_limits, style_prompts
 from latentd.pipeline.replan import replan
-from latentd.pipeline.saving import save_options
+from latentd.pipeline.saving import write_picture
 from latentd.pipeline.upscaling import caption_with, upscale_function
 from latentd.plugins.catalogue import INTERROGATORS, install_hint
-from latentd.prompts.filenames import FileContext, expand, relative_folder
+from latentd.prompts.filenames import FileContext
 from latentd.types import GeneratedImage, GenerationRequest, Result
 
 if TYPE_CHECKING:
@@ -133,22 +133,18 @@ class ScriptRuns:
         options, kind = self.plan.options, self.plan.request.mode
         if not self.plan.request.save_images or not options["grid_save" if grid else "samples_save"]:
             return None
-        context = self._file_context(image, info)
-        to_dirs = options["grid_save_to_dirs" if grid else "save_to_dirs"]
-        subfolder = relative_folder(options["directories_filename_pattern"], context) if to_dirs else ""
-        pattern = options["samples_filename_pattern"] or ("[seed]" if to_dirs else "[seed]-[prompt_spaces]")
-        named = not grid or options["grid_extended_filename"]
-        saved = save_image(
+        saved = write_picture(
             image,
-            self.services.paths.resolve(options[f"outdir_{kind}_{'grids' if grid else 'samples'}"]),
-            name=expand(pattern, context) if named else "",
-            subfolder=str(subfolder),
+            self._file_context(image, info),
+            infotext,
+            options,
+            folder=self.services.paths.resolve(options[f"outdir_{kind}_{'grids' if grid else 'samples'}"]),
             basename=basename,
             format=options["grid_format" if grid else "samples_format"],
-            info={"parameters": infotext} if infotext and options["enable_pnginfo"] else None,
-            options=save_options(options),
+            grid=grid,
+            warn=self.control.warn,
         )
-        return saved.image
+        return saved.image if saved is not None else None
 
     def _file_context(self, image: Image, info: Mapping[str, Any]) -> FileContext:
         plan = self.plan
@@ -163,6 +159,7 @@ class ScriptRuns:
             width=image.width,
             height=image.height,
             styles=plan.styles,
+            style_prompts=style_prompts(plan, self.services),
             sampler=info["sampler_name"],
             scheduler=plan.sampler.scheduler.label if plan.sampler.scheduler else None,
             model_hash=info["sd_model_hash"],
@@ -172,5 +169,5 @@ class ScriptRuns:
             denoising_strength=info["denoising_strength"],
             job_timestamp=info["job_timestamp"],
             image_bytes=image.tobytes,
-            max_words=int(plan.options["directories_max_prompt_words"]),
+            **name_limits(self.services.settings, plan.options),
         )

@@ -74,7 +74,7 @@ def _sample_hires(gen: RunningGeneration, batch: Batch, hires: HiresPlan, latent
         latents, concat_pictures = _enlarge_latents(gen, latents, hires)
     else:
         latents, concat_pictures = _enlarge_pictures(gen, pictures, hires)
-    gen.next_job()
+    gen.control.progress.next_job()
     latents = _truncate(latents, hires)
     gen.pass_name = "hires"
     # By option, text is encoded under the first pass's networks.
