@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -159,3 +160,19 @@ def test_the_compatibility_page_is_as_the_tests_are() -> None:
     command = [sys.executable, ROOT / "tools/compatibility.py", "--check"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_prompts_in_the_pages_are_ones_the_tiny_model_knows() -> None:
+    """Who copies a command draws with the tiny model to begin with: it should show what was asked for."""
+    motifs = json.loads((ROOT / "plugins/tinymodel/src/latentd_tinymodel/motifs.json").read_text(encoding="utf-8"))
+    things = [thing for motif in motifs for thing in (motif["name"], *motif["synonyms"])]
+    known = re.compile(rf"\b({'|'.join(map(re.escape, things))})\b")
+    pages = [ROOT / "README.md", ROOT / "tools/first_picture.py", *(ROOT / "plugins").glob("*/README.md")]
+    pages += [page for folder in ("tutorial", "how-to") for page in (ROOT / "docs" / folder).glob("*.md")]
+    prompts = [
+        (page.name, prompt)
+        for page in pages
+        for prompt in re.findall(r'(?:"prompt": |latentd generate )"([^"]+)"', page.read_text(encoding="utf-8"))
+    ]
+    assert len(prompts) > 8
+    assert [entry for entry in prompts if not known.search(entry[1])] == []
