@@ -36,6 +36,12 @@ class InvalidImage(InvalidRequest):
         super().__init__(detail, hint=hint)
 
 
+class NotAllowed(LatentdError):
+    """The key that was shown does not allow this."""
+
+    status = 403
+
+
 class NotFound(LatentdError):
     """A name in the request is unknown; the hint gives near matches or the package to install."""
 

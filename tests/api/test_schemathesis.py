@@ -25,7 +25,7 @@ def openapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The schema of a server of the core alone on which generations can be planned and fail when they load."""
     data = tmp_path_factory.mktemp("fuzzed")
     write_empty_checkpoint(Path(data))
-    app = create_app(parse_settings(["--data-dir", str(data), "--core-only"], environment={}))
+    app = create_app(parse_settings(["--data-dir", str(data), "--core-only", "--allowed-hosts", "*"], environment={}))
     with TestClient(app):
         yield schemathesis.openapi.from_asgi("/openapi.json", app)
 

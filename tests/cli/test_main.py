@@ -121,3 +121,27 @@ def test_a_wrong_variable_is_said_in_one_line(latentd: Any) -> None:
     assert done.returncode == 2
     assert "there is no flag --medvran: did you mean '--medvram'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "given", [",", " ", ":", "ada", "ada:", ":secret", "a:b:c", "ada:secret,", "ada:one,ada:two", ""]
+)
+@pytest.mark.parametrize("source", ["flag", "environment"])
+def test_a_server_that_was_meant_to_be_closed_is_never_open(
+    latentd: Any, monkeypatch: pytest.MonkeyPatch, source: str, given: str
+) -> None:
+    flags = ["--api-auth", given] if source == "flag" else []
+    if source == "environment":
+        monkeypatch.setenv("LATENTD_API_AUTH", given)
+    done = latentd("serve", "--core-only", "--port", "0", *flags)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("given", ["", " ", ","])
+def test_an_empty_key_is_no_key(latentd: Any, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("LATENTD_API_KEY", given)
+    assert latentd("serve", "--core-only", "--port", "0").returncode == 2
+    monkeypatch.delenv("LATENTD_API_KEY")
+    assert given == "," or latentd("serve", "--core-only", "--port", "0", "--api-key", given).returncode == 2

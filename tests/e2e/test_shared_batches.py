@@ -63,7 +63,7 @@ def client(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     for folder in ("models", "embeddings"):
         (data / folder).symlink_to(reference_data / folder)
     settings = parse_settings(["--data-dir", str(data), "--share-batches", "8", "--core-only"], environment={})
-    with TestClient(create_app(settings, extra_plugins=[PLUGIN])) as client:
+    with TestClient(create_app(settings, extra_plugins=[PLUGIN]), base_url="http://localhost") as client:
         yield client
 
 

@@ -53,7 +53,7 @@ def client(engine: Engine) -> Client:
     app.add_exception_handler(LatentdError, lambda request, error: render(error))  # type: ignore[arg-type]
     for family in (progress, internal, jobs):
         app.include_router(family.router(services))
-    return lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+    return lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 def picture(job: Job[Any]) -> Result:

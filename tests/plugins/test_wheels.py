@@ -176,7 +176,7 @@ def test_a_plugin_whose_startup_raises_answers_503_and_the_others_serve(installe
 from fastapi.testclient import TestClient
 from latentd.server.app import create_app
 from latentd.settings import parse_settings
-with TestClient(create_app(parse_settings([])), raise_server_exceptions=False) as client:
+with TestClient(create_app(parse_settings([])), "http://localhost", False) as client:
     late = client.get("/late/v1/hello")
     print(late.status_code, "late" in late.json()["detail"], "licence server is down" in late.json()["detail"])
     print(client.get("/good/v1/strength").json())

@@ -31,11 +31,12 @@ def _basic(text: str) -> str:
     ],
 )
 def test_headers_are_judged(header: str | None, user: str | None, problem: str) -> None:
-    assert Credentials({"ann": "secret"}, ["key-1"]).user_of(header) == (user, problem)
+    caller, said = Credentials({"ann": "secret"}, ["key-1"]).caller_of(header)
+    assert (caller and caller.name, said) == (user, problem)
 
 
 def test_an_unknown_user_with_an_empty_password_is_refused() -> None:
-    assert Credentials({"ann": "secret"}, []).user_of(_basic("bob:"))[0] is None
+    assert Credentials({"ann": "secret"}, []).caller_of(_basic("bob:"))[0] is None
 
 
 def test_every_route_is_guarded_but_health_and_documentation(latentd_app: AppFactory) -> None:

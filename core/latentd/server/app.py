@@ -15,8 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latentd import __version__
 from latentd.server import errors
-from latentd.server.auth import AuthMiddleware, Credentials
+from latentd.server.auth import AuthMiddleware, Credentials, RouteScopes
+from latentd.server.browser import BrowserGuardMiddleware, BrowserRules
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.keys import read_keys
 from latentd.server.middleware import (
     BodyBoundMiddleware,
     LastNetMiddleware,
@@ -46,7 +48,7 @@ def create_app(
 
     :param services: ready-made services in place of those that ``settings`` give.
     :param warm_up: load the model after the first answer instead of with the first generation.
-    :raises ValueError: a flag is malformed (users, CORS pattern).
+    :raises ValueError: a flag is malformed (users, keys file, CORS pattern).
     """
     if services is None:
         services = create_services(settings or Settings(), extra_plugins=extra_plugins)
@@ -88,10 +90,13 @@ def _wrap(app: FastAPI, services: AppServices, routes: Sequence[Any], warm_up: b
     settings = services.settings
     app.add_middleware(LastNetMiddleware)
     vouch = services.hooks.authenticate if services.hooks.implemented("authenticate") else None
+    limited = read_keys(settings.paths.resolve(settings.api_keys_file)) if settings.api_keys_file is not None else []
+    credentials = Credentials(settings.users, settings.api_key, limited)
     app.add_middleware(
         AuthMiddleware,
-        credentials=Credentials(settings.users, settings.api_key),
+        credentials=credentials,
         is_public=PublicRoutes(routes),
+        scope_of=RouteScopes(routes),
         tickets=services.tickets,
         takes_ticket=MarkedRoutes(routes, "x-ticket"),
         vouch=vouch,
@@ -101,6 +106,8 @@ def _wrap(app: FastAPI, services: AppServices, routes: Sequence[Any], warm_up: b
     app.add_middleware(
         PrivateNetworkCors, **cors_arguments(settings.cors_allow_origins, settings.cors_allow_origins_regex)
     )
+    guarded = bool(credentials) or vouch is not None
+    app.add_middleware(BrowserGuardMiddleware, rules=BrowserRules.from_settings(settings, guarded=guarded))
     app.add_middleware(TimingMiddleware, log_requests=settings.api_log)
     if prefix := (settings.subpath or "").strip("/"):
         app.add_middleware(SubpathMiddleware, prefix=f"/{prefix}")

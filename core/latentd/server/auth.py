@@ -1,53 +1,76 @@
-"""Who may call: HTTP basic users, bearer keys, and whoever a plugin vouches for (endpoints 0.2)."""
+"""Who may call, and what: HTTP basic users, bearer keys, and whoever a plugin vouches for (endpoints 0.2)."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hmac
-from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
+from latentd.errors import NotAllowed
 from latentd.server.errors import error_body
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.keys import Key, Scope, digest_of, find_key
 from latentd.server.tickets import Tickets
+from latentd.server.wrong_tries import WrongTries
 
 NOT_AUTHENTICATED = "Not authenticated"
 WRONG_CREDENTIALS = "Incorrect username or password"
 
 Vouch = Callable[[Request], str | None]
-IsPublic = Callable[[Scope], bool]
+IsPublic = Callable[[Connection], bool]
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. ``key`` is the key of a keys file that was shown; without one everything is allowed."""
+
+    name: str
+    key: Key | None = None
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether the caller may do what needs ``scope``."""
+        return self.key is None or self.key.allows(scope)
 
 
 class Credentials:
     """The users and keys that the flags name; comparisons take the same time whatever is wrong.
 
     :param users: user names to passwords.
-    :param keys: bearer keys.
+    :param keys: bearer keys that allow everything.
+    :param limited: keys of a keys file.
     """
 
-    def __init__(self, users: Mapping[str, str], keys: Sequence[str]) -> None:
-        self._users = {name: _digest(password) for name, password in users.items()}
-        self._keys = [_digest(key) for key in keys if key]
+    def __init__(self, users: Mapping[str, str], keys: Sequence[str], limited: Sequence[Key] = ()) -> None:
+        self._users = {name: digest_of(password) for name, password in users.items()}
+        everything = frozenset({Scope.ADMIN})
+        self._keys = [*(Key("bearer", everything, digest_of(key)) for key in keys if key), *limited]
 
     def __bool__(self) -> bool:
         return bool(self._users or self._keys)
 
-    def user_of(self, header: str | None) -> tuple[str | None, str]:
-        """(user, problem) for an ``Authorization`` header: the user's name, or None and what to answer."""
+    def caller_of(self, header: str | None) -> tuple[Caller | None, str]:
+        """(caller, problem) for an ``Authorization`` header: who it is, or None and what to answer."""
         scheme, _, value = (header or "").partition(" ")
         if scheme.lower() == "bearer" and self._keys:
-            matches = [hmac.compare_digest(key, _digest(value.strip())) for key in self._keys]
-            return ("bearer", "") if any(matches) else (None, WRONG_CREDENTIALS)
+            found = find_key(self._keys, value.strip())
+            return (Caller(found.name, found), "") if found else (None, WRONG_CREDENTIALS)
         if scheme.lower() == "basic":
             return self._basic(value)
         return None, NOT_AUTHENTICATED
 
-    def _basic(self, value: str) -> tuple[str | None, str]:
+    def _basic(self, value: str) -> tuple[Caller | None, str]:
         try:
             name, colon, password = base64.b64decode(value, validate=True).decode("utf-8").partition(":")
         except (binascii.Error, ValueError):
@@ -55,21 +78,44 @@ class Credentials:
         if not colon:
             return None, NOT_AUTHENTICATED
         known = self._users.get(name)
-        right = hmac.compare_digest(known or _digest(""), _digest(password))
-        return (name, "") if right and known is not None else (None, WRONG_CREDENTIALS)
+        right = hmac.compare_digest(known or digest_of(""), digest_of(password))
+        return (Caller(name), "") if right and known is not None else (None, WRONG_CREDENTIALS)
 
 
-def _digest(text: str) -> bytes:
-    return sha256(text.encode("utf-8", errors="surrogatepass")).digest()
+class RouteScopes:
+    """The scope that a request needs: its route's ``openapi_extra={"x-scope": "admin"}``, else by its method."""
+
+    def __init__(self, routes: Iterable[Any]) -> None:
+        extras = ((route, getattr(route, "openapi_extra", None) or {}) for route in routes)
+        self._marked = [(route, Scope(extra["x-scope"])) for route, extra in extras if "x-scope" in extra]
+
+    def __call__(self, connection: Connection) -> Scope:
+        for route, scope in self._marked:
+            if route.matches(connection)[0] is Match.FULL:
+                return scope
+        return Scope.READ if connection.get("method") in _READING else Scope.GENERATE
+
+
+def require(request: Request, scope: Scope, what: str) -> None:
+    """Nothing, if whoever sent ``request`` may do what needs ``scope``.
+
+    :param what: the thing that is asked for, as the subject of a sentence.
+    :raises NotAllowed: the key does not allow it.
+    """
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if caller is not None and not caller.allows(scope):
+        raise NotAllowed(f"{what} needs a key with the scope {scope.value!r}")
 
 
 class AuthMiddleware:
     """Lets a request through when its credentials are right, its route public, or a plugin vouches for it.
 
     ``request.state.user`` is who calls, on public routes too where the credentials say so; no plugin is asked there.
+    Wrong credentials are logged, and many of one address are slowed down.
 
     :param vouch: the plugins' ``authenticate``; None where no plugin has that hook.
     :param tickets: passes that open the routes for which ``takes_ticket`` is true, as query parameter ``ticket``.
+    :param scope_of: what a request needs to be allowed by its key.
     """
 
     def __init__(
@@ -80,38 +126,65 @@ class AuthMiddleware:
         is_public: IsPublic,
         tickets: Tickets,
         takes_ticket: IsPublic,
+        scope_of: Callable[[Connection], Scope],
         vouch: Vouch | None = None,
+        wrong_tries: WrongTries | None = None,
     ) -> None:
         self._app = app
         self._credentials = credentials
         self._is_public = is_public
         self._tickets = tickets
         self._takes_ticket = takes_ticket
+        self._scope_of = scope_of
         self._vouch = vouch
+        self._wrong_tries = wrong_tries or WrongTries()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         open_to_all = not self._credentials and self._vouch is None
         if open_to_all or scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         public = self._is_public(scope)
-        user, problem = self._credentials.user_of(Headers(scope=scope).get("authorization"))
-        if user is None and self._vouch is not None and scope["type"] == "http" and not public:
-            user = self._vouch(Request(scope))
-        if user is None:
-            user = self._ticket_holder(scope)
-        if user is not None:
-            scope.setdefault("state", {})["user"] = user
-        if user is not None or public:
+        caller, refusal = await self._judged(scope)
+        if caller is None:
+            caller = self._vouched(scope, public=public) or self._ticket_holder(scope)
+        if caller is not None:
+            scope.setdefault("state", {}).update(user=caller.name, caller=caller)
+        if caller is not None and not public and not caller.allows(needed := self._scope_of(scope)):
+            refusal = SafeJSONResponse(
+                error_body("HTTPException", f"this needs a key with the scope {needed.value!r}"), 403
+            )
+        elif caller is not None or public:
             await self._app(scope, receive, send)
             return
-        headers = {"WWW-Authenticate": "Basic"}
-        reply = SafeJSONResponse(error_body("HTTPException", problem), 401, headers)
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        await reply(scope, receive, send)
+        await refusal(scope, receive, send)
 
-    def _ticket_holder(self, scope: Scope) -> str | None:
+    async def _judged(self, scope: Connection) -> tuple[Caller | None, SafeJSONResponse]:
+        """Whose credentials the request shows, and the answer where that is nobody."""
+        header = Headers(scope=scope).get("authorization")
+        address = (scope.get("client") or ("unknown", 0))[0]
+        digest = digest_of(header or "")
+        wait = await self._wrong_tries.turn(address, digest) if header else None
+        if wait is not None:
+            body = error_body("HTTPException", "too many wrong credentials from this address", hint="wait, then retry")
+            return None, SafeJSONResponse(body, 429, {"Retry-After": str(math.ceil(wait))})
+        caller, problem = self._credentials.caller_of(header)
+        if caller is not None:
+            self._wrong_tries.right(digest)
+        elif problem == WRONG_CREDENTIALS:
+            self._wrong_tries.wrong(address)
+        return caller, SafeJSONResponse(error_body("HTTPException", problem), 401, {"WWW-Authenticate": "Basic"})
+
+    def _vouched(self, scope: Connection, *, public: bool) -> Caller | None:
+        if self._vouch is None or scope["type"] != "http" or public:
+            return None
+        name = self._vouch(Request(scope))
+        return None if name is None else Caller(name)
+
+    def _ticket_holder(self, scope: Connection) -> Caller | None:
         token = QueryParams(scope["query_string"]).get("ticket")
-        return self._tickets.user_of(token) if token and self._takes_ticket(scope) else None
+        name = self._tickets.user_of(token) if token and self._takes_ticket(scope) else None
+        return None if name is None else Caller(name)

@@ -191,11 +191,13 @@ def cors_arguments(origins: str | None, pattern: str | None) -> dict[str, Any]:
             re.compile(pattern)
         except re.error as error:
             raise ValueError(f"--cors-allow-origins-regex: {error}") from error
+    allowed = [origin for origin in (origins or "").split(",") if origin]
     return {
-        "allow_origins": [origin for origin in (origins or "").split(",") if origin],
+        "allow_origins": allowed,
         "allow_origin_regex": pattern,
         "allow_methods": ["*"],
         "allow_headers": ["*"],
-        "allow_credentials": True,
+        # Any page at all may not use what the browser stores for this server.
+        "allow_credentials": "*" not in allowed,
         "expose_headers": [JOB_HEADER, "Location", "Retry-After", _TIME_HEADER],
     }

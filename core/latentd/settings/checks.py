@@ -22,6 +22,8 @@ def check_settings(settings: Settings) -> None:
         raise ValueError(f"--data-dir {settings.data_dir}: there is no such folder")
     _check_tls(settings)
     _ = settings.users
+    if any(not key.strip() for key in settings.api_key):
+        raise ValueError("--api-key is empty")
 
 
 def _check_tls(settings: Settings) -> None:

@@ -168,6 +168,8 @@ def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if variable in environment:
             try:
                 values[name] = _from_text(flag, environment[variable])
+                if flag.secret and flag.acts and not environment[variable].strip(" ,"):
+                    raise ValueError("it is empty; unset it if nobody is to be asked who they are")
             except ValueError as error:
                 raise ValueError(f"environment variable {variable}: {error}") from error
     return values

@@ -24,10 +24,26 @@ class ServerFlags:
     api_key: tuple[str, ...] = texts(
         (), "accept this bearer key; may be given several times", group=GROUP, secret=True, listed=False
     )
+    api_keys_file: str | None = text(
+        None,
+        "file of hashed bearer keys with what each allows (latentd new-key writes its lines); none of the server's "
+        "secrets is in it",
+        group=GROUP,
+        metavar="FILE",
+        listed=False,
+    )
     api_log: bool = switch("log one line for every API request", group=GROUP)
     api_server_stop: bool = switch("offer the endpoints that stop, restart and kill the server", group=GROUP)
     nowebui: bool = switch("AUTOMATIC1111's API-only mode: moves the default port to 7861", group=GROUP)
     timeout_keep_alive: int = integer(30, "seconds for which an idle connection stays open", group=GROUP)
+    allowed_hosts: tuple[str, ...] = texts(
+        (),
+        "names by which browsers reach this server, beside its addresses, localhost, --server-name and those of its "
+        "certificate, separated by commas; .example.com is a domain with all below it, * any name",
+        group=GROUP,
+        listed=False,
+        commas=True,
+    )
     cors_allow_origins: str | None = text(
         None, "origins allowed to call from a browser, separated by commas", group=GROUP
     )

@@ -54,21 +54,25 @@ class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
     def users(self) -> dict[str, str]:
         """User names to passwords of ``--api-auth``.
 
-        :raises ValueError: an entry is not ``user:password``, or the password has a colon.
+        :raises ValueError: it was given and names nobody, an entry is not ``user:password`` with both of them, the
+            password has a colon, or a user has two passwords. A server that was meant to be closed must not be open.
         """
         users: dict[str, str] = {}
-        for entry in filter(None, (self.api_auth or "").split(",")):
-            parts = entry.split(":")
-            if len(parts) != 2 or not parts[0]:
+        if self.api_auth is None:
+            return users
+        for entry in self.api_auth.split(","):
+            name, *passwords = entry.strip().split(":")
+            if not name or len(passwords) != 1 or not passwords[0]:
                 raise ValueError("--api-auth wants user:password, several separated by commas; no colon in a password")
-            users[parts[0]] = parts[1]
+            if users.setdefault(name, passwords[0]) != passwords[0]:
+                raise ValueError(f"--api-auth gives user {name!r} two passwords")
         return users
 
     @property
     def is_open_to_all(self) -> bool:
         """Whether other machines can reach the server and nothing asks them who they are."""
         loopback = self.bind_host in (LOOPBACK, "localhost", "::1")
-        return not loopback and not self.api_auth and not self.api_key
+        return not loopback and not self.api_auth and not self.api_key and self.api_keys_file is None
 
     def given(self) -> list[str]:
         """Names of the flags whose value differs from the default, in order of declaration."""

@@ -42,7 +42,7 @@ class AppFactory:
         settings = parse_settings(["--data-dir", str(self.data_dir), "--core-only", *flags], environment={})
         extra = [(getattr(plugin, "__name__", f"plugin{number}"), plugin) for number, plugin in enumerate(plugins)]
         app = create_app(settings, extra_plugins=extra)
-        client = self._open.enter_context(TestClient(app))
+        client = self._open.enter_context(TestClient(app, base_url="http://localhost"))
         self.host = app.state.services.host
         problems = self.host.problems()
         assert not problems, problems

@@ -11,8 +11,10 @@ from fastapi import APIRouter, Request, Response
 
 from latentd.engine.job import Job
 from latentd.server.accept import preferred_picture
+from latentd.server.auth import require
 from latentd.server.convert import echo
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.keys import Scope
 from latentd.server.middleware import JOB_HEADER, name_job
 from latentd.server.openapi import binary
 from latentd.server.routes.jobs import job_path
@@ -74,7 +76,9 @@ def router(services: Any) -> APIRouter:
     )
     async def submit(body: dict[str, Any], request: Request) -> Response:
         """Hand a generation in; the fields are those of txt2img or img2img, and ``mode`` says which."""
-        job, _ = await services.submit_body(_job_body(body))
+        generation = _job_body(body)
+        _check_persistence(generation, request)
+        job, _ = await services.submit_body(generation)
         name_job(request, job.id)
         path = job_path(job, request)
         reply = {"id": job.id, "state": job.status, "position": job.position, "url": path, "events": f"{path}/events"}
@@ -101,8 +105,9 @@ async def answer_generation(
 
     :param echoed: entries laid over ``parameters``, for routes that take further fields.
     :param warnings: what the route could not follow in the request.
-    :raises LatentdError: as planning and the job itself do.
+    :raises LatentdError: as planning and the job itself do; NotAllowed where the key does not allow it.
     """
+    _check_persistence(body, request)
     job, body = await services.submit_body(body, warnings)
     name_job(request, job.id)
     if services.settings.cancel_on_disconnect:
@@ -119,6 +124,15 @@ async def answer_generation(
     reply = {"images": images, "parameters": parameters, "info": json.dumps(result.info, default=_unserialisable)}
     answer: Response = await services.images.run(lambda: SafeJSONResponse(reply))
     return answer
+
+
+def _check_persistence(body: GenerationBody, request: Request) -> None:
+    """Overrides that stay are options that are set, whichever route sets them.
+
+    :raises NotAllowed: the key does not allow that.
+    """
+    if body.override_settings_restore_afterwards is False and (body.override_settings or body.infotext):
+        require(request, Scope.ADMIN, "override_settings_restore_afterwards: false")
 
 
 async def _wait_while_connected(services: Any, job: Job[Result], request: Request) -> Result:

@@ -47,7 +47,7 @@ def router(services: Any) -> APIRouter:
     routes = APIRouter(prefix="/internal", tags=["internal"])
     tasks = _Tasks(services)
 
-    @routes.post("/progress", response_model=TaskProgressResponse)
+    @routes.post("/progress", response_model=TaskProgressResponse, openapi_extra={"x-scope": "read"})
     async def progress(body: TaskProgressRequest) -> TaskProgressResponse:
         """How far the task is: in the queue, active or completed."""
         return await tasks.progress(body)
@@ -68,12 +68,12 @@ def router(services: Any) -> APIRouter:
         """Name and label of every option."""
         return [{"name": spec.key, "label": spec.help} for spec in services.options.specs()]
 
-    @routes.get("/sysinfo")
+    @routes.get("/sysinfo", openapi_extra={"x-scope": "admin"})
     async def sysinfo() -> Response:
         """Facts on the installation, as JSON text."""
         return await _sysinfo_reply(services, "inline")
 
-    @routes.get("/sysinfo-download")
+    @routes.get("/sysinfo-download", openapi_extra={"x-scope": "admin"})
     async def sysinfo_download() -> Response:
         """The same as a file."""
         return await _sysinfo_reply(services, "attachment")

@@ -71,13 +71,13 @@ def _add_refreshes(routes: APIRouter, services: Any) -> None:
         """Look through the embeddings folder again."""
         await services.run_in_thread(services.refresh_embeddings)
 
-    @routes.post("/unload-checkpoint", name="unloadapi")
+    @routes.post("/unload-checkpoint", name="unloadapi", openapi_extra={"x-scope": "admin"})
     async def unload_checkpoint() -> dict[str, Any]:
         """Take the models out of the device's memory; the next generation brings them back."""
         await services.unload_models()
         return {}
 
-    @routes.post("/reload-checkpoint", name="reloadapi")
+    @routes.post("/reload-checkpoint", name="reloadapi", openapi_extra={"x-scope": "admin"})
     async def reload_checkpoint() -> dict[str, Any]:
         """Bring the selected checkpoint into the device's memory."""
         await services.load_selected()

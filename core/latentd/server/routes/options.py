@@ -20,7 +20,7 @@ def router(services: Any) -> APIRouter:
         body: dict[str, Any] = services.options.body()
         return body
 
-    @routes.post("/options", name="set_config")
+    @routes.post("/options", name="set_config", openapi_extra={"x-scope": "admin"})
     async def set_options(body: Annotated[Dict, Body(examples=[{"CLIP_stop_at_last_layers": 2}])]) -> None:
         """Set options; the reply comes when a checkpoint or VAE that they name is loaded."""
         await services.set_options(body)

@@ -17,6 +17,7 @@ from latentd.server.schemas.server import Liveness, PluginList, Readiness
 from latentd.settings import Settings
 
 _PUBLIC: dict[str, Any] = {"x-public": True}
+_ADMIN: dict[str, Any] = {"x-scope": "admin"}
 
 
 def router(services: Any) -> APIRouter:
@@ -76,17 +77,17 @@ def _add_facts(routes: APIRouter, services: Any) -> None:
 def _add_stops(routes: APIRouter, services: Any) -> None:
     prefix = "/sdapi/v1"
 
-    @routes.post(f"{prefix}/server-kill")
+    @routes.post(f"{prefix}/server-kill", openapi_extra=_ADMIN)
     async def server_kill() -> None:
         """End the process at once."""
         services.exit("kill")
 
-    @routes.post(f"{prefix}/server-restart")
+    @routes.post(f"{prefix}/server-restart", openapi_extra=_ADMIN)
     async def server_restart() -> Response:
         """Restart where a supervisor does that, else 501."""
         return Response(status_code=200 if services.exit("restart") else 501)
 
-    @routes.post(f"{prefix}/server-stop", response_class=PlainTextResponse)
+    @routes.post(f"{prefix}/server-stop", response_class=PlainTextResponse, openapi_extra=_ADMIN)
     async def server_stop() -> Response:
         """Finish what runs and stop."""
         services.exit("stop")

@@ -15,7 +15,9 @@ def router(services: Any) -> APIRouter:
     """Route ``POST /latentd/v1/tickets``."""
     routes = APIRouter(tags=["jobs"])
 
-    @routes.post("/latentd/v1/tickets", operation_id="issue_ticket", **reply_of(Ticket))
+    @routes.post(
+        "/latentd/v1/tickets", operation_id="issue_ticket", openapi_extra={"x-scope": "read"}, **reply_of(Ticket)
+    )
     async def issue(request: Request) -> Response:
         """A pass for event streams, for browsers: ``/latentd/v1/jobs/{id}/events?ticket=...`` asks for no header."""
         token = services.tickets.issue(getattr(request.state, "user", ""))
