@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,18 @@ def test_an_empty_key_is_no_key(latentd: Any, monkeypatch: pytest.MonkeyPatch, g
     assert latentd("serve", "--core-only", "--port", "0").returncode == 2
     monkeypatch.delenv("LATENTD_API_KEY")
     assert given == "," or latentd("serve", "--core-only", "--port", "0", "--api-key", given).returncode == 2
+
+
+def test_a_reader_may_go_away(latentd: Any, tmp_path: Path) -> None:
+    """As in ``latentd plugins | head``."""
+    command = [sys.executable, "-m", "latentd", "plugins", "--core-only"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "core")}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 1
+    process.stderr.close()

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field
 
 from latentd.api import Script, hookimpl
+from latentd.errors import InvalidRequest
 from latentd.pipeline.planning import build_plan
 from latentd.server.services import AppServices
 from latentd.testing import AppFactory
@@ -31,6 +32,15 @@ class Album(Script):
     title, Args = "Album", Args
 
 
+class Strict(Script):
+    """A script that will not do with its defaults."""
+
+    title, Args = "Strict", Args
+
+    def plan(self, plan: Any, args: Args, services: Any) -> None:
+        raise InvalidRequest("no width is given", hint="give one")
+
+
 class Answer(BaseModel):
     number: int
 
@@ -38,7 +48,7 @@ class Answer(BaseModel):
 class Faulty:
     @hookimpl
     def register_scripts(self) -> list[Script]:
-        return [Frame(), Album()]
+        return [Frame(), Album(), Strict()]
 
     @hookimpl
     def register_routes(self, services: Any) -> list[APIRouter]:
@@ -126,3 +136,9 @@ def test_arguments_that_no_script_has_are_told(faulty: TestClient, body: dict[st
     services: AppServices = faulty.app.state.services  # type: ignore[attr-defined]
     plan = build_plan(GenerationRequest(prompt="a cat", **body), services)
     assert list(plan.warnings) == warnings
+
+
+def test_what_does_not_act_is_told_where_the_script_is_refused(faulty: TestClient) -> None:
+    reply = faulty.post("/sdapi/v1/txt2img", json={"script_name": "Strict", "script_args": {"widht": 9}})
+    assert reply.status_code == 422
+    assert reply.json()["hint"] == "give one; script 'Strict': no effect of argument 'widht' (did you mean 'width'?)"

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from latentd.contributions import Script
-from latentd.errors import InvalidRequest, near_matches
+from latentd.errors import InvalidRequest, LatentdError, near_matches
 from latentd.pipeline.job_hooks import script_place
 from latentd.pipeline.plan import Plan, ScriptCall
 from latentd.plugins.blame import blamed, owner_of
@@ -31,7 +31,7 @@ def plan_scripts(plan: Plan, services: Any) -> Plan:
     alwayson = _alwayson(plan, services, warnings)
     plan = plan.with_changes(alwayson=tuple(alwayson), warnings=(*plan.warnings, *warnings))
     for call in alwayson:
-        _plan_with(call.script, plan, call.args, services)
+        _plan_with(call.script, plan, call.args, services, warnings)
     if not request.script_name:
         return plan
     script = _find(request.script_name, services, request.mode)
@@ -43,7 +43,7 @@ def plan_scripts(plan: Plan, services: Any) -> Plan:
         parsed = script.parse_args(args, request) if own_parser else parse_exact(script.Args, args, title=script.title)
     told = _without_effect(script, args, request)
     plan = plan.with_changes(script=script, script_args=parsed, warnings=(*plan.warnings, *told))
-    _plan_with(script, plan, parsed, services)
+    _plan_with(script, plan, parsed, services, told)
     return plan
 
 
@@ -61,9 +61,14 @@ def _refusing(script: Script, services: Any, loc: Sequence[str]) -> Iterator[Non
             raise InvalidArguments(script.title, loc, error) from error
 
 
-def _plan_with(script: Script, plan: Plan, args: Any, services: Any) -> None:
-    with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "plan")):
-        script.plan(plan, args, services)
+def _plan_with(script: Script, plan: Plan, args: Any, services: Any, told: Sequence[str]) -> None:
+    """Have the script check its arguments; ``told``, what does not act, may be why they will not do."""
+    try:
+        with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "plan")):
+            script.plan(plan, args, services)
+    except LatentdError as error:
+        error.hint = "; ".join(filter(None, (error.hint, *told))) or None
+        raise
 
 
 def _alwayson(plan: Plan, services: Any, warnings: list[str]) -> list[ScriptCall]:
