@@ -82,6 +82,7 @@ _LATE = {
     "build_module": "latentd.models.build:assemble",
     "encode_pictures": "latentd.models.vae:encode",
     "load_pickle": "latentd.models.unpickle:load_pickle",
+    "reply_of": "latentd.server.openapi:reply_of",
     "prepare_mask": "latentd.images.masks:prepare_mask",
     "read_weights": "latentd.models.state_dict:open_state_dict",
     "resize_image": "latentd.images.resize:resize_image",

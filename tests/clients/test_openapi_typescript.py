@@ -57,6 +57,6 @@ def test_the_client_compiles_and_draws(document: Path, reference_server: Referen
         "--default-non-nullable",
         "false",
         "--output",
-        tmp_path / "latentd.d.ts",
+        tmp_path / "latentd.ts",
     )
     assert picture_of(PROGRAM, tmp_path, reference_server.url).size == (64, 64)

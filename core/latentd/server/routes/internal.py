@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from latentd.engine.executor import Engine
 from latentd.engine.preview import PreviewCache
@@ -42,6 +42,27 @@ class TaskProgressResponse(BaseModel):
     textinfo: str | None = None
 
 
+class PendingTasks(BaseModel):
+    """Reply of ``/internal/pending-tasks``."""
+
+    size: int
+    tasks: list[str] = Field(description="Their ids, next first.")
+
+
+class OptionLabel(BaseModel):
+    """One row of ``/internal/quicksettings-hint``."""
+
+    name: str
+    label: str
+
+
+class StartupProfile(BaseModel):
+    """Reply of ``/internal/profile-startup``, in seconds."""
+
+    total: float
+    records: dict[str, float]
+
+
 def router(services: Any) -> APIRouter:
     """Routes ``/internal/progress``, ``/pending-tasks``, ``/ping``, ``/quicksettings-hint``, ``/sysinfo`` and so on."""
     routes = APIRouter(prefix="/internal", tags=["internal"])
@@ -52,7 +73,7 @@ def router(services: Any) -> APIRouter:
         """How far the task is: in the queue, active or completed."""
         return await tasks.progress(body)
 
-    @routes.get("/pending-tasks")
+    @routes.get("/pending-tasks", response_model=PendingTasks)
     async def pending_tasks() -> dict[str, Any]:
         """The ids of the tasks that wait, next first."""
         waiting = services.engine.pending()
@@ -63,7 +84,7 @@ def router(services: Any) -> APIRouter:
         """An empty object: the server lives."""
         return {}
 
-    @routes.get("/quicksettings-hint")
+    @routes.get("/quicksettings-hint", response_model=list[OptionLabel])
     async def quicksettings_hint() -> list[dict[str, str]]:
         """Name and label of every option."""
         return [{"name": spec.key, "label": spec.help} for spec in services.options.specs()]
@@ -78,7 +99,7 @@ def router(services: Any) -> APIRouter:
         """The same as a file."""
         return await _sysinfo_reply(services, "attachment")
 
-    @routes.get("/profile-startup")
+    @routes.get("/profile-startup", response_model=StartupProfile)
     async def profile_startup() -> dict[str, Any]:
         """Seconds that the parts of the start took."""
         records = dict(getattr(services, "startup_seconds", {}))

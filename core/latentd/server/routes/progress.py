@@ -12,12 +12,26 @@ from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import api_progress, state_document
 
 
+class ProgressStateDocument(BaseModel):
+    """What runs now; batches are called jobs here."""
+
+    skipped: bool
+    interrupted: bool
+    stopping_generation: bool
+    job: str
+    job_count: int
+    job_timestamp: str
+    job_no: int
+    sampling_step: int
+    sampling_steps: int
+
+
 class ProgressResponse(BaseModel):
     """Reply of ``/sdapi/v1/progress``."""
 
     progress: float
     eta_relative: float
-    state: dict[str, Any]
+    state: ProgressStateDocument
     current_image: str | None = None
     textinfo: str | None = None
 

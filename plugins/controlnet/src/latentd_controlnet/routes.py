@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from latentd.api import APIRouter, InvalidRequest, NotFound, PreprocessorSpec, Services, near_matches
+from latentd_controlnet import replies
 from latentd_controlnet.detection import detect
 from latentd_controlnet.model_files import list_models
 from latentd_controlnet.model_tags import control_types
@@ -66,19 +67,21 @@ class PoseData(BaseModel):
 
 def list_router(services: Services) -> APIRouter:
     """What can be chosen: models, modules, types, settings."""
+    from latentd.api import reply_of
+
     router = APIRouter(prefix="/controlnet", tags=["controlnet"])
 
-    @router.get("/version")
+    @router.get("/version", **reply_of(replies.ControlNetVersion))
     async def version() -> dict[str, int]:
         """Version of this API."""
         return {"version": API_VERSION}
 
-    @router.get("/model_list")
+    @router.get("/model_list", **reply_of(replies.ControlModelList))
     async def model_list(update: bool = True) -> dict[str, list[str]]:
         """Control models; the folders are looked through at every call."""
         return {"model_list": [file.title for file in list_models(services)]}
 
-    @router.get("/module_list")
+    @router.get("/module_list", **reply_of(replies.ModuleList))
     async def module_list(alias_names: bool = False) -> dict[str, Any]:
         """Preprocessors and their sliders; with ``alias_names`` under their labels."""
         specs = modules(services)
@@ -88,12 +91,12 @@ def list_router(services: Services) -> APIRouter:
             "module_detail": {name: _detail(spec) for name, spec in zip(names, specs, strict=True)},
         }
 
-    @router.get("/control_types", name="control_types")
+    @router.get("/control_types", name="control_types", **reply_of(replies.ControlTypes))
     async def types() -> dict[str, Any]:
         """Modules and models by what they are for."""
         return {"control_types": control_types(modules(services), [file.title for file in list_models(services)])}
 
-    @router.get("/settings")
+    @router.get("/settings", **reply_of(replies.ControlNetSettings))
     async def settings() -> dict[str, int]:
         """How many units a page should show."""
         return {"control_net_unit_count": int(services.options["control_net_unit_count"])}
@@ -103,9 +106,11 @@ def list_router(services: Services) -> APIRouter:
 
 def detect_router(services: Services) -> APIRouter:
     """Preprocessing without generation."""
+    from latentd.api import reply_of
+
     router = APIRouter(prefix="/controlnet", tags=["controlnet"])
 
-    @router.post("/detect", name="detect")
+    @router.post("/detect", name="detect", **reply_of(replies.Detected))
     async def run_detect(body: DetectBody) -> dict[str, Any]:
         """The control maps that a module makes of pictures."""
         spec = _detectable(services, body)
@@ -124,7 +129,7 @@ def detect_router(services: Services) -> APIRouter:
             reply["poses"] = [json.loads(pose) for pose in found.poses]
         return reply
 
-    @router.post("/render_openpose_json", name="render_openpose_json")
+    @router.post("/render_openpose_json", name="render_openpose_json", **reply_of(replies.RenderedPoses))
     async def render(body: list[PoseData]) -> dict[str, Any]:
         """Drawings of poses."""
         from PIL import Image
