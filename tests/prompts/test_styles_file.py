@@ -57,7 +57,7 @@ ROW = ("a", "red; blue, green", "bad")
 @pytest.mark.parametrize("first", ["", "sep={}\n", "SEP={}\r\n", '"sep={}"\n'])
 @pytest.mark.parametrize(
     "header",
-    ["name{0}prompt{0}negative_prompt", "Name{0}Prompt{0}Negative Prompt", '"name"{0} "prompt"{0}"negative-prompt"'],
+    ["name{0}prompt{0}negative_prompt", "\nName{0}Prompt{0}Negative Prompt", '"name"{0} "prompt"{0}"negative-prompt"'],
 )
 def test_what_spreadsheets_write_is_read(mark: str, first: str, header: str) -> None:
     text = first.format(mark) + header.format(mark) + "\n" + mark.join(f'"{cell}"' for cell in ROW) + "\n"

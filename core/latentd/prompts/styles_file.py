@@ -41,6 +41,7 @@ def parse_styles(text: str, path: str | None = None) -> list[Style]:
         return []
     if match := _SEPARATOR_LINE.match(body):
         body = body[match.end() :]
+    body = body.lstrip("\r\n")
     try:
         rows = csv.DictReader(
             io.StringIO(body, newline=""), _columns(body), skipinitialspace=True, delimiter=_delimiter(body)
