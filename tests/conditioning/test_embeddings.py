@@ -68,7 +68,13 @@ def test_rows_tell_fitting_from_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{"string_to_param": {"a": torch.ones(1, 4), "b": torch.ones(1, 4)}}, {"a": 1}, {"a": torch.ones(1, 2, 3)}]
+    "data",
+    [
+        {"string_to_param": {"a": torch.ones(1, 4), "b": torch.ones(1, 4)}},
+        {"a": 1},
+        {"a": torch.ones(1, 2, 3)},
+        {"a": torch.tensor([[1.0, float("nan")]])},
+    ],
 )
 def test_what_is_no_embedding_is_left_out_with_a_reason(tmp_path: Path, data: dict[str, object]) -> None:
     torch.save(data, tmp_path / "bad.pt")

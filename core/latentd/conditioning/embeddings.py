@@ -226,6 +226,8 @@ def _matrix(value: Any) -> Tensor:
     tensor = tensor[None] if tensor.ndim == 1 else tensor
     if tensor.ndim != 2 or not 0 < tensor.shape[0] <= MAX_VECTORS or tensor.shape[1] == 0:
         raise ValueError(f"an embedding cannot have the shape {tuple(tensor.shape)}")
+    if not bool(tensor.isfinite().all()):
+        raise ValueError("the embedding holds vectors that are no number (NaN or infinite)")
     return tensor
 
 

@@ -13,6 +13,7 @@ from latentd.errors import ModelLoadError
 from latentd.models.architecture import Architecture, TextArchitecture
 from latentd.models.convert import clip_to_transformers, openclip_to_transformers, unet_to_diffusers, vae_to_diffusers
 from latentd.models.devices import DevicePolicy
+from latentd.models.file_kinds import looks_like
 from latentd.models.recognise import UNET_PREFIX, VAE_PREFIX, vae_config
 from latentd.models.state_dict import StateDict
 from latentd.models.text_encoder import TextEncoder
@@ -81,7 +82,7 @@ def standalone_vae(weights: StateDict, policy: DevicePolicy) -> Any:
     found = inner if len(inner) else weights
     config = vae_config(found.shapes)
     if config is None:
-        raise ModelLoadError(f"{weights.name} holds no VAE")
+        raise ModelLoadError(f"{weights.name} holds no VAE", hint=looks_like(weights.shapes))
     return build_vae(vae_to_diffusers(found), config, policy.home_of("vae"), policy.dtype_of("vae"))
 
 

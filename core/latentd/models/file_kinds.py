@@ -72,6 +72,19 @@ _WEIGHTS: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 
+#: Beginnings of kinds, and the folder for files of it.
+_FOLDERS = {
+    "a LoRA": "models/Lora",
+    "a VAE": "models/VAE",
+    "an embedding": "embeddings",
+    "a ControlNet": "models/ControlNet",
+    "an IP-Adapter": "models/ControlNet",
+    "a T2I-Adapter": "models/ControlNet",
+    "an upscaler": "models/ESRGAN",
+    "a whole checkpoint": "models/Stable-diffusion",
+}
+
+
 def unreadable(path: Path, words: str, error: object) -> ModelLoadError:
     """The error of a file that is not what its name says (``words``, such as "is not a readable safetensors file"):
     with what it looks like by its first bytes, if they tell, else with the ``error`` that reading gave."""
@@ -101,6 +114,15 @@ def weights_kind(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
         model = _lora_model(shapes)
         return f"a LoRA for {model}" if model else "a LoRA"
     return next((kind for starts, kind in _WEIGHTS if any(key.startswith(starts) for key in shapes)), None)
+
+
+def looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """:func:`weights_kind` as the hint of an error, with the folder where such a file belongs."""
+    kind = weights_kind(shapes)
+    if kind is None:
+        return None
+    folder = next((folder for begin, folder in _FOLDERS.items() if kind.startswith(begin)), None)
+    return f"it looks like {kind}" + (f", which belongs into {folder}" if folder else "")
 
 
 def _lora_model(shapes: Mapping[str, tuple[int, ...]]) -> str | None:

@@ -16,7 +16,8 @@ from latentd.models.architecture import (
     TextArchitecture,
     Variant,
 )
-from latentd.models.convert import is_ldm_vae, vae_names
+from latentd.models.convert import vae_names
+from latentd.models.file_kinds import looks_like
 from latentd.models.model_yaml import ModelYaml
 from latentd.models.state_dict import Shapes
 from latentd.models.unet_layout import UNetLayout, read_unet_layout
@@ -62,8 +63,7 @@ def recognise(
             raise ModelLoadError(f"{name} is {kind}, which latentd does not run", hint=SUPPORTED)
     unet_shapes = {key[len(UNET_PREFIX) :]: shape for key, shape in shapes.items() if key.startswith(UNET_PREFIX)}
     if not unet_shapes:
-        hint = "it looks like a VAE: put it in models/VAE" if is_ldm_vae(shapes) else "is it a LoRA, VAE or embedding?"
-        raise ModelLoadError(f"{name} holds no UNet, so it is not a checkpoint", hint=hint)
+        raise ModelLoadError(f"{name} holds no UNet, so it is not a checkpoint", hint=looks_like(shapes))
     layout = read_unet_layout(unet_shapes, name)
     family = _family(shapes)
     found = config or ModelYaml()
