@@ -289,3 +289,10 @@ def test_a_unit_of_arguments_without_args_is_told(build: Build) -> None:
         "alwayson_scripts.Seed: 'image', 'module'",
         "alwayson_scripts.Refiner: 'enabled'",
     ]
+
+
+def test_a_first_pass_without_hires_fix_is_told(build: Build) -> None:
+    told = ("firstpass_image has no effect without hires fix",)
+    assert build(firstpass_image=picture()).warnings == told
+    assert build(mode="img2img", init_images=(picture(),), firstpass_image=picture()).warnings == told
+    assert build(firstpass_image=picture(), enable_hr=True).warnings == ()

@@ -33,6 +33,8 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
     check_request(request, services.settings)
     options = services.options.snapshot(request.override_settings)
     warnings = [*request.warnings, *ignored_overrides(options.ignored), *unknown_names(request, services, options)]
+    if request.firstpass_image is not None and not (request.mode == "txt2img" and request.enable_hr):
+        warnings.append("firstpass_image has no effect without hires fix")
     width, height = _first_pass_size(request, options)
     _check_sizes(request, width, height)
     checkpoint = _checkpoint(request, services, options)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from latentd.images.resize import resize_image
+from latentd.images.transparency import flatten
 from latentd.pipeline.conditioning import activate_networks, condition_batch, model_view, refiner_for
 from latentd.pipeline.image_conditioning import with_picture, without_picture
 from latentd.pipeline.latents import decode_latents, encode_pictures
@@ -44,6 +45,9 @@ def noise_stream(gen: RunningGeneration, batch: Batch, height: int, width: int) 
 def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Sampling[Tensor]:
     """Latents [B,4,h,w] of the batch, of the second pass where there is one."""
     plan = gen.plan
+    if plan.hires is not None and gen.request.firstpass_image is not None:
+        latents, pictures = _given_first_pass(gen, gen.request.firstpass_image, plan.hires, len(batch.seeds))
+        return (yield from _sample_hires(gen, batch, plan.hires, latents, pictures))
     height, width = plan.latent_size
     stream = noise_stream(gen, batch, height, width)
     steps = total_steps(plan.sampler.spec, plan.steps)
@@ -63,11 +67,24 @@ def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Sampling[Tensor]:
     latents = yield begin_pass(gen, inputs)
     if plan.hires is None or gen.control.stop_requested() is not None:
         return latents
-    return (yield from _sample_hires(gen, batch, plan.hires, latents))
+    pictures = _first_pass_pictures(gen, latents, plan.hires)
+    return (yield from _sample_hires(gen, batch, plan.hires, latents, pictures))
 
 
-def _sample_hires(gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor) -> Sampling[Tensor]:
-    pictures = _first_pass_pictures(gen, latents, hires)
+def _given_first_pass(
+    gen: RunningGeneration, picture: Image.Image, hires: HiresPlan, count: int
+) -> tuple[Tensor, list[Image.Image]]:
+    """``firstpass_image`` in place of the first pass: its latents where they are enlarged, and the pictures."""
+    picture = flatten(picture, gen.options["img2img_background_color"])
+    if hires.latent_mode is None:
+        return torch.empty(0), [picture] * count
+    encoded = encode_pictures(gen, to_tensor([picture])).to(gen.device, torch.float32)
+    return encoded.expand(count, -1, -1, -1), []
+
+
+def _sample_hires(
+    gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor, pictures: list[Image.Image]
+) -> Sampling[Tensor]:
     # The second pass begins with the job's own checkpoint again where a refiner ended the first.
     gen.model = gen.lease(hires.checkpoint or gen.plan.checkpoint)
     if hires.latent_mode is not None:
