@@ -62,4 +62,4 @@ core-alone: .make/core  ## the core without any plugin starts and answers
 	@mkdir -p .make && touch $@
 
 clean:  ## remove the environments and what was built
-	rm -rf .venv .venv-run .venv-core .make build dist docs/_build
+	rm -rf .venv .venv-run .venv-core .make build dist docs/_build $(NODE)/node_modules
