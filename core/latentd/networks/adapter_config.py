@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,29 @@ _PREFIXES: dict[str, tuple[Owner, ...]] = {
 }
 _KEYS = ("lora_alpha", "alpha", "alpha_pattern", "use_rslora", "peft_type")
 _MAX_CONFIG = 1 << 20
+_LONGEST_PATTERN, _MOST_REPEATS, _LONGEST_PATH = 200, 2, 300
+_REPEATS, _GROUP_REPEAT = re.compile(r"[*+?{]"), re.compile(r"\)[*+?{]|\(\?")
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """One adapter's settings: alpha, alphas of single modules by the end of their path, and rsLoRA's other scale."""
+    """One adapter's settings: alpha, alphas of single modules by pattern, and rsLoRA's other scale.
+
+    ``unread`` are the patterns that are not followed.
+    """
 
     alpha: float | None = None
-    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    alpha_pattern: tuple[tuple[re.Pattern[str], float], ...] = ()
     rank_stabilised: bool = False
+    unread: tuple[str, ...] = ()
 
     def scale(self, path: str, rank: int) -> float | None:
         """alpha / rank, or alpha / sqrt(rank) for rsLoRA (Kalajdzievski 2023), of the module ``path``; None: unknown.
 
         As in PEFT, a pattern names a module by its whole path or by its end, from a dot on.
         """
-        alpha = next((a for end, a in self.alpha_pattern.items() if f"_{path}".endswith(f"_{end}")), self.alpha)
+        patterns = self.alpha_pattern if len(path) <= _LONGEST_PATH else ()
+        alpha = next((a for pattern, a in patterns if pattern.fullmatch(path)), self.alpha)
         if alpha is None or rank < 1:
             return None
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
@@ -55,11 +63,13 @@ class AdapterConfigs:
         for source in (*(value for value in metadata.values() if isinstance(value, Mapping)), metadata):
             for prefix in ("", *_PREFIXES):
                 entries = _entries(source, prefix)
-                if {"lora_alpha", "alpha_pattern", "peft_type"} & entries.keys():
+                if isinstance(entries.get("alpha_pattern"), Mapping) or {"lora_alpha", "peft_type"} & entries.keys():
                     self._by_prefix.setdefault(prefix, _config(entries))
 
-    def __bool__(self) -> bool:
-        return bool(self._by_prefix)
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The patterns of ``alpha_pattern`` that are not followed."""
+        return tuple(pattern for config in self._by_prefix.values() for pattern in config.unread)
 
     def of(self, module: ModuleName) -> AdapterConfig | None:
         """The settings for ``module``; where its name says not whose it is, those of the only adapter."""
@@ -93,22 +103,28 @@ def _entries(source: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _config(entries: Mapping[str, Any]) -> AdapterConfig:
     # PEFT's LoHa and LoKr say alpha where its LoRA says lora_alpha; without its own word the key may mean anything.
     other = entries.get("alpha") if "peft_type" in entries else None
+    given = entries.get("alpha_pattern")
+    listed = given.items() if isinstance(given, Mapping) else ()
+    patterns = {str(key): (_pattern(str(key)), _number(value)) for key, value in listed}
     return AdapterConfig(
         alpha=_number(entries.get("lora_alpha", other)),
-        alpha_pattern=dict(_patterns(entries.get("alpha_pattern"))),
+        alpha_pattern=tuple((p, a) for p, a in patterns.values() if p is not None and a is not None),
         rank_stabilised=str(entries.get("use_rslora", False)).lower() in ("true", "1"),
+        unread=tuple(key for key, read in patterns.items() if None in read),
     )
 
 
-def _patterns(found: object) -> Iterator[tuple[str, float]]:
-    """Path ends with underscores for dots. PEFT takes them for regular expressions; trainers write plain paths."""
-    if not isinstance(found, Mapping):
-        return
-    for pattern, value in found.items():
-        alpha = _number(value)
-        if alpha is not None:
-            plain = str(pattern).removeprefix("^").removesuffix("$").replace("\\.", ".")
-            yield plain.replace(".", "_").removeprefix("text_model_"), alpha
+def _pattern(text: str) -> re.Pattern[str] | None:
+    """The regular expression for a module's path that PEFT makes of a pattern; None for one that could take long.
+
+    Trainers write plain paths and ends of them; a file from anywhere may hold anything.
+    """
+    inner = text.removeprefix("^").removesuffix("$")
+    slow = len(inner) > _LONGEST_PATTERN or len(_REPEATS.findall(inner)) > _MOST_REPEATS or _GROUP_REPEAT.search(inner)
+    try:
+        return None if slow else re.compile(rf"(?:.*\.)?(?:{inner})")
+    except (re.error, OverflowError, RecursionError):
+        return None
 
 
 def _number(value: object) -> float | None:

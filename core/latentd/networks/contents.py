@@ -26,12 +26,14 @@ _NESTED = ".string_to_param."
 class NetworkContents:
     """What a file holds, on the CPU: per module the tensors by parameter, and embeddings it brings along, by name.
 
-    ``kind``: what its tensors look like (``a VAE``), for messages; None where nothing tells.
+    ``kind``: what its tensors look like (``a VAE``), for messages; None where nothing tells. ``unread``: patterns of
+    the header's settings that are not followed.
     """
 
     modules: Mapping[ModuleName, Mapping[str, Tensor]]
     embeddings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kind: str | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -62,8 +64,8 @@ def read_network(path: Path) -> NetworkContents:
             )
         parameter, value = _as_dora(name.parameter, tensor)
         modules.setdefault(name.module, {})[parameter] = value
-    _add_scales(path, modules)
-    return NetworkContents(modules=modules, embeddings=embeddings, kind=weights_kind(tensors.shapes))
+    unread = _add_scales(path, modules)
+    return NetworkContents(modules=modules, embeddings=embeddings, kind=weights_kind(tensors.shapes), unread=unread)
 
 
 def _check_numbers(path: Path, key: str, tensor: Tensor) -> None:
@@ -93,16 +95,15 @@ def _as_dora(parameter: str, tensor: Tensor) -> tuple[str, Tensor]:
     return ("dora_scale", tensor.reshape(-1, 1)) if parameter == MAGNITUDE else (parameter, tensor)
 
 
-def _add_scales(path: Path, modules: Mapping[ModuleName, dict[str, Tensor]]) -> None:
-    """Where no tensor holds alpha, the scale by the header's metadata."""
+def _add_scales(path: Path, modules: Mapping[ModuleName, dict[str, Tensor]]) -> tuple[str, ...]:
+    """Where no tensor holds alpha, add the scale by the header's metadata; its patterns that are not followed."""
     configs = AdapterConfigs({**config_beside(path), **read_metadata(path)})
-    if not configs:
-        return
     for name, weights in modules.items():
         config = configs.of(name)
         if config is None or {"alpha", "scale"} & weights.keys():
             continue
         change = module_from(weights)
-        scale = config.scale(name.path, change.dim or 0) if change is not None else None
+        scale = config.scale(name.spelling, change.dim or 0) if change is not None else None
         if scale is not None:
             weights["scale"] = torch.tensor(scale)
+    return configs.unread

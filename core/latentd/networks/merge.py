@@ -61,7 +61,8 @@ class Reason(StrEnum):
 class AppliedNetwork:
     """What became of one request: how many modules were changed, and the others by reason, as the file spells them.
 
-    ``embeddings`` come along, by name; ``kind``: what the file looks like.
+    ``embeddings`` come along, by name; ``kind``: what the file looks like; ``unread``: patterns for alpha in its header
+    that are not followed.
     """
 
     network: NetworkOnDisk
@@ -69,6 +70,7 @@ class AppliedNetwork:
     left_out: Mapping[Reason, tuple[str, ...]]
     embeddings: Mapping[str, Mapping[str, Any]]
     kind: str | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -166,6 +168,7 @@ class NetworkState:
             left_out={reason: tuple(names) for reason, names in left_out.items()},
             embeddings=contents.embeddings,
             kind=contents.kind,
+            unread=contents.unread,
         )
 
     def _fits(self, site: Site, change: NetworkModule, request: NetworkRequest) -> bool:

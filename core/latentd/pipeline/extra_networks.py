@@ -68,6 +68,8 @@ def _judge(gen: RunningGeneration, applied: AppliedNetwork) -> None:
     acting, problems = bundle_of(gen, applied)
     for problem in problems:
         gen.warn(problem)
+    if applied.unread:
+        gen.warn(f"LoRA {name!r} ({file}): alpha_pattern {', '.join(map(repr, applied.unread))} is not followed")
     acted: set[Path] = gen.state.setdefault("networks_acted", set())
     if applied.matched or acting or Reason.PASSED_OVER in applied.left_out:
         acted.add(applied.network.path)
