@@ -69,7 +69,8 @@ class BatchConditioning:
 class Conditioning:
     """Conditioning of a batch of pictures for one pass; ``at`` gives the tensors of a model call.
 
-    ``used`` lists the embeddings in the prompts, those of the positive ones first.
+    ``used`` lists the embeddings in the texts, once for each encoder of each different text: those of the last positive
+    text first, those of the first negative one last.
     """
 
     positive: tuple[tuple[tuple[Scheduled, float], ...], ...]
@@ -130,24 +131,25 @@ def build_conditioning(
     """
     if not prompts or len(prompts) != len(negatives):
         raise ValueError(f"{len(prompts)} prompts with {len(negatives)} negative prompts")
-    used: dict[str, Embedding] = {}
+    used: dict[tuple[str, bool], list[Embedding]] = {}
 
     def scheduled(text: str, *, negative: bool) -> Scheduled:
         segments = schedule(text, timetable.steps, timetable.hires_steps, timetable.use_old)
         encoded, found = conditioner.encode([s.text for s in segments], settings, negative=negative, check=check)
-        used.update((e.name, e) for e in found)
+        used[text, negative] = found
         return Scheduled(tuple(segments), tuple(encoded))
 
+    negative = tuple(scheduled(text, negative=True) for text in negatives)
     positive = tuple(
         tuple((scheduled(part.text, negative=False), part.weight) for part in split_composition(prompt))
         for prompt in prompts
     )
-    negative = tuple(scheduled(text, negative=True) for text in negatives)
+    encoders = len(conditioner.model.text_encoders)
     empty = conditioner.encode([""], settings)[0][0].context if padding == "empty" else None
     return Conditioning(
         positive=positive,
         negative=negative,
-        used=tuple(used.values()),
+        used=tuple(embedding for found in reversed(used.values()) for embedding in found * encoders),
         device=conditioner.model.device,
         empty=empty,
         padding=padding,

@@ -155,7 +155,9 @@ def _note(gen: RunningGeneration, texts: Sequence[str], timetable: Timetable, co
         both = [[schedule(t, timetable.steps, timetable.hires_steps, old) for t in texts] for old in (False, True)]
         if both[0] != both[1]:
             gen.infotext["Old prompt editing timelines"] = True
-    if options["textual_inversion_add_hashes_to_infotext"]:
+    # Embeddings are told of the first pass and its own checkpoint, as in A1111.
+    first = gen.pass_name == "base" and gen.model.info is gen.state["base_info"]
+    if first and options["textual_inversion_add_hashes_to_infotext"]:
         hashes = [f"{_plain(e.name)}: {e.short_hash}" for e in conditioning.used if e.short_hash]
         if hashes:
             gen.infotext["TI hashes"] = ", ".join(hashes)

@@ -86,17 +86,18 @@ def model_facts(gen: RunningGeneration) -> dict[str, Any]:
 
 
 def uses_inpainting(gen: RunningGeneration) -> bool:
-    """Whether the job's checkpoint is an inpainting model."""
-    return bool(gen.state["base_inpainting"])
+    """Whether the checkpoint is an inpainting model; one of SDXL counts where it is shown a picture, as in A1111."""
+    hires, weight = gen.plan.hires, float(gen.options["inpainting_mask_weight"])
+    from_picture = hires is not None and (hires.latent_mode is None or weight < 1.0)
+    return bool(gen.state["base_inpainting"] and (not gen.state["base_xl"] or gen.plan.is_img2img or from_picture))
 
 
 def _ensd(gen: RunningGeneration) -> int:
+    """The delta where A1111 writes it: by the first pass's sampler and its eta; and wherever noise was drawn by it."""
     plan, options = gen.plan, gen.options
-    spec = plan.sampler.spec
-    if not spec.uses_ensd:
-        return 0
     eta = plan.eta if plan.eta is not None else options["eta_ancestral"]
-    return int(options["eta_noise_seed_delta"] or 0) if eta else 0
+    written = (plan.sampler.spec.uses_ensd and eta) or gen.state.get("used_ensd", False)
+    return int(options["eta_noise_seed_delta"] or 0) if written else 0
 
 
 def token_merging_ratio(gen: RunningGeneration, *, hires: bool = False) -> float:

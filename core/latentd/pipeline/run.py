@@ -91,7 +91,9 @@ def stages(gen: RunningGeneration) -> Sampling[Result]:
     plan, control = gen.plan, gen.control
     gen.model = gen.lease(plan.checkpoint)
     model = gen.model
-    gen.state.update(base_info=model.info, base_vae=model.vae_info, base_inpainting=is_inpainting(model))
+    gen.state.update(
+        base_info=model.info, base_vae=model.vae_info, base_inpainting=is_inpainting(model), base_xl=model.is_sdxl
+    )
     gen.state["base_fp8"] = model.fp8
     if control.progress.job_count == -1:
         control.progress.job_count = plan.n_iter * (2 if plan.hires else 1)

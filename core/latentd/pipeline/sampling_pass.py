@@ -77,6 +77,8 @@ class SamplingPass:
 
     def finish(self, latents: Tensor) -> None:
         """The pass gave ``latents``."""
+        if self.inputs.stream.used_ensd:
+            self.gen.state["used_ensd"] = True
         if self.state.padded is not None:
             self.gen.infotext[self.state.padded] = True
         self.latents = self.gen.latents = latents

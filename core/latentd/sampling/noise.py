@@ -86,6 +86,7 @@ class NoiseStream:
     :param ensd: option ``eta_noise_seed_delta``: after the first draw every picture gets a new generator, seeded with
         seed + ensd.
     :param device: where the noise is wanted.
+    :ivar used_ensd: whether there is an ensd and noise was drawn after the first.
     """
 
     def __init__(
@@ -117,11 +118,13 @@ class NoiseStream:
         """Begin again: the next draw is the starting noise once more."""
         self._drawers = [self._drawer(seed) for seed in self._seeds]
         self._started = False
+        self.used_ensd = False
 
     def next(self) -> Tensor:
         """Return the next draw, ``(B, C, h, w)`` float32; the first is the starting noise."""
         if not self._started:
             return self.first()
+        self.used_ensd = bool(self._ensd)
         return torch.stack([draw(self._shape) for draw in self._drawers])
 
     def first(self) -> Tensor:

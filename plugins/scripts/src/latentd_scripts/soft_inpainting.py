@@ -7,6 +7,7 @@ sampling is done, the original's pixels are laid over the picture where little h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,10 +44,10 @@ def _noted() -> dict[str, Any]:
 
 
 def _number(text: object, default: Any) -> Any:
-    try:
-        return float(str(text)) if text is not None else default
-    except ValueError:
-        return default
+    for kind in (int, float):
+        with suppress(TypeError, ValueError):
+            return kind(text)  # type: ignore[arg-type]
+    return default
 
 
 class SoftInpainting(FormScript):
