@@ -70,8 +70,10 @@ CARRIED_BY_THE_REQUEST = ("init_images", "mask", "resize_mode")
 
 def random_request(rng: random.Random, picture: Callable[[], str], mask: Callable[[], str]) -> Body:
     """A body of txt2img, or of img2img where it has ``init_images``; ``picture`` and ``mask`` give base64 texts."""
+    styles = rng.choice(([], [], ["shiny"], ["append", "shiny"]))
     body: Body = {
-        "prompt": _prompt(rng),
+        # A comment at the end of a prompt takes the style with it that is put behind it.
+        "prompt": _prompt(rng, comments=not styles),
         "negative_prompt": rng.choice(_NEGATIVES),
         "seed": rng.randrange(2**32),
         "steps": rng.randint(2, 4),
@@ -80,7 +82,7 @@ def random_request(rng: random.Random, picture: Callable[[], str], mask: Callabl
         "height": rng.choice(_SIDES),
         "sampler_name": rng.choice(_SAMPLERS),
         "scheduler": rng.choice(_SCHEDULES),
-        "styles": rng.choice(([], [], ["shiny"], ["append", "shiny"])),
+        "styles": styles,
         "override_settings": _options(rng),
     }
     _sometimes(rng, body, 0.2, {"subseed": rng.randrange(2**32), "subseed_strength": rng.choice((0.3, 1.0))})
@@ -101,8 +103,8 @@ def repeated(body: Body, infotext: str) -> Body:
     return {**kept, "infotext": infotext}
 
 
-def _prompt(rng: random.Random) -> str:
-    text = rng.choice(_MARKS).join(rng.sample(_WORDS, rng.randint(1, 3)))
+def _prompt(rng: random.Random, *, comments: bool = True) -> str:
+    text = rng.choice(_MARKS if comments else _MARKS[:-1]).join(rng.sample(_WORDS, rng.randint(1, 3)))
     return text + (f" {rng.choice(_NETWORKS)}" if rng.random() < 0.2 else "")
 
 
@@ -126,7 +128,7 @@ def _hires(rng: random.Random) -> Body:
     _sometimes(rng, body, 0.4, {"hr_sampler_name": rng.choice(_SAMPLERS)})
     _sometimes(rng, body, 0.4, {"hr_scheduler": rng.choice(_SCHEDULES)})
     _sometimes(rng, body, 0.3, {"hr_second_pass_steps": 2})
-    _sometimes(rng, body, 0.2, {"hr_prompt": _prompt(rng)})
+    _sometimes(rng, body, 0.2, {"hr_prompt": _prompt(rng, comments=False)})
     _sometimes(rng, body, 0.2, {"hr_negative_prompt": rng.choice(('"loud"', "64x64", "a: b, c"))})
     _sometimes(rng, body, 0.2, {"hr_checkpoint_name": "tiny-b"})
     return body

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from latentd.pipeline.generation import Batch, RunningGeneration
 
 
+_EMPHASIS = ("(", "[", "\\", "BREAK")
+"""What option ``emphasis`` reads in prompts; A1111 looks for the first two alone when it writes the infotext."""
+
+
 def activate_networks(gen: RunningGeneration, prompts: Sequence[str], stack: ExitStack) -> None:
     """Activate what the first prompt's tags name, and nothing else; clean-ups go to ``stack``.
 
@@ -161,7 +165,7 @@ def _note(gen: RunningGeneration, texts: Sequence[str], timetable: Timetable, co
         hashes = [f"{_plain(e.name)}: {e.short_hash}" for e in conditioning.used if e.short_hash]
         if hashes:
             gen.infotext["TI hashes"] = ", ".join(hashes)
-    if options["emphasis"] != "Original" and any("(" in t or "[" in t for t in texts):
+    if options["emphasis"] != "Original" and any(mark in text for text in texts for mark in _EMPHASIS):
         gen.infotext["Emphasis"] = options["emphasis"]
 
 

@@ -10,6 +10,7 @@ from latentd.images.resize import LATENT_MODES
 from latentd.pipeline.plan import LATENT_DOWNSCALE, HiresPlan, SamplerChoice
 from latentd.pipeline.sampler_choice import choose_sampler, sampler_catalogue, schedule_text, scheduler_in_force
 from latentd.plugins.catalogue import package_hint
+from latentd.prompts.comments import strip_comments
 from latentd.prompts.styles import apply_styles
 from latentd.types import GenerationRequest
 
@@ -47,7 +48,7 @@ def plan_hires(
     catalogue = sampler_catalogue(services)
     if scheduler_in_force(chosen, options, catalogue) != scheduler_in_force(sampler, options, catalogue):
         infotext["Hires schedule type"] = schedule_text(chosen, options, catalogue)
-    prompts, negatives = _prompts(request, services, count, infotext)
+    prompts, negatives = _prompts(request, services, options, count, infotext)
     width, height, truncate = _target(request, options, first_size, infotext)
     if request.hr_second_pass_steps:
         infotext["Hires steps"] = request.hr_second_pass_steps
@@ -97,17 +98,20 @@ def _upscaler(request: GenerationRequest, services: Any) -> str | None:
 
 
 def _prompts(
-    request: GenerationRequest, services: Any, count: int, infotext: dict[str, Any]
+    request: GenerationRequest, services: Any, options: Mapping[str, Any], count: int, infotext: dict[str, Any]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The second pass's prompts; comments are left in them, as A1111 does."""
+    """The second pass's prompts; comments are left in them, as A1111 does, and make them other than the first's."""
     texts = []
     for key, own, first in (
         ("Hires prompt", request.hr_prompt, request.prompt),
         ("Hires negative prompt", request.hr_negative_prompt, request.negative_prompt),
     ):
         text: Any = own or first
+        commented = options["enable_prompt_comments"] and isinstance(text, str) and strip_comments(text) != text
         if own and own != first:
             infotext[key] = own
+        elif commented:
+            infotext[key] = text
         texts.append([text] * count if isinstance(text, str) else list(text))
     styles = services.styles.by_name
     pairs = [apply_styles(p, n, request.styles, styles) for p, n in zip(*texts, strict=True)]
