@@ -47,6 +47,7 @@ OPTIONS: Mapping[str, Sequence[Any]] = {
     "rho": (4.0,),
     "always_discard_next_to_last_sigma": (True,),
     "sgm_noise_multiplier": (True,),
+    "sd_model_checkpoint": ("tiny-b", "tiny-inpainting"),
     "sd_noise_schedule": ("Zero Terminal SNR",),
     "use_downcasted_alpha_bar": (True,),
     "use_old_scheduling": (True,),
@@ -109,7 +110,9 @@ def _prompt(rng: random.Random, *, comments: bool = True) -> str:
 
 
 def _options(rng: random.Random) -> Body:
-    return {key: rng.choice(OPTIONS[key]) for key in rng.sample(sorted(OPTIONS), rng.randint(0, 6))}
+    options = {key: rng.choice(OPTIONS[key]) for key in rng.sample(sorted(OPTIONS), rng.randint(0, 6))}
+    # A model that predicts noise has nothing to predict where the schedule ends in pure noise.
+    return options | ({"sd_model_checkpoint": "tiny-vpred"} if "sd_noise_schedule" in options else {})
 
 
 def _sometimes(rng: random.Random, body: Body, share: float, fields: Body) -> None:

@@ -23,6 +23,12 @@ from latentd.server.services import AppServices, create_services
 from latentd.settings import parse_settings
 from latentd.types import Result
 
+OPTIONS = {
+    "randn_source": "CPU",
+    "sd_model_checkpoint": "tiny-a.safetensors",
+    "disable_weights_auto_swap": False,
+    "sd_checkpoints_limit": 4,
+}
 MANY = 300
 FEW = 24
 
@@ -32,8 +38,7 @@ def served(data: Path) -> Iterator[AppServices]:
     """The services with every plugin that is installed; torch's CPU noise."""
     settings = parse_settings(["--data-dir", str(data)], environment={})
     services = create_services(settings, serve_http=False)
-    options = {"randn_source": "CPU", "sd_model_checkpoint": "tiny-a.safetensors", "sd_checkpoints_limit": 2}
-    services.options.update(options)
+    services.options.update(OPTIONS)
     yield services
     services.close()
 
