@@ -77,7 +77,12 @@ def masked(rng: random.Random) -> str:
 
 
 def squeezed(text: str | None) -> list[str]:
-    """The lines of an infotext without white space at their ends, which reading takes off, and without empty ones."""
+    """The lines of an infotext without white space at their ends, which reading takes off, and without empty ones.
+
+    How a refiner would have been switched to is left out where none was, as its name is.
+    """
+    if "Refiner: " not in str(text):
+        text = str(text).replace(", Refiner switch by sampling steps: True", "")
     return [line.strip() for line in str(text).splitlines() if line.strip()]
 
 
