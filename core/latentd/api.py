@@ -32,6 +32,7 @@ from latentd.errors import (
 )
 from latentd.hookspecs import hookimpl
 from latentd.models.folders import find_models
+from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import install_hint
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec
 from latentd.services import Generation, Services
@@ -132,10 +133,12 @@ __all__ = [
     "UNetHook",
     "UpscaleContext",
     "UpscalerSpec",
+    "blamed",
     "find_models",
     "hookimpl",
     "install_hint",
     "near_matches",
+    "owner_of",
     "read_weights",
     "upscale_tiled",
 ]

@@ -49,6 +49,8 @@ def register_options() -> list[OptionSpec]:
 @hookspec
 def register_routes(services: Services) -> list[APIRouter]:
     """FastAPI routers. They stand behind authentication unless a route carries ``openapi_extra={"x-public": True}``.
+
+    ``{"x-ticket": True}`` lets a GET for an event stream be opened by a ticket of ``POST /latentd/v1/tickets``, too.
     A path that is taken is refused, but for ``/``: a page there replaces the server's own.
 
     :param services: what the server offers; keep it, use it inside the routes.

@@ -186,5 +186,6 @@ class AuthMiddleware:
 
     def _ticket_holder(self, scope: Connection) -> Caller | None:
         token = QueryParams(scope["query_string"]).get("ticket")
-        name = self._tickets.user_of(token) if token and self._takes_ticket(scope) else None
+        opens = scope["type"] == "http" and scope["method"] == "GET" and self._takes_ticket(scope)
+        name = self._tickets.user_of(token) if token and opens else None
         return None if name is None else Caller(name)

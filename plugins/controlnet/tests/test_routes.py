@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from control_requests import BODY, pixels
 
-from latentd.api import install_hint
+from latentd.api import PreprocessorSpec, hookimpl, install_hint
 
 
 def test_lists(server: Any) -> None:
@@ -306,3 +306,36 @@ def test_a_third_party_adds_a_preprocessor(control_data: Any, circle: str, tmp_p
         assert np.array_equal(pixels(reply.json()["images"][0]), pixels(circle)[:, ::-1])
     finally:
         factory.close()
+
+
+class Faulty:
+    """A plugin whose preprocessors raise, and give what is no map."""
+
+    @hookimpl
+    def register_preprocessors(self, services: Any) -> list[PreprocessorSpec]:
+        def fail(*arguments: Any) -> Any:
+            raise KeyError("on purpose")
+
+        return [
+            PreprocessorSpec(name="faulty_raises", run=fail),
+            PreprocessorSpec(name="faulty_text", run=lambda *arguments: "no map"),  # type: ignore[arg-type, return-value]
+        ]
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("faulty_raises", "KeyError: 'on purpose'"),
+        ("faulty_text", "TypeError: returned a value of type str, not an array"),
+    ],
+)
+def test_a_preprocessor_that_fails_is_told_with_its_plugin(
+    latentd_app: Any, circle: str, module: str, words: str
+) -> None:
+    import latentd_controlnet
+
+    client = latentd_app(plugins=[latentd_controlnet, Faulty()])
+    body = {"controlnet_module": module, "controlnet_input_images": [circle]}
+    reply = client.post("/controlnet/detect", json=body)
+    assert reply.status_code == 500
+    assert reply.json()["detail"] == f"plugin 'plugin1' failed in preprocessor {module!r}: {words}"

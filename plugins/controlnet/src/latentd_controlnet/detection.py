@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentd.api import InvalidRequest, JobControl, PreprocessorSpec, Services, UpscaleContext
-from latentd_controlnet.maps import as_shown
+from latentd_controlnet.maps import as_shown, run_module
 from latentd_controlnet.parameters import resolve
 from latentd_controlnet.prepared import CLIP_MODULES
 from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb
@@ -64,7 +64,7 @@ def detect(
         source = _array(image)
         if number < len(masks) and (spec.needs_mask or any(part in spec.name for part in CLIP_MODULES)):
             source = _with_mask(source, _array(masks[number]), number)
-        result: Any = spec.run(source, parameters, context)
+        result: Any = run_module(spec, source, parameters, context)
         if isinstance(result, np.ndarray):
             found.images.append(Images.fromarray(as_shown(result) if spec.needs_mask else as_rgb(result)))
         else:

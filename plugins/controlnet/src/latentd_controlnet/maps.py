@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latentd.api import Generation, PreprocessorSpec, UpscaleContext
+from latentd.api import Generation, PreprocessorSpec, UpscaleContext, blamed, owner_of
 from latentd_controlnet.enums import ResizeMode, read_resize_mode
 from latentd_controlnet.fitting import fit_map
 from latentd_controlnet.prepared import PreparedUnit
@@ -161,7 +161,19 @@ def _run(
         "threshold_b": prepared.parameters.threshold_b,
         "seed": map_seed(generation.plan),
     }
-    return _module(prepared, generation).run(source, parameters, worker_context(generation))
+    return run_module(_module(prepared, generation), source, parameters, worker_context(generation))
+
+
+def run_module(spec: PreprocessorSpec, source: Pixels, parameters: Mapping[str, Any], context: UpscaleContext) -> Any:
+    """What the preprocessor makes of ``source`` [h,w,3|4]: a uint8 array, or tensors with ``to_safetensors``.
+
+    :raises LatentdError: it failed, or gave something else; the plugin that offers it is named.
+    """
+    with blamed(owner_of(context.services.registry.preprocessors, spec.name), f"preprocessor {spec.name!r}"):
+        result = spec.run(source, parameters, context)
+        if not isinstance(result, np.ndarray) and not hasattr(result, "to_safetensors"):
+            raise TypeError(f"returned a value of type {type(result).__name__}, not an array")
+        return result
 
 
 def _module(prepared: PreparedUnit, generation: Generation) -> PreprocessorSpec:
