@@ -3,7 +3,7 @@
 usage: python tools/parity.py [--reference DIR] [compare.py's flags, such as --only samplers]
 
 Without --reference: a folder ``shared/reference`` beside the repository where there is one, else the part of it in
-``tests/reference``. Exit status 1 when a case fails.
+``tests/reference``; ``tests/reference_sdxl`` is the part with SDXL and SD 2. Exit status 1 when a case fails.
 """
 
 from __future__ import annotations
@@ -31,15 +31,31 @@ def main() -> int:
     parser.add_argument("--reference", type=Path, default=WHOLE if WHOLE.is_dir() else PART)
     arguments, rest = parser.parse_known_args()
     reference: Path = arguments.reference.resolve()
-    compare = load(reference / "compare.py")
+    assemblers = [assembler(reference)]
+    if assemblers[0].name != "assemble.py":  # SDXL's and SD 2's models lie beside those of the other collection
+        assemblers.insert(0, PART / "assemble.py")
+    compare = load(PART / "compare.py")
     compare.EXPLAINED.update(EXPLAINED)
     with tempfile.TemporaryDirectory(prefix="latentd-parity-") as data:
-        subprocess.run([sys.executable, str(reference / "assemble.py"), data], check=True)
+        for script in assemblers:
+            made_from = ["--reference", str(PART)] if script.name == "make_models.py" else []
+            subprocess.run([sys.executable, str(script), data, *made_from], check=True)
         with start_reference_server(Path(data)) as server:
             compare.Replay = resetting(compare.Replay, server)
             sys.argv = ["compare.py", server.url, "--cases", str(reference), *rest]
             status = compare.main()
     return int(status)
+
+
+def assembler(reference: Path) -> Path:
+    """The script of a collection that writes its models into a data folder.
+
+    :raises FileNotFoundError: it has none.
+    """
+    found = [path for name in ("assemble.py", "make_models.py") if (path := reference / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"{reference} has neither assemble.py nor make_models.py")
+    return found[0]
 
 
 def resetting(replay: type[Any], server: ReferenceServer) -> type[Any]:

@@ -11,6 +11,7 @@ EXPLAINED: dict[str, str] = {
     "controlnet/err-too-many-units": "the original drops units beyond three; latentd runs all of them",
     "errors/options-bad-type": "the original answers 200 and keeps its value; latentd says what is wrong, with a 422",
     "errors/unknown-checkpoint": "the original draws with the model it has; latentd answers 404 with near matches",
+    "xl-models/vae-missing": "the original draws with the VAE it has; latentd answers 404 with near matches",
     "controlnet/effective-region": "the original swallows a grey mask; latentd reads it",
     "errors/interrogate-missing-model": "the original's caption is '<error>'; latentd says which file goes where",
     "controlnet/detect-mediapipe_face": "needs mediapipe below 0.10.30, whose numpy 1 nothing else here works with",
