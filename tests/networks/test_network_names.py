@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from latentd.networks.names import Site, SiteIndex, ldm_path, targets_of
-from latentd.networks.spellings import module_name
+from latentd.networks.spellings import canonical, module_name
 
 Build = Callable[..., nn.Module]
 
@@ -128,3 +128,35 @@ def test_the_upsampler_that_automatic1111_misses(kohya: bool, dropped: bool) -> 
     assert index.find(name)[0].module is unet.get_submodule("up_blocks.0.upsamplers.0.conv")
     assert index.is_dropped(name) is dropped
     assert not index.is_dropped(module_name("lora_unet_output_blocks_2_2_conv"))
+
+
+PATH = "mid_block_attentions_0_proj_in"
+
+
+@pytest.mark.parametrize(
+    ("key", "owner", "path", "parameter"),
+    [
+        (f"lora_unet_{PATH}.lora_mid.weight", "unet", PATH, "lora_mid.weight"),
+        (f"lora_unet_{PATH}.hada_w1_a", "unet", PATH, "hada_w1_a"),
+        (f"lycoris_{PATH}.lokr_w2_b", "any", PATH, "lokr_w2_b"),
+        ("unet.mid_block.attentions.0.proj_in.lokr_t2", "unet", PATH, "lokr_t2"),
+        ("unet.mid_block.attentions.0.proj_in.hada_t1.default", "unet", PATH, "hada_t1"),
+        (f"oft_unet_{PATH}.oft_blocks", "unet", PATH, "oft_blocks"),
+        (f"lora_unet_{PATH}.a1.weight", "unet", PATH, "a1.weight"),
+        (f"lora_unet_{PATH}.weight", "unet", PATH, "weight"),
+        ("diffusion_model.mid_block.attentions.0.proj_in.diff_b", "unet", PATH, "diff_b"),
+        (f"lora_unet_{PATH}.w_norm", "unet", PATH, "w_norm"),
+        ("unet.mid_block.attentions.0.proj_in.lora_A", "unet", PATH, "lora_down.weight"),
+        ("unet.mid_block.attentions.0.proj_in.lora_B.bias", "unet", PATH, "lora_up.bias"),
+        ("unet.mid_block.attentions.0.proj_in.lora_B.style.bias", "unet", PATH, "lora_up.bias"),
+        ("unet.mid_block.attentions.0.proj_in.lora_magnitude_vector.weight", "unet", PATH, "magnitude"),
+        ("unet.mid_block.attentions.0.proj_in.lora_embedding_A", "unet", PATH, "lora_embedding_A"),
+        ("lora_te2_text_projection.alpha", "te2", "text_projection", "alpha"),
+        ("base_model.model.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", "any", "encoder_layers_0_mlp_fc1",
+         "lora_down.weight"),
+        ("vae", "any", "vae", ""),
+    ],
+)  # fmt: skip
+def test_keys_say_whose_module_and_which_parameter(key: str, owner: str, path: str, parameter: str) -> None:
+    name = canonical(key)
+    assert (name.module.owner, name.module.path, name.parameter) == (owner, path, parameter)

@@ -109,6 +109,15 @@ def test_what_is_not_found_is_told(draw: Draw) -> None:
     assert pixels(told) == pixels(draw("a cat   "))
 
 
+def test_arguments_that_do_not_act_are_told(draw: Draw, put: Put) -> None:
+    put("plain", lora(UNET))
+    told = draw("a cat <lora:plain:1:lbw=IN02> <lora:plain:1:1:0:9:step=3>")
+    assert told.info["warnings"] == [
+        "<lora:plain:1:lbw=IN02>: no effect have 'lbw=IN02'",
+        "<lora:plain:1:1:0:9:step=3>: no effect have '9', 'step=3'",
+    ]
+
+
 def test_networks_of_options_that_are_not_found_are_told(draw: Draw) -> None:
     told = draw("a cat", options={"sd_lora": "nobody", "sd_hypernetwork": "nothing"})
     assert told.info["warnings"] == [

@@ -13,7 +13,7 @@ from latentd.networks.hypernetworks import Hypernetwork, HypernetworkHooks, load
 from latentd.networks.merge import AppliedNetwork, NetworkRequest, NetworkState, Reason, Way
 from latentd.networks.names import targets_of
 from latentd.pipeline.bundled_embeddings import bundle_of, read_bundles
-from latentd.pipeline.network_tags import hypernetwork_multiplier, lora_arguments, tag_name
+from latentd.pipeline.network_tags import hypernetwork_multiplier, lora_arguments, surplus_arguments, tag_name
 from latentd.prompts.networks import NetworkTag
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def activate_lora(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
         if network is None:
             gen.warn(f"LoRA not found: {tag_name(tag)}; it is left out")
             continue
+        _tell_surplus(gen, tag)
         requests.append(_request(gen, tag, network))
         named.append((tag_name(tag).replace(":", "").replace(",", ""), network))
     gen.state["networks"] = tuple(requests)
@@ -102,6 +103,7 @@ def activate_hypernetworks(gen: RunningGeneration, tags: Sequence[NetworkTag]) -
         if path is None:
             gen.warn(f"hypernetwork not found: {tag_name(tag)}; it is left out")
             continue
+        _tell_surplus(gen, tag)
         network = gen.services.models.cache.get(
             ("hypernetwork", str(path), *file_stamp(path)),
             lambda path=path: load_hypernetwork(path),
@@ -111,6 +113,11 @@ def activate_hypernetworks(gen: RunningGeneration, tags: Sequence[NetworkTag]) -
         active.append((network, hypernetwork_multiplier(tag)))
     if active:
         gen.network_hooks.append(HypernetworkHooks(active))
+
+
+def _tell_surplus(gen: RunningGeneration, tag: NetworkTag) -> None:
+    if (surplus := surplus_arguments(tag)) is not None:
+        gen.warn(surplus)
 
 
 def _check_widths(gen: RunningGeneration, network: Hypernetwork, path: Path) -> None:

@@ -41,6 +41,16 @@ def hypernetwork_multiplier(tag: NetworkTag) -> float:
     return _number(tag, 1, 1.0)
 
 
+def surplus_arguments(tag: NetworkTag) -> str | None:
+    """What in a tag of the core's own nothing is done with, as a sentence; None where all of it acts."""
+    positional, named = (2, ()) if tag.name == "hypernet" else (4, ("te", "unet", "dyn"))
+    surplus = [
+        *tag.positional[positional:],
+        *(f"{key}={value}" for key, value in tag.named.items() if key not in named),
+    ]
+    return f"{_written(tag)}: no effect have {', '.join(map(repr, surplus))}" if surplus else None
+
+
 def tag_name(tag: NetworkTag) -> str:
     """The name of the network that the tag means, empty where it gives none."""
     return tag.positional[0] if tag.positional else ""
