@@ -30,7 +30,7 @@ OPTIONS = {
     "sd_checkpoints_limit": 4,
 }
 MANY = 300
-FEW = 24
+FEW = 12
 
 
 @pytest.fixture(scope="module")
