@@ -113,8 +113,8 @@ def test_arguments_that_do_not_act_are_told(draw: Draw, put: Put) -> None:
     put("plain", lora(UNET))
     told = draw("a cat <lora:plain:1:lbw=IN02> <lora:plain:1:1:0:9:step=3>")
     assert told.info["warnings"] == [
-        "<lora:plain:1:lbw=IN02>: no effect have 'lbw=IN02'",
-        "<lora:plain:1:1:0:9:step=3>: no effect have '9', 'step=3'",
+        "<lora:plain:1:lbw=IN02>: without effect: 'lbw=IN02'",
+        "<lora:plain:1:1:0:9:step=3>: without effect: '9', 'step=3'",
     ]
 
 

@@ -44,11 +44,9 @@ def hypernetwork_multiplier(tag: NetworkTag) -> float:
 def surplus_arguments(tag: NetworkTag) -> str | None:
     """What in a tag of the core's own nothing is done with, as a sentence; None where all of it acts."""
     positional, named = (2, ()) if tag.name == "hypernet" else (4, ("te", "unet", "dyn"))
-    surplus = [
-        *tag.positional[positional:],
-        *(f"{key}={value}" for key, value in tag.named.items() if key not in named),
-    ]
-    return f"{_written(tag)}: no effect have {', '.join(map(repr, surplus))}" if surplus else None
+    unknown = (f"{key}={value}" for key, value in tag.named.items() if key not in named)
+    surplus = ", ".join(map(repr, (*tag.positional[positional:], *unknown)))
+    return f"{_written(tag)}: without effect: {surplus}" if surplus else None
 
 
 def tag_name(tag: NetworkTag) -> str:
