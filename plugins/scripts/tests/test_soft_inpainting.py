@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from latentd_scripts.soft_blend import blend_latents, step_weights
 from latentd_scripts.weighted_filter import radial_kernel, weighted_window_mean
@@ -64,3 +65,11 @@ def test_without_a_mask_it_does_nothing(draw: Callable[..., Any], picture: str) 
     plain, asked = draw("img2img", init_images=[picture]), draw("img2img", init_images=[picture], **ARGS)
     assert np.array_equal(plain.images[0], asked.images[0])
     assert "Soft inpainting" not in asked.info["infotexts"][0]
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2, 3])
+def test_a_picture_of_another_size_is_overlaid_in_every_resize_mode(
+    draw: Callable[..., Any], picture: str, soft_mask: str, mode: int
+) -> None:
+    fields = {"init_images": [picture], "mask": soft_mask, "inpaint_full_res": False, "resize_mode": mode, **ARGS}
+    assert draw("img2img", **fields, width=72, height=48).images[0].shape[:2] == (48, 72)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 F32 = NDArray[np.float32]
 
-_CONTAIN, _LATENT = 2, 3
+_STRETCH, _CONTAIN, _LATENT = 0, 2, 3
 _SMOOTHING = 4  # pixels
 _KERNEL = radial_kernel(reach=1.5, radius=2)
 
@@ -51,8 +51,10 @@ def make_overlays(
 def _original(generation: Generation, picture: Image.Image, box: Any) -> Image.Image:
     plan = generation.plan
     image = flatten(picture, generation.options["img2img_background_color"])
-    if box is None and plan.request.resize_mode != _LATENT:
-        image = resize_image(plan.request.resize_mode, image, plan.width, plan.height)
+    if box is None:
+        # The latent is stretched and not the picture, so what shows through again is stretched beside it.
+        mode = _STRETCH if plan.request.resize_mode == _LATENT else plan.request.resize_mode
+        image = resize_image(mode, image, plan.width, plan.height)
     return image
 
 
