@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.types import GeneratedImage, UNetHook
+    from latentd.arguments import beyond, parse_positional
+from latentd.types import GeneratedImage, UNetHook
 
 T = TypeVar("T")
 FileKind = Literal["checkpoint", "vae", "lora", "controlnet", "upscaler", "embedding"]
@@ -234,8 +235,6 @@ class Script:
 
         :raises pydantic.ValidationError: rendered as a 422 with the path of the bad argument.
         """
-        from latentd.plugins.script_args import parse_positional
-
         return parse_positional(self.Args, args)
 
     def ignored_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Sequence[str]:
@@ -243,8 +242,6 @@ class Script:
 
         By default: places and names beyond the fields of ``Args``.
         """
-        from latentd.plugins.script_args import beyond
-
         return beyond(self.Args, args)
 
     def from_infotext(self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from latentd.engine.job import Job
+from latentd.engine.job import Job, Share
 from latentd.engine.queue import JobQueue
-from latentd.engine.sharing import Share
 
 
 def queue_of(names: str, *, max_overtakes: int = 2) -> JobQueue:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from latentd.engine.executor import Engine
-from latentd.engine.job import Job, JobCancelled
-from latentd.engine.sharing import Conclude, Share
+from latentd.engine.job import Conclude, Job, JobCancelled, Share
 from latentd.errors import Interrupted, InvalidRequest
 
 WAIT = 20.0

@@ -7,9 +7,10 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from latentd.arguments import parse_exact, parse_positional
 from latentd.contributions import Script
 from latentd.errors import InvalidRequest
-from latentd.plugins.script_args import parse_exact, parse_positional, script_info
+from latentd.plugins.script_info import script_info
 
 
 class Args(BaseModel):

@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from latentd.engine.events import Event, EventBus, Subscription
-from latentd.engine.job import Job, JobCancelled, JobStatus
+from latentd.engine.job import Job, JobCancelled, JobStatus, Share
 from latentd.engine.progress import idle_copy, job_document
 from latentd.engine.queue import JobQueue
 from latentd.engine.results import ResultStore
-from latentd.engine.sharing import Share
 from latentd.engine.task_ids import checked_task_id, new_task_id
 from latentd.engine.worker import Worker
 from latentd.errors import Conflict, LatentdError, NotFound, QueueFull

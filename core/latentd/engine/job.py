@@ -7,12 +7,12 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from latentd.engine.preview import preview_due
-from latentd.engine.sharing import Share
 from latentd.errors import Conflict, Gone, Interrupted, LatentdError
 from latentd.types import ProgressState, StopKind
 
@@ -36,6 +36,24 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 #: A1111's ``state.job`` text at the start of a job, where it differs from the job's kind.
 STATE_NAMES = {"txt2img": "scripts_txt2img", "img2img": "scripts_img2img"}
+
+
+#: Ends one job: with its result, or with what it raised.
+Conclude = Callable[["Job[Any]", Any, BaseException | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Share:
+    """One job's part in shared work.
+
+    Jobs whose ``key`` is equal may be handed to one ``work(jobs, conclude)``, which concludes each as soon as it has
+    ended; together their ``size`` stays within the engine's limit. ``content`` is what ``work`` needs of this job.
+    """
+
+    key: object
+    size: float
+    content: Any
+    work: Callable[[Sequence[Job[Any]], Conclude], None]
 
 
 class JobCancelled(Conflict):

@@ -8,23 +8,44 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from latentd.engine.job import Job, JobCancelled
+from latentd.engine.job import Job, JobCancelled, JobStatus
 from latentd.errors import Interrupted, LatentdError
-
-if TYPE_CHECKING:
-    from latentd.engine.executor import Engine
 
 log = logging.getLogger(__name__)
 
 
+class Employer(Protocol):
+    """What a worker asks of the engine that it works for."""
+
+    def take(self, device: str, loaded: str | None) -> list[Job[Any]]:
+        """The next job for ``device``, with those that share its batches; empty when the engine has closed.
+
+        :param loaded: the model that the device has in memory.
+        """
+
+    def end(
+        self,
+        job: Job[Any],
+        status: JobStatus,
+        *,
+        result: Any = None,
+        error: BaseException | None = None,
+        trace: str | None = None,
+    ) -> None:
+        """The job has ended: wake everybody who waits for it, and keep or drop what came of it."""
+
+
 class Worker(threading.Thread):
-    """Owns torch for ``device``. Parameters as :class:`latentd.engine.executor.Engine`."""
+    """Owns torch for ``device``.
+
+    :param prepare: called once, before the first job. :param cleanup: called after each job.
+    """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Employer,
         device: str,
         *,
         prepare: Callable[[], None] | None = None,

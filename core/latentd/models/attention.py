@@ -16,7 +16,7 @@ from torch import Tensor
 from latentd.types import AttentionHandler, AttentionSite, UNetCall
 
 if TYPE_CHECKING:
-    from latentd.models.unet import Block
+    from latentd.models.unet_block import Block
 
 
 #: Key of ``UNetCall.tags``: hidden states [B,n,width] as they enter the transformer layer at work.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentd.models.attention import AttentionDispatch, install
+from latentd.models.unet_block import Block
 from latentd.plugins.blame import blamed, like
 from latentd.types import (
     Attend,
@@ -30,14 +30,6 @@ from latentd.types import (
     UNetCall,
     UNetHook,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One LDM block: its site and the diffusers modules that make it up, in order."""
-
-    site: BlockSite
-    modules: tuple[nn.Module, ...]
 
 
 class UNetRunner:

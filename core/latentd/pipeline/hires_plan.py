@@ -7,6 +7,7 @@ from typing import Any
 
 from latentd.errors import NotFound, near_matches
 from latentd.images.resize import LATENT_MODES
+from latentd.pipeline.checkpoint_choice import find_checkpoint
 from latentd.pipeline.plan import LATENT_DOWNSCALE, HiresPlan, SamplerChoice
 from latentd.pipeline.sampler_choice import choose_sampler, sampler_catalogue, schedule_text, scheduler_in_force
 from latentd.plugins.catalogue import package_hint
@@ -34,8 +35,6 @@ def plan_hires(
     """
     if request.mode != "txt2img" or not request.enable_hr:
         return None
-    from latentd.pipeline.planning import find_checkpoint
-
     strength = 0.75 if request.denoising_strength is None else request.denoising_strength
     infotext["Denoising strength"] = strength
     checkpoint = None

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from latentd.arguments import parse_positional
 from latentd.contributions import Script
 from latentd.errors import InvalidRequest
 from latentd.pipeline.extras import CODEFORMER, GFPGAN, UPSCALE, ExtrasRequest, check_extras, run_step
 from latentd.pipeline.upscaling import worker_context
-from latentd.plugins.script_args import parse_positional
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from latentd.arguments import surplus
 from latentd.contributions import ArgInfo, ExtraNetworkSpec, Script
 from latentd.hookspecs import hookimpl
 from latentd.pipeline.main_postprocessing import STEP_SCRIPTS
 from latentd.pipeline.network_tags import check_hypernetwork, check_lora
-from latentd.plugins.script_args import surplus
 
 if TYPE_CHECKING:
     from latentd.types import GenerationRequest

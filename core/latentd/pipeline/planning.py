@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from latentd.errors import InvalidRequest, NotConfigured, NotFound, near_matches
+from latentd.errors import InvalidRequest, NotConfigured, NotFound
 from latentd.images.resize import LATENT
+from latentd.pipeline.checkpoint_choice import find_checkpoint
 from latentd.pipeline.hires_plan import plan_hires
 from latentd.pipeline.limits import check_init_count, check_plan, check_request
 from latentd.pipeline.plan import LATENT_DOWNSCALE, Plan, RefinerPlan
@@ -93,18 +94,6 @@ def fixed_seed(seed: int | None) -> int:
     if seed is None or seed == -1:
         return secrets.randbelow(MAX_RANDOM_SEED)
     return int(seed)
-
-
-def find_checkpoint(services: Any, name: str) -> str:
-    """The title of the checkpoint that ``name`` means, fuzzily.
-
-    :raises NotFound: no title contains it.
-    """
-    found = services.models.find(name)
-    if found is None:
-        titles = [c.title for c in services.models.checkpoints]
-        raise NotFound(f"Could not find checkpoint with name {name}", hint=near_matches(name, titles))
-    return str(found.title)
 
 
 def _checkpoint(request: GenerationRequest, services: Any, options: Mapping[str, Any]) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from latentd.arguments import InvalidArguments, parse_exact
 from latentd.contributions import Script
 from latentd.errors import InvalidRequest, LatentdError, near_matches
 from latentd.pipeline.job_hooks import script_place
 from latentd.pipeline.plan import Plan, ScriptCall
 from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import package_hint
-from latentd.plugins.script_args import InvalidArguments, parse_exact
 
 _SHOWN = 10
 _SHOWN_LENGTH = 100

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException as RoutingError
 from starlette.responses import Response
 
+from latentd.arguments import InvalidArguments
 from latentd.errors import LatentdError, QueueFull
 from latentd.plugins.catalogue import path_hint
-from latentd.plugins.script_args import InvalidArguments
 from latentd.server.json_reply import SafeJSONResponse
 
 log = logging.getLogger(__name__)

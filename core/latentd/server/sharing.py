@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from latentd.engine.sharing import Conclude, Share
+from latentd.engine.job import Conclude, Share
 from latentd.pipeline.sharing import sharing_key, sharing_size
 
 if TYPE_CHECKING:

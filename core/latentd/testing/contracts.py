@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 
+from latentd.arguments import parse_positional
 from latentd.contributions import Script, UpscaleContext, UpscalerSpec
 from latentd.options import OptionStore
 from latentd.plugins.host import PluginHost
 from latentd.plugins.routes import route_keys
-from latentd.plugins.script_args import parse_positional, script_info
+from latentd.plugins.script_info import script_info
 from latentd.plugins.selection import Selection
 from latentd.testing.headless import HeadlessServices
 

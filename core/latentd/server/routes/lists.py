@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from latentd.images.resize import LATENT_MODES
 from latentd.images.upscalers import RESIZERS
-from latentd.plugins.script_args import script_info
+from latentd.plugins.script_info import script_info
 from latentd.server.schemas import lists
 
 _FACE_RESTORERS = ("CodeFormer", "GFPGAN")

@@ -1,17 +1,12 @@
-"""Arguments of scripts: from the lists and objects that clients send to a pydantic model, and to ``/script-info``."""
+"""Arguments of scripts: from the lists and objects that clients send to a pydantic model."""
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping, Sequence
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
-from latentd.contributions import ArgInfo, Script
 from latentd.errors import InvalidRequest, near_matches
 
 Args = TypeVar("Args", bound=BaseModel)
@@ -101,68 +96,3 @@ def _names(model: type[BaseModel], field: str) -> set[str]:
 def surplus(args: Sequence[Any], taken: int) -> list[str]:
     """What a list of arguments has beyond the ``taken`` first, in a few words."""
     return [f"arguments after the first {taken}" if taken else "arguments"] if len(args) > taken else []
-
-
-def script_info(script: Script, mode: str) -> dict[str, Any]:
-    """One row of ``/sdapi/v1/script-info``: the script as it is offered in ``mode``."""
-    rows = script.arg_info(mode)
-    if rows is None:
-        rows = arg_rows(script.Args)
-    return {
-        "name": script.title.lower(),
-        "is_alwayson": script.alwayson,
-        "is_img2img": mode == "img2img",
-        "args": [_row(row) for row in rows],
-    }
-
-
-def _row(info: ArgInfo) -> dict[str, Any]:
-    return {
-        "label": info.label,
-        "value": info.value,
-        "minimum": info.minimum,
-        "maximum": info.maximum,
-        "step": info.step,
-        "choices": list(info.choices) if info.choices is not None else None,
-    }
-
-
-def arg_rows(model: type[BaseModel]) -> list[ArgInfo]:
-    """A row for each field of ``model``, in order.
-
-    Label: the field's title, else its name in words. Limits: ``ge`` and ``le``. Step: ``multiple_of`` or ``step`` in
-    ``json_schema_extra``. Choices: those of a ``Literal`` or ``choices`` in ``json_schema_extra``.
-    """
-    return [_arg_row(name, entry) for name, entry in model.model_fields.items()]
-
-
-def _arg_row(name: str, entry: FieldInfo) -> ArgInfo:
-    extra = entry.json_schema_extra if isinstance(entry.json_schema_extra, dict) else {}
-    choices = extra.get("choices", _literals(entry.annotation))
-    return ArgInfo(
-        label=entry.title or name.replace("_", " ").capitalize(),
-        value=None if entry.default is PydanticUndefined else entry.get_default(call_default_factory=False),
-        minimum=_bound(entry, "ge", "gt"),
-        maximum=_bound(entry, "le", "lt"),
-        step=typing.cast("float | None", extra.get("step", _bound(entry, "multiple_of"))),
-        choices=typing.cast("Sequence[str] | None", choices),
-    )
-
-
-def _bound(entry: FieldInfo, *names: str) -> float | None:
-    for constraint in entry.metadata:
-        for name in names:
-            value = getattr(constraint, name, None)
-            if isinstance(value, (int, float)):
-                return value
-    return None
-
-
-def _literals(annotation: Any) -> list[str] | None:
-    origin = typing.get_origin(annotation)
-    if origin in (Union, UnionType):
-        inner = [part for part in typing.get_args(annotation) if part is not NoneType]
-        return _literals(inner[0]) if len(inner) == 1 else None
-    if origin is Literal:
-        return [str(choice) for choice in typing.get_args(annotation)]
-    return None
