@@ -82,6 +82,20 @@ def test_outpainting_grows_the_picture_and_keeps_what_was_there(
     assert abs(kept.astype(int) - np.stack([x * 4, y * 4, 255 - x * 2], axis=-1)).mean() < 16
 
 
+def test_a_fill_named_by_a_text_fills_as_in_the_original_and_says_so(draw: Callable[..., Any], picture: str) -> None:
+    def outpainted(fill: str | int) -> Any:
+        args = [32, 4, fill, ["left", "right", "up", "down"]]
+        return draw("img2img", init_images=[picture], script_name="poor man's outpainting", script_args=args)
+
+    plain, named, numbered = outpainted("fill"), outpainted("latent noise"), outpainted(2)
+    assert plain.sizes == [(128, 128)]
+    assert np.array_equal(plain.images[0], named.images[0])
+    assert not np.array_equal(plain.images[0], numbered.images[0])
+    assert "warnings" not in plain.info
+    assert "warnings" not in numbered.info
+    assert ["send the number 2" in text for text in named.info["warnings"]] == [True]
+
+
 def test_noise_is_found_again(draw: Callable[..., Any], picture: str) -> None:
     args = [None, True, True, "a blue cube", "", True, 3, True, 1.0, 0.0, True]
     common = {"init_images": [picture], "script_name": "img2img alternative test", "script_args": args}

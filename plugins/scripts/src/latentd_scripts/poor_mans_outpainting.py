@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from latentd_scripts.arguments import Arguments, FormScript, control
 from latentd_scripts.directions import DIRECTIONS, Direction, Growth, round_up
 
 _FILLS = ("fill", "original", "latent noise", "latent nothing")
-#: AUTOMATIC1111 takes a text for no known fill: it fills and notes nothing.
+#: AUTOMATIC1111's API takes a text, whichever it is, for no known fill: it fills and notes nothing.
 _UNNAMED = -1
 
 
@@ -42,6 +43,16 @@ class PoorMansOutpainting(FormScript):
     title = "Poor man's outpainting"
     modes = ("img2img",)
     Args = PoorMansOutpaintingArgs
+
+    def ignored_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Sequence[str]:
+        told = list(super().ignored_args(args, request))
+        wanted = self.parse_args(args, request).inpainting_fill
+        if isinstance(wanted, str) and wanted != _FILLS[0]:
+            number = _FILLS.index(wanted)
+            told.append(
+                f"inpainting_fill {wanted!r}: a text means 'fill', as in AUTOMATIC1111; send the number {number}"
+            )
+        return told
 
     def plan(self, plan: Any, args: PoorMansOutpaintingArgs, services: Services) -> None:
         """:raises InvalidRequest: tiles cannot overlap by so much. :raises TooLarge: over the server's bound."""
@@ -134,6 +145,4 @@ def _border(size: tuple[int, int], growth: Growth, inset: int) -> Image.Image:
 
 
 def _fill(wanted: int | str) -> int:
-    if isinstance(wanted, int):
-        return wanted
-    return _UNNAMED if wanted == "fill" else _FILLS.index(wanted)
+    return wanted if isinstance(wanted, int) else _UNNAMED
