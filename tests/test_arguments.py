@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from latentd.arguments import beyond, parse_exact, parse_positional
+from latentd.arguments import parse_exact, parse_positional
 from latentd.contributions import Script
 from latentd.errors import InvalidRequest
 from latentd.plugins.script_info import script_info

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from latentd.arguments import beyond, parse_positional
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.arguments import beyond, parse_positional
 from latentd.types import GeneratedImage, UNetHook
 
 T = TypeVar("T")
