@@ -15,6 +15,7 @@ from latentd.pipeline.bundled_embeddings import bundled
 from latentd.pipeline.denoiser import ModelView
 from latentd.pipeline.extra_networks import lay_over
 from latentd.pipeline.refiner import Refiner
+from latentd.pipeline.runner import enter_runner
 from latentd.plugins.blame import blamed, owner_of
 from latentd.prompts.editing import schedule
 from latentd.prompts.networks import NetworkTag, extract_networks
@@ -118,7 +119,7 @@ def refiner_for(gen: RunningGeneration, batch: Batch) -> Refiner | None:
         gen.infotext["Refiner switch at"] = plan.switch_at
         lay_over(gen, refiner, gen.state.get("networks", ()) if refiner.family == base.family else ())
         gen.model = refiner
-        gen.enter_runner(refiner)
+        enter_runner(gen, refiner)
         prompts, negatives, steps, hires_steps, size = gen.state["condition_again"]
         conditioning = condition_batch(gen, prompts, negatives, steps=steps, hires_steps=hires_steps, size=size)
         same_inputs = refiner.unet_in_channels == base.unet_in_channels

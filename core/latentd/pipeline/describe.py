@@ -11,6 +11,8 @@ from latentd.infotext.build import build_infotext
 from latentd.infotext.fields import InfotextFields
 from latentd.infotext.versions import OWN_VERSION
 from latentd.options.store import CORE
+from latentd.pipeline.image_conditioning import image_guidance
+from latentd.pipeline.token_merging import token_merging_ratio
 from latentd.prompts.filenames import FileContext
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str
         sampler=plan.sampler.label,
         schedule_type=None if plan.sampler.scheduler is None else plan.sampler.scheduler.label,
         cfg_scale=plan.cfg_scale,
-        image_cfg_scale=gen.image_cfg_scale,
+        image_cfg_scale=image_guidance(gen),
         seed=seed,
         face_restoration=options["face_restoration_model"] if plan.restore_faces else None,
         size=(plan.width, plan.height),
@@ -52,8 +54,8 @@ def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str
         conditional_mask_weight=float(options["inpainting_mask_weight"]) if uses_inpainting(gen) else None,
         clip_skip=int(options["CLIP_stop_at_last_layers"]),
         ensd=_ensd(gen),
-        token_merging_ratio=token_merging_ratio(gen),
-        token_merging_ratio_hr=_token_merging_hr(gen),
+        token_merging_ratio=_merging(gen),
+        token_merging_ratio_hr=_merging(gen, hires=True) if plan.hires is not None else 0.0,
         init_image_hash=extra.get("Init image hash"),
         rng=options["randn_source"],
         ngms=plan.s_min_uncond,
@@ -100,16 +102,8 @@ def _ensd(gen: RunningGeneration) -> int:
     return int(options["eta_noise_seed_delta"] or 0) if written else 0
 
 
-def token_merging_ratio(gen: RunningGeneration, *, hires: bool = False) -> float:
-    """The ratio in force for a pass: hires' and img2img's own options win where they are not 0."""
-    options = gen.options
-    own = options["token_merging_ratio_hr"] if hires else options["token_merging_ratio_img2img"]
-    applies = hires or gen.plan.is_img2img
-    return float(own if applies and own else options["token_merging_ratio"])
-
-
-def _token_merging_hr(gen: RunningGeneration) -> float:
-    return token_merging_ratio(gen, hires=True) if gen.plan.hires is not None else 0.0
+def _merging(gen: RunningGeneration, *, hires: bool = False) -> float:
+    return token_merging_ratio(gen.options, img2img=gen.plan.is_img2img, hires=hires)
 
 
 def file_context(

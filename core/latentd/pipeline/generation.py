@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from latentd.models.architecture import WeightStorage
-from latentd.plugins.blame import blamed, blaming
+from latentd.plugins.blame import blaming
 from latentd.types import GeneratedImage, PassName, UNetHook
 
 if TYPE_CHECKING:
@@ -92,13 +91,6 @@ class RunningGeneration:
     def dtype(self) -> Any:
         return self.model.dtype
 
-    @property
-    def image_cfg_scale(self) -> float | None:
-        """The request's value with an instruct-pix2pix model, else None."""
-        from latentd.pipeline.image_conditioning import is_edit
-
-        return self.request.image_cfg_scale if is_edit(self.model) and self.plan.is_img2img else None
-
     def warn(self, message: str) -> None:
         """Tell the caller that something asked for does not act as asked; logged, and returned with the answer."""
         self.control.warn(message)
@@ -111,53 +103,6 @@ class RunningGeneration:
         """Raise :class:`latentd.errors.Interrupted` if the job was cancelled; an interrupt or a skip passes."""
         if self.control.stop_requested() == "cancel":
             self.control.check()
-
-    @contextmanager
-    def runner_session(self, name: PassName) -> Iterator[None]:
-        """The model's UNet with this job's handlers, for one pass; the refiner's joins through ``pass_stack``."""
-        self.pass_name = name
-        with ExitStack() as self.pass_stack:
-            self.enter_runner(self.model)
-            for hook in self.unet_hooks:
-                with blamed(hook.owner, f"UNet hook {type(hook).__name__}.open"):
-                    hook.open(self)
-            yield
-
-    def enter_runner(self, model: Any) -> None:
-        """Give ``model``'s UNet the device and this job's handlers until the pass ends."""
-        upcast = bool(self.options["upcast_attn"]) or model.policy.upcast_attention
-        self.pass_stack.enter_context(model.part("unet"))
-        hooks = (*self.all_unet_hooks, *self._token_merging(), *self._hypertile())
-        self.pass_stack.enter_context(model.unet_runner.session(hooks, upcast_attention=upcast))
-
-    def _token_merging(self) -> Sequence[UNetHook]:
-        from latentd.pipeline.describe import token_merging_ratio
-        from latentd.pipeline.token_merging import TokenMerging
-
-        ratio = token_merging_ratio(self, hires=self.pass_name == "hires")
-        return [TokenMerging(ratio)] if ratio > 0 else []
-
-    def _hypertile(self) -> Sequence[UNetHook]:
-        from latentd.networks.hypertile import Hypertile
-
-        options, hires = self.options, self.plan.hires if self.pass_name == "hires" else None
-        if not options["hypertile_enable_unet"] and not (hires and options["hypertile_enable_unet_secondpass"]):
-            return []
-        rng: Random = self.state.setdefault("hypertile", Random(self.plan.seeds[0]))
-        if hires:
-            rng.seed(self.plan.seeds[0])
-        width, height = (hires.width, hires.height) if hires else (self.plan.width, self.plan.height)
-        return [
-            Hypertile(
-                width=width,
-                height=height,
-                max_tile=int(options["hypertile_max_tile_unet"]),
-                swap_size=int(options["hypertile_swap_size_unet"]),
-                max_depth=int(options["hypertile_max_depth_unet"]),
-                sdxl=self.model.family.startswith("sdxl"),
-                rng=rng,
-            )
-        ]
 
     def lease(self, checkpoint: str) -> Any:
         """The checkpoint with the VAE that the options choose, kept until the job ends."""
@@ -181,6 +126,3 @@ class RunningGeneration:
             for hook in self.unet_hooks:
                 stack.callback(blaming(hook.owner, f"UNet hook {type(hook).__name__}.close", hook.close))
             self.unet_hooks = []
-
-
-Cleanup = Callable[[], None]

@@ -30,6 +30,11 @@ def is_edit(model: Any) -> bool:
     return bool(model.unet_in_channels == EDIT_CHANNELS)
 
 
+def image_guidance(gen: RunningGeneration) -> float | None:
+    """The request's ``image_cfg_scale`` where the model edits a picture, else None."""
+    return gen.request.image_cfg_scale if is_edit(gen.model) and gen.plan.is_img2img else None
+
+
 def without_picture(gen: RunningGeneration, latents: Tensor) -> Tensor | None:
     """Channels for txt2img: all masked, over grey; None for ordinary models. ``latents`` [B,4,h,w] gives the size.
 

@@ -14,6 +14,7 @@ from latentd.pipeline.conditioning import condition_batch, model_view, refiner_f
 from latentd.pipeline.denoiser import InpaintBlend
 from latentd.pipeline.image_conditioning import with_picture
 from latentd.pipeline.img2img_init import LATENT_NOISE, LATENT_NOTHING, Img2imgInit
+from latentd.pipeline.img2img_start import Img2imgStart
 from latentd.pipeline.latents import encode_pictures
 from latentd.pipeline.pixels import to_tensor
 from latentd.pipeline.sampling_pass import PassInputs, Sampling, begin_pass
@@ -26,48 +27,48 @@ if TYPE_CHECKING:
     from latentd.pipeline.generation import Batch, RunningGeneration
 
 
-class Img2imgStart:
-    """The latents that every batch of one img2img job starts from.
+def start_img2img(gen: RunningGeneration, init: Img2imgInit, batch_size: int) -> Img2imgStart:
+    """The job's pictures as latents, under its mask, with what the model wants beside them."""
+    pictures = to_tensor(init.pictures)
+    latent = torch.cat([encode_pictures(gen, x[None]) for x in pictures]).to(gen.device, torch.float32)
+    if len(init.pictures) == 1:
+        latent = latent.repeat(batch_size, 1, 1, 1)
+    if gen.request.resize_mode == LATENT:
+        latent = F.interpolate(latent, size=gen.plan.latent_size, mode="bilinear")
+    nmask = None if init.mask is None else _repainted(gen, init, latent)
+    if nmask is not None:
+        latent = _filled(gen, latent, nmask)
+    concat = with_picture(
+        gen.model,
+        pictures,
+        latent,
+        mask=init.mask,
+        round_mask=gen.request.mask_round,
+        mask_weight=float(gen.options["inpainting_mask_weight"]),
+    )
+    return Img2imgStart(
+        init=init, latent=latent, mask=None if nmask is None else 1.0 - nmask, nmask=nmask, concat=concat
+    )
 
-    ``latent`` [B,4,h,w]; ``mask`` and ``nmask`` [1,1,h,w] (1 keeps, 1 repaints) or None; ``concat`` as the model wants.
-    """
 
-    def __init__(self, gen: RunningGeneration, init: Img2imgInit, batch_size: int) -> None:
-        self.init = init
-        pictures = to_tensor(init.pictures)
-        encoded = torch.cat([encode_pictures(gen, x[None]) for x in pictures]).to(gen.device, torch.float32)
-        if len(init.pictures) == 1:
-            encoded = encoded.repeat(batch_size, 1, 1, 1)
-        if gen.request.resize_mode == LATENT:
-            encoded = F.interpolate(encoded, size=gen.plan.latent_size, mode="bilinear")
-        self.latent = encoded
-        self.mask: Tensor | None = None
-        self.nmask: Tensor | None = None
-        if init.mask is not None:
-            self._apply_mask(gen, init)
-        self.concat = with_picture(
-            gen.model,
-            pictures,
-            self.latent,
-            mask=init.mask,
-            round_mask=gen.request.mask_round,
-            mask_weight=float(gen.options["inpainting_mask_weight"]),
-        )
+def _repainted(gen: RunningGeneration, init: Img2imgInit, latent: Tensor) -> Tensor:
+    """[1,1,h,w]: 1 where the mask has the picture repainted."""
+    height, width = latent.shape[-2:]
+    source: Any = gen.request.latent_mask or init.mask
+    share = latent_mask(source, width, height, round_mask=gen.request.mask_round)
+    return torch.from_numpy(share)[None, None].to(latent)
 
-    def _apply_mask(self, gen: RunningGeneration, init: Img2imgInit) -> None:
-        height, width = self.latent.shape[-2:]
-        source: Any = gen.request.latent_mask or init.mask
-        share = latent_mask(source, width, height, round_mask=gen.request.mask_round)
-        nmask = torch.from_numpy(share)[None, None].to(self.latent)
-        mask = 1.0 - nmask
-        if gen.request.inpainting_fill == LATENT_NOISE:
-            seeds = gen.plan.seeds[: self.latent.shape[0]]
-            shape = (self.latent.shape[1], height, width)
-            noise = NoiseStream(shape, seeds, gen.options["randn_source"], device=gen.device).next()
-            self.latent = self.latent * mask + noise * nmask
-        elif gen.request.inpainting_fill == LATENT_NOTHING:
-            self.latent = self.latent * mask
-        self.mask, self.nmask = mask, nmask
+
+def _filled(gen: RunningGeneration, latent: Tensor, nmask: Tensor) -> Tensor:
+    """``latent`` [B,4,h,w] with noise, or nothing, where it is repainted, as ``inpainting_fill`` says."""
+    if gen.request.inpainting_fill == LATENT_NOTHING:
+        return latent * (1.0 - nmask)
+    if gen.request.inpainting_fill != LATENT_NOISE:
+        return latent
+    seeds = gen.plan.seeds[: latent.shape[0]]
+    shape = (latent.shape[1], *latent.shape[-2:])
+    noise = NoiseStream(shape, seeds, gen.options["randn_source"], device=gen.device).next()
+    return latent * (1.0 - nmask) + noise * nmask
 
 
 def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) -> Sampling[Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from latentd.pipeline.conditioning import condition_batch, model_view
 from latentd.pipeline.denoiser import Guidance, PassState, SigmaDenoiser
+from latentd.pipeline.runner import runner_session
 from latentd.pipeline.sampling_pass import noise_schedule
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def find_noise(
     progress.job_count += 1
     progress.sampling_steps, progress.sampling_step = steps, 0
     x: Tensor = start.latent
-    with gen.runner_session("base"):
+    with runner_session(gen, "base"):
         for lower, upper in pairwise(sigmas):
             gen.control.check()
             progress.sampling_step += 1

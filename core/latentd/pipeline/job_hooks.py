@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from latentd.pipeline.img2img_start import Img2imgStart, MaskBlend
 from latentd.plugins import blame
 from latentd.plugins.blame import blamed, owner_of
 from latentd.types import GeneratedImage, Result, UNetHook
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latentd.contributions import Script
-    from latentd.pipeline.generation import RunningGeneration
-    from latentd.pipeline.img2img import Img2imgStart
     from latentd.pipeline.plan import ScriptCall
     from latentd.plugins.hooks import Hooks
+    from latentd.services import Generation
 
 
 Check = Callable[[Any], Any]
@@ -46,20 +46,20 @@ class JobHooks:
         self.plugins = plugins
         self.scripts = scripts
 
-    def _each(self, method: str, gen: RunningGeneration, *arguments: Any, check: Check = _anything) -> list[Any]:
+    def _each(self, method: str, gen: Generation, *arguments: Any, check: Check = _anything) -> list[Any]:
         return [self._call(call, method, gen, *arguments, check=check) for call in self.scripts]
 
     @staticmethod
-    def _call(call: ScriptCall, method: str, gen: RunningGeneration, *arguments: Any, check: Check = _anything) -> Any:
+    def _call(call: ScriptCall, method: str, gen: Generation, *arguments: Any, check: Check = _anything) -> Any:
         """What the script's method gives, through ``check``."""
         with blamed(owner_of(gen.services.registry.scripts, call.script.title), script_place(call.script, method)):
             return check(getattr(call.script, method)(gen, call.args, *arguments))
 
-    def before_process(self, gen: RunningGeneration) -> None:
+    def before_process(self, gen: Generation) -> None:
         self.plugins.before_process(gen)
         self._each("before_process", gen)
 
-    def unet_hooks(self, gen: RunningGeneration) -> list[UNetHook]:
+    def unet_hooks(self, gen: Generation) -> list[UNetHook]:
         found = list(self.plugins.unet_hooks(gen))
         for call in self.scripts:
             for hook in self._call(call, "unet_hooks", gen, check=blame.hooks):
@@ -67,22 +67,22 @@ class JobHooks:
                 found.append(hook)
         return found
 
-    def modify_conditioning(self, gen: RunningGeneration) -> None:
+    def modify_conditioning(self, gen: Generation) -> None:
         self.plugins.modify_conditioning(gen)
         self._each("modify_conditioning", gen)
 
-    def before_batch(self, gen: RunningGeneration) -> None:
+    def before_batch(self, gen: Generation) -> None:
         self.plugins.before_batch(gen)
         self._each("before_batch", gen)
 
-    def after_batch(self, gen: RunningGeneration) -> None:
+    def after_batch(self, gen: Generation) -> None:
         self.plugins.after_batch(gen)
         self._each("after_batch", gen)
 
-    def before_step(self, gen: RunningGeneration) -> None:
+    def before_step(self, gen: Generation) -> None:
         self.plugins.before_step(gen)
 
-    def after_step(self, gen: RunningGeneration) -> None:
+    def after_step(self, gen: Generation) -> None:
         self.plugins.after_step(gen)
 
     @property
@@ -90,18 +90,18 @@ class JobHooks:
         """Whether a plugin takes part in combining the prompts' predictions."""
         return bool(self.plugins.implemented("modify_guidance"))
 
-    def modify_guidance(self, gen: RunningGeneration, x0: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor:
+    def modify_guidance(self, gen: Generation, x0: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor:
         changed: Tensor = self.plugins.modify_guidance(gen, x0, cond, uncond)
         return changed
 
-    def modify_noise(self, gen: RunningGeneration, noise: Tensor) -> Tensor:
+    def modify_noise(self, gen: Generation, noise: Tensor) -> Tensor:
         """The noise that a pass starts with, as the job's scripts leave it."""
         for call in self.scripts:
             noise = self._call(call, "modify_noise", gen, noise, check=blame.like(noise))
         return noise
 
     def blend(
-        self, gen: RunningGeneration, latent: Tensor, level: Tensor | None, start: Img2imgStart, *, final: bool
+        self, gen: Generation, latent: Tensor, level: Tensor | None, start: Img2imgStart, *, final: bool
     ) -> Tensor | None:
         """A script's own inpainting blend of ``latent`` with the original, or None; the last to give one wins."""
         chosen = None
@@ -110,20 +110,20 @@ class JobHooks:
             chosen = chosen if result is None else result
         return chosen
 
-    def after_sample(self, gen: RunningGeneration, latents: Tensor) -> Tensor:
+    def after_sample(self, gen: Generation, latents: Tensor) -> Tensor:
         latents = self.plugins.after_sample(gen, latents)
         for call in self.scripts:
             latents = self._call(call, "after_sample", gen, latents, check=blame.like(latents))
         return latents
 
-    def postprocess_image(self, gen: RunningGeneration, image: Image, index: int) -> Image:
+    def postprocess_image(self, gen: Generation, image: Image, index: int) -> Image:
         image = self.plugins.postprocess_image(gen, image, index)
         for call in self.scripts:
             image = self._call(call, "postprocess_image", gen, image, index, check=blame.picture)
         return image
 
     def overlay(
-        self, gen: RunningGeneration, index: int, overlay: Image | None, overlay_mask: Image | None
+        self, gen: Generation, index: int, overlay: Image | None, overlay_mask: Image | None
     ) -> tuple[Image | None, Image | None] | None:
         """A script's (overlay, overlay mask) for picture ``index`` in place of the core's, or None."""
         chosen = None
@@ -131,28 +131,15 @@ class JobHooks:
             chosen = chosen if result is None else result
         return chosen
 
-    def before_save(self, gen: RunningGeneration, image: Image, index: int, path: str) -> None:
+    def before_save(self, gen: Generation, image: Image, index: int, path: str) -> None:
         self.plugins.before_save(gen, image, index, path)
 
-    def infotext(self, gen: RunningGeneration, index: int) -> dict[str, Any]:
+    def infotext(self, gen: Generation, index: int) -> dict[str, Any]:
         return self.plugins.infotext(gen, index)
 
-    def images_done(self, gen: RunningGeneration, images: list[GeneratedImage]) -> None:
+    def images_done(self, gen: Generation, images: list[GeneratedImage]) -> None:
         """Scripts see the finished list and may append to it."""
         self._each("after_process", gen, images)
 
-    def after_process(self, gen: RunningGeneration, result: Result) -> None:
+    def after_process(self, gen: Generation, result: Result) -> None:
         self.plugins.after_process(gen, result)
-
-
-class MaskBlend:
-    """One inpainting blend of ``latent`` [B,4,h,w] with the original.
-
-    ``level`` [B] is the sigma, or with timestep samplers the timestep; None at the end (``final``). ``start`` has the
-    original ``latent`` and the masks.
-    """
-
-    __slots__ = ("final", "latent", "level", "start")
-
-    def __init__(self, latent: Tensor, level: Tensor | None, start: Img2imgStart, final: bool) -> None:
-        self.latent, self.level, self.start, self.final = latent, level, start, final

@@ -18,8 +18,9 @@ from latentd.pipeline.describe import describe
 from latentd.pipeline.finish import finish_picture, make_reply_grid
 from latentd.pipeline.generation import Batch, RunningGeneration
 from latentd.pipeline.image_conditioning import is_inpainting
-from latentd.pipeline.img2img import Img2imgStart, sample_img2img
+from latentd.pipeline.img2img import sample_img2img, start_img2img
 from latentd.pipeline.img2img_init import Img2imgInit, prepare
+from latentd.pipeline.img2img_start import Img2imgStart
 from latentd.pipeline.info import info_document, with_warnings
 from latentd.pipeline.job_hooks import JobHooks, script_place
 from latentd.pipeline.latents import check_methods, decode_latents
@@ -125,7 +126,7 @@ def _prepare_img2img(gen: RunningGeneration) -> Img2imgStart | None:
     gen.current = Batch.of(gen.plan, 0)
     init = prepare(gen.plan, upscale=upscaler_of(gen, gen.options["upscaler_for_img2img"]), save_init=save_init)
     gen.infotext.update(init.infotext)
-    start = Img2imgStart(gen, init, gen.plan.batch_size)
+    start = start_img2img(gen, init, gen.plan.batch_size)
     gen.state["img2img"] = start
     return start
 

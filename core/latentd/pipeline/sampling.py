@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from latentd.pipeline.denoiser import Question
+from latentd.pipeline.runner import runner_session
 from latentd.pipeline.sampling_pass import Sampling, SamplingPass, T
 from latentd.plugins.blame import blamed, like, owner_of
 from latentd.sampling.brownian import BrownianNoise
@@ -94,7 +95,7 @@ class _Run:
         lead = self._passes[0]
         x = torch.cat([p.x for p in self._passes])
         run = lead.run_plan.sampler_run(noise=self._noise, brownian=self._brownian(), on_step=self._step_done)
-        with lead.gen.runner_session(lead.inputs.name):
+        with runner_session(lead.gen, lead.inputs.name):
             latents = lead.run_plan.sample(self, x, run)
         sampler = lead.inputs.choice.spec.name
         with blamed(owner_of(lead.gen.services.registry.samplers, sampler), f"sampler {sampler!r}"):

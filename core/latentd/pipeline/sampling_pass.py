@@ -20,6 +20,7 @@ from latentd.pipeline.denoiser import (
     SigmaDenoiser,
     TimestepDenoiser,
 )
+from latentd.pipeline.image_conditioning import image_guidance
 from latentd.pipeline.plan import SamplerChoice
 from latentd.pipeline.previews import show_preview
 from latentd.pipeline.sampler_choice import sampler_catalogue, scheduler_in_force
@@ -231,7 +232,7 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
     kind = TimestepDenoiser if spec.kind == "timestep" else SigmaDenoiser
     guidance = Guidance(
         cfg_scale=plan.cfg_scale * spec.cfg_scale_factor,
-        image_cfg_scale=gen.image_cfg_scale,
+        image_cfg_scale=image_guidance(gen),
         s_min_uncond=plan.s_min_uncond,
         s_min_uncond_all=bool(options.get("s_min_uncond_all", False)),
         skip_early=float(options.get("skip_early_cond", 0.0)),

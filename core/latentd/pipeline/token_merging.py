@@ -6,6 +6,7 @@ first position stays, and the most alike of the others join the stayer they are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,12 @@ from latentd.models.attention import LAYER_INPUT
 from latentd.types import AttentionHandler, AttentionSite, UNetCall, UNetHook
 
 STRIDE = 2
+
+
+def token_merging_ratio(options: Mapping[str, Any], *, img2img: bool, hires: bool) -> float:
+    """The ratio in force for a pass: hires' and img2img's own options win where they are not 0."""
+    own = options["token_merging_ratio_hr"] if hires else options["token_merging_ratio_img2img"]
+    return float(own if (hires or img2img) and own else options["token_merging_ratio"])
 
 
 class TokenMerging(UNetHook):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from latentd.settings.settings import Settings
+from latentd.settings.file_flags import FileFlags
 
 # Kind of model to the flags that name its folders; the first is AUTOMATIC1111's own, the others are searched after it.
 FOLDER_FLAGS: dict[str, tuple[str, ...]] = {
@@ -48,7 +46,7 @@ class Paths:
     vae: Path | None = None
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Paths:
+    def from_settings(cls, settings: FileFlags) -> Paths:
         """The folders that ``settings`` name; relative ones are taken from the data folder."""
         data = Path(os.path.normpath(Path(settings.data_dir).expanduser().absolute()))
         paths = cls(

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from latentd.api import Generation
-from latentd_scripts.arguments import Arguments, FormScript, Number, control
+from latentd_scripts.arguments import FormScript
+from latentd_scripts.soft_arguments import SoftInpaintingArgs
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,18 +21,6 @@ if TYPE_CHECKING:
 
 _OVERLAYS = "soft_inpainting"
 _PREFIX = "Soft inpainting "
-
-
-class SoftInpaintingArgs(Arguments):
-    """``alwayson_scripts["Soft Inpainting"].args``."""
-
-    enabled: bool = control(False, "Soft inpainting")
-    schedule_bias: Number = control(1, "Schedule bias", minimum=0, maximum=8, step=0.1)
-    preservation_strength: Number = control(0.5, "Preservation strength", minimum=0, maximum=8, step=0.05)
-    transition_contrast: Number = control(4, "Transition contrast boost", minimum=1, maximum=32, step=0.5, gt=0)
-    mask_influence: Number = control(0, "Mask influence", minimum=0, maximum=1, step=0.05, ge=0, le=1)
-    difference_threshold: Number = control(0.5, "Difference threshold", minimum=0, maximum=8, step=0.25, ge=0)
-    difference_contrast: Number = control(2, "Difference contrast", minimum=0, maximum=8, step=0.25, ge=0)
 
 
 _SETTINGS = [name for name in SoftInpaintingArgs.model_fields if name != "enabled"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latentd.api import Generation
-    from latentd_scripts.soft_inpainting import SoftInpaintingArgs
+    from latentd_scripts.soft_arguments import SoftInpaintingArgs
 
 F32 = NDArray[np.float32]
 
