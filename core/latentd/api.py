@@ -32,8 +32,11 @@ from latentd.errors import (
 )
 from latentd.hookspecs import hookimpl
 from latentd.models.folders import find_models
+from latentd.models.pickle_walk import walk_pickle
+from latentd.models.safetensors_header import read_header
 from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import install_hint
+from latentd.regular import check_regular, is_regular, open_regular, read_regular
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec
 from latentd.services import Generation, Services
 from latentd.types import (
@@ -134,13 +137,19 @@ __all__ = [
     "UpscaleContext",
     "UpscalerSpec",
     "blamed",
+    "check_regular",
     "find_models",
     "hookimpl",
     "install_hint",
+    "is_regular",
     "near_matches",
     "owner_of",
+    "open_regular",
+    "read_header",
+    "read_regular",
     "read_weights",
     "upscale_tiled",
+    "walk_pickle",
 ]
 
 

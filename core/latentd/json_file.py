@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from latentd.regular import read_regular
+
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 256 << 20
@@ -38,11 +40,7 @@ def read_object(path: Path, *, objection: Callable[[Any], str | None] = lambda v
 
 
 def _parsed(path: Path) -> Any:
-    if not path.is_file():
-        raise OSError("it is no file")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES} bytes")
-    return json.loads(path.read_bytes().decode("utf-8-sig"))
+    return json.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
 
 
 def _put_aside(path: Path, problem: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import torch
 
 from latentd.errors import NotConfigured
 from latentd.models.checkpoints import CheckpointInfo
-from latentd.models.devices import DevicePolicy, choose_policy
+from latentd.models.devices import DevicePolicy, choose_policy, is_out_of_memory, memory_report
 from latentd.models.load import load_checkpoint
 from latentd.models.loaded import LoadedModel
 
@@ -103,3 +105,12 @@ def test_one_part_at_a_time_is_on_the_device(checkpoint_folder: Path, monkeypatc
         assert where() == ["cuda:0", "cpu", "cpu", "cpu"]
     with model.part("vae"):
         assert where() == ["cpu", "cuda:0", "cpu", "cpu"]
+
+
+def test_memory_is_told_while_another_thread_imports_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ModuleType("torch")
+    half.__spec__ = ModuleSpec("torch", None)
+    half.__spec__._initializing = True  # type: ignore[attr-defined]  # as importlib marks it
+    monkeypatch.setitem(sys.modules, "torch", half)
+    assert memory_report()["cuda"] == {"error": "unavailable"}
+    assert not is_out_of_memory(RuntimeError("CUDA out of memory"))

@@ -17,6 +17,7 @@ from latentd.errors import LatentdError
 from latentd.models.folders import FoundFile, find_models
 from latentd.models.hashes import HashCache
 from latentd.prompts.chunks import Match, Tokenizer
+from latentd.regular import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -173,7 +174,7 @@ def read_embedding(path: Path, sha256: str | None = None) -> Embedding | None:
     if suffix in PICTURES:
         if path.stem.lower().endswith(".preview"):
             return None
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file) as image:
             data = embedding_in_picture(image)
         if data is None:
             return None

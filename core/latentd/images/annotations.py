@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+
+from latentd.regular import open_regular
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -105,7 +108,11 @@ class _Painter:
         self._scratch = ImageDraw.Draw(Image.new("RGB", (1, 1)))
 
     def _load(self, size: int) -> Font:
-        return ImageFont.truetype(self._style.font, size) if self._style.font else ImageFont.load_default(size)
+        if not self._style.font:
+            return ImageFont.load_default(size)
+        if (font := Path(self._style.font)).exists() or font.is_symlink():
+            open_regular(font).close()
+        return ImageFont.truetype(self._style.font, size)
 
     def measure(self, labels: Sequence[Label], width: int) -> _Block:
         """The labels wrapped to ``width`` pixels, with their sizes."""

@@ -12,9 +12,11 @@ from typing import Any
 from latentd.contributions import ModelFile
 from latentd.errors import NotFound, near_matches
 from latentd.models.folders import CHECKPOINT_SUFFIXES, FoundFile, find_models, is_vae_name
-from latentd.models.hashes import HashCache, legacy_hash, safetensors_metadata, short_hash
+from latentd.models.hashes import HashCache, legacy_hash, short_hash
+from latentd.models.safetensors_header import safetensors_metadata
 from latentd.models.spelling import Spellings
 from latentd.plugins.catalogue import TINYMODEL, install_hint
+from latentd.regular import is_regular
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +192,7 @@ class Checkpoints:
         return f"put a .safetensors file into {folders}, or {install_hint(TINYMODEL)}"
 
     def _scan(self) -> Iterable[FoundFile]:
-        if self._explicit is not None and self._explicit.exists():
+        if self._explicit is not None and (is_regular(self._explicit) or self._explicit.is_dir()):
             yield FoundFile(path=self._explicit, name=self._relative(self._explicit))
         for folder in self._folders:
             found = find_models(folder, CHECKPOINT_SUFFIXES, diffusers=True, hidden=self._hidden())
@@ -210,7 +212,7 @@ class Checkpoints:
             CheckpointInfo(
                 name=found.name,
                 filename=str(found.path),
-                config=str(config) if found.path.is_file() and config.is_file() else None,
+                config=str(config) if is_regular(found.path) and is_regular(config) else None,
                 metadata=safetensors_metadata(found.path) if found.path.suffix == ".safetensors" else {},
             )
         )

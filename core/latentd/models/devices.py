@@ -137,18 +137,24 @@ def _accelerator(torch: Any, device_id: str | int | None, use_ipex: bool) -> str
 
 def free_cache() -> None:
     """Give memory that no tensor uses back to the accelerator's driver; nothing on a CPU."""
-    torch = sys.modules.get("torch")
+    torch = _torch()
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that a device's memory is used up: CUDA's own error, or what MPS and the CPU write."""
-    torch = sys.modules.get("torch")
+    torch = _torch()
     if torch is None:
         return False
     written = isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     return written or isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def _torch() -> Any:
+    """torch where it is imported, all of it; None while another thread is still importing it."""
+    torch = sys.modules.get("torch")
+    return None if getattr(getattr(torch, "__spec__", None), "_initializing", False) else torch
 
 
 def memory_report() -> dict[str, Mapping[str, Any]]:
@@ -170,7 +176,7 @@ def _ram() -> Mapping[str, Any]:
 
 
 def _cuda() -> Mapping[str, Any]:
-    torch = sys.modules.get("torch")
+    torch = _torch()
     if torch is None or not torch.cuda.is_available():
         return {"error": "unavailable"}
     free, total = torch.cuda.mem_get_info()

@@ -24,6 +24,7 @@ from latentd.models.devices import DevicePolicy
 from latentd.models.recognise import SUPPORTED
 from latentd.models.state_dict import StateDict, from_tensors, open_state_dict
 from latentd.models.text_encoder import TextEncoder
+from latentd.regular import is_regular, read_regular
 
 MAX_CONFIG = 2**20
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -59,7 +60,7 @@ def weights_in(folder: Path) -> StateDict:
     for suffix in (".safetensors", ".bin"):
         for stem in _STEMS:
             for variant in ("", ".fp16"):
-                if (path := folder / f"{stem}{variant}{suffix}").is_file():
+                if is_regular(path := folder / f"{stem}{variant}{suffix}"):
                     return open_state_dict(path)
                 shards = sorted(folder.glob(f"{stem}{variant}-?????-of-?????{suffix}"))
                 if shards:
@@ -71,9 +72,7 @@ def weights_in(folder: Path) -> StateDict:
 def _config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     path = folder / name
     try:
-        if path.stat().st_size > MAX_CONFIG:
-            raise ValueError("the file is too large")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_regular(path, MAX_CONFIG))
         if not isinstance(data, dict):
             raise ValueError("not an object")
     except (OSError, ValueError, RecursionError) as error:

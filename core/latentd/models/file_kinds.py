@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from latentd.errors import ModelLoadError
+from latentd.regular import open_regular
 
 _START = 512
 _DOWNLOAD = "download the file itself"
@@ -95,7 +96,7 @@ def unreadable(path: Path, words: str, error: object) -> ModelLoadError:
 
 def _beginning(path: Path) -> tuple[str | None, str | None]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(_START)
     except OSError:
         return None, None

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentd.regular import is_regular
+
 CHECKPOINT_SUFFIXES = (".ckpt", ".safetensors")
 VAE_SUFFIXES = (".ckpt", ".pt", ".safetensors")
 
@@ -31,7 +33,8 @@ def find_models(
 ) -> list[FoundFile]:
     """Files below ``root`` with one of ``suffixes``, folder by folder, each naturally sorted; [] without the folder.
 
-    Links are followed, each folder once. Files whose name begins with a dot are left out.
+    Links are followed, each folder once. Files whose name begins with a dot, and pipes, sockets and devices, are left
+    out.
 
     :param diffusers: also list folders that hold a ``model_index.json``, without looking inside them.
     :param hidden: look into folders whose name begins with a dot (option ``list_hidden_files``).
@@ -42,8 +45,8 @@ def find_models(
             found.append(FoundFile(path=folder, name=folder.relative_to(root).as_posix()))
             continue
         for name in files:
-            if name.lower().endswith(tuple(suffixes)):
-                path = folder / name
+            path = folder / name
+            if name.lower().endswith(tuple(suffixes)) and is_regular(path):
                 found.append(FoundFile(path=path, name=path.relative_to(root).as_posix()))
     return found
 

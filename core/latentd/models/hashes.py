@@ -10,12 +10,12 @@ from pathlib import Path
 
 from latentd.atomic import write_atomically
 from latentd.json_file import read_object
+from latentd.regular import open_regular
 
 log = logging.getLogger(__name__)
 
 SHORT = 10
 LEGACY_OFFSET, LEGACY_LENGTH = 0x100000, 0x10000
-MAX_HEADER = 100 * 2**20
 
 
 class HashCache:
@@ -51,7 +51,7 @@ class HashCache:
         if (found := self.known(path)) is not None:
             return found
         stamp = _stamp(path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self._lock:
             self._entries[str(path)] = {"stamp": stamp, "sha256": digest}
@@ -98,22 +98,8 @@ def short_hash(sha256: str | None) -> str | None:
 def legacy_hash(path: Path) -> str:
     """A1111's first kind of hash: eight digits of the SHA-256 of 64 KiB at offset 1 MiB; ``NOFILE`` without a file."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(LEGACY_OFFSET)
             return hashlib.sha256(file.read(LEGACY_LENGTH)).hexdigest()[:8]
     except OSError:
         return "NOFILE"
-
-
-def safetensors_metadata(path: Path) -> dict[str, str]:
-    """The text entries in the header of a safetensors file; empty for any other file and for a damaged one."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(MAX_HEADER, path.stat().st_size):
-                return {}
-            header = json.loads(file.read(length))
-        found = header.get("__metadata__", {})
-        return {str(key): str(value) for key, value in found.items()}
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return {}

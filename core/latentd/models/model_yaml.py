@@ -11,6 +11,7 @@ import yaml
 
 from latentd.errors import ModelLoadError
 from latentd.models.architecture import PredictionType
+from latentd.regular import read_regular
 
 MAX_BYTES = 256 * 1024
 
@@ -33,10 +34,8 @@ def read_model_yaml(path: Path) -> ModelYaml:
 
     :raises ModelLoadError: it is not a YAML mapping with a ``model``, or an entry has the wrong type.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise ModelLoadError(f"{path.name} is too large for a model configuration")
     try:
-        model = _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), "model")
+        model = _mapping(yaml.safe_load(read_regular(path, MAX_BYTES)), "model")
         params = _mapping(model, "params")
         unet = _mapping(_mapping(params, "unet_config") or _mapping(params, "network_config"), "params")
         return ModelYaml(
@@ -48,7 +47,7 @@ def read_model_yaml(path: Path) -> ModelYaml:
             heads=_whole(unet, "num_heads"),
             head_channels=_whole(unet, "num_head_channels"),
         )
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, OSError, RecursionError, TypeError, ValueError) as error:
         raise ModelLoadError(f"model configuration {path.name} is not usable: {error}") from error
 
 

@@ -12,16 +12,21 @@ from torch import Tensor
 
 from latentd.errors import ModelLoadError
 from latentd.models.file_kinds import unreadable
-from latentd.models.hashes import safetensors_metadata
+from latentd.models.safetensors_header import check_layout, safetensors_metadata
 from latentd.models.unpickle import load_pickle
+from latentd.regular import is_regular, open_regular
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_NAN_HINT = "the file was damaged when it was trained, merged or converted; get or make it again"
 _NESTED = ("state_dict", "model_state_dict", "params_ema", "params")
 
 
 class StateDict(Mapping[str, Tensor]):
     """Key → tensor of one file, tensors read when asked for (CPU, the file's dtype).
+
+    A tensor that is NaN throughout is a :class:`ModelLoadError`: nothing but black pictures could come of it.
+
 
     :param metadata: the header's text entries of a safetensors file, else empty.
     """
@@ -37,9 +42,12 @@ class StateDict(Mapping[str, Tensor]):
     def __getitem__(self, key: str) -> Tensor:
         if key not in self.shapes:
             raise KeyError(key)
-        if isinstance(self._tensors, Mapping):
+        if isinstance(self._tensors, _Renamed):
             return self._tensors[key]
-        return self._tensors.get_tensor(key)  # type: ignore[no-any-return]
+        tensor: Tensor = self._tensors[key] if isinstance(self._tensors, Mapping) else self._tensors.get_tensor(key)
+        if _is_nan(tensor):
+            raise ModelLoadError(f"{self.name}: tensor {key!r} holds no number but NaN", hint=_NAN_HINT)
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)
@@ -87,7 +95,7 @@ def open_state_dict(path: Path, *, mapped: bool = True) -> StateDict:
     :param mapped: False reads a safetensors file whole, which is quicker from some network disks.
     :raises ModelLoadError: the file is missing, damaged or refused by the unpickler.
     """
-    if not path.is_file():
+    if not is_regular(path):
         raise ModelLoadError(f"model file {path.name} does not exist")
     if path.suffix.lower() == ".safetensors" or _looks_like_safetensors(path):
         return _open_safetensors(path) if mapped else _read_safetensors(path)
@@ -111,6 +119,7 @@ def in_memory(weights: StateDict) -> StateDict:
 
 
 def _open_safetensors(path: Path) -> StateDict:
+    check_layout(path)
     try:
         handle: Any = safe_open(path, framework="pt")
         keys: list[str] = list(handle.keys())
@@ -121,8 +130,10 @@ def _open_safetensors(path: Path) -> StateDict:
 
 
 def _read_safetensors(path: Path) -> StateDict:
+    check_layout(path)
     try:
-        tensors = load(path.read_bytes())
+        with open_regular(path) as file:
+            tensors = load(file.read())
     except (SafetensorError, OSError) as error:
         raise unreadable(path, "is not a readable safetensors file", error) from error
     return from_tensors(path.name, tensors, safetensors_metadata(path))
@@ -130,6 +141,13 @@ def _read_safetensors(path: Path) -> StateDict:
 
 def _looks_like_safetensors(path: Path) -> bool:
     """Whether a file with a pickle's name has a safetensors header: some are renamed so."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(9)
     return len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def _is_nan(tensor: Tensor) -> bool:
+    """Whether every element is NaN; sound tensors are told by their first."""
+    if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta:
+        return False
+    return bool(tensor.reshape(-1)[0].float().isnan()) and bool(tensor.float().isnan().all())

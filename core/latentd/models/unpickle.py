@@ -19,6 +19,7 @@ import torch
 from latentd.errors import ModelLoadError
 from latentd.models.file_kinds import unreadable
 from latentd.models.pickle_walk import PickleRefused, walk_pickle
+from latentd.regular import check_regular, open_regular
 
 DEFAULT_MAX_BYTES = 64 * 2**30
 #: A file of torch before 1.6: magic number, protocol, system, the object, the names of its storages; then raw bytes.
@@ -60,6 +61,7 @@ def load_pickle(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[Any, 
     :param max_bytes: the largest file that is opened.
     :raises ModelLoadError: the file is damaged, too large, not a dictionary, or mentions a type off the list.
     """
+    check_regular(path)
     size = path.stat().st_size
     if size > max_bytes:
         raise ModelLoadError(f"{path.name} is larger than {max_bytes} bytes")
@@ -91,7 +93,7 @@ def _walk(path: Path, *, size: int, is_zip: bool) -> None:
     :raises PickleRefused: one of them goes beyond what a weight file needs.
     """
     if not is_zip:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for _ in range(LEGACY_PICKLES):
                 walk_pickle(file, size=size)
                 if not file.peek(1):

@@ -14,6 +14,7 @@ from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.folders import VAE_SUFFIXES, find_models, is_vae_name
 from latentd.models.hashes import HashCache, short_hash
 from latentd.models.spelling import Spellings
+from latentd.regular import read_regular
 
 AUTOMATIC, NONE = "Automatic", "None"
 
@@ -137,7 +138,7 @@ def _preferred(checkpoint: Path) -> str | None:
     """The ``vae`` that the user's ``.json`` beside the checkpoint names, None where it names none."""
     try:
         path = checkpoint.with_suffix(".json")
-        data = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < 2**20 else {}
+        data = json.loads(read_regular(path, 2**20))
         found = data.get("vae")
         return found if isinstance(found, str) and found not in ("", AUTOMATIC) else None
     except (OSError, ValueError, AttributeError, RecursionError):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from latentd.networks.spellings import ModuleName, Owner
+from latentd.regular import read_regular
 
 _PREFIXES: dict[str, tuple[Owner, ...]] = {
     "unet": ("unet",),
@@ -87,9 +88,7 @@ def config_beside(path: Path) -> dict[str, Any]:
         return {}
     config = path.with_name("adapter_config.json")
     try:
-        if not config.is_file() or config.stat().st_size > _MAX_CONFIG:
-            return {}
-        found = json.loads(config.read_text("utf-8"))
+        found = json.loads(read_regular(config, _MAX_CONFIG))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -7,15 +7,15 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from latentd.errors import ModelLoadError
-from latentd.models.file_kinds import unreadable
 from latentd.models.folders import find_models
+from latentd.models.safetensors_header import METADATA, read_header
+from latentd.regular import open_regular
 
 ENDINGS = (".safetensors", ".pt", ".ckpt")
 
-_LONGEST_HEADER = 64 << 20
 _CHUNK = 1 << 20
 
 
@@ -35,48 +35,12 @@ class NetworkOnDisk:
         return given if isinstance(given, str) and given else network_digest(self.path)
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a safetensors file.
-
-    :raises ModelLoadError: no such header, or one of unreasonable size.
-    """
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(_header_length(path, file)))
-    except (OSError, ValueError, RecursionError) as error:
-        raise unreadable(path, "is not a readable safetensors file", error) from error
-    if not isinstance(header, dict):
-        raise unreadable(path, "is not a readable safetensors file", "its header is no object")
-    return header
-
-
-def check_header(path: Path) -> None:
-    """Look at the first bytes of a file that calls itself safetensors; nothing is read beyond.
-
-    :raises ModelLoadError: it is something else.
-    """
-    if path.suffix.lower() != ".safetensors":
-        return
-    try:
-        with path.open("rb") as file:
-            _header_length(path, file)
-    except OSError as error:
-        raise unreadable(path, "is not a readable safetensors file", error) from error
-
-
-def _header_length(path: Path, file: BinaryIO) -> int:
-    length = int.from_bytes(file.read(8), "little")
-    if not 2 <= length <= min(_LONGEST_HEADER, path.stat().st_size):
-        raise unreadable(path, "is not a readable safetensors file", f"its header's length is {length}")
-    return length
-
-
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of a network file, texts that hold JSON objects parsed; empty for other kinds or when damaged."""
     if path.suffix.lower() != ".safetensors":
         return {}
     try:
-        entries = read_header(path).get("__metadata__")
+        entries = read_header(path).get(METADATA)
     except ModelLoadError:
         return {}
     return {key: _parsed(value) for key, value in entries.items()} if isinstance(entries, dict) else {}
@@ -97,7 +61,7 @@ def network_digest(path: Path) -> str:
     What only has a safetensors file's name is hashed whole.
     """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         is_headed = path.suffix.lower() == ".safetensors" and start <= path.stat().st_size
         file.seek(start if is_headed else 0)
@@ -164,7 +128,7 @@ class NetworkLibrary:
 def _candidates(folders: Iterable[Path], *, hidden: bool) -> list[Path]:
     found: dict[Path, None] = {}
     for folder in folders:
-        inside = [file.path for file in find_models(folder, ENDINGS, hidden=hidden) if file.path.is_file()]
+        inside = [file.path for file in find_models(folder, ENDINGS, hidden=hidden)]
         found.update(dict.fromkeys(sorted(inside, key=lambda p: str(p).lower())))
     return list(found)
 

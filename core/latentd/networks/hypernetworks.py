@@ -26,13 +26,6 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 """Activations of torch that need no argument, by their lower-case class names, as A1111 knows them."""
 
 
-def list_hypernetworks(folders: Sequence[Path]) -> dict[str, Path]:
-    """``.pt`` files in and below ``folders`` by stem, sorted without regard to case; the name ``None`` is left out."""
-    found = (path for folder in folders if folder.is_dir() for path in folder.rglob("*.pt"))
-    ordered = sorted(found, key=lambda path: str(path).lower())
-    return {path.stem: path for path in ordered if path.stem != "None"}
-
-
 class Hypernetwork:
     """A loaded file: for each context width it knows, one network for keys and one for values."""
 

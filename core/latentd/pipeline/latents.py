@@ -16,6 +16,7 @@ from latentd.models.hashes import file_stamp
 from latentd.models.taesd import Way, load_taesd, taesd_file
 from latentd.models.vae import VaeUse, decode, encode
 from latentd.models.vae_tiles import VaeHypertile
+from latentd.regular import is_regular
 
 if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration
@@ -101,7 +102,7 @@ def taesd(gen: RunningGeneration, way: Way) -> Any:
 def find_file(gen: RunningGeneration, kind: str, name: str) -> Path | None:
     """The file ``name`` in a folder of models of ``kind``, or None."""
     found = (folder / name for folder in gen.services.paths.models(kind))
-    return next((path for path in found if path.is_file()), None)
+    return next((path for path in found if is_regular(path)), None)
 
 
 def small_network(gen: RunningGeneration, path: Path, load: Callable[[torch.device, torch.dtype], Any]) -> Any:

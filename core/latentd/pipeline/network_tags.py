@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentd.errors import InvalidRequest
-from latentd.networks.files import check_header
+from latentd.models.safetensors_header import check_header
 from latentd.prompts.networks import NetworkTag
 
 

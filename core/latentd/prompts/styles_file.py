@@ -12,6 +12,7 @@ from pathlib import Path
 
 from latentd.atomic import write_atomically
 from latentd.prompts.styles import Style
+from latentd.regular import is_regular, read_regular
 
 MAX_BYTES = 64 << 20
 
@@ -103,12 +104,10 @@ def read_styles(path: Path) -> list[Style]:
     :raises StylesError: it cannot be read, is too large, or holds no styles.
     """
     try:
-        if not path.is_file():
+        if not path.exists():
             return []
-        if path.stat().st_size > MAX_BYTES:
-            raise StylesError(f"it is larger than {MAX_BYTES} bytes")
-        data = path.read_bytes()
-    except OSError as error:
+        data = read_regular(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
         raise StylesError(str(error)) from error
     return parse_styles(_decoded(data), str(path))
 
@@ -152,6 +151,6 @@ def save_styles(styles: Iterable[Style], path: str | Path) -> None:
     :raises OSError: the folder cannot be written.
     """
     path = Path(path)
-    if path.exists():
+    if is_regular(path):
         shutil.copy(path, f"{path}.bak")
     write_atomically(path, format_styles(styles).encode())

@@ -13,8 +13,8 @@ from latentd.models.checkpoints import CheckpointInfo, Checkpoints
 from latentd.models.devices import DevicePolicy, choose_policy
 from latentd.models.hashes import HashCache
 from latentd.models.manager import CHECKPOINT, VAE, ModelManager
+from latentd.models.safetensors_header import read_header
 from latentd.models.vae_files import VaeFiles
-from latentd.networks.files import read_header
 from latentd.plugins.blame import blamed
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from threading import Lock
 
 from latentd.prompts.styles import Style
 from latentd.prompts.styles_file import StylesError, load_styles, read_styles, style_files
+from latentd.regular import is_regular
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class StyleBook:
     def by_name(self) -> Mapping[str, Style]:
         """Every style; of a file that cannot be read now those read last, and the log says why."""
         with self._lock:
-            stamp = [(path, path.stat().st_mtime_ns) for path in style_files(self._patterns) if path.is_file()]
+            stamp = [(path, path.stat().st_mtime_ns) for path in style_files(self._patterns) if is_regular(path)]
             if stamp != self._stamp:
                 self._stamp = stamp
                 self._styles = load_styles(self._patterns, self._read_or_remember)

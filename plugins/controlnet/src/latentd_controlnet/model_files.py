@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from latentd.api import NotFound, Services, near_matches
+from latentd.api import NotFound, Services, is_regular, near_matches, open_regular
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 NONE = "None"
@@ -98,8 +98,9 @@ def _files(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root, followlinks=False):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name != ANNOTATORS)
         for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(folder) / name
+            path = Path(folder) / name
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".") and is_regular(path):
+                yield path
 
 
 def _hash_of(path: Path) -> str:
@@ -113,7 +114,7 @@ def _hash_of(path: Path) -> str:
 @lru_cache(maxsize=1024)
 def _legacy_hash(path: str, _size: int, _mtime: int) -> str:
     """AUTOMATIC1111's old model hash: 8 digits of the SHA-256 of 64 KiB from 1 MiB on."""
-    with Path(path).open("rb") as file:
+    with open_regular(Path(path)) as file:
         file.seek(_HASH_START)
         return hashlib.sha256(file.read(_HASH_LENGTH)).hexdigest()[:8]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from latentd.api import ModelLoadError
+from latentd.api import ModelLoadError, check_regular
 from latentd_interrogators.blip_file import read_blip_file
 from latentd_interrogators.pixels import squashed
 
@@ -60,6 +60,7 @@ def load_captioner(path: Path, device: str) -> Captioner:
     """
     from transformers import AutoTokenizer, BertTokenizer, BlipForConditionalGeneration
 
+    check_regular(path.parent if path.is_file() else path)
     try:
         if path.is_file():
             model = read_blip_file(path)

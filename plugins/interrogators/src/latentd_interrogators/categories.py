@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentd.api import read_regular
+
+log = logging.getLogger(__name__)
+
+_MAX_BYTES = 64 << 20
 _TOP = re.compile(r"\.top(\d+)$")
 
 
@@ -30,7 +36,11 @@ def read_categories(folder: Path, *, skip: Collection[str] = (), limit: int = 0)
         match = _TOP.search(path.stem)
         if path.stem in skip or _TOP.sub("", path.stem) in skip:
             continue
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            lines = read_regular(path, _MAX_BYTES).decode("utf-8", errors="replace").splitlines()
+        except (OSError, ValueError) as error:
+            log.warning("category file %s is left out: %s", path.name, error)
+            continue
         entries = tuple(line.strip() for line in lines if line.strip())[: limit if limit > 0 else None]
         top = int(match.group(1)) if match else 1
         if entries and top:

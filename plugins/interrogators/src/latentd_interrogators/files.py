@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentd.api import NotConfigured, Services, find_models
+from latentd.api import NotConfigured, Services, find_models, is_regular, read_regular
 
 CAPTIONER_FILE = "model_base_caption_capfilt_large.pth"
 TAGGER_FILE = "model-resnet_custom_v3.pt"
+_MAX_CONFIG = 1 << 20
 _OFFLINE = "nothing is downloaded by itself"
 
 
@@ -71,7 +72,7 @@ def find_tagger(services: Services) -> TaggerFiles:
         return TaggerFiles(weights=found.path)
     for found in (found for root in onnx_folders for found in find_models(root, (".onnx",))):
         for name in ("selected_tags.csv", "tags.txt"):
-            if (found.path.parent / name).is_file():
+            if is_regular(found.path.parent / name):
                 return TaggerFiles(weights=found.path, labels=found.path.parent / name)
     raise NotConfigured(
         f"interrogator 'deepdanbooru' has no weights: {TAGGER_FILE} is missing in {torch_folders[0]}, "
@@ -84,13 +85,13 @@ def _model_folder(roots: Sequence[Path], model_type: str) -> Path | None:
     """The first folder, among ``roots`` and those in them, whose config.json says that it holds ``model_type``."""
     for root in roots:
         for config in (root / "config.json", *sorted(root.glob("*/config.json"))):
-            if config.is_file() and _type_of(config) == model_type:
+            if is_regular(config) and _type_of(config) == model_type:
                 return config.parent
     return None
 
 
 def _type_of(config: Path) -> str | None:
     try:
-        return str(json.loads(config.read_text(encoding="utf-8"))["model_type"])
+        return str(json.loads(read_regular(config, _MAX_CONFIG))["model_type"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

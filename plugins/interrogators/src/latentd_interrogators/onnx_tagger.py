@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from latentd.api import ModelLoadError, NotConfigured, install_hint, resize_image
+from latentd.api import ModelLoadError, NotConfigured, check_regular, install_hint, read_regular, resize_image
 
 _RATING_CATEGORY = "9"
 _DEFAULT_SIDE = 448
+_MAX_LABELS = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ def load_onnx(weights: Path, labels: Path, device: str) -> OnnxTagger:
     available = onnxruntime.get_available_providers()
     wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
     providers = [name for name in (*wanted, "CPUExecutionProvider") if name in available]
+    check_regular(weights)
     try:
         session = onnxruntime.InferenceSession(str(weights), providers=providers)
     except Exception as error:  # onnxruntime's errors have no class of their own in common
@@ -62,7 +65,7 @@ def load_onnx(weights: Path, labels: Path, device: str) -> OnnxTagger:
     is_wd = labels.suffix == ".csv"
     return OnnxTagger(
         session=session,
-        tags=_wd_tags(labels) if is_wd else labels.read_text(encoding="utf-8").split(),
+        tags=_wd_tags(labels) if is_wd else read_regular(labels, _MAX_LABELS).decode().split(),
         side=shape[1] if isinstance(shape[1], int) else _DEFAULT_SIDE,
         prepare=_wd_picture if is_wd else _deepdanbooru_picture,
         nbytes=weights.stat().st_size,
@@ -71,8 +74,7 @@ def load_onnx(weights: Path, labels: Path, device: str) -> OnnxTagger:
 
 def _wd_tags(labels: Path) -> list[str]:
     """Names from the columns ``name`` and ``category``, of which 9 is the rating."""
-    with labels.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(read_regular(labels, _MAX_LABELS).decode(), newline="")))
     if not rows or not {"name", "category"} <= rows[0].keys():
         raise ModelLoadError(f"{labels.name} has no columns name and category")
     return [f"rating:{row['name']}" if row["category"] == _RATING_CATEGORY else row["name"] for row in rows]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from latentd.api import ModelLoadError
+from latentd.api import ModelLoadError, check_regular
 from latentd_interrogators.categories import Category
 from latentd_interrogators.pixels import cropped
 
@@ -81,6 +81,7 @@ def load_ranker(path: Path, device: str) -> Ranker:
     """
     from transformers import AutoTokenizer, CLIPModel
 
+    check_regular(path)
     try:
         model = CLIPModel.from_pretrained(str(path), local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from latentd.api import open_regular, read_header, walk_pickle
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -20,9 +21,9 @@ _LEGACY_HEAD = 3  # magic number, protocol version and system information come b
 def read_shapes(path: Path) -> Shapes:
     """Key → shape of the tensors in ``path`` (safetensors or pickle); empty where the file cannot be read so."""
     try:
-        with path.open("rb") as file:
-            if path.suffix.lower() == ".safetensors":
-                return _from_safetensors(file)
+        if path.suffix.lower() == ".safetensors":
+            return _from_safetensors(path)
+        with open_regular(path) as file:
             if zipfile.is_zipfile(file):
                 return _from_archive(file)
             file.seek(0)
@@ -31,24 +32,32 @@ def read_shapes(path: Path) -> Shapes:
         return {}
 
 
-def _from_safetensors(file: BinaryIO) -> Shapes:
-    size = int.from_bytes(file.read(8), "little")
-    header = json.loads(file.read(size)) if size <= _MOST_BYTES else {}
-    return {key: tuple(entry["shape"]) for key, entry in header.items() if key != "__metadata__"}
+def _from_safetensors(path: Path) -> Shapes:
+    return {key: tuple(entry["shape"]) for key, entry in read_header(path).items() if key != "__metadata__"}
 
 
 def _from_archive(file: BinaryIO) -> Shapes:
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if member.filename.endswith("/data.pkl") and member.file_size <= _MOST_BYTES:
-                return _flat(_ShapeReader(io.BytesIO(archive.read(member))).load())
+                return _flat(_load(io.BytesIO(archive.read(member)), member.file_size))
     return {}
 
 
 def _from_legacy(file: BinaryIO) -> Shapes:
+    size = file.seek(0, 2)
+    file.seek(0)
     for _ in range(_LEGACY_HEAD):
-        _ShapeReader(file).load()
-    return _flat(_ShapeReader(file).load())
+        _load(file, size)
+    return _flat(_load(file, size))
+
+
+def _load(file: BinaryIO, size: int) -> Any:
+    """The next pickle of ``file``, walked before it is read: the unpickler does what the file says."""
+    start = file.tell()
+    walk_pickle(file, size=size)
+    file.seek(start)
+    return _ShapeReader(file).load()
 
 
 def _flat(data: Any) -> Shapes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latentd.api import ModelLoadError, UpscaleContext
+from latentd.api import ModelLoadError, UpscaleContext, check_regular
 from latentd_controlnet.preprocessors.pixels import Pixels
 from latentd_controlnet.preprocessors.weights import cached, find_weights
 
@@ -27,6 +27,7 @@ def _load(path: Path, kind: str, device: str) -> Any:
     import torch
     import transformers
 
+    check_regular(path)
     for name in ("config.json", "model.safetensors"):
         if not (path / name).is_file() and not (path / f"{name}.index.json").is_file():
             raise ModelLoadError(f"{path.name} lacks {name}", hint="a folder as transformers' save_pretrained makes it")
