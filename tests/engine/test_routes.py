@@ -8,6 +8,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -279,3 +280,23 @@ def test_events_of_an_ended_job_are_its_end(client: Client, engine: Engine) -> N
     assert first.text.count("event:") == 1
     assert cut_off.text == first.text
     assert (again.status_code, again.content) == (204, b"")
+
+
+def test_one_stream_too_many_is_refused_as_a_reply(client: Client, engine: Engine) -> None:
+    assert engine.events.limit == 256
+
+    async def main() -> httpx.Response:
+        job = engine.submit(picture, kind="txt2img")
+        await job.wait()
+        with ExitStack() as stack:
+            for _ in range(256):
+                stack.enter_context(engine.subscribe())
+            async with client() as http:
+                refused = await http.get(f"/latentd/v1/jobs/{job.id}/events")
+        async with client() as http:
+            assert (await http.get(f"/latentd/v1/jobs/{job.id}/events")).status_code == 200
+        return refused
+
+    reply = asyncio.run(main())
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "5")
+    assert len(engine.events) == 0

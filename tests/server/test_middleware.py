@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
+from fastapi import APIRouter, Response
 from fastapi.testclient import TestClient
 
+from latentd.hookspecs import hookimpl
 from latentd.server.middleware import cors_arguments
 from latentd.testing import AppFactory
 
@@ -95,6 +97,40 @@ def test_the_job_is_named_in_the_log_and_in_the_reply_even_where_it_failed(
     assert (reply.status_code, reply.headers["x-latentd-job"]) == (422, "task(mine)")
     lines = [record.getMessage() for record in caplog.records if record.name == "latentd.api"]
     assert [line.endswith(" job task(mine)") for line in lines] == [True]
+
+
+@pytest.mark.parametrize(
+    ("task_id", "header"),
+    [
+        (" task", "%20task"),
+        ("task ", "task%20"),
+        ("task(ü)", "task(%C3%BC)"),
+        ("50%", "50%25"),
+        ("a-b_c.d~e", "a-b_c.d~e"),
+    ],
+)
+def test_any_id_fits_in_the_header(with_checkpoint: TestClient, task_id: str, header: str) -> None:
+    reply = with_checkpoint.post("/sdapi/v1/txt2img", json={"force_task_id": task_id, "steps": 1})
+    assert reply.headers["x-latentd-job"] == header
+
+
+@pytest.mark.parametrize("value", [" a", "a ", "a\tb\x0b", "a\r\nX: b", "a\x00"])
+def test_a_header_that_cannot_be_sent_is_a_fault_of_its_route(latentd_app: AppFactory, value: str) -> None:
+    router = APIRouter()
+
+    @router.get("/mine")
+    def mine() -> Response:
+        return Response(headers={"X-Mine": value})
+
+    class Plugin:
+        @hookimpl
+        def register_routes(self, services: object) -> list[APIRouter]:
+            return [router]
+
+    reply = latentd_app([Plugin()]).get("/mine")
+    assert reply.status_code == 500
+    assert "x-mine" not in reply.headers
+    assert reply.json()["error"] == "ValueError"
 
 
 def test_a_prefix_that_a_proxy_strips_appears_in_links(latentd_app: AppFactory) -> None:

@@ -91,18 +91,15 @@ class EventBus:
     def __len__(self) -> int:
         return len(self._subscriptions)
 
-    def check_room(self) -> None:
-        """Nothing, if one more may listen.
-
-        :raises QueueFull: too many do already.
-        """
-        if len(self._subscriptions) >= self.limit:
-            raise QueueFull("too many event streams are open", retry_after=5)
-
     def subscribe(self, job_id: str | None = None) -> Subscription:
-        """A subscription to one job, or to all; call it on the event loop that will read it and leave its context."""
+        """A subscription to one job, or to all; call it on the event loop that will read it and leave its context.
+
+        :raises QueueFull: too many listen already.
+        """
         subscription = Subscription(self, job_id, self._buffer)
         with self._lock:
+            if len(self._subscriptions) >= self.limit:
+                raise QueueFull("too many event streams are open", retry_after=5)
             self._subscriptions = (*self._subscriptions, subscription)
         return subscription
 

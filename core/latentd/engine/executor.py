@@ -215,7 +215,6 @@ class Engine:
 
         :raises QueueFull: too many listen already.
         """
-        self.events.check_room()
         return self.events.subscribe(job_id)
 
     # --- stopping ----------------------------------------------------------------------------------------------------

@@ -22,12 +22,12 @@ def new_task_id(kind: str, taken: Container[str] = ()) -> str:
 
 
 def checked_task_id(task_id: str) -> str:
-    """``task_id`` as a client chose it, if it can stand in a header and a URL.
+    """``task_id`` as a client chose it: A1111 takes any text.
 
-    :raises InvalidRequest: it is longer than 128 characters or holds anything but printable ASCII.
+    :raises InvalidRequest: it is longer than 128 characters or holds what cannot be printed on one line.
     """
-    if len(task_id) > _LONGEST or not (task_id.isascii() and task_id.isprintable()):
+    if len(task_id) > _LONGEST or not task_id.isprintable():
         raise InvalidRequest(
-            "force_task_id is not usable", hint=f"use up to {_LONGEST} printable ASCII characters, or leave it out"
+            "force_task_id is not usable", hint=f"use up to {_LONGEST} printable characters, or leave it out"
         )
     return task_id

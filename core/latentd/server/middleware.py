@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import string
 import time
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -21,9 +23,13 @@ log = logging.getLogger("latentd.api")
 
 
 JOB_HEADER = "X-Latentd-Job"
-"""Header that names the job of a generation, in errors too."""
+"""Header that names the job of a generation, in errors too; percent-encoded beyond visible ASCII."""
+#: Every visible character of ASCII but the percent sign.
+_PLAIN = string.punctuation.replace("%", "")
 _ASKS_PRIVATE = "access-control-request-private-network"
 _TIME_HEADER = "X-Process-Time"
+#: What the HTTP layer refuses in a header's value, and drops the connection for.
+_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$")
 _LOGGED = ("/sdapi/", "/latentd/", "/controlnet/")
 
 
@@ -55,7 +61,7 @@ class TimingMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers[_TIME_HEADER] = str(seconds)
                 if job_id := state.get("job_id"):
-                    headers[JOB_HEADER] = job_id
+                    headers[JOB_HEADER] = quote(job_id, safe=_PLAIN)
                 if self._log_requests and route_path(scope).startswith(_LOGGED):
                     _log_request(scope, message["status"], seconds, job_id)
             await send(message)
@@ -141,7 +147,10 @@ class _BodyTooLarge(BaseException):
 
 
 class LastNetMiddleware:
-    """Answers what no handler caught with a 500 that gives nothing away, and logs the traceback."""
+    """Answers what no handler caught with a 500 that gives nothing away, and logs the traceback.
+
+    A header that cannot be sent is such a fault, too: the HTTP layer would drop the connection without an answer.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -154,6 +163,8 @@ class LastNetMiddleware:
 
         async def watched(message: Message) -> None:
             nonlocal started
+            if message["type"] == "http.response.start":
+                _check_headers(message)
             started = True
             await send(message)
 
@@ -165,6 +176,13 @@ class LastNetMiddleware:
             )
             if not started:
                 await reply(scope, receive, send)
+
+
+def _check_headers(message: Message) -> None:
+    """:raises ValueError: a header of the reply has a value that cannot be sent."""
+    for name, value in message.get("headers", ()):
+        if _NO_VALUE.search(value):
+            raise ValueError(f"header {name.decode('latin-1')} has a value that cannot be sent: {value!r}")
 
 
 class PrivateNetworkCors(CORSMiddleware):

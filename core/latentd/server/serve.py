@@ -15,7 +15,10 @@ from typing import Any
 import uvicorn
 
 from latentd import __version__
+from latentd.server.accepting import Acceptor, connection_limit
 from latentd.server.app import create_app
+from latentd.server.connections import Connections, TimedProtocol
+from latentd.server.seldom import SeldomFilter
 from latentd.server.services import AppServices
 from latentd.settings import Settings
 from latentd.settings.checks import missing_places
@@ -25,6 +28,8 @@ log = logging.getLogger("latentd")
 GRACE_SECONDS = 15
 #: The variable by which AUTOMATIC1111's start scripts say that they start the server again when it ends.
 RESTARTER = "SD_WEBUI_RESTART"
+#: Loggers that clients can have write as often as they like.
+_BY_CLIENTS = ("latentd.connections", "uvicorn.error")
 
 
 def serve(settings: Settings) -> int:
@@ -37,7 +42,9 @@ def serve(settings: Settings) -> int:
     if _lacks_plugins(services):
         return 2
     _warn(settings)
-    server = _Server(_config(app, settings), services)
+    for logger in _BY_CLIENTS:
+        logging.getLogger(logger).addFilter(SeldomFilter())
+    server = _Server(_config(app, settings), services, _connections(settings))
     with _listen(settings) as listener:
         # Before any request is taken, since a plugin may turn out to be broken here.
         services.start()
@@ -128,6 +135,18 @@ def _config(app: Any, settings: Settings) -> uvicorn.Config:
     return config
 
 
+def _connections(settings: Settings) -> Connections:
+    """:raises ValueError: a bound that nothing could keep to."""
+    for name, seconds in ("request", settings.timeout_request), ("reply", settings.timeout_reply):
+        if not seconds > 0:
+            raise ValueError(f"--timeout-{name} must be above 0")
+    return Connections(
+        limit=connection_limit(settings.max_connections),
+        request_timeout=settings.timeout_request,
+        reply_timeout=settings.timeout_reply,
+    )
+
+
 def _has_tls(settings: Settings) -> bool:
     return bool(settings.tls_keyfile and settings.tls_certfile)
 
@@ -146,12 +165,27 @@ def _warn(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which at the first signal has the running job return what it has, and at the second ends at once."""
+    """uvicorn, which at the first signal has the running job return what it has, and at the second ends at once.
 
-    def __init__(self, config: uvicorn.Config, services: AppServices) -> None:
+    Connections are accepted and watched over by :class:`Acceptor`.
+    """
+
+    def __init__(self, config: uvicorn.Config, services: AppServices, connections: Connections) -> None:
         super().__init__(config)
         self._services = services
+        self._connections = connections
         services.on_exit = self._exit
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn's own start without any socket: what is left of it is the life of the application.
+        await super().startup(sockets=[])
+        for listener in sockets or []:
+            acceptor = Acceptor(listener, self._connections, self._protocol, self.config.ssl)
+            acceptor.start()
+            self.servers.append(acceptor)  # type: ignore[arg-type]
+
+    def _protocol(self) -> TimedProtocol:
+        return TimedProtocol(self.config, self.server_state, self.lifespan.state, self._connections)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not uvicorn's own, which raises the signal again in the end: the process that was asked to end has status 0.

@@ -64,6 +64,26 @@ class ServerFlags:
         None, "how much to log", group=GROUP, choices=("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
     )
 
+    max_connections: int = integer(
+        2000,
+        "connections that may be open, fewer where file descriptors do not suffice; for one more, one that says "
+        "nothing is closed, and where all are at work it is answered 503",
+        group=BOUNDS,
+        listed=False,
+    )
+    timeout_request: float = number(
+        30.0,
+        "seconds for the head of a request, and for which its body may stand still or fall behind 1 KiB a second; a "
+        "client that takes longer is answered 408",
+        group=BOUNDS,
+        listed=False,
+    )
+    timeout_reply: float = number(
+        60.0,
+        "seconds for which a client may leave a reply unread before its connection is closed",
+        group=BOUNDS,
+        listed=False,
+    )
     max_queue: int = integer(1000, "jobs that may wait; further ones are answered 429", group=BOUNDS, listed=False)
     share_batches: int | None = integer(
         None,

@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from latentd.engine.events import FINAL
+from latentd.engine.events import FINAL, Subscription
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
 from latentd.engine.progress import job_document
@@ -61,12 +62,7 @@ def router(services: Any) -> APIRouter:
         job = engine.get(job_id)
         if last_event_id in FINAL:
             return Response(status_code=204)
-        engine.events.check_room()
-        return StreamingResponse(
-            _event_stream(engine, job),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        return _EventStream(engine, job)
 
     return routes
 
@@ -166,19 +162,37 @@ def _document(job: Job[Any], request: Request) -> dict[str, Any]:
     return document
 
 
-async def _event_stream(engine: Engine, job: Job[Any]) -> AsyncIterator[str]:
-    with engine.subscribe(job.id) as events:
-        document = job_document(job)
-        name = "started" if document["state"] == "running" else document["state"]
-        yield _event(name, document)
-        while name not in FINAL:
-            job.watch()
-            event = await events.get(KEEP_ALIVE)
-            if event is None:
-                yield ": still here\n\n"
-                continue
-            name = event.name
-            yield _event(name, event.data)
+class _EventStream(StreamingResponse):
+    """A job's events. It is counted among the streams from now on, so that a refusal is a reply and no broken stream.
+
+    :raises QueueFull: too many are open.
+    """
+
+    def __init__(self, engine: Engine, job: Job[Any]) -> None:
+        self._events = engine.subscribe(job.id)
+        super().__init__(
+            _event_texts(self._events, job),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._events:
+            await super().__call__(scope, receive, send)
+
+
+async def _event_texts(events: Subscription, job: Job[Any]) -> AsyncIterator[str]:
+    document = job_document(job)
+    name = "started" if document["state"] == "running" else document["state"]
+    yield _event(name, document)
+    while name not in FINAL:
+        job.watch()
+        event = await events.get(KEEP_ALIVE)
+        if event is None:
+            yield ": still here\n\n"
+            continue
+        name = event.name
+        yield _event(name, event.data)
 
 
 def _event(name: str, data: Any) -> str:

@@ -1,0 +1,41 @@
+"""Log lines that clients cause, as many as they like, and that must not fill a disk."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+EVERY_SECONDS = 60.0
+KINDS = 256
+
+
+class SeldomFilter(logging.Filter):
+    """Lets each kind of line (its text before the values are put in) pass once a minute, and says how often it came.
+
+    Errors with a traceback always pass: they are faults of the server, and each may be another.
+
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(self, *, every: float = EVERY_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every = every
+        self._clock = clock
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether ``record`` is written."""
+        if record.exc_info:
+            return True
+        kind, now = str(record.msg), self._clock()
+        last, left_out = self._seen.get(kind, (float("-inf"), 0))
+        if now - last < self._every:
+            self._seen[kind] = last, left_out + 1
+            return False
+        if len(self._seen) >= KINDS:
+            self._seen.clear()
+        self._seen[kind] = now, 0
+        if left_out:
+            record.msg = f"{kind} ({left_out} more of these before)"
+        return True
