@@ -16,11 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from latentd import __version__
 from latentd.server import errors
 from latentd.server.auth import AuthMiddleware, Credentials, RouteScopes
+from latentd.server.body_limits import LARGE_BODY, BodyBoundMiddleware
 from latentd.server.browser import BrowserGuardMiddleware, BrowserRules
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.keys import read_keys
 from latentd.server.middleware import (
-    BodyBoundMiddleware,
     LastNetMiddleware,
     PrivateNetworkCors,
     SubpathMiddleware,
@@ -72,7 +72,7 @@ def create_app(
         guards = [] if owner == _CORE else [Depends(_alive(services, owner))]
         app.include_router(router, dependencies=guards)
     app.openapi = describe(app, services)  # type: ignore[method-assign]
-    _wrap(app, services, [route for _, router in routers for route in router.routes], warm_up)
+    _wrap(app, services, routers, warm_up)
     return app
 
 
@@ -85,9 +85,10 @@ def _front_page(services: AppServices) -> list[tuple[str, APIRouter]]:
     return [(_CORE, front.router(services))]
 
 
-def _wrap(app: FastAPI, services: AppServices, routes: Sequence[Any], warm_up: bool) -> None:
+def _wrap(app: FastAPI, services: AppServices, routers: Sequence[tuple[str, APIRouter]], warm_up: bool) -> None:
     """Add the middleware, innermost first."""
     settings = services.settings
+    routes = [route for _, router in routers for route in router.routes]
     app.add_middleware(LastNetMiddleware)
     vouch = services.hooks.authenticate if services.hooks.implemented("authenticate") else None
     limited = read_keys(settings.paths.resolve(settings.api_keys_file)) if settings.api_keys_file is not None else []
@@ -101,7 +102,12 @@ def _wrap(app: FastAPI, services: AppServices, routes: Sequence[Any], warm_up: b
         takes_ticket=MarkedRoutes(routes, "x-ticket"),
         vouch=vouch,
     )
-    app.add_middleware(BodyBoundMiddleware, max_bytes=int(settings.max_request_mb * MEBIBYTE))
+    # What plugins' routes take is not known, so that they get the larger bound.
+    others = [route for owner, router in routers if owner != _CORE for route in router.routes]
+    takes_pictures = MarkedRoutes(routes, LARGE_BODY, *others)
+    app.add_middleware(
+        BodyBoundMiddleware, max_bytes=int(settings.max_request_mb * MEBIBYTE), takes_pictures=takes_pictures
+    )
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM)
     app.add_middleware(
         PrivateNetworkCors, **cors_arguments(settings.cors_allow_origins, settings.cors_allow_origins_regex)

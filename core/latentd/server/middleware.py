@@ -1,4 +1,4 @@
-"""What wraps every request, as plain ASGI: timing, request log, body bound, last net for errors."""
+"""What wraps every request, as plain ASGI: timing, request log, last net for errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from latentd.server.errors import error_body, render_unexpected
-from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.errors import render_unexpected
 from latentd.server.public import route_path
 
 log = logging.getLogger("latentd.api")
@@ -95,55 +94,6 @@ class SubpathMiddleware:
         if scope["type"] == "http":
             scope = {**scope, "root_path": self._prefix}
         await self._app(scope, receive, send)
-
-
-class BodyBoundMiddleware:
-    """Answers 413 to a request body over ``max_bytes``, told by its header or, failing that, by counting."""
-
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
-            await self._refuse(scope, receive, send)
-            return
-        started, seen = False, 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
-                raise _BodyTooLarge
-            return message
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, watched)
-        except _BodyTooLarge:
-            if not started:
-                await self._refuse(scope, receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        detail = f"request body is larger than {self._max_bytes} bytes"
-        reply = SafeJSONResponse(
-            error_body("HTTPException", detail, hint="see --max-request-mb"), 413, {"Connection": "close"}
-        )
-        await reply(scope, receive, send)
-
-
-class _BodyTooLarge(BaseException):
-    # Not an Exception: FastAPI turns those that reading a body raises into a 400.
-    pass
 
 
 class LastNetMiddleware:

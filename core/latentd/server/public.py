@@ -13,10 +13,11 @@ DOCUMENT = "/openapi.json"
 
 
 class MarkedRoutes:
-    """Routes with ``mark`` in their ``openapi_extra``, as ``{"x-public": True}``."""
+    """Routes with ``mark`` in their ``openapi_extra``, as ``{"x-public": True}``, and ``others``."""
 
-    def __init__(self, routes: Iterable[Any], mark: str) -> None:
-        self._routes = [route for route in routes if (getattr(route, "openapi_extra", None) or {}).get(mark)]
+    def __init__(self, routes: Iterable[Any], mark: str, *others: Any) -> None:
+        marked = (route for route in routes if (getattr(route, "openapi_extra", None) or {}).get(mark))
+        self._routes = [*marked, *others]
 
     def __call__(self, scope: Scope) -> bool:
         return scope["type"] == "http" and any(route.matches(scope)[0] is Match.FULL for route in self._routes)

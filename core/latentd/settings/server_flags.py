@@ -93,7 +93,10 @@ class ServerFlags:
         listed=False,
     )
     max_request_mb: float = number(
-        256.0, "largest request body in MiB; larger ones are answered 413", group=BOUNDS, listed=False
+        256.0,
+        "largest request body in MiB, of requests that may hold pictures (others: 4 MiB); larger ones are answered 413",
+        group=BOUNDS,
+        listed=False,
     )
     max_image_mp: float = number(
         64.0, "largest picture accepted or generated, in megapixels", group=BOUNDS, listed=False

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from latentd.server.body_limits import LARGE_BODY
 from latentd.server.schemas.images import (
     ExtrasBatchImagesRequest,
     ExtrasBatchImagesResponse,
@@ -21,13 +22,23 @@ def router(services: Any) -> APIRouter:
     """Routes ``/sdapi/v1/extra-single-image`` and ``/extra-batch-images``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["extras"])
 
-    @routes.post("/extra-single-image", name="extras_single_image_api", response_model=ExtrasSingleImageResponse)
+    @routes.post(
+        "/extra-single-image",
+        name="extras_single_image_api",
+        response_model=ExtrasSingleImageResponse,
+        openapi_extra={LARGE_BODY: True},
+    )
     async def single(body: ExtrasSingleImageRequest) -> dict[str, Any]:
         """Postprocess one picture."""
         texts, line = await _process(services, body, [body.image])
         return {"html_info": _html(line), "image": texts[0]}
 
-    @routes.post("/extra-batch-images", name="extras_batch_images_api", response_model=ExtrasBatchImagesResponse)
+    @routes.post(
+        "/extra-batch-images",
+        name="extras_batch_images_api",
+        response_model=ExtrasBatchImagesResponse,
+        openapi_extra={LARGE_BODY: True},
+    )
     async def batch(body: ExtrasBatchImagesRequest) -> dict[str, Any]:
         """Postprocess several pictures alike."""
         texts, line = await _process(services, body, [file.data for file in body.files])

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from latentd.engine.job import Job
 from latentd.server.accept import preferred_picture
 from latentd.server.auth import require
+from latentd.server.body_limits import LARGE_BODY
 from latentd.server.convert import echo
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.keys import Scope
@@ -49,6 +50,7 @@ def router(services: Any) -> APIRouter:
         name="text2imgapi",
         tags=["generation"],
         response_model=TextToImageResponse,
+        openapi_extra={LARGE_BODY: True},
         responses=replies,
     )
     async def txt2img(body: Txt2ImgRequest, request: Request) -> Response:
@@ -60,6 +62,7 @@ def router(services: Any) -> APIRouter:
         name="img2imgapi",
         tags=["generation"],
         response_model=ImageToImageResponse,
+        openapi_extra={LARGE_BODY: True},
         responses=replies,
     )
     async def img2img(body: Img2ImgRequest, request: Request) -> Response:
@@ -69,6 +72,7 @@ def router(services: Any) -> APIRouter:
     @routes.post(
         "/latentd/v1/jobs",
         operation_id="submit_job",
+        openapi_extra={LARGE_BODY: True},
         tags=["jobs"],
         status_code=202,
         response_model=None,

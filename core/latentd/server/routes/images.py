@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from latentd.errors import NotFound, near_matches
 from latentd.plugins.catalogue import INTERROGATORS, install_hint, package_hint
+from latentd.server.body_limits import LARGE_BODY
 from latentd.server.schemas.images import InterrogateRequest, InterrogateResponse, PNGInfoRequest, PNGInfoResponse
 
 if TYPE_CHECKING:
@@ -21,14 +22,16 @@ def router(services: Any) -> APIRouter:
     """Routes ``/sdapi/v1/png-info`` and ``/sdapi/v1/interrogate``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["images"])
 
-    @routes.post("/png-info", name="pnginfoapi", response_model=PNGInfoResponse)
+    @routes.post("/png-info", name="pnginfoapi", response_model=PNGInfoResponse, openapi_extra={LARGE_BODY: True})
     async def png_info(body: PNGInfoRequest) -> dict[str, Any]:
         """The infotext of a picture, parsed, and every other text in the file."""
         image = await services.decode_image(body.image.strip())
         metadata: dict[str, Any] = await services.images.run(lambda: _metadata(services, image))
         return metadata
 
-    @routes.post("/interrogate", name="interrogateapi", response_model=InterrogateResponse)
+    @routes.post(
+        "/interrogate", name="interrogateapi", response_model=InterrogateResponse, openapi_extra={LARGE_BODY: True}
+    )
     async def interrogate(body: InterrogateRequest) -> dict[str, str]:
         """A text that describes the picture."""
         if body.image is None:

@@ -1,0 +1,141 @@
+"""What a request's body may be at most, told while it arrives: its size by route, and what its JSON is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from latentd.server.errors import error_body
+from latentd.server.json_reply import SafeJSONResponse
+
+LARGE_BODY = "x-large-body"
+"""Mark of the routes that take pictures, in their ``openapi_extra``; the core's others take :data:`SMALL_BODY`."""
+SMALL_BODY = 4 << 20
+"""Bytes of a request body that holds no pictures."""
+MOST_VALUES = 100_000
+"""Values in one JSON document: reading a value costs far more than the bytes that it is written in."""
+MOST_BETWEEN = 2 << 20
+"""Bytes of one JSON document outside its texts: numbers, brackets, white space."""
+
+
+class BodyTooLarge(BaseException):
+    """A body is over a bound. Not an Exception: FastAPI turns those that reading a body raises into a 400."""
+
+    def __init__(self, detail: str, hint: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+
+
+class JsonShape:
+    """Counts the values of a JSON document as its bytes arrive, without reading it; texts may be as long as they like.
+
+    A document that begins with a zero byte in its first four is UTF-16 or UTF-32, where texts cannot be told by single
+    bytes: all of it counts as outside of texts.
+    """
+
+    def __init__(self) -> None:
+        self.values = self.between = 0
+        self._in_text, self._wide = False, False
+        self._rest, self._begun = b"", False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes.
+
+        :raises BodyTooLarge: more than :data:`MOST_VALUES` values or :data:`MOST_BETWEEN` bytes between texts.
+        """
+        if not self._begun and chunk:
+            self._begun, self._wide = True, 0 in chunk[:4]
+        outside = chunk if self._wide else self._outside(chunk)
+        self.values += sum(map(outside.count, (b",", b"[", b"{")))
+        self.between += len(outside)
+        if self.values > MOST_VALUES:
+            raise BodyTooLarge(f"request body has more than {MOST_VALUES} values", "send less in one request")
+        if self.between > MOST_BETWEEN:
+            raise BodyTooLarge(
+                f"request body has more than {MOST_BETWEEN} bytes outside of texts", "send it without white space"
+            )
+
+    def _outside(self, chunk: bytes) -> bytes:
+        """The bytes of ``chunk`` that are in no text."""
+        data = self._rest + chunk
+        slashes = len(data) - len(data.rstrip(b"\\"))
+        self._rest = b"\\" if slashes % 2 else b""
+        if self._rest:
+            data = data[:-1]
+        if b"\\" in data:
+            data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+        pieces = data.split(b'"')
+        outside = b"".join(pieces[self._in_text :: 2])
+        self._in_text ^= len(pieces) % 2 == 0
+        return outside
+
+
+class BodyBoundMiddleware:
+    """Answers 413 to a request body over the bounds, told by its header or, failing that, while it arrives.
+
+    :param max_bytes: bound of the routes that take pictures. :param takes_pictures: which requests go to one.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, takes_pictures: Callable[[Scope], bool]) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._takes_pictures = takes_pictures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
+        # Most requests have no body, and need not be matched with the routes.
+        if scope["method"] in ("GET", "HEAD", "OPTIONS") or not (declared or "transfer-encoding" in headers):
+            limit = SMALL_BODY
+        else:
+            limit = self._max_bytes if self._takes_pictures(scope) else SMALL_BODY
+        limit = min(limit, self._max_bytes)
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            if declared.isdecimal() and int(declared[:20]) > limit:
+                raise _too_large(limit)
+            await self._app(scope, _counted(receive, limit, JsonShape() if _is_json(headers) else None), watched)
+        except BodyTooLarge as error:
+            if not started:
+                body = error_body("HTTPException", error.detail, hint=error.hint)
+                await SafeJSONResponse(body, 413, {"Connection": "close"})(scope, receive, send)
+
+
+def _counted(receive: Receive, limit: int, shape: JsonShape | None) -> Receive:
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        chunk = message.get("body", b"")
+        seen += len(chunk)
+        if seen > limit:
+            raise _too_large(limit)
+        if shape is not None:
+            shape.feed(chunk)
+        return message
+
+    return counted
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    hint = "see --max-request-mb" if limit != SMALL_BODY else "this request takes no pictures"
+    return BodyTooLarge(f"request body is larger than {limit} bytes", hint)
+
+
+def _is_json(headers: Headers) -> bool:
+    """Whether FastAPI reads the body as JSON: a JSON type, or none at all."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return not kind or (kind.startswith("application/") and kind.endswith("json"))
