@@ -231,7 +231,7 @@ def test_at_scale_one_the_negative_is_not_asked_for() -> None:
         {"cfg_scale": 0.0},
         {"parts": (((0, 0.5),), ((1, 1.0),))},
     ],
-    ids=str,
+    ids=lambda seen: " ".join(f"{name} {value}" for name, value in seen.items() if name != "hooks") or "hooks",
 )
 def test_at_scale_one_the_negative_is_asked_for_where_it_is_seen(seen: dict[str, Any]) -> None:
     assert False in asked_at_one(**seen)[0]
