@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_DETAIL = 1000
+"""Characters of an error's detail."""
+LONGEST_COMPARED = 100
+"""Characters of a name for which similar ones are looked for, in time that grows with their square."""
+
 
 class LatentdError(Exception):
     """Base of every error that latentd raises on purpose.
@@ -16,6 +21,8 @@ class LatentdError(Exception):
     status = 500
 
     def __init__(self, detail: str, *, hint: str | None = None, status: int | None = None) -> None:
+        if len(detail) > LONGEST_DETAIL:  # it repeats what was sent
+            detail = f"{detail[:LONGEST_DETAIL]}..."
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
@@ -114,6 +121,8 @@ class Interrupted(LatentdError):
 
 def near_matches(name: str, known: Iterable[str], *, count: int = 3) -> str | None:
     """A hint naming up to ``count`` known names that resemble ``name``, or None where none does."""
+    if len(name) > LONGEST_COMPARED:
+        return None
     names = list(known)
     by_lower = {n.lower(): n for n in names}
     close = get_close_matches(name.lower(), list(by_lower), n=count, cutoff=0.5)

@@ -32,12 +32,23 @@ SETTINGS = Settings()
         {"mask_blur": 10**9},
         {"mask_blur_x": 5000},
         {"inpaint_full_res_padding": -1},
+        {"enable_hr": True, "hr_resize_x": -128, "hr_resize_y": 128},
+        {"enable_hr": True, "hr_scale": -2.0},
+        {"sampler_name": "x" * 5000},
+        {"script_name": "<b>" * 5000},
+        {"styles": ("x",) * 5000},
+        {"styles": ("x" * 5000,)},
+        {"override_settings": {f"key {n}": n for n in range(5000)}},
+        {"alwayson_scripts": {f"script {n}": {} for n in range(5000)}},
     ],
-    ids=str,
+    ids=lambda fields: str(fields)[:60],
 )
 def test_impossible_numbers_are_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest) as refused:
         check_request(GenerationRequest(**fields), SETTINGS)
+    culprit = list(fields)[1 if "enable_hr" in fields else 0].removesuffix("s")
+    assert culprit in refused.value.detail
+    assert len(refused.value.detail) < 200
 
 
 @pytest.mark.parametrize(
@@ -85,6 +96,54 @@ def test_what_people_ask_for_is_within_the_limits() -> None:
 def test_prompts_that_would_keep_the_server_busy_are_refused(prompt: str) -> None:
     with pytest.raises(TooLarge):
         check_prompts([prompt], [""], 1000, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "culprit"),
+    [
+        ({"prompt": f"a (fox:{'9' * 400})"}, "(fox) has the weight inf"),
+        ({"prompt": "a (fox:123456)"}, "(fox) has the weight 123456"),
+        ({"negative_prompt": f"{'(' * 200}fox{')' * 200}"}, "(fox) has the weight"),
+        ({"enable_hr": True, "hr_scale": 1.0, "hr_prompt": "a (fox:123456)"}, "(fox) has the weight"),
+        ({"prompt": f"a fox:{'9' * 400} AND b"}, "'a fox' has the weight inf"),
+        ({"prompt": "a fox:-123456 AND b"}, "'a fox' has the weight -123456"),
+        ({"prompt": "a <lora:tinylora1:nan>"}, "<lora:tinylora1:nan>"),
+        ({"prompt": "a <lora:tinylora1:1e300>"}, "<lora:tinylora1:1e300>"),
+        ({"prompt": "a <lora:tinylora1:1:unet=1e300>"}, "<lora:tinylora1:1:unet=1e300>"),
+        ({"prompt": "a <hypernet:tinyhyper:1e999>"}, "<hypernet:tinyhyper:1e999>"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_weights_out_of_all_proportion_are_refused_with_their_name(
+    services: AppServices, fields: dict[str, Any], culprit: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        build_plan(GenerationRequest(**{**BASE, **fields}), services)
+    assert culprit in refused.value.detail
+
+
+def test_weights_that_do_not_act_are_no_fault(services: AppServices) -> None:
+    """A1111's grammar has no exponents, so that these are words; and the option may switch weights off."""
+    for prompt in ("a (fox:1e308)", "a:1e308 AND b", "(fox:nan)"):
+        build_plan(GenerationRequest(**{**BASE, "prompt": prompt}), services)
+    off = {**BASE, "prompt": "a (fox:123456)", "override_settings": {"emphasis": "None"}}
+    build_plan(GenerationRequest(**off), services)
+
+
+def test_a_picture_that_would_have_to_grow_to_be_cut(services: AppServices) -> None:
+    strip = Image.new("RGB", (1, 60_000))
+    request = GenerationRequest(**{**BASE, "mode": "img2img", "init_images": (strip,), "resize_mode": 1})
+    with pytest.raises(TooLarge, match="64x3840000"):
+        build_plan(request, services)
+    build_plan(replace(request, resize_mode=0), services)
+
+
+def test_an_infotext_longer_than_prompts_can_be(services: AppServices) -> None:
+    from latentd.server.schemas.generation import Txt2ImgRequest
+
+    for text in ("a " * 1_000_000, "a\n" * 1_000_000 + "Steps: 1, Seed: 1, Size: 8x8"):
+        with pytest.raises(TooLarge, match="infotext"):
+            asyncio.run(services.submit_body(Txt2ImgRequest(infotext=text)))
 
 
 def test_negative_prompts_are_no_composition() -> None:

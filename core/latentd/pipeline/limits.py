@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from latentd.errors import InvalidRequest, TooLarge
+from latentd.prompts.attention import parse_attention
 from latentd.prompts.composition import split_composition
 from latentd.prompts.editing import schedule
 from latentd.prompts.networks import extract_networks
@@ -26,14 +27,26 @@ LARGEST_BLUR = 2048
 MOST_PROMPTS = 400
 #: Chunks of 75 tokens that the text encoders may be asked for, over all steps of one prompt.
 MOST_ENCODINGS = 20_000
+#: Characters of a name: of a sampler, a script, a style...
+LONGEST_NAME = 1000
+#: Entries of a request's lists: styles, overrides, scripts. There are some 250 options.
+MOST_ENTRIES = 1000
+#: Times the longest prompt that an infotext may have, for two prompts, those of hires fix and what stands beside them.
+INFOTEXT_PROMPTS = 8
 #: Characters that make a chunk, low enough for any writing of words: an estimate, since the tokenizer is the model's.
 CHUNK_CHARACTERS = 75
+#: Characters of a prompt's part that an error repeats.
+SHOWN = 60
 
 _COUNTS = ("batch_size", "n_iter", "steps")
 _NOT_NEGATIVE = ("s_churn", "inpaint_full_res_padding")
 _BLURS = ("mask_blur", "mask_blur_x", "mask_blur_y")
 #: Noise levels, which may be anything: they are compared with, not computed with.
 _LEVELS = frozenset({"s_tmin", "s_tmax", "s_min_uncond"})
+_PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
+_ENTRIES = ("styles", "override_settings", "alwayson_scripts", "script_args")
+_HIRES = ("hr_scale", "hr_resize_x", "hr_resize_y")
+_COVER = 1
 _BREAK = re.compile(r"\bBREAK\b")
 
 
@@ -44,7 +57,8 @@ def check_request(request: GenerationRequest, settings: Settings) -> None:
     :raises InvalidRequest: a count below 1, or a number out of all proportion.
     """
     _check_numbers(request)
-    for texts in (request.prompt, request.negative_prompt, request.hr_prompt, request.hr_negative_prompt):
+    _check_names(request)
+    for texts in (getattr(request, name) for name in _PROMPTS):
         check_length([texts] if isinstance(texts, str) else texts, settings)
     check_images(request.batch_size * request.n_iter, settings)
     check_steps(max(request.steps, request.hr_second_pass_steps), settings)
@@ -62,6 +76,33 @@ def check_init_count(count: int, batch_size: int) -> None:
         raise InvalidRequest(f"bad number of images passed: {count}; expecting {batch_size} or less")
 
 
+def check_infotext(text: str, settings: Settings) -> None:
+    """:raises TooLarge: an infotext longer than :data:`INFOTEXT_PROMPTS` of the longest prompts."""
+    if len(text) > INFOTEXT_PROMPTS * settings.max_prompt_length:
+        raise TooLarge(f"an infotext of {len(text)} characters is too long", hint="--max-prompt-length")
+
+
+def check_cover(picture: tuple[int, int], size: tuple[int, int], settings: Settings) -> None:
+    """Refuse to cover ``size`` with ``picture``, (width, height), where that makes it far larger before it is cut.
+
+    :raises TooLarge: it would be over ``--max-image-mp``.
+    """
+    factor = max(size[0] / picture[0], size[1] / picture[1])
+    check_size(int(picture[0] * factor), int(picture[1] * factor), settings)
+
+
+def check_weight(weight: float, what: str) -> None:
+    """:raises InvalidRequest: ``weight``, that of ``what``, is out of all proportion, or no number."""
+    if not abs(weight) <= LARGEST_NUMBER:
+        raise InvalidRequest(f"{what} has the weight {weight:g}; it must be within {LARGEST_NUMBER:g}")
+
+
+def check_entries(entries: object, what: str) -> None:
+    """:raises InvalidRequest: ``entries``, those of ``what``, are more than :data:`MOST_ENTRIES`."""
+    if isinstance(entries, Sequence | Mapping) and len(entries) > MOST_ENTRIES:
+        raise InvalidRequest(f"{what} has {len(entries)} entries; it must have at most {MOST_ENTRIES}")
+
+
 def check_plan(plan: Plan, settings: Settings) -> None:
     """Refuse a plan over the limits: scripts and options may have got there by their own arguments.
 
@@ -76,7 +117,14 @@ def check_plan(plan: Plan, settings: Settings) -> None:
     check_pixels(largest * plan.batch_size, largest * len(plan.prompts), settings)
     hires = plan.hires
     texts = {*plan.prompts, *(hires.prompts if hires else ())}
-    check_prompts(texts, {*plan.negative_prompts, *(hires.negative_prompts if hires else ())}, plan.steps, settings)
+    negatives = {*plan.negative_prompts, *(hires.negative_prompts if hires else ())}
+    check_prompts(texts, negatives, plan.steps, settings)
+    if plan.options["emphasis"] not in ("None", "Ignore"):
+        for text in texts | negatives:
+            _check_emphasis(text)
+    if plan.request.mode == "img2img" and plan.request.resize_mode == _COVER:
+        for image in plan.request.init_images:
+            check_cover(image.size, (plan.width, plan.height), settings)
 
 
 def check_size(width: int, height: int, settings: Settings) -> None:
@@ -122,6 +170,7 @@ def check_prompts(prompts: Iterable[str], negatives: Iterable[str], steps: int, 
         parts = split_composition(bare)
         _check_parts(len(parts), "prompts joined by AND", settings)
         for part in parts:
+            check_weight(part.weight, f"{_short(part.text)!r}")
             _check_versions(part.text, steps, settings)
     for text in negatives:
         _check_versions(text, steps, settings)
@@ -158,12 +207,40 @@ def _check_versions(text: str, steps: int, settings: Settings) -> None:
         )
 
 
+def _check_emphasis(text: str) -> None:
+    """Refuse brackets that weigh what no encoding can bear."""
+    if "(" in text:
+        for piece in parse_attention(text):
+            check_weight(piece.weight, f"({_short(piece.text)})")
+
+
+def _short(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _check_names(request: GenerationRequest) -> None:
+    """Refuse names and lists that are far longer than any that could mean something."""
+    for name in (field.name for field in fields(request) if field.name not in (*_PROMPTS, "infotext")):
+        value = getattr(request, name)
+        if isinstance(value, str) and len(value) > LONGEST_NAME:
+            raise InvalidRequest(f"{name} has {len(value)} characters; it must have at most {LONGEST_NAME}")
+    for name in _ENTRIES:
+        check_entries(getattr(request, name), name)
+    for style in request.styles:
+        if len(style) > LONGEST_NAME:
+            raise InvalidRequest(f"a style's name has {len(style)} characters; it must have at most {LONGEST_NAME}")
+
+
 def _check_numbers(request: GenerationRequest) -> None:
     for name in _COUNTS:
         if getattr(request, name) < 1:
             raise InvalidRequest(f"{name} is {getattr(request, name)}; it must be at least 1")
     for name in _NOT_NEGATIVE:
         if (getattr(request, name) or 0) < 0:
+            raise InvalidRequest(f"{name} is {getattr(request, name)}; it must not be negative")
+    for name in _HIRES if request.enable_hr else ():
+        if getattr(request, name) < 0:
             raise InvalidRequest(f"{name} is {getattr(request, name)}; it must not be negative")
     for name in _BLURS:
         if (getattr(request, name) or 0) > LARGEST_BLUR:

@@ -8,6 +8,7 @@ from typing import Any
 
 from latentd.errors import InvalidRequest
 from latentd.models.safetensors_header import check_header
+from latentd.pipeline.limits import check_weight
 from latentd.prompts.networks import NetworkTag
 
 
@@ -24,21 +25,26 @@ class LoraArguments:
 def lora_arguments(tag: NetworkTag) -> LoraArguments:
     """The arguments of a ``<lora:...>`` tag.
 
-    :raises InvalidRequest: one of them is not a number.
+    :raises InvalidRequest: one of them is not a number, or out of all proportion.
     """
     te = _number(tag, 1, 1.0, "te")
     dyn = _number(tag, 3, 0.0, "dyn")
     if dyn < 0:
         raise InvalidRequest(f"{_written(tag)} keeps {dyn:g} ranks", hint="dyn is the number of ranks to keep")
-    return LoraArguments(tag_name(tag), te, _number(tag, 2, te, "unet"), int(dyn) or None)
+    unet = _number(tag, 2, te, "unet")
+    for weight in (te, unet):
+        check_weight(weight, _written(tag))
+    return LoraArguments(tag_name(tag), te, unet, int(dyn) or None)
 
 
 def hypernetwork_multiplier(tag: NetworkTag) -> float:
     """The multiplier of a ``<hypernet:name:multiplier>`` tag, 1 by default.
 
-    :raises InvalidRequest: it is not a number.
+    :raises InvalidRequest: it is not a number, or out of all proportion.
     """
-    return _number(tag, 1, 1.0)
+    multiplier = _number(tag, 1, 1.0)
+    check_weight(multiplier, _written(tag))
+    return multiplier
 
 
 def surplus_arguments(tag: NetworkTag) -> str | None:

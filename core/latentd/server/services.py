@@ -147,10 +147,11 @@ class AppServices:
         :param warnings: what reading the body could not follow.
         :raises LatentdError: as :meth:`submit`.
         """
-        from latentd.pipeline.limits import check_request
+        from latentd.pipeline.limits import check_infotext, check_request
         from latentd.server.convert import to_request, with_pictures
         from latentd.server.infotext_request import with_infotext
 
+        check_infotext(body.infotext or "", self.settings)
         body, unheeded = with_infotext(body, self)
         request = to_request(body)
         check_request(request, self.settings)

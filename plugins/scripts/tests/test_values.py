@@ -31,7 +31,8 @@ def test_values(kind: type, text: str, values: list[object]) -> None:
 @pytest.mark.parametrize(
     ("kind", "text"),
     [(int, "many"), (float, "1-2 (+0)"), (int, "1-1000000000"), (int, f"1-9 [{MOST_VALUES * 9}]"), (int, ""),
-     (tuple, "a,b,c,d,e,f,g,h,i,j")],
+     (tuple, "a,b,c,d,e,f,g,h,i,j"), (int, f"1-1{'0' * 400}"), (float, f"1-1{'0' * 400}"),
+     (int, f"1-1{'0' * 400} [5]"), (int, f"1{'0' * 30}-1 (-1)")],
 )  # fmt: skip
 def test_what_cannot_be_read_or_is_too_much_is_refused(kind: type, text: str) -> None:
     with pytest.raises(InvalidRequest):

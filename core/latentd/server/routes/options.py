@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
+from latentd.pipeline.limits import check_entries
 from latentd.server.schemas.lenient import Dict
 from latentd.settings import cmd_flags
 
@@ -23,6 +24,7 @@ def router(services: Any) -> APIRouter:
     @routes.post("/options", name="set_config", openapi_extra={"x-scope": "admin"})
     async def set_options(body: Annotated[Dict, Body(examples=[{"CLIP_stop_at_last_layers": 2}])]) -> None:
         """Set options; the reply comes when a checkpoint or VAE that they name is loaded."""
+        check_entries(body, "the request")
         await services.set_options(body)
 
     @routes.get("/cmd-flags", response_model=None)

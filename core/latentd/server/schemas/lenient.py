@@ -101,6 +101,8 @@ def to_str(value: Any) -> str:
     """
     _not_none(value)
     if isinstance(value, str):
+        if value.isascii():  # told without looking at it, and pictures are long
+            return value
         # An unpaired surrogate is no character: no tokenizer, file or PNG chunk could take it.
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -226,6 +226,10 @@ def _number(value: Any) -> float:
     return number
 
 
+#: Beyond it a layer's scale gives nothing but NaN.
+LARGEST_WEIGHT = 1000.0
+
+
 def _between(low: float, high: float) -> Callable[[Any], float]:
     def read(value: Any) -> float:
         number = _number(value)
@@ -250,7 +254,7 @@ def _name(value: Any) -> str:
 def _weights(value: Any) -> tuple[float, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not 0 < len(value) <= MAX_WEIGHTS:
         raise ValueError("a list of numbers")
-    return tuple(_number(item) for item in value)
+    return tuple(_between(-LARGEST_WEIGHT, LARGEST_WEIGHT)(item) for item in value)
 
 
 def _has_picture(image: Any) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from latentd.api import InvalidRequest
 
 MOST_VALUES = 1000
+_LONGEST_NUMBER = 40
 
 _INT = r"\s*([+-]?\s*\d+)\s*-\s*([+-]?\s*\d+)"
 _FLOAT = r"\s*([+-]?\s*\d+(?:\.\d*)?)\s*-\s*([+-]?\s*\d+(?:\.\d*)?)"
@@ -56,10 +57,14 @@ def read_values(kind: Any, entries: Sequence[str], axis: str) -> list[Any]:
 
 def _numbers(kind: type, entry: str, axis: str) -> list[Any]:
     if (found := _STEPPED[kind].fullmatch(entry)) is not None:
-        low, high = _number(kind, found[1]), _number(kind, found[2])
+        low, high = _number(kind, found[1], axis), _number(kind, found[2], axis)
         return _stepped(kind, low, high, kind(found[3]) if found[3] else kind(1), axis)
     if (found := _COUNTED[kind].fullmatch(entry)) is not None:
-        low, high, count = _number(kind, found[1]), _number(kind, found[2]), min(int(found[3]), MOST_VALUES + 1)
+        low, high, count = (
+            _number(kind, found[1], axis),
+            _number(kind, found[2], axis),
+            min(int(found[3]), MOST_VALUES + 1),
+        )
         return [kind(value) for value in np.linspace(low, high, count).tolist()]
     try:
         return [kind(entry)]
@@ -67,14 +72,18 @@ def _numbers(kind: type, entry: str, axis: str) -> list[Any]:
         raise InvalidRequest(f"{entry!r} on axis {axis!r} of the X/Y/Z plot is no number") from error
 
 
-def _number(kind: type, text: str) -> Any:
-    return kind(text.replace(" ", ""))
+def _number(kind: type, text: str, axis: str) -> Any:
+    digits = text.replace(" ", "")
+    if len(digits) > _LONGEST_NUMBER:
+        raise InvalidRequest(f"a range on axis {axis!r} of the X/Y/Z plot has a number of {len(digits)} digits")
+    return kind(digits)
 
 
 def _stepped(kind: type, low: Any, high: Any, step: Any, axis: str) -> list[Any]:
     if step == 0:
         raise InvalidRequest(f"a range on axis {axis!r} of the X/Y/Z plot has step 0")
-    if (high - low) / step > MOST_VALUES:
+    span = high - low if step > 0 else low - high
+    if span > MOST_VALUES * abs(step):
         raise InvalidRequest(f"axis {axis!r} of the X/Y/Z plot has more than {MOST_VALUES} values")
     if kind is int:
         return list(range(low, high + 1, step))
