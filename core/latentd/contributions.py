@@ -224,7 +224,6 @@ class Script:
     alwayson: bool = False
     always: bool = False
     listed: bool = True
-    strict_count: bool = True
     Args: type[BaseModel] = NoArgs
 
     def arg_info(self, mode: str) -> Sequence[ArgInfo] | None:

@@ -28,7 +28,6 @@ def test_composition_gives_rows_with_weights_for_each_picture(models: Models) ->
     batch = build(models["sd1"], ["cat AND dog:0.5", "bird"], ["", ""]).at(0)
     assert batch.parts == (((0, 1.0), (1, 0.5)), ((2, 1.0),))
     assert batch.image_index == [0, 0, 1]
-    assert batch.composed
     assert batch.context.shape == (3, 77, 32)
     assert batch.negative_context.shape == (2, 77, 32)
 

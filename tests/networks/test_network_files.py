@@ -28,8 +28,6 @@ def test_aliases_come_from_the_training_name(tmp_path: Path, save: Save) -> None
     assert library.find("my name") == library.find("file") == net
     assert net.metadata["ss_tag_frequency"] == {"a": {"b": 1}}
     assert net.metadata["odd"] == "{broken"
-    assert library.preferred_name(net) == "my name"
-    assert library.preferred_name(net, by_file_name=True) == "file"
     assert library.find("other") is None
 
 
@@ -43,7 +41,6 @@ def test_a_shared_alias_and_none_need_the_file_name(tmp_path: Path, save: Save) 
     two, three = library.find("two"), library.find("three")
     assert two is not None
     assert two.name == "two"
-    assert library.preferred_name(two) == "two"
     assert three is not None
     assert [net.name for net in library.list()] == ["one", "three", "two"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from latentd.prompts.styles import Style
-from latentd.prompts.styles_file import StylesError, load_styles, parse_styles, read_styles, save_styles
+from latentd.prompts.styles_file import StylesError, load_styles, parse_styles, read_styles
 
 
 def test_rows_become_styles() -> None:
@@ -20,30 +20,21 @@ def test_the_old_header_is_read() -> None:
     assert parse_styles("name,text\nold,some text\n") == [Style(name="old", prompt="some text")]
 
 
-def test_saving_keeps_a_backup_and_a_byte_order_mark(tmp_path: Path) -> None:
+def test_a_file_as_automatic1111_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "styles.csv"
-    first, second = Style(name="a", prompt='x, "y"\nz', negative_prompt="n"), Style(name="b")
-    save_styles([first], path)
-    save_styles([first, second], path)
-    assert path.read_bytes().startswith(b"\xef\xbb\xbfname,prompt,negative_prompt\r\n")
-    assert set(load_styles([tmp_path / "styles.csv.bak"])) == {"a"}
+    path.write_bytes(b'\xef\xbb\xbfname,prompt,negative_prompt\r\na,"x, ""y""\nz",n\r\nb,,\r\n')
     loaded = load_styles([path])
-    assert (loaded["a"].prompt, loaded["a"].path) == ('x, "y"\nz', str(path))
+    assert (loaded["a"].prompt, loaded["a"].negative_prompt, loaded["a"].path) == ('x, "y"\nz', "n", str(path))
     assert set(loaded) == {"a", "b"}
 
 
 def test_several_files_are_divided_and_the_last_of_equal_names_counts(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        save_styles([Style(name="same", prompt=name), Style(name=name)], tmp_path / f"{name}.csv")
+        (tmp_path / f"{name}.csv").write_text(f"name,prompt\nsame,{name}\n{name},\n")
     styles = load_styles([tmp_path / "*.csv", tmp_path / "one.csv", tmp_path / "missing.csv"])
     dividers = [name for name, style in styles.items() if style.is_divider]
     assert dividers == [" ONE ".center(40, "-"), " TWO ".center(40, "-"), " MISSING ".center(40, "-")]
     assert styles["same"].prompt == "two"
-
-
-def test_dividers_are_not_saved(tmp_path: Path) -> None:
-    save_styles([Style(name="-- X --", prompt=None, negative_prompt=None), Style(name="a")], tmp_path / "s.csv")
-    assert set(load_styles([tmp_path / "s.csv"])) == {"a"}
 
 
 def test_a_missing_file_has_no_styles(tmp_path: Path) -> None:

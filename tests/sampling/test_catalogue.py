@@ -74,14 +74,6 @@ def test_what_a_request_means(name: str, scheduler: str | None, expected: tuple[
     assert resolved(name, scheduler) == expected
 
 
-def test_aliases_are_looked_up_apart_and_in_any_case() -> None:
-    for alias, name in [("k_euler_a", "Euler a"), ("K_EULER", "Euler"), ("dpm++ 2m karras", "DPM++ 2M Karras")]:
-        spec = CATALOGUE.sampler_by_alias(alias)
-        assert spec is not None
-        assert spec.name == name
-    assert CATALOGUE.sampler_by_alias("nothing") is None
-
-
 def test_defaults_of_eta() -> None:
     etas = {spec.name: spec.default_eta for spec in SAMPLERS_1_8 if spec.uses_eta}
     assert etas.pop("DDIM") == 0.0

@@ -59,11 +59,6 @@ class BatchConditioning:
         """The picture of every positive row."""
         return [image for image, rows in enumerate(self.parts) for _ in rows]
 
-    @property
-    def composed(self) -> bool:
-        """Whether any picture has more than one part."""
-        return any(len(rows) != 1 for rows in self.parts)
-
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Conditioning:

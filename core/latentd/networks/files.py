@@ -113,10 +113,6 @@ class NetworkLibrary:
         """The file a tag means: by alias or stem; by stem only where an alias is shared, or is ``none``."""
         return (self._by_name if name.lower() in self._ambiguous else self._by_alias).get(name)
 
-    def preferred_name(self, net: NetworkOnDisk, *, by_file_name: bool = False) -> str:
-        """The name to show (option ``lora_preferred_name``): the alias unless it is ambiguous."""
-        return net.name if by_file_name or net.alias.lower() in self._ambiguous else net.alias
-
     def short_hash(self, net: NetworkOnDisk) -> str:
         """The first 12 digits of the file's digest, computed once a file."""
         key = (net.path, net.stamp)

@@ -6,7 +6,7 @@ The order of operations is A1111's (semantics 10.2).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -141,16 +141,3 @@ def _pixel_mode(resize_mode: int) -> int:
     if resize_mode == LATENT:
         return STRETCH
     return resize_mode if resize_mode in (STRETCH, COVER) else CONTAIN
-
-
-def batch_of(init: Img2imgInit, batch_size: int) -> Mapping[str, list[Any]]:
-    """Pictures, overlays and colour targets for a batch: a single one is repeated."""
-
-    def spread(items: list[Any]) -> list[Any]:
-        return items * batch_size if len(items) == 1 else items
-
-    return {
-        "pictures": spread(init.pictures),
-        "overlays": spread(init.overlays),
-        "colour_targets": spread(init.colour_targets),
-    }

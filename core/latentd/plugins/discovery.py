@@ -13,7 +13,6 @@ from latentd import __version__
 from latentd.plugins.status import PluginRefused
 
 GROUP = "latentd"
-COMMANDS_GROUP = "latentd.commands"
 CORE_DISTRIBUTION = "latentd"
 
 

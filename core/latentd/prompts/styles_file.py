@@ -6,17 +6,14 @@ import codecs
 import csv
 import io
 import re
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from latentd.atomic import write_atomically
 from latentd.prompts.styles import Style
-from latentd.regular import is_regular, read_regular
+from latentd.regular import read_regular
 
 MAX_BYTES = 64 << 20
 
-_COLUMNS = ("name", "prompt", "negative_prompt")
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = re.compile(r'"?sep=[,;\t|]"?[ \t,;|]*(?:\r\n|\r|\n)', re.IGNORECASE)
 _LOOK = 64
@@ -78,15 +75,6 @@ def _style(row: Mapping[str, str | None], path: str | None) -> Style | None:
     return Style(name=name, prompt=prompt or "", negative_prompt=row.get("negative_prompt") or "", path=path)
 
 
-def format_styles(styles: Iterable[Style]) -> str:
-    """The text of a styles file that holds ``styles``, dividers left out; a byte-order mark comes first."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
-    writer.writerows((style.name, style.prompt, style.negative_prompt) for style in styles if not style.is_divider)
-    return "\ufeff" + text.getvalue()
-
-
 def style_files(patterns: Sequence[str | Path]) -> list[Path]:
     """The files that ``patterns`` name, without repeats; ``*`` and ``?`` in a file name are wildcards (sorted)."""
     found: dict[Path, None] = {}
@@ -143,14 +131,3 @@ def load_styles(patterns: Sequence[str | Path], read: Callable[[Path], list[Styl
             styles[divider] = Style(name=divider, prompt=None, negative_prompt=None)
         styles |= {style.name: style for style in read(path)}
     return styles
-
-
-def save_styles(styles: Iterable[Style], path: str | Path) -> None:
-    """Write ``styles`` to the file ``path`` in one step; the file that was there is kept as ``path`` + ``.bak``.
-
-    :raises OSError: the folder cannot be written.
-    """
-    path = Path(path)
-    if is_regular(path):
-        shutil.copy(path, f"{path}.bak")
-    write_atomically(path, format_styles(styles).encode())

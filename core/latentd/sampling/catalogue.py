@@ -220,7 +220,6 @@ class SamplerCatalogue:
         self._samplers = {spec.name: spec for spec in samplers}
         self._schedulers = {spec.name: spec for spec in schedulers}
         # As in the original, a later sampler takes an alias that an earlier one also has.
-        self._aliases = {key.lower(): spec for spec in self._samplers.values() for key in (spec.name, *spec.aliases)}
 
     def __iter__(self) -> Iterator[SamplerSpec]:
         """Iterate over the listed samplers in the order of registration."""
@@ -234,10 +233,6 @@ class SamplerCatalogue:
     def sampler(self, name: str) -> SamplerSpec | None:
         """Return the sampler of exactly this name, or ``None``."""
         return self._samplers.get(name)
-
-    def sampler_by_alias(self, alias: str) -> SamplerSpec | None:
-        """Return the sampler with this name or alias in any case of letters, or ``None``."""
-        return self._aliases.get(alias.lower())
 
     def scheduler(self, name: str) -> SchedulerSpec | None:
         """Return the scheduler whose name, label or alias this is, in any case of letters, or ``None``."""
