@@ -113,6 +113,11 @@ class Services(Protocol):
     def decode_image_now(self, text: str) -> Image:
         """As :meth:`decode_image`, on this thread; for a script's ``plan``, which runs off the event loop."""
 
+    def image_decoder(self) -> Callable[[str], Image]:
+        """As :meth:`decode_image_now`, for the pictures of one request: it refuses the one with which they have more
+        pixels together than ``--max-batch-mp`` allows.
+        """
+
     def encode_image(self, image: Image, info: Mapping[str, str] | None = None) -> Awaitable[str]:
         """Base64 text of the picture in the format of option ``samples_format``."""
 

@@ -9,10 +9,14 @@ import pytest
 from PIL import Image, features
 
 from latentd.errors import InvalidImage, InvalidRequest, TooLarge
-from latentd.images.codecs import decode_image, encode_base64, encode_image, fits, open_image
+from latentd.images.codecs import decode_base64, encode_base64, encode_image, fits, open_image
 from latentd.images.metadata import read_metadata, user_comment
 
 BOUNDS = {"max_bytes": 1 << 20, "max_pixels": 1 << 20}
+
+
+def decode_image(text: str, *, max_bytes: int, max_pixels: int) -> Image.Image:
+    return open_image(decode_base64(text, max_bytes=max_bytes), max_pixels)
 
 
 def png(size: tuple[int, int] = (6, 4), mode: str = "RGB") -> bytes:
@@ -157,3 +161,12 @@ def test_gif_comment_and_container_noise() -> None:
     infotext, items = read_metadata(open_image(out.getvalue(), 100))
     assert infotext == "Steps: 1"
     assert not {"duration", "loop", "background"} & set(items)
+
+
+@pytest.mark.parametrize("spoilt", [False, True], ids=["clean", "with line breaks"])
+def test_long_base64_is_decoded_whole(spoilt: bool) -> None:
+    data = bytes(range(256)) * 60_000
+    text = as_text(data)
+    if spoilt:
+        text = "\n".join(text[start : start + 1000] for start in range(0, len(text), 1000))
+    assert decode_base64(text, max_bytes=2 * len(data)) == data

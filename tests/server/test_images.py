@@ -165,3 +165,24 @@ def test_without_interrogator_the_package_is_named(client: TestClient) -> None:
     assert reply.json()["hint"] == install_hint("interrogators")
     missing = client.post("/sdapi/v1/interrogate", json={"image": None})
     assert (missing.status_code, missing.json()["detail"]) == (404, "Image not found")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("extra-batch-images", {"imageList": [{"data": _png(), "name": str(n)} for n in range(3)]}),
+        ("img2img", {"init_images": [_png()] * 2, "batch_size": 3, "mask": _png()}),
+        ("img2img", {"init_images": [_png()], "mask": _png(), "latent_mask": _png()}),
+    ],
+)
+def test_pictures_of_one_request_are_bounded_together(latentd_app: AppFactory, path: str, body: dict[str, Any]) -> None:
+    size = {"width": 8, "height": 8}
+    few = latentd_app(flags=["--max-batch-mp", "0.001"]).post(f"/sdapi/v1/{path}", json={**size, **body})
+    assert (few.status_code, few.json()["hint"]) == (413, "--max-batch-mp")
+    assert few.json()["detail"] == "the pictures of one request have over 1000 pixels"
+
+
+def test_pictures_are_counted_before_they_are_read(latentd_app: AppFactory) -> None:
+    body = {"imageList": [{"data": "no picture", "name": "a"}] * 20}
+    reply = latentd_app(flags=["--max-images", "10"]).post("/sdapi/v1/extra-batch-images", json=body)
+    assert (reply.status_code, reply.json()["hint"]) == (413, "--max-images")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,8 +11,6 @@ from latentd.server.schemas.generation import GenerationBody, Img2ImgRequest
 from latentd.types import GenerationRequest
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from latentd.server.images import ImageIO
 
 Mode = Literal["txt2img", "img2img"]
@@ -60,23 +56,21 @@ async def with_pictures(request: GenerationRequest, body: GenerationBody, images
     """``request`` with the pictures of ``body``, decoded.
 
     :raises NotFound: img2img without a picture. :raises InvalidImage: a picture does not decode.
-    :raises InvalidRequest: more pictures than the batch has places for.
+    :raises InvalidRequest: more pictures than the batch has places for. :raises TooLarge: too many pixels together.
     """
     return replace(request, **await _pictures(body, images))
 
 
 async def _pictures(body: GenerationBody, images: ImageIO) -> dict[str, Any]:
-    async def one(text: str | None) -> Image | None:
-        return await images.decode(text) if text else None
-
+    names = ("mask", "latent_mask", "firstpass_image") if isinstance(body, Img2ImgRequest) else ("firstpass_image",)
+    given = {name: text for name in names if (text := getattr(body, name))}
     if not isinstance(body, Img2ImgRequest):
-        return {"firstpass_image": await one(body.firstpass_image)}
+        return dict(zip(given, await images.decode_all(list(given.values())), strict=True))
     if body.init_images is None:
         raise NotFound("Init image not found", hint="img2img needs init_images, a list of base64 texts")
     if not body.init_images:
         raise InvalidRequest("init_images is empty", hint="give at least one picture")
     check_init_count(len(body.init_images), body.batch_size or 1)
-    init: Sequence[Image] = await asyncio.gather(*(images.decode(text) for text in body.init_images))
-    mask, latent_mask = await asyncio.gather(one(body.mask), one(body.latent_mask))
-    firstpass = await one(body.firstpass_image)
-    return {"init_images": tuple(init), "mask": mask, "latent_mask": latent_mask, "firstpass_image": firstpass}
+    count = len(body.init_images)
+    decoded = await images.decode_all([*body.init_images, *given.values()])
+    return {"init_images": tuple(decoded[:count]), **dict(zip(given, decoded[count:], strict=True))}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from latentd.errors import NotConfigured
+from latentd.errors import NotConfigured, TooLarge
 from latentd.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,6 +18,23 @@ MEBIBYTE = 1 << 20
 _URL = ("http://", "https://")
 
 
+class _Budget:
+    """The pixels that the pictures of one request may have together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._left = self._most = int(settings.max_batch_mp * 1e6)
+
+    def take(self, image: Image) -> Image:
+        """``image``, its pixels taken off.
+
+        :raises TooLarge: there were fewer.
+        """
+        self._left -= image.width * image.height
+        if self._left < 0:
+            raise TooLarge(f"the pictures of one request have over {self._most} pixels", hint="--max-batch-mp")
+        return image
+
+
 class ImageIO:
     """Decodes and encodes pictures in two threads of its own.
 
@@ -26,6 +43,7 @@ class ImageIO:
     """
 
     def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
+        self._settings = settings
         self._allow_urls = settings.allow_image_urls
         self.max_pixels = settings.max_pixels
         self._max_bytes = int(settings.max_request_mb * MEBIBYTE)
@@ -38,6 +56,13 @@ class ImageIO:
         :raises InvalidImage: it is none. :raises TooLarge: over the bounds. :raises NotConfigured: URLs are off.
         """
         return await self.run(lambda: self.decode_now(text))
+
+    async def decode_all(self, texts: Sequence[str]) -> list[Image]:
+        """The pictures of one request, in order; counted and measured before one is decoded.
+
+        :raises TooLarge: more than ``--max-images``, or together over ``--max-batch-mp``; else as :meth:`decode`.
+        """
+        return await self.run(lambda: self._decode_all(texts))
 
     async def encode(self, image: Image, info: Mapping[str, str] | None = None, *, format: str | None = None) -> str:
         """Base64 text of ``image`` in the format of option ``samples_format``.
@@ -59,11 +84,33 @@ class ImageIO:
 
     def decode_now(self, text: str) -> Image:
         """As :meth:`decode`, on this thread."""
+        return self.decoder()(text)
+
+    def decoder(self) -> Callable[[str], Image]:
+        """As :meth:`decode_now`, for the pictures of one request, which together may have ``--max-batch-mp``.
+
+        What it returns raises TooLarge for the picture that goes over it.
+        """
         from latentd.images import codecs
 
-        if text.startswith(_URL):
-            return codecs.open_image(self._fetched(text), self.max_pixels)
-        return codecs.decode_image(text, max_bytes=self._max_bytes, max_pixels=self.max_pixels)
+        budget = _Budget(self._settings)
+        return lambda text: codecs.load_image(budget.take(self._opened(text)))
+
+    def _decode_all(self, texts: Sequence[str]) -> list[Image]:
+        from latentd.images import codecs
+        from latentd.pipeline.limits import check_images
+
+        check_images(len(texts), self._settings)
+        budget = _Budget(self._settings)
+        return [codecs.load_image(image) for image in [budget.take(self._opened(text)) for text in texts]]
+
+    def _opened(self, text: str) -> Image:
+        """The picture behind ``text``, no pixel of it decoded."""
+        from latentd.images import codecs
+
+        fetched = text.startswith(_URL)
+        data = self._fetched(text) if fetched else codecs.decode_base64(text, max_bytes=self._max_bytes)
+        return codecs.open_header(data, self.max_pixels)
 
     def encode_now(self, image: Image, info: Mapping[str, str] | None = None, *, format: str | None = None) -> str:
         """As :meth:`encode`, on this thread."""

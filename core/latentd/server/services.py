@@ -302,6 +302,10 @@ class AppServices:
         """The picture behind a request's image string, under the guards for URLs and sizes."""
         return await self.images.decode(text)
 
+    def image_decoder(self) -> Callable[[str], Image]:
+        """As :meth:`decode_image_now`, for the pictures of one request, which together may have ``--max-batch-mp``."""
+        return self.images.decoder()
+
     def decode_image_now(self, text: str) -> Image:
         """As :meth:`decode_image`, on this thread."""
         return self.images.decode_now(text)

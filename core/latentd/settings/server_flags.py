@@ -107,7 +107,7 @@ class ServerFlags:
     )
     max_batch_mp: float = number(
         256.0,
-        "most megapixels of the pictures that are sampled together (batch size times area)",
+        "most megapixels of the pictures that are sampled together (batch size times area) or sent in one request",
         group=BOUNDS,
         listed=False,
     )

@@ -58,6 +58,10 @@ class HeadlessServices:
         """:raises RuntimeError: there is no server."""
         raise RuntimeError("no images without a server; use the fixture latentd_app")
 
+    def image_decoder(self) -> Callable[[str], Image]:
+        """Gives :meth:`decode_image_now`."""
+        return self.decode_image_now
+
     def decode_image_now(self, text: str) -> Image:
         """:raises RuntimeError: there is no server."""
         raise RuntimeError("no images without a server; use the fixture latentd_app")

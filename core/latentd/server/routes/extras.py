@@ -56,7 +56,7 @@ async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tupl
     names = set(extras.ExtrasRequest.__dataclass_fields__)
     request = extras.ExtrasRequest(**{key: value for key, value in fields.items() if key in names}, raw=fields)
     extras.check_extras(request, services.registry)
-    images = await asyncio.gather(*(services.decode_image(text) for text in given))
+    images = await services.images.decode_all(given)
     options = services.options.snapshot()
     max_pixels = services.settings.max_pixels
 

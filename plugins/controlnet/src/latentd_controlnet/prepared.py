@@ -13,7 +13,7 @@ from latentd_controlnet.model_files import ControlFile, find_model, is_none
 from latentd_controlnet.parameters import Parameters, resolve
 from latentd_controlnet.preprocessors.pixels import Pixels
 from latentd_controlnet.unit import Unit
-from latentd_controlnet.unit_images import region_mask, unit_pictures
+from latentd_controlnet.unit_images import Decode, region_mask, unit_pictures
 
 CLIP_MODULES = ("clip", "ip-adapter", "revision")
 
@@ -73,7 +73,8 @@ def prepare_units(units: tuple[Unit, ...], plan: Any, services: Services) -> tup
     # As March 2023 had it: guess mode of one unit, or the option, leaves the negative half out for all.
     guessing = any(unit.style == "seed" and unit.control_mode == ControlMode.CONTROL for unit in units)
     alone = guessing or bool(plan.options["control_net_cfg_based_guidance"])
-    prepared = [part for unit in units for part in _one_each(_prepare(unit, plan, services, alone=alone))]
+    decode = services.image_decoder()
+    prepared = [part for unit in units for part in _one_each(_prepare(unit, plan, services, decode, alone=alone))]
     return tuple(replace(unit, index=index) for index, unit in enumerate(prepared))
 
 
@@ -86,10 +87,10 @@ def _one_each(prepared: PreparedUnit) -> list[PreparedUnit]:
     return [replace(prepared, unit=share, pictures=(picture,)) for picture in prepared.pictures]
 
 
-def _prepare(unit: Unit, plan: Any, services: Services, *, alone: bool) -> PreparedUnit:
+def _prepare(unit: Unit, plan: Any, services: Services, decode: Decode, *, alone: bool) -> PreparedUnit:
     module = find_module(unit, services, plan)
     file = _file(unit, module, services)
-    pictures = unit_pictures(unit, services.decode_image_now)
+    pictures = unit_pictures(unit, decode)
     if not pictures and not plan.is_img2img and unit.embedding is None:
         raise unit.error(
             "controlnet is enabled but no input image is given", hint="send image, or enabled: false to leave it out"
@@ -106,7 +107,7 @@ def _prepare(unit: Unit, plan: Any, services: Services, *, alone: bool) -> Prepa
         parameters=resolve(module, unit.processor_res, unit.threshold_a, unit.threshold_b),
         file=file,
         pictures=pictures,
-        region=region_mask(unit, services.decode_image_now),
+        region=region_mask(unit, decode),
         on_prompt_alone=alone or unit.control_mode == ControlMode.CONTROL,
     )
 

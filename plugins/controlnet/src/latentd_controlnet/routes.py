@@ -114,8 +114,9 @@ def detect_router(services: Services) -> APIRouter:
     async def run_detect(body: DetectBody) -> dict[str, Any]:
         """The control maps that a module makes of pictures."""
         spec = _detectable(services, body)
-        images = [await services.decode_image(text) for text in body.controlnet_input_images]
-        masks = [await services.decode_image(text) for text in body.controlnet_masks]
+        decode = services.image_decoder()
+        given = (body.controlnet_input_images, body.controlnet_masks)
+        images, masks = await services.run_in_thread(lambda: [[decode(text) for text in texts] for texts in given])
         sent = body.controlnet_processor_res, body.controlnet_threshold_a, body.controlnet_threshold_b
         found = await services.run_on_worker(
             lambda control: detect(spec, images, masks, sent, control, services), kind="controlnet-detect"
