@@ -10,7 +10,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,26 +46,29 @@ class ReferenceServer:
 
 
 @contextmanager
-def start_reference_server(data: Path, *flags: str) -> Iterator[ReferenceServer]:
+def start_reference_server(
+    data: Path, *flags: str, before: Callable[[], None] | None = None
+) -> Iterator[ReferenceServer]:
     """A server on ``data`` at a free port, with the recordings' options.
 
+    :param before: called in the new process before it becomes the server, to set limits of resources.
     :raises AssertionError: it did not start; with its log.
     """
-    with listening(data, *flags) as url:
+    with listening(data, *flags, before=before) as url:
         server = ReferenceServer(url, data)
         server.reset()
         yield server
 
 
 @contextmanager
-def listening(data: Path, *flags: str) -> Iterator[str]:
-    """The address of a server process on ``data`` at a free port; it ends with the block.
+def listening(data: Path, *flags: str, before: Callable[[], None] | None = None) -> Iterator[str]:
+    """The address of a server process on ``data`` at a free port; it ends with the block. Parameters as above.
 
     :raises AssertionError: it did not start; with its log.
     """
     command = [sys.executable, "-m", "latentd", "serve", "--data-dir", str(data), "--port", "0", *flags]
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, preexec_fn=before)
     lines: list[str] = []
     ready = threading.Event()
 

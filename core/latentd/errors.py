@@ -73,6 +73,13 @@ class TooLarge(LatentdError):
     status = 413
 
 
+class OutOfMemory(TooLarge):
+    """Memory ran out while this was worked on. It failed alone; what comes next has the memory again."""
+
+    def __init__(self, detail: str = "out of memory") -> None:
+        super().__init__(detail, hint="use a smaller picture or batch; the server's memory is free again")
+
+
 class QueueFull(LatentdError):
     """The job queue is at its bound.
 

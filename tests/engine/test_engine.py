@@ -15,7 +15,7 @@ import pytest
 
 from latentd.engine.executor import Engine, ShuttingDown
 from latentd.engine.job import Job
-from latentd.errors import Conflict, Gone, InvalidRequest, NotFound, QueueFull
+from latentd.errors import Conflict, Gone, InvalidRequest, NotFound, OutOfMemory, PluginError, QueueFull
 
 WAIT = 20.0
 
@@ -293,3 +293,24 @@ def test_a_job_keeps_a_bounded_number_of_bounded_warnings() -> None:
         job.warn(f"{number} " * 5000)
     assert len(job.progress.warnings) < 100
     assert max(map(len, job.progress.warnings)) <= 1000
+
+
+def _no_memory(job: Job[Any]) -> Any:
+    import torch
+
+    return torch.empty(2**50)
+
+
+def _no_memory_in_a_plugin(job: Job[Any]) -> Any:
+    try:
+        raise MemoryError
+    except MemoryError as error:
+        raise PluginError("mine", "after_step", error) from error
+
+
+@pytest.mark.parametrize("work", [_no_memory, _no_memory_in_a_plugin])
+def test_a_job_without_memory_fails_alone(engine: Engine, work: Callable[[Job[Any]], Any]) -> None:
+    with pytest.raises(OutOfMemory, match="out of memory: ") as caught:
+        engine.submit(work, kind="txt2img").join(WAIT)
+    assert caught.value.status == 413
+    assert engine.submit(lambda job: 1, kind="txt2img").join(WAIT) == 1

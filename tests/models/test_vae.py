@@ -140,12 +140,26 @@ def test_lowvram_decodes_in_tiles_from_the_start(model: LoadedModel) -> None:
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
             True,
         ),
+        (RuntimeError("std::bad_alloc"), True),
+        (MemoryError(), True),
         (RuntimeError("shapes do not fit"), False),
         (ValueError("can't allocate memory"), False),
     ],
 )
 def test_want_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+def test_what_main_memory_cannot_hold_whole_is_not_tried(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that promises more than it has would end the process."""
+    device = SmallDevice(model.vae.decoder.conv_in, 10_000)
+    monkeypatch.setattr("latentd.models.vae.free_memory", lambda device: 1 << 30)
+    assert decode(model, latents(70, 16)).shape == (1, 3, 140, 32)
+    assert max(device.sides) > TILE_CELLS[0]
+    monkeypatch.setattr("latentd.models.vae.free_memory", lambda device: 1 << 10)
+    device.sides.clear()
+    assert decode(model, latents(70, 16)).shape == (1, 3, 140, 32)
+    assert max(device.sides) == TILE_CELLS[0]
 
 
 def test_the_real_error_of_the_cpu_is_known() -> None:

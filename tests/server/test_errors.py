@@ -36,6 +36,7 @@ class Raising:
             "declared": HTTPException(418, "teapot"),
             "broken": LatentdError("it broke"),
             "unexpected": ValueError("the password is hunter2"),
+            "memory": MemoryError("cannot allocate"),
         }
 
         @router.get("/{name}")
@@ -65,6 +66,12 @@ def test_an_error_has_four_keys_and_a_hint(raising: TestClient) -> None:
 def test_a_full_queue_says_when_to_come_back(raising: TestClient) -> None:
     reply = raising.get("/raising/v1/full")
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "7")
+
+
+def test_a_request_without_memory_fails_alone(raising: TestClient) -> None:
+    reply = raising.get("/raising/v1/memory")
+    assert (reply.status_code, reply.json()["detail"]) == (413, "out of memory")
+    assert raising.get("/raising/v1/known").status_code == 404
 
 
 def test_declared_http_errors_have_the_same_body(raising: TestClient) -> None:

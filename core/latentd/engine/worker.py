@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from latentd.engine.job import Job, JobCancelled, JobStatus
-from latentd.errors import Interrupted, LatentdError
+from latentd.errors import Interrupted, LatentdError, OutOfMemory
+from latentd.models.devices import is_out_of_memory
+from latentd.models.free_memory import give_back
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,7 @@ class Worker(threading.Thread):
         """End ``job`` with what came of it."""
         trace = None
         if error is not None:
+            error = _named(error)
             trace = "".join(traceback.format_exception(error))
             _drop_frames(error)
         if job.cancel_requested:
@@ -125,6 +128,8 @@ class Worker(threading.Thread):
             expected = isinstance(error, LatentdError) and error.status < 500
             log.log(logging.INFO if expected else logging.ERROR, "%s failed: %s", job.id, error if expected else trace)
             self._engine.end(job, "failed", error=error, trace=trace)
+            if isinstance(error, OutOfMemory):
+                give_back()
         else:
             log.info("%s completed in %.2f s", job.id, seconds)
             self._engine.end(job, "completed", result=result)
@@ -147,6 +152,18 @@ def freeze_heap() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def _named(error: BaseException) -> BaseException:
+    """``error``, or :class:`OutOfMemory` where that is what it comes from, perhaps through a plugin."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if is_out_of_memory(seen):
+            named = OutOfMemory(f"out of memory: {str(seen)[:300] or type(seen).__name__}")
+            named.__cause__ = error
+            return named
+        seen = seen.__cause__
+    return error
 
 
 def _drop_frames(error: BaseException) -> None:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 Part = Literal["unet", "text", "vae"]
 Offload = Literal["none", "parts"]
 
-_OUT_OF_MEMORY = ("MPS backend out of memory", "not enough memory: you tried to allocate", "can't allocate memory")
+_OUT_OF_MEMORY = (
+    "MPS backend out of memory",
+    "not enough memory: you tried to allocate",
+    "can't allocate memory",
+    "std::bad_alloc",
+)
 PARTS: tuple[Part, ...] = ("unet", "text", "vae")
 
 
@@ -143,7 +148,9 @@ def free_cache() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that a device's memory is used up: CUDA's own error, or what MPS and the CPU write."""
+    """Whether ``error`` says that memory is used up: Python's or CUDA's own error, or what MPS and the CPU write."""
+    if isinstance(error, MemoryError):
+        return True
     torch = _torch()
     if torch is None:
         return False

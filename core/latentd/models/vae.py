@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from latentd.errors import LatentdError, ModelLoadError
 from latentd.models.devices import free_cache, is_out_of_memory
+from latentd.models.free_memory import free_memory
 from latentd.models.loaded import LoadedModel
 from latentd.models.vae_tiles import VaeHypertile
 
 log = logging.getLogger(__name__)
 
+#: Feature maps of the VAE's finest level, in its width, that are alive at once; measured, rounded down.
+MAPS = 4
 NAN_DETAIL = "A tensor with all NaNs was produced in VAE."
 TILE_CELLS = (64, 32, 16)
 """Sides of a tile in latent cells, tried one after another while the device's memory is too small."""
@@ -74,7 +77,7 @@ def encode(model: LoadedModel, images: Tensor, sample: Tensor | None = None, *, 
         device, dtype = _place(vae)
         for index, image in enumerate(images):
             x = (image[None] * 2.0 - 1.0).to(device, dtype)
-            posterior = _in_tiles_if_needed(model, vae, partial(_posterior, vae, x))
+            posterior = _in_tiles_if_needed(model, vae, x.shape[-1] * x.shape[-2], partial(_posterior, vae, x))
             z = posterior.mean.float()
             if sample is not None:
                 z = z + posterior.std.float() * sample[index][None].to(z)
@@ -110,7 +113,8 @@ def _decode_one(model: LoadedModel, latent: Tensor, use: VaeUse) -> Tensor:
         z = (latent.float() / model.scale_factor).to(device, dtype)
         return vae.decode(z).sample.float().cpu()  # type: ignore[no-any-return]
 
-    y: Tensor = _in_tiles_if_needed(model, vae, run)
+    pixels = latent.shape[-1] * latent.shape[-2] * _magnification(vae) ** 2
+    y: Tensor = _in_tiles_if_needed(model, vae, pixels, run)
     if not use.check_nan or not torch.isnan(y).all():
         return y
     dtype = _place(vae)[1]
@@ -118,27 +122,40 @@ def _decode_one(model: LoadedModel, latent: Tensor, use: VaeUse) -> Tensor:
         raise LatentdError(NAN_DETAIL, hint="the latents were NaN already, or the VAE needs --no-half-vae")
     log.warning("the VAE gave NaN in %s; it is used in %s from here on", dtype, use.retry)
     vae.to(use.retry)
-    y = _in_tiles_if_needed(model, vae, run)
+    y = _in_tiles_if_needed(model, vae, pixels, run)
     if torch.isnan(y).all():
         raise LatentdError(NAN_DETAIL, hint="the latents were NaN already")
     return y
 
 
-def _in_tiles_if_needed(model: LoadedModel, vae: Any, run: Callable[[], Any]) -> Any:
+def _in_tiles_if_needed(model: LoadedModel, vae: Any, pixels: int, run: Callable[[], Any]) -> Any:
     """What ``run()`` gives; in tiles under the policy's ``tile_vae`` or when the device has no memory for it whole.
 
+    :param pixels: of the picture.
     :raises RuntimeError: the memory is too small for the smallest tiles, too.
     """
-    for cells in TILE_CELLS if model.policy.tile_vae else (None, *TILE_CELLS):
+    for cells in TILE_CELLS if model.policy.tile_vae or _is_too_large(vae, pixels) else (None, *TILE_CELLS):
         try:
             with _tiles(vae, cells):
                 return run()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if cells == TILE_CELLS[-1] or not is_out_of_memory(error):
                 raise
         free_cache()
         log.warning("not enough memory for the VAE %s; working in smaller tiles", "at once" if cells is None else "")
     raise AssertionError("the last size returns or raises")
+
+
+def _is_too_large(vae: Any, pixels: int) -> bool:
+    """Whether a picture of ``pixels`` cannot be worked on whole in main memory.
+
+    There it must be told beforehand: systems that promise more than they have end the process instead of refusing.
+    """
+    device, dtype = _place(vae)
+    if device.type != "cpu":
+        return False
+    free = free_memory(device)
+    return free is not None and MAPS * vae.config.block_out_channels[0] * pixels * dtype.itemsize > free
 
 
 @contextmanager
@@ -148,12 +165,17 @@ def _tiles(vae: Any, cells: int | None) -> Iterator[None]:
         yield
         return
     vae.tile_latent_min_size = cells
-    vae.tile_sample_min_size = cells * 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.tile_sample_min_size = cells * _magnification(vae)
     vae.enable_tiling()
     try:
         yield
     finally:
         vae.disable_tiling()
+
+
+def _magnification(vae: Any) -> int:
+    """Pixels a latent cell and side."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
 def _vae(model: LoadedModel) -> Any:

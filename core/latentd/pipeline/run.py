@@ -24,6 +24,7 @@ from latentd.pipeline.img2img_start import Img2imgStart
 from latentd.pipeline.info import info_document, with_warnings
 from latentd.pipeline.job_hooks import JobHooks, script_place
 from latentd.pipeline.latents import check_methods, decode_latents
+from latentd.pipeline.memory import check_memory
 from latentd.pipeline.pixels import to_picture
 from latentd.pipeline.plan import LATENT_DOWNSCALE
 from latentd.pipeline.previews import preview_picture
@@ -92,6 +93,7 @@ def stages(gen: RunningGeneration) -> Sampling[Result]:
     plan, control = gen.plan, gen.control
     gen.model = gen.lease(plan.checkpoint)
     model = gen.model
+    check_memory(gen)
     gen.state.update(
         base_info=model.info, base_vae=model.vae_info, base_inpainting=is_inpainting(model), base_xl=model.is_sdxl
     )

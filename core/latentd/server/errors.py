@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException as RoutingError
 from starlette.responses import Response
 
 from latentd.arguments import InvalidArguments
-from latentd.errors import LatentdError, QueueFull
+from latentd.errors import LatentdError, OutOfMemory, QueueFull
 from latentd.plugins.catalogue import path_hint
 from latentd.server.json_reply import SafeJSONResponse
 
@@ -138,6 +138,11 @@ async def _latentd_error(request: Request, error: Exception) -> Response:
     return render(error)
 
 
+async def _out_of_memory(request: Request, error: Exception) -> Response:
+    log.error("%s %s: out of memory", request.method, request.url.path, exc_info=error)
+    return render(OutOfMemory())
+
+
 async def _declared(request: Request, error: Exception) -> Response:
     assert isinstance(error, RoutingError)
     return SafeJSONResponse(error_body("HTTPException", error.detail), error.status_code, error.headers)
@@ -179,6 +184,7 @@ async def _invalid_value(request: Request, error: Exception) -> Response:
 def install(app: FastAPI) -> None:
     """Let ``app`` answer every error in these bodies."""
     app.add_exception_handler(LatentdError, _latentd_error)
+    app.add_exception_handler(MemoryError, _out_of_memory)
     app.add_exception_handler(InvalidArguments, _invalid_arguments)
     app.add_exception_handler(HTTPException, _declared)
     app.add_exception_handler(RoutingError, _unrouted)

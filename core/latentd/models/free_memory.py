@@ -1,0 +1,97 @@
+"""How much memory there is: of the machine, under the limits of this process and its control group, of a device.
+
+Importable without torch; it is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+#: Files of version 2 and 1: limit, use, and the part of the use that is file pages which can go.
+_V2 = ("memory.max", "memory.current", "inactive_file")
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def free_memory(device: torch.device | None = None) -> int | None:
+    """Bytes that a job may use on ``device`` (by default main memory); None where nobody tells.
+
+    Main memory is the least of what the machine has left, what RLIMIT_AS leaves to the process, and what its control
+    groups leave. Of a CUDA device it is everything that is not in use by tensors of this process or by others.
+    """
+    if device is not None and device.type == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device is not None and device.type != "cpu":
+        return None
+    return min((*_of_machine(), *_of_process(), *_of_groups()), default=None)
+
+
+def _of_machine() -> Iterator[int]:
+    with suppress(ImportError, OSError):
+        import psutil  # type: ignore[import-untyped]
+
+        yield int(psutil.virtual_memory().available)
+
+
+def _of_process() -> Iterator[int]:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        with suppress(ImportError, OSError):
+            import psutil
+
+            yield max(limit - int(psutil.Process().memory_info().vms), 0)
+
+
+def _of_groups(membership: Path = MEMBERSHIP, root: Path = CGROUPS) -> Iterator[int]:
+    """What each control group that this process is in, and those above it, leave of their memory."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base, names = (root / "memory", _V1) if controllers else (root, _V2)
+        group = base / path.lstrip("/")
+        # In a container the path may be that of the host, and only the root is there.
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(base):
+                break
+            if (left := _left_in(folder, *names)) is not None:
+                yield left
+
+
+def _left_in(folder: Path, limit_name: str, use_name: str, pages_name: str) -> int | None:
+    try:
+        limit, use = int((folder / limit_name).read_text()), int((folder / use_name).read_text())
+        counted = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+    return max(limit - use + int(counted.get(pages_name, 0)), 0)
+
+
+def give_back() -> None:
+    """Return what a job that ran out of memory left behind to the system, as far as the allocator can."""
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,64 @@
+"""What a generation needs of memory at the very least, told before anything is computed.
+
+Estimates of feature maps, which outgrow everything else with size and batch. They are low on purpose (a half to nine
+tenths of what is measured with the tiny model in float32): what is refused would have had no chance.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from latentd.errors import TooLarge
+from latentd.models.free_memory import free_memory
+from latentd.pipeline.plan import LATENT_DOWNSCALE
+
+if TYPE_CHECKING:
+    from latentd.models.loaded import LoadedModel
+    from latentd.pipeline.generation import RunningGeneration
+
+#: Feature maps of the finest level, in its width, that are alive at once: what the skips of that level and the next
+#: keep (5), and the widened hidden states of a transformer's feed-forward (8 and 4, in and out 3), or a convolution's.
+MAPS_WITH_ATTENTION = 20
+MAPS_WITHOUT = 10
+#: A picture as it leaves the VAE, once by itself and once among the others: float32, three channels.
+PICTURE_BYTES = 2 * 3 * 4
+GIBIBYTE = 1 << 30
+
+
+def unet_bytes(model: LoadedModel, width: int, height: int, rows: int) -> int:
+    """Bytes that one call of the UNet needs for ``rows`` latents of ``width`` x ``height`` pixels.
+
+    0 for a UNet whose configuration does not tell.
+    """
+    config = model.unet.config
+    widths = getattr(config, "block_out_channels", None)
+    if not widths:
+        return 0
+    attends = "CrossAttn" in config.down_block_types[0]
+    cells = (width // LATENT_DOWNSCALE) * (height // LATENT_DOWNSCALE)
+    maps = MAPS_WITH_ATTENTION if attends else MAPS_WITHOUT
+    return int(maps * widths[0] * cells * rows * model.dtype.itemsize)
+
+
+def check_memory(gen: RunningGeneration) -> None:
+    """Refuse a generation that memory cannot hold, alone on the device.
+
+    :raises TooLarge: with how much it needs, how much there is, and what helps.
+    """
+    plan, model = gen.plan, gen.model
+    free, free_main = free_memory(model.device), free_memory()
+    together = 2 if gen.options["batch_cond_uncond"] and plan.cfg_scale != 1 else 1
+    hires = plan.hires
+    sizes = [(plan.width, plan.height), *([hires.final_size] if hires else [])]
+    for width, height in sizes:
+        _refuse(unet_bytes(model, width, height, plan.batch_size * together), free, width, height, plan.batch_size)
+        _refuse(PICTURE_BYTES * width * height * plan.batch_size, free_main, width, height, plan.batch_size)
+
+
+def _refuse(needed: int, free: int | None, width: int, height: int, batch: int) -> None:
+    if free is not None and needed > free:
+        raise TooLarge(
+            f"{batch} x {width}x{height} at once needs at least {needed / GIBIBYTE:.1f} GiB of memory, "
+            f"{free / GIBIBYTE:.1f} GiB are free",
+            hint="use a smaller size or batch_size (n_iter draws as many, one after another)",
+        )
