@@ -13,7 +13,7 @@ NODE := tests/clients/node
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 BIN := .venv/bin
 
-.PHONY: help env run test check docs bench parity core-alone clean
+.PHONY: help env run test check docs bench fuzz soak parity core-alone clean
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -50,6 +50,9 @@ docs: env  ## the documentation, warnings are errors
 
 bench: env  ## the benchmarks (ARGS=)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: env  ## the fuzzers of file readers, ten minutes each (ARGS=--seconds N)
+	for target in pickles safetensors pictures; do $(BIN)/python -m tests.fuzz $$target $(or $(ARGS),--seconds 600) || exit 1; done
 
 parity: env  ## compare with recordings of AUTOMATIC1111 (REFERENCE=, ARGS=--only GROUP)
 	$(BIN)/python tools/parity.py $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)

@@ -1,0 +1,1 @@
+"""Fuzzers of what reads files of strangers: ``python -m tests.fuzz pickles --seconds 600`` (``make fuzz``)."""
