@@ -66,6 +66,18 @@ def listening(data: Path, *flags: str, before: Callable[[], None] | None = None)
 
     :raises AssertionError: it did not start; with its log.
     """
+    with started(data, *flags) as (url, _):
+        yield url
+
+
+@contextmanager
+def started(
+    data: Path, *flags: str, before: Callable[[], object] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Like :func:`listening`, with the process, which may be killed within the block.
+
+    :param before: called in the process before the server begins (POSIX), to set limits.
+    """
     command = [sys.executable, "-m", "latentd", "serve", "--data-dir", str(data), "--port", "0", *flags]
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, preexec_fn=before)
@@ -85,7 +97,7 @@ def listening(data: Path, *flags: str, before: Callable[[], None] | None = None)
         ready.wait(START_SECONDS)
         found = next((m for line in lines if (m := _LISTENING.search(line))), None)
         assert found is not None, "".join(lines)
-        yield found[1]
+        yield found[1], process
     finally:
         process.terminate()
         try:

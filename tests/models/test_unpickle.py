@@ -177,3 +177,52 @@ def test_what_training_leaves_in_a_checkpoint_is_read(tmp_path: Path) -> None:
     optimizer.step()
     torch.save({"state_dict": module.state_dict(), "optimizer": optimizer.state_dict(), "global_step": 470_000}, path)
     assert load_pickle(path)["global_step"] == 470_000
+
+
+# --- numpy's types, of which the process has one each ----------------------------------------------------------------
+
+
+def numpy_type(arguments: bytes, state: bytes, name: bytes = b"cnumpy\ndtype\n") -> bytes:
+    """{"a": a type of numpy's with this state}."""
+    made = name + pickle.MARK + arguments + pickle.TUPLE + pickle.REDUCE
+    built = made + pickle.MARK + state + pickle.TUPLE + pickle.BUILD
+    return pickle.PROTO + b"\x02}" + text("a") + built + pickle.SETITEM + pickle.STOP
+
+
+STATE = b"K\x03" + text("<") + b"NNN" + b"J\xff\xff\xff\xff" * 2
+COPY = text("f8") + pickle.NEWFALSE + pickle.NEWTRUE
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        numpy_type(text("f8"), STATE + b"K\x00"),
+        numpy_type(text("f8") + pickle.NEWFALSE * 2, STATE + b"K\x00"),
+        numpy_type(b"", STATE + b"K\x00", b"cnumpy.dtypes\nFloat64DType\n"),
+        numpy_type(COPY, STATE + b"K\x3f"),
+        numpy_type(COPY, b"K\x03" + text("<") + b"NNN" + b"K\x40K\x08K\x00"),
+        numpy_type(COPY, b"K\x03" + text("<") + b"NN}" + b"J\xff\xff\xff\xff" * 2 + b"K\x00"),
+        numpy_type(COPY, b"K\x03"),
+        numpy_type(text("O") + pickle.NEWFALSE + pickle.NEWTRUE, STATE + b"K\x00"),
+        numpy_type(text("f8,O8") + pickle.NEWFALSE + pickle.NEWTRUE, STATE + b"K\x00"),
+    ],
+    ids=["shared", "no copy", "class", "flags", "size", "fields", "short", "pointers", "record"],
+)
+def test_a_file_cannot_change_the_types_of_numpy(tmp_path: Path, program: bytes) -> None:
+    with pytest.raises(ModelLoadError, match="numpy"):
+        load_pickle(packed(tmp_path / "m.pt", program))
+    assert np.zeros(3).sum() == 0
+    assert np.dtype("f8").flags == 0
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i1", "i8", "u2", "?"])
+def test_what_numpy_itself_writes_of_its_types_is_read(tmp_path: Path, kind: str) -> None:
+    path, value = tmp_path / "m.pt", np.ones(3, kind)
+    for zipped in (True, False):
+        torch.save(
+            {"array": value, "scalar": value[0], "type": value.dtype}, path, _use_new_zipfile_serialization=zipped
+        )
+        data = load_pickle(path)
+        assert np.array_equal(data["array"], value)
+        assert data["scalar"] == 1
+        assert data["type"] == value.dtype

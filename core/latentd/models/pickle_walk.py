@@ -8,6 +8,7 @@ Here the opcodes are followed on a stack of stand-ins, and a pickle that goes be
 from __future__ import annotations
 
 import pickletools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -47,10 +48,15 @@ _NUMPY_ARRAY = frozenset({"numpy.core.multiarray _reconstruct", "numpy._core.mul
 #: Names of Python 2's modules, as pickles of protocol 2 write them.
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
+#: numpy's numbers. Types of other kinds hold pointers or more types.
+_NUMBER_TYPE = re.compile(r"[<>=|]?(?:[iu][1248]|f[248]|b1|\?)")
+_LONGEST_TYPE = 8
+#: Values whose worth the checks ask for.
+_BOOLEANS = {"NEWTRUE": 1, "NEWFALSE": 0}
 _TEXTS = frozenset({"BINUNICODE", "SHORT_BINSTRING", "BINSTRING", "SHORT_BINUNICODE", "UNICODE", "STRING"})
 _BYTES = frozenset({"BINBYTES", "SHORT_BINBYTES"})
 _INTEGERS = frozenset({"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4"})
-_ATOMS = frozenset({"NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT", "FLOAT"})
+_ATOMS = frozenset({"BINFLOAT", "FLOAT"})
 _CONTAINERS = frozenset({"EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"})
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS = frozenset({"BINPUT", "LONG_BINPUT", "PUT"})
@@ -74,13 +80,17 @@ class _Item:
 
     depth: int = 0
     number: int | None = None
+    text: str | None = None
     name: str | None = None
+    is_type: bool = False
+    is_copy: bool = True
     parts: tuple[_Item, ...] = ()
     hashable: bool = True
 
 
 _MARK = _Item()
 _ATOM = _Item()
+_NONE = _Item()
 
 
 class _Bounded:
@@ -132,8 +142,14 @@ class _Walk:
 
         :raises PickleRefused: it is beyond what weight files need.
         """
-        if name in _TEXTS or name in _ATOMS or name in _BYTES:
+        if name in _TEXTS and isinstance(argument, str) and len(argument) <= _LONGEST_TYPE:
+            self._stack.append(_Item(text=argument))
+        elif name in _TEXTS or name in _ATOMS or name in _BYTES:
             self._stack.append(_ATOM)
+        elif name == "NONE":
+            self._stack.append(_NONE)
+        elif name in _BOOLEANS:
+            self._stack.append(_Item(number=_BOOLEANS[name]))
         elif name in _INTEGERS:
             self._stack.append(_Item(number=argument if isinstance(argument, int) else None))
         elif name == "MARK":
@@ -160,7 +176,9 @@ class _Walk:
             self._stack.append(self._called(function, arguments))
         elif name == "BINPERSID":
             self._stack.append(self._storage(self._stack.pop()))
-        elif name in ("BUILD", "APPEND"):
+        elif name == "BUILD":
+            self._build(self._stack.pop())
+        elif name == "APPEND":
             self._nest([self._stack.pop()])
         elif name == "APPENDS":
             self._nest(self._down_to_mark())
@@ -200,9 +218,21 @@ class _Walk:
     def _nest(self, items: list[_Item]) -> None:
         """Put ``items`` into the container on top."""
         top = self._stack[-1]
-        if top is _ATOM or top is _MARK:
+        if top is _ATOM or top is _MARK or top is _NONE or top.is_type:
             raise PickleRefused("damaged: no container to put a value into")
         top.depth = max(top.depth, _deeper(items))
+
+    def _build(self, state: _Item) -> None:
+        """Give the object on top its state. A state that numpy did not write corrupts its types for the whole process:
+        the type of floats is one object, and flags say whether an array's bytes are pointers."""
+        top = self._stack[-1]
+        if not top.is_type:
+            self._nest([state])
+            return
+        parts = state.parts
+        plain = len(parts) == 8 and all(part is _NONE for part in parts[2:5])
+        if not (plain and top.is_copy and [part.number for part in parts[5:]] == [-1, -1, 0]):
+            raise PickleRefused("a state of numpy's types that numpy does not write")
 
     def _set(self, items: list[_Item]) -> None:
         for key in items[::2]:
@@ -220,7 +250,18 @@ class _Walk:
                 cells *= max(length.number or 0, 0)
             if cells > self._size:
                 raise PickleRefused("an array larger than the file")
-        return _Item(depth=_deeper([arguments]), hashable=False)
+        return self._type_of(name, arguments) or _Item(depth=_deeper([arguments]), hashable=False)
+
+    def _type_of(self, name: str, arguments: _Item) -> _Item | None:
+        """numpy's type where the call makes one: of its own, or (without ``copy=True``) the one that all share."""
+        if name.startswith(("numpy.dtypes ", "numpy.dtype[")):
+            return _Item(is_type=True, is_copy=False)
+        if name != "numpy dtype":
+            return None
+        given = arguments.parts
+        if not given or not _NUMBER_TYPE.fullmatch(given[0].text or ""):
+            raise PickleRefused("a type of numpy's that is no number")
+        return _Item(is_type=True, is_copy=len(given) == 3 and given[2].number == 1)
 
     def _storage(self, reference: _Item) -> _Item:
         """A persistent id: (``storage``, type, key, device, number of elements, ...)."""
