@@ -18,7 +18,9 @@ CUT: dict[str, tuple[str, dict[str, Any]]] = {
     "models/Stable-diffusion/z-cut.safetensors": (
         "models/Stable-diffusion/tiny-a.safetensors", {"override_settings": {"sd_model_checkpoint": "z-cut"}},
     ),
-    "models/VAE/z-cut.safetensors": ("models/VAE/*.safetensors", {"override_settings": {"sd_vae": "z-cut.safetensors"}}),
+    "models/VAE/z-cut.safetensors": (
+        "models/VAE/*.safetensors", {"override_settings": {"sd_vae": "z-cut.safetensors"}},
+    ),
     "models/Lora/z-cut.safetensors": ("models/Lora/*.safetensors", {"prompt": "a red circle <lora:z-cut:1>"}),
     "models/hypernetworks/z-cut.pt": ("models/hypernetworks/*.pt", {"prompt": "a red circle <hypernet:z-cut:1>"}),
 }  # fmt: skip
