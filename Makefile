@@ -54,6 +54,9 @@ bench: env  ## the benchmarks (ARGS=)
 fuzz: env  ## the fuzzers of file readers, ten minutes each (ARGS=--seconds N)
 	for target in pickles safetensors pictures; do $(BIN)/python -m tests.fuzz $$target $(or $(ARGS),--seconds 600) || exit 1; done
 
+soak: env  ## thousands of mixed jobs against a server, and what it holds in memory (ARGS=--jobs N)
+	$(BIN)/python tools/soak.py $(ARGS)
+
 parity: env  ## compare with recordings of AUTOMATIC1111 (REFERENCE=, ARGS=--only GROUP)
 	$(BIN)/python tools/parity.py $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
 
