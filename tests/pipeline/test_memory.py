@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from tests.pipeline.conftest import Draw
+from PIL import Image
+from tests.pipeline.conftest import Draw, drawing_on, services_on
 
-from latentd.errors import TooLarge
+from latentd.errors import LatentdError, TooLarge
 from latentd.models import free_memory as found
 from latentd.pipeline.memory import GIBIBYTE, unet_bytes
+from latentd.server.services import AppServices
 
 SD15 = (320, "CrossAttnDownBlock2D")
 SDXL = (320, "DownBlock2D")
@@ -86,3 +91,58 @@ def test_the_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     assert whole is not None
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1 << 20, 1 << 20))
     assert found.free_memory() == 0
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "txt2img": {},
+    "batch": {"batch_size": 2},
+    "hires": {"enable_hr": True, "hr_upscaler": "Latent", "hr_scale": 2.0},
+    "img2img": {"mode": "img2img", "init_images": (Image.new("RGB", (64, 64), "red"),), "denoising_strength": 0.5},
+    "network": {"prompt": "a cat <lora:tinylora1:0.7>"},
+    "edited": {"prompt": "[a:b:0.5] c AND d"},
+    "unknown": {"sampler_name": "no such sampler"},
+}
+
+
+@pytest.fixture(scope="module")
+def forgetful(data: Path) -> Iterator[AppServices]:
+    """A server that keeps no results."""
+    services = services_on(data, "--result-ttl", "0")
+    yield services
+    services.close()
+
+
+def test_mixed_jobs_leave_nothing_behind(forgetful: AppServices) -> None:
+    """Tensors and pictures that are alive after a second round of every kind are those after the first."""
+    draw = drawing_on(forgetful)
+
+    def go_through() -> tuple[int, int]:
+        for fields in KINDS.values():
+            for _ in range(2):
+                with suppress(LatentdError):
+                    draw(steps=1, **fields)
+        forgetful.engine.jobs()
+        return alive(torch.Tensor), alive(Image.Image)
+
+    go_through()
+    assert go_through() == go_through()
+
+
+def alive(kind: type[object]) -> int:
+    gc.collect()
+    return sum(issubclass(type(thing), kind) for thing in gc.get_objects())
+
+
+def test_encoded_text_is_kept_up_to_a_size(forgetful: AppServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = drawing_on(forgetful)
+    with forgetful.models.lease(None, "Automatic") as model:
+        draw(prompt="one", negative_prompt="", steps=1)
+        kept = model.conditioning._cache
+        size = sum(batch.nbytes for batch in kept.values()) // len(kept)
+        monkeypatch.setattr("latentd.conditioning.encode.CACHE_BYTES", 3 * size)
+        for number in range(5):
+            draw(prompt=f"number {number}", negative_prompt="", steps=1)
+            assert sum(batch.nbytes for batch in kept.values()) <= 3 * size
+        monkeypatch.setattr("latentd.conditioning.encode.CACHE_BYTES", 1)
+        draw(prompt="the last", negative_prompt="", steps=1)
+        assert len(kept) == 1

@@ -20,6 +20,9 @@ from latentd.prompts.old_attention import bracket_factors, build_chunk_old
 from latentd.prompts.tokenizer import ClipTokenizer, clip_tokenizer, open_clip_tokenizer
 
 CACHE_SIZE = 64
+#: Bytes of encoded text that are remembered; the newest result stays whatever its size. A plain prompt of Stable
+#: Diffusion 1.5 takes a quarter of a megabyte, one that is edited at every step a thousand times that.
+CACHE_BYTES = 64 << 20
 #: Chunks that go through an encoder together; prompt editing may ask for a thousand.
 ROWS_AT_ONCE = 32
 _TOKENIZERS = {"clip": clip_tokenizer(), "openclip": open_clip_tokenizer()}
@@ -60,6 +63,10 @@ class _Batch:
     encoded: list[Encoded]
     used: list[Embedding] = field(default_factory=list)
 
+    @property
+    def nbytes(self) -> int:
+        return sum(e.context.nbytes + (0 if e.vector is None else e.vector.nbytes) for e in self.encoded)
+
 
 class TextConditioner:
     """Encodes texts for one loaded model, and remembers the latest results.
@@ -96,10 +103,15 @@ class TextConditioner:
         key = (tuple(texts), settings, negative, tuple((name, id(e)) for name, e in known.items()))
         if (batch := self._cache.get(key)) is None:
             batch = self._cache[key] = self._encode(texts, settings, negative, indexes, check)
-            if len(self._cache) > CACHE_SIZE:
-                self._cache.popitem(last=False)
+            self._trim()
         self._cache.move_to_end(key)
         return batch.encoded, batch.used
+
+    def _trim(self) -> None:
+        size = sum(batch.nbytes for batch in self._cache.values())
+        while len(self._cache) > 1 and (len(self._cache) > CACHE_SIZE or size > CACHE_BYTES):
+            _, oldest = self._cache.popitem(last=False)
+            size -= oldest.nbytes
 
     @property
     def width(self) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 
 from latentd.engine.job import Job
 
+_BYTE_MODES = frozenset(("1", "L", "P"))
+
 
 class ResultStore:
     """Ended jobs, oldest first. Not locked: the engine holds its own lock around every call.
@@ -74,7 +76,8 @@ class ResultStore:
 
 
 def result_bytes(result: Any) -> int:
-    """Roughly the memory that a job's result holds: pixels of its pictures, lengths of its texts and bytes."""
+    """Roughly the memory that a job's result holds: pixels of its pictures (Pillow takes four bytes for one in colour),
+    lengths of its texts and bytes."""
     if isinstance(result, (bytes, bytearray, str)):
         return len(result)
     if isinstance(result, (list, tuple)):
@@ -83,9 +86,10 @@ def result_bytes(result: Any) -> int:
         return 64 + sum(result_bytes(value) for value in result.values())
     images = getattr(result, "images", None)
     if images is not None:
-        return result_bytes(tuple(images))
+        return result_bytes(tuple(images)) + result_bytes(getattr(result, "info", ""))
     picture = getattr(result, "image", result)
     if hasattr(picture, "getbands"):
         width, height = picture.size
-        return int(width) * int(height) * len(picture.getbands())
+        texts = result_bytes([getattr(result, name, "") or "" for name in ("infotext", "info")])
+        return int(width) * int(height) * (1 if picture.mode in _BYTE_MODES else 4) + texts
     return 64
