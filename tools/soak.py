@@ -131,7 +131,7 @@ def _failing(address: str, _: str, choose: random.Random) -> int:
             {"sampler_name": "none of that name"},
             {"override_settings": {"sd_model_checkpoint": "none of that name"}},
             {"script_name": "none of that name"},
-            {"width": 10**6},
+            {"width": 10**5, "height": 10**5},
         ]
     )
     return _post(address, "/sdapi/v1/txt2img", {**SMALL, **wrong})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("hypothesis")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="the limits are POSIX's")]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the limits are POSIX's")
 ROOT = Path(__file__).parents[2]
 
 
