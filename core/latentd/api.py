@@ -68,6 +68,7 @@ _LATE = {
     "LegendStyle": "latentd.images.annotations:LegendStyle",
     "ScriptCall": "latentd.pipeline.plan:ScriptCall",
     "ScriptRuns": "latentd.pipeline.script_runs:ScriptRuns",
+    "check_images": "latentd.pipeline.limits:check_images",
     "check_size": "latentd.pipeline.limits:check_size",
     "annotate_grid": "latentd.images.annotations:annotate_grid",
     "cut_out": "latentd.images.fill:cut_out",

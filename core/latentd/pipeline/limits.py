@@ -108,12 +108,11 @@ def check_plan(plan: Plan, settings: Settings) -> None:
 
     :raises TooLarge: over a limit; the hint names the flag.
     """
-    sizes = [(plan.width, plan.height), *([plan.hires.final_size] if plan.hires else [])]
-    for width, height in sizes:
+    for width, height in _sizes(plan):
         check_size(width, height, settings)
     check_steps(max(plan.steps, plan.hires.steps if plan.hires else 0), settings)
     check_images(len(plan.prompts), settings)
-    largest = max(width * height for width, height in sizes)
+    largest = largest_area(plan)
     check_pixels(largest * plan.batch_size, largest * len(plan.prompts), settings)
     hires = plan.hires
     texts = {*plan.prompts, *(hires.prompts if hires else ())}
@@ -125,6 +124,15 @@ def check_plan(plan: Plan, settings: Settings) -> None:
     if plan.request.mode == "img2img" and plan.request.resize_mode == _COVER:
         for image in plan.request.init_images:
             check_cover(image.size, (plan.width, plan.height), settings)
+
+
+def largest_area(plan: Plan) -> int:
+    """Pixels of the largest pass of ``plan``, of one picture."""
+    return max(width * height for width, height in _sizes(plan))
+
+
+def _sizes(plan: Plan) -> list[tuple[int, int]]:
+    return [(plan.width, plan.height), *([plan.hires.final_size] if plan.hires else [])]
 
 
 def check_size(width: int, height: int, settings: Settings) -> None:

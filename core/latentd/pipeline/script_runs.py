@@ -12,6 +12,7 @@ from latentd.contributions import UpscaleContext
 from latentd.errors import NotConfigured
 from latentd.infotext.build import with_entries
 from latentd.pipeline.describe import name_limits, style_prompts
+from latentd.pipeline.limits import check_images, check_pixels, largest_area
 from latentd.pipeline.replan import replan
 from latentd.pipeline.saving import write_picture
 from latentd.pipeline.upscaling import caption_with, upscale_function
@@ -55,6 +56,16 @@ class ScriptRuns:
         if not save:
             request = replace(request, save_images=False)
         return replan(self.plan, request, self.services)
+
+    def check_total(self, plans: Sequence[Plan], times: int = 1) -> None:
+        """Refuse a script whose generations are small enough each and too much together; call it when planning.
+
+        :param plans: the generations. :param times: how often each is made.
+        :raises TooLarge: over ``--max-images`` or ``--max-total-mp``.
+        """
+        settings = self.services.settings
+        check_images(times * sum(len(plan.prompts) for plan in plans), settings)
+        check_pixels(0, times * sum(len(plan.prompts) * largest_area(plan) for plan in plans), settings)
 
     def start(self, generations: int) -> None:
         """Say how many batches there will be; hires fix makes two of each."""

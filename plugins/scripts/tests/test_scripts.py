@@ -118,3 +118,22 @@ def test_code_runs_only_where_it_is_allowed(data: Any, send: Callable[..., Any])
         assert len(reply.json()["images"]) == 1
     finally:
         factory.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "script", "args"),
+    [
+        ("txt2img", "prompts from file or textbox", [False, False, "start", "a cat\n" * 2000]),
+        ("txt2img", "prompts from file or textbox", [False, False, "start", "--prompt a --n_iter 1000000000"]),
+        ("txt2img", "prompts from file or textbox", [False, False, "start", "--prompt a --n_iter 900\n" * 2]),
+        ("img2img", "loopback", [1000, 0.5, "Linear", "None"]),
+        ("img2img", "sd upscale", ["", 63, "Lanczos", 2.0]),
+    ],
+    ids=["lines", "batches", "lines of batches", "loops", "tiles"],
+)
+def test_generations_that_are_too_many_together_are_refused(
+    send: Callable[..., Any], picture: str, path: str, script: str, args: list[Any]
+) -> None:
+    fields = {"init_images": [picture], "width": 64, "height": 64} if path == "img2img" else {}
+    reply = send(path, script_name=script, script_args=args, n_iter=2, **fields)
+    assert (reply.status_code, reply.json()["hint"]) == (413, "--max-images")

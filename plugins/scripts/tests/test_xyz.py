@@ -73,6 +73,8 @@ def test_other_checkpoints_stay_in_their_cells(draw: Callable[..., Any]) -> None
         (_args((7, "green,red")), 422, "did not find green"),
         (_args((4, "100000")), 413, "steps"),
         (_args((1, "1-1000"), (6, "1-1000")), 413, "too large"),
+        (_args((1, "1-60"), (6, "1-20")), 413, "images are over the limit"),
+        (_args((1, f"1-1{'0' * 400}")), 422, "401 digits"),
     ],
 )
 def test_refusals(send: Callable[..., Any], args: list[Any], status: int, word: str) -> None:

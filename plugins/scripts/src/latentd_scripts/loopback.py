@@ -57,6 +57,9 @@ class Loopback(FormScript):
         name = _INTERROGATORS.get(args.append_interrogation)
         if name is not None and services.registry.interrogators.find(name) is None:
             raise NotConfigured(f"Interrogator {name!r} not found", hint=install_hint("interrogators"))
+        runs = ScriptRuns(services, plan, None)
+        one = runs.plan_for(replace(runs.request, n_iter=1, batch_size=1), grid=False)
+        runs.check_total([one], args.loops * plan.n_iter)
 
     def run(self, services: Services, plan: Any, args: LoopbackArgs, control: Any) -> Result:
         return _Loops(ScriptRuns(services, plan, control), args).run()

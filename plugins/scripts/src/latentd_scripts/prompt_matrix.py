@@ -34,8 +34,9 @@ class PromptMatrix(FormScript):
     Args = PromptMatrixArgs
 
     def plan(self, plan: Any, args: PromptMatrixArgs, services: Services) -> None:
-        """:raises InvalidRequest: too many parts."""
-        _combinations(_text(plan.request, args), args)
+        """:raises InvalidRequest: too many parts. :raises TooLarge: too many pictures of that size."""
+        prompts = _combinations(_text(plan.request, args), args)
+        ScriptRuns(services, plan, None).check_total([plan], math.ceil(len(prompts) / len(plan.prompts)))
 
     def run(self, services: Services, plan: Any, args: PromptMatrixArgs, control: Any) -> Result:
         runs = ScriptRuns(services, plan, control)

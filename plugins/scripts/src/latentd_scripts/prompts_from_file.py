@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from latentd.api import GeneratedImage, GenerationRequest, InvalidRequest, Result, ScriptRuns, Services
+from latentd.api import GeneratedImage, GenerationRequest, InvalidRequest, Result, ScriptRuns, Services, check_images
 from latentd_scripts.arguments import Arguments, FormScript, control
 from latentd_scripts.prompt_lines import read_line
 
@@ -39,8 +39,9 @@ class PromptsFromFile(FormScript):
     def plan(self, plan: Any, args: PromptsFromFileArgs, services: Services) -> None:
         """:raises LatentdError: a line cannot be read, or asks for what there is not."""
         runs = ScriptRuns(services, plan, None)
-        for request in _requests(runs.request, plan, args):
-            runs.plan_for(request)
+        requests = _requests(runs.request, plan, args)
+        check_images(sum(request.n_iter * request.batch_size for request in requests), services.settings)
+        runs.check_total([runs.plan_for(request) for request in requests])
 
     def run(self, services: Services, plan: Any, args: PromptsFromFileArgs, control: Any) -> Result:
         runs = ScriptRuns(services, plan, control)

@@ -63,7 +63,7 @@ class SDUpscale(FormScript):
     def plan(self, plan: Any, args: SDUpscaleArgs, services: Services) -> None:
         """:raises NotFound: no such upscaler. :raises InvalidRequest: the overlap is as large as a tile.
 
-        :raises TooLarge: the enlarged picture is over the server's bound.
+        :raises TooLarge: the enlarged picture, or its tiles together, are over the server's bounds.
         """
         name = _upscaler(args.upscaler, services)
         spec = services.registry.upscalers.find(name)
@@ -71,8 +71,12 @@ class SDUpscale(FormScript):
             spec.check()
         if args.overlap >= min(plan.width, plan.height):
             raise InvalidRequest(f"tiles of {plan.width}x{plan.height} cannot overlap by {args.overlap}")
-        width, height = plan.request.init_images[0].size
-        check_size(int(width * args.scale_factor), int(height * args.scale_factor), services.settings)
+        factor = 1 if name == "None" else args.scale_factor
+        width, height = (int(side * factor) for side in plan.request.init_images[0].size)
+        check_size(width, height, services.settings)
+        tiles = _tiles_along(width, plan.width, args.overlap) * _tiles_along(height, plan.height, args.overlap)
+        runs = ScriptRuns(services, plan, None)
+        runs.check_total([runs.plan_for(replace(runs.request, n_iter=1, batch_size=1))], tiles * plan.n_iter)
 
     def run(self, services: Services, plan: Any, args: SDUpscaleArgs, control: Any) -> Result:
         runs = ScriptRuns(services, plan, control)
@@ -86,6 +90,11 @@ class SDUpscale(FormScript):
         return runs.reply(
             images, tiles.last, seed=runs.request.seed, subseed=-1, infotexts=tiles.first.get("infotexts", [])[:1]
         )
+
+
+def _tiles_along(length: int, side: int, overlap: int) -> int:
+    """How many tiles :func:`plan_tiles` lays along one side, counted without laying them."""
+    return max(math.ceil((length - overlap) / (side - overlap)), 1)
 
 
 class _Tiles:

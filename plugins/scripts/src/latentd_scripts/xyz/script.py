@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,8 +66,8 @@ class XYZPlot(FormScript):
             )
         runs = ScriptRuns(services, plan, None)
         cells = Cells(runs, args, axes)
-        for place in list(cells.order())[:_MOST_PLANNED]:
-            runs.plan_for(cells.request(place))
+        plans = [runs.plan_for(cells.request(place)) for place in itertools.islice(cells.order(), _MOST_PLANNED)]
+        runs.check_total(plans, math.ceil(count / len(plans)))
 
     def run(self, services: Services, plan: Any, args: XYZArgs, control: Any) -> Result:
         runs = ScriptRuns(services, plan, control)
