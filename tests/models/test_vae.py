@@ -17,6 +17,7 @@ from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.devices import DevicePolicy, is_out_of_memory
 from latentd.models.load import load_checkpoint
 from latentd.models.loaded import LoadedModel
+from latentd.models.nans import NansError, is_nan, nan_weights
 from latentd.models.vae import TILE_CELLS, VaeUse, decode, encode
 from latentd.models.vae_tiles import VaeHypertile
 
@@ -67,6 +68,35 @@ def test_without_a_second_try_nan_is_an_error_unless_nobody_checks(model: Loaded
 def test_latents_of_nan_are_an_error_in_any_dtype(model: LoadedModel) -> None:
     with pytest.raises(LatentdError, match="all NaNs"):
         decode(model, latents(4, 4) * float("nan"))
+
+
+def test_one_picture_of_nan_beside_a_good_one_is_an_error() -> None:
+    good, bad = torch.zeros(1, 4, 8, 8), torch.full((1, 4, 8, 8), float("nan"))
+    assert is_nan(torch.cat([good, bad]))
+    assert not is_nan(torch.cat([good, good]))
+    spotted = good.clone()
+    spotted[0, 0, 0, 0] = float("nan")
+    assert not is_nan(spotted)
+
+
+@pytest.mark.parametrize(("part", "named"), [("vae", "VAE"), ("unet", "UNet"), ("text", "text encoder 1")])
+def test_the_file_is_blamed_for_weights_of_nan(model: LoadedModel, part: str, named: str) -> None:
+    module = {"vae": model.vae, "unet": model.unet, "text": model.text_encoders[0]}[part]
+    assert nan_weights(model) is None
+    with torch.no_grad():
+        next(p for p in module.parameters()).fill_(float("nan"))
+    told = nan_weights(model)
+    assert told is not None
+    assert f"weights of the {named} in sd1.safetensors are NaN" in told
+
+
+def test_pictures_that_encode_to_nan_are_an_error(model: LoadedModel) -> None:
+    with torch.no_grad():
+        next(iter(model.vae.encoder.parameters())).fill_(float("nan"))
+    with pytest.raises(NansError, match="VAE encoder") as raised:
+        encode(model, torch.rand(1, 3, 32, 32))
+    assert "the file is damaged" in (raised.value.hint or "")
+    assert encode(model, torch.rand(1, 3, 32, 32), check_nan=False).isnan().all()
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

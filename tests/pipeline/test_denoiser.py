@@ -194,7 +194,7 @@ def test_both_prompts_may_be_asked_apart() -> None:
 
 def test_an_answer_of_nothing_but_nan_is_an_error_unless_nobody_checks() -> None:
     cond = conditioning([float("nan")], (((0, 1.0),),), [float("nan")])
-    with pytest.raises(LatentdError, match="all NaNs was produced in Unet"):
+    with pytest.raises(LatentdError, match="all NaNs was produced in text encoder"):
         ask(denoiser(SigmaDenoiser, Model(), cond, Guidance(cfg_scale=3.0)))
     assert ask(denoiser(SigmaDenoiser, Model(), cond, Guidance(cfg_scale=3.0), check_nan=False)).isnan().all()
 

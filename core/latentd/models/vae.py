@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentd.errors import LatentdError, ModelLoadError
+from latentd.errors import ModelLoadError
 from latentd.models.devices import free_cache, is_out_of_memory
 from latentd.models.free_memory import free_memory
 from latentd.models.loaded import LoadedModel
+from latentd.models.nans import NansError, is_nan, nan_weights
 from latentd.models.vae_tiles import VaeHypertile
 
 log = logging.getLogger(__name__)
 
 #: Feature maps of the VAE's finest level, in its width, that are alive at once; measured, rounded down.
 MAPS = 4
-NAN_DETAIL = "A tensor with all NaNs was produced in VAE."
 TILE_CELLS = (64, 32, 16)
 """Sides of a tile in latent cells, tried one after another while the device's memory is too small."""
 
@@ -50,7 +50,7 @@ def decode(
     memory runs out the picture is decoded in tiles.
 
     :param check: called before each picture; may raise to leave.
-    :raises LatentdError: the result is NaN all over.
+    :raises NansError: a picture is nothing but NaN.
     """
     use = use or VaeUse()
     pictures = []
@@ -63,13 +63,17 @@ def decode(
 
 
 @torch.no_grad()
-def encode(model: LoadedModel, images: Tensor, sample: Tensor | None = None, *, scale: bool = True) -> Tensor:
+def encode(
+    model: LoadedModel, images: Tensor, sample: Tensor | None = None, *, scale: bool = True, check_nan: bool = True
+) -> Tensor:
     """Latents [B,4,h,w], float32 on the model's device, for ``images`` [B,3,H,W] in [0,1]; encoded one at a time.
 
     The posterior's mean, which is within A1111's own variation (it draws from an unseeded generator).
 
     :param sample: ε [B,4,h,w]: gives mean + deviation·ε instead.
     :param scale: False leaves the latents unscaled, as instruct-pix2pix wants its picture.
+    :param check_nan: whether latents of nothing but NaN are an error.
+    :raises NansError: they are.
     """
     vae = _vae(model)
     latents = []
@@ -79,6 +83,8 @@ def encode(model: LoadedModel, images: Tensor, sample: Tensor | None = None, *, 
             x = (image[None] * 2.0 - 1.0).to(device, dtype)
             posterior = _in_tiles_if_needed(model, vae, x.shape[-1] * x.shape[-2], partial(_posterior, vae, x))
             z = posterior.mean.float()
+            if check_nan and is_nan(z):
+                raise NansError("VAE encoder", _nan_hint(model, image))
             if sample is not None:
                 z = z + posterior.std.float() * sample[index][None].to(z)
             latents.append(z * model.scale_factor if scale else z)
@@ -115,17 +121,21 @@ def _decode_one(model: LoadedModel, latent: Tensor, use: VaeUse) -> Tensor:
 
     pixels = latent.shape[-1] * latent.shape[-2] * _magnification(vae) ** 2
     y: Tensor = _in_tiles_if_needed(model, vae, pixels, run)
-    if not use.check_nan or not torch.isnan(y).all():
+    if not use.check_nan or not is_nan(y):
         return y
     dtype = _place(vae)[1]
     if use.retry is None or dtype == use.retry:
-        raise LatentdError(NAN_DETAIL, hint="the latents were NaN already, or the VAE needs --no-half-vae")
+        raise NansError("VAE", _nan_hint(model, latent))
     log.warning("the VAE gave NaN in %s; it is used in %s from here on", dtype, use.retry)
     vae.to(use.retry)
     y = _in_tiles_if_needed(model, vae, pixels, run)
-    if torch.isnan(y).all():
-        raise LatentdError(NAN_DETAIL, hint="the latents were NaN already")
+    if is_nan(y):
+        raise NansError("VAE", _nan_hint(model, latent))
     return y
+
+
+def _nan_hint(model: LoadedModel, given: Tensor) -> str | None:
+    return nan_weights(model) or ("what it was given was NaN already" if bool(given.isnan().any()) else None)
 
 
 def _in_tiles_if_needed(model: LoadedModel, vae: Any, pixels: int, run: Callable[[], Any]) -> Any:

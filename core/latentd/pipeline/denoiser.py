@@ -13,23 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from latentd.errors import LatentdError
+from latentd.models.nans import NansError, is_nan
 from latentd.plugins.blame import blamed, like
 from latentd.types import PassName, UNetCall, UNetHook
 
 if TYPE_CHECKING:
     from latentd.conditioning.schedule import BatchConditioning, Conditioning
     from latentd.sampling.schedule import NoiseSchedule
-
-
-class NansError(LatentdError):
-    """The UNet or the VAE gave nothing but NaN."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__(
-            f"A tensor with all NaNs was produced in {where}.",
-            hint="the checkpoint may be damaged or half precision not enough for it; try --no-half or --no-half-vae",
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +106,7 @@ class CfgDenoiser:
         blend: InpaintBlend | None = None,
         quantize: bool = False,
         check_nan: bool = True,
+        nan_hint: Callable[[], str | None] = lambda: None,
         before_call: Callable[[CfgDenoiser, Tensor], None] = lambda denoiser, level: None,
         step_of: Callable[[], tuple[int, int]] = lambda: (0, 1),
         modify_guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
@@ -128,6 +119,7 @@ class CfgDenoiser:
         self.blend = blend
         self.quantize = quantize
         self.check_nan = check_nan
+        self.nan_hint = nan_hint
         self.before_call = before_call
         self.step_of = step_of
         self.modify_guidance = modify_guidance
@@ -255,8 +247,9 @@ class CfgDenoiser:
     def _predictions(self, question: Question, outs: Sequence[Tensor]) -> _Predictions:
         found: list[Tensor] = []
         for parts, call, out in zip(question.groups, question.calls, outs, strict=True):
-            if self.check_nan and bool(torch.isnan(out).all()):
-                raise NansError("Unet")
+            if self.check_nan and is_nan(out):
+                where = "text encoder" if bool(call.context.isnan().any()) else "Unet"
+                raise NansError(where, self.nan_hint())
             index = call.image_index
             answers = self._answer(question.x[index], question.level[index], out, self.view.prediction)
             found += torch.split(answers, [len(p.image_index) for p in parts])

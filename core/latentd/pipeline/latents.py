@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latentd.errors import NotConfigured
 from latentd.models.hashes import file_stamp
+from latentd.models.nans import NansError, is_nan
 from latentd.models.taesd import Way, load_taesd, taesd_file
 from latentd.models.vae import VaeUse, decode, encode
 from latentd.models.vae_tiles import VaeHypertile
@@ -28,12 +29,15 @@ TAESD_FOLDER = "VAE-taesd"
 def decode_latents(gen: RunningGeneration, latents: Tensor) -> Tensor:
     """Pictures [B,3,H,W] in [0,1], float32 on the CPU, for ``latents`` [B,4,h,w] (option ``sd_vae_decode_method``).
 
-    :raises LatentdError: the result is NaN all over.
+    :raises NansError: a picture is nothing but NaN.
     :raises Interrupted: the job was cancelled.
     """
     if gen.options["sd_vae_decode_method"] == TAESD:
         gen.infotext["VAE Decoder"] = TAESD
-        return taesd_decode(gen, latents, check=gen.leave_if_cancelled)
+        pictures = taesd_decode(gen, latents, check=gen.leave_if_cancelled)
+        if checks_nan(gen) and is_nan(pictures):
+            raise NansError(TAESD)
+        return pictures
     return decode(gen.model, latents, vae_use(gen), check=gen.leave_if_cancelled)
 
 
@@ -43,7 +47,7 @@ def encode_pictures(gen: RunningGeneration, pictures: Tensor) -> Tensor:
     By option ``sd_vae_encode_method``. The infotext tells of TAESD, here and at decoding.
     """
     if gen.options["sd_vae_encode_method"] != TAESD:
-        return encode(gen.model, pictures)
+        return encode(gen.model, pictures, check_nan=checks_nan(gen))
     gen.infotext["VAE Encoder"] = TAESD
     network = taesd(gen, "encoder")
     with torch.no_grad():
@@ -61,14 +65,18 @@ def check_methods(gen: RunningGeneration) -> None:
         taesd(gen, "encoder")
 
 
+def checks_nan(gen: RunningGeneration) -> bool:
+    """Whether a picture of nothing but NaN fails the job (flag ``--disable-nan-check``)."""
+    return not getattr(gen.services.settings, "disable_nan_check", False)
+
+
 def vae_use(gen: RunningGeneration) -> VaeUse:
     """How the options want the VAE run for the pass in progress."""
     options = gen.options
     retry = torch.float32 if options["auto_vae_precision"] else None
     if options["auto_vae_precision_bfloat16"]:
         retry = torch.bfloat16
-    check_nan = not getattr(gen.services.settings, "disable_nan_check", False)
-    return VaeUse(retry=retry, check_nan=check_nan, hypertile=_hypertile(gen))
+    return VaeUse(retry=retry, check_nan=checks_nan(gen), hypertile=_hypertile(gen))
 
 
 def taesd_decode(gen: RunningGeneration, latents: Tensor, *, check: Callable[[], None] = lambda: None) -> Tensor:

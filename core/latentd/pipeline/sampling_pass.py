@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from torch import Tensor
 
 from latentd.errors import Interrupted
+from latentd.models.nans import nan_weights
 from latentd.pipeline.denoiser import (
     CfgDenoiser,
     Guidance,
@@ -256,6 +257,7 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         blend=inputs.blend,
         quantize=bool(options["enable_quantization"]),
         check_nan=not getattr(gen.services.settings, "disable_nan_check", False),
+        nan_hint=lambda: nan_weights(gen.model),
         before_call=before_call,
         step_of=lambda: (progress.sampling_step, progress.sampling_steps),
         modify_guidance=lambda x0, cond, uncond: gen.hooks.modify_guidance(gen, x0, cond, uncond),
