@@ -96,6 +96,36 @@ def values_page() -> str:
     return "".join(parts).rstrip() + "\n"
 
 
+def face_page() -> str:
+    """Every name of ``latentd.api`` with where it is told of, or its own docstring."""
+    from latentd import api
+
+    told = dict.fromkeys(hooks(), "hooks.md") | dict.fromkeys(_titles(values_page()), "values.md")
+    parts = [NOTE, "# The public face\n\n", FACE_INTRODUCTION]
+    for name in api.__all__:
+        value = getattr(api, name)
+        module = getattr(value, "__module__", "")
+        parts.append(f"## `{_heading(name, value)}`\n\n")
+        if name in told:
+            parts.append(f"[Values and base classes]({told[name]}#{name.lower()}).\n\n")
+        elif module.startswith("latentd"):
+            parts.append(f"{prose(value.__doc__)}\n\n")
+        else:
+            parts.append(f"`{getattr(value, '__qualname__', type(value).__name__)}` of `{module}`.\n\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def _heading(name: str, value: Any) -> str:
+    """A function's signature under the name that plugins use, else the name."""
+    if not inspect.isfunction(value):
+        return name
+    return signature(value).replace(value.__name__, name, 1)
+
+
+def _titles(page: str) -> list[str]:
+    return re.findall(r"^## `(\w+)`$", page, flags=re.MULTILINE)
+
+
 def _dataclasses(module: ModuleType) -> Iterator[type]:
     for value in vars(module).values():
         ours = getattr(value, "__module__", None) == module.__name__
@@ -254,6 +284,11 @@ refused when the plugin is loaded. The values that go in and come out are descri
 
 """
 VALUES_INTRODUCTION = "All of them are imported from `latentd.api`. Dataclasses take keywords only and are frozen.\n\n"
+FACE_INTRODUCTION = """What a plugin may import: `from latentd.api import ...`. Every name is typed, also those that are
+imported when they are first asked for, since FastAPI and torch take seconds. Nothing else of `latentd` is kept stable;
+`latentd.testing` is for tests.
+
+"""
 OPTIONS_INTRODUCTION = """The keys of `/sdapi/v1/options` and of `override_settings`, kept in `config.json`. Names,
 defaults and ranges are AUTOMATIC1111's. A key that nobody knows is kept in the file and otherwise ignored.
 
@@ -274,6 +309,7 @@ that has `/` among its routes puts its own page there.
 GENERATED: dict[str, Callable[[], str]] = {
     "hooks.md": hooks_page,
     "values.md": values_page,
+    "api.md": face_page,
     "options.md": options_page,
     "flags.md": flags_page,
     "endpoints.md": endpoints_page,

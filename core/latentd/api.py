@@ -57,42 +57,60 @@ from latentd.types import (
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
-    from latentd.images.tiles import upscale_tiled
+    from latentd.images.annotations import Label, LegendStyle, annotate_grid, prompt_matrix_legends
+    from latentd.images.fill import cut_out
+    from latentd.images.grid import grid_rows, make_grid
+    from latentd.images.inpaint import uncrop
+    from latentd.images.masks import prepare_mask
+    from latentd.images.resize import resize_image
+    from latentd.images.tiles import cut_tiles, join_tiles, plan_tiles, upscale_tiled
+    from latentd.images.transparency import flatten
+    from latentd.models.build import assemble as build_module
+    from latentd.models.convert import unet_key
+    from latentd.models.state_dict import from_tensors as weights_from_tensors
     from latentd.models.state_dict import open_state_dict as read_weights
+    from latentd.models.unpickle import load_pickle
+    from latentd.models.vae import encode as encode_pictures
+    from latentd.pipeline.inversion import find_noise
+    from latentd.pipeline.limits import check_images, check_size
+    from latentd.pipeline.plan import ScriptCall
+    from latentd.pipeline.script_runs import ScriptRuns
+    from latentd.server.openapi import reply_of
+    from latentd.server.routes.generation import answer_generation
     from latentd.server.schemas.generation import Img2ImgRequest, Txt2ImgRequest
 
-# What costs time to import comes when it is asked for: name → where it lives.
+# What costs time to import comes when it is asked for: name → where it lives, as the imports above say it.
 _LATE = {
     "APIRouter": "fastapi:APIRouter",
+    "Img2ImgRequest": "latentd.server.schemas.generation:Img2ImgRequest",
     "Label": "latentd.images.annotations:Label",
     "LegendStyle": "latentd.images.annotations:LegendStyle",
     "ScriptCall": "latentd.pipeline.plan:ScriptCall",
     "ScriptRuns": "latentd.pipeline.script_runs:ScriptRuns",
+    "Txt2ImgRequest": "latentd.server.schemas.generation:Txt2ImgRequest",
+    "annotate_grid": "latentd.images.annotations:annotate_grid",
+    "answer_generation": "latentd.server.routes.generation:answer_generation",
+    "build_module": "latentd.models.build:assemble",
     "check_images": "latentd.pipeline.limits:check_images",
     "check_size": "latentd.pipeline.limits:check_size",
-    "annotate_grid": "latentd.images.annotations:annotate_grid",
     "cut_out": "latentd.images.fill:cut_out",
     "cut_tiles": "latentd.images.tiles:cut_tiles",
+    "encode_pictures": "latentd.models.vae:encode",
     "find_noise": "latentd.pipeline.inversion:find_noise",
     "flatten": "latentd.images.transparency:flatten",
     "grid_rows": "latentd.images.grid:grid_rows",
     "join_tiles": "latentd.images.tiles:join_tiles",
+    "load_pickle": "latentd.models.unpickle:load_pickle",
     "make_grid": "latentd.images.grid:make_grid",
     "plan_tiles": "latentd.images.tiles:plan_tiles",
-    "prompt_matrix_legends": "latentd.images.annotations:prompt_matrix_legends",
-    "uncrop": "latentd.images.inpaint:uncrop",
-    "Img2ImgRequest": "latentd.server.schemas.generation:Img2ImgRequest",
-    "Txt2ImgRequest": "latentd.server.schemas.generation:Txt2ImgRequest",
-    "answer_generation": "latentd.server.routes.generation:answer_generation",
-    "build_module": "latentd.models.build:assemble",
-    "encode_pictures": "latentd.models.vae:encode",
-    "load_pickle": "latentd.models.unpickle:load_pickle",
-    "reply_of": "latentd.server.openapi:reply_of",
     "prepare_mask": "latentd.images.masks:prepare_mask",
+    "prompt_matrix_legends": "latentd.images.annotations:prompt_matrix_legends",
     "read_weights": "latentd.models.state_dict:open_state_dict",
+    "reply_of": "latentd.server.openapi:reply_of",
     "resize_image": "latentd.images.resize:resize_image",
-    "upscale_tiled": "latentd.images.tiles:upscale_tiled",
+    "uncrop": "latentd.images.inpaint:uncrop",
     "unet_key": "latentd.models.convert:unet_key",
+    "upscale_tiled": "latentd.images.tiles:upscale_tiled",
     "weights_from_tensors": "latentd.models.state_dict:from_tensors",
 }
 
@@ -115,7 +133,9 @@ __all__ = [
     "InvalidImage",
     "InvalidRequest",
     "JobControl",
+    "Label",
     "LatentdError",
+    "LegendStyle",
     "ModelFile",
     "ModelFormatSpec",
     "ModelLoadError",
@@ -130,6 +150,8 @@ __all__ = [
     "SamplerSpec",
     "SchedulerSpec",
     "Script",
+    "ScriptCall",
+    "ScriptRuns",
     "Services",
     "TooLarge",
     "Txt2ImgRequest",
@@ -137,20 +159,42 @@ __all__ = [
     "UNetHook",
     "UpscaleContext",
     "UpscalerSpec",
+    "annotate_grid",
+    "answer_generation",
     "blamed",
+    "build_module",
+    "check_images",
     "check_regular",
+    "check_size",
+    "cut_out",
+    "cut_tiles",
+    "encode_pictures",
     "find_models",
+    "find_noise",
+    "flatten",
+    "grid_rows",
     "hookimpl",
     "install_hint",
     "is_regular",
+    "join_tiles",
+    "load_pickle",
+    "make_grid",
     "near_matches",
-    "owner_of",
     "open_regular",
+    "owner_of",
+    "plan_tiles",
+    "prepare_mask",
+    "prompt_matrix_legends",
     "read_header",
     "read_regular",
     "read_weights",
+    "reply_of",
+    "resize_image",
+    "uncrop",
+    "unet_key",
     "upscale_tiled",
     "walk_pickle",
+    "weights_from_tensors",
 ]
 
 

@@ -177,7 +177,6 @@ class GeneratedImage:
     """One picture of a result, with the text that belongs to it.
 
     ``info`` holds str-to-str metadata for the file (``parameters`` is the infotext). ``role`` tells what it is.
-    ``encoded`` is set for pictures that a script delivered already encoded (base64), which are passed through.
     """
 
     image: Image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import json
@@ -72,6 +73,24 @@ def test_every_core_endpoint_stands_in_the_compatibility_table(reference: Module
     wanted = [path for path in paths if path.startswith(prefixes)]
     assert len(wanted) > 40
     assert [path for path in wanted if not any(pattern.match(path) for pattern in covered)] == []
+
+
+def test_every_name_of_the_public_face_is_told_of_and_typed() -> None:
+    """Late imports are known to editors and type checkers only where they stand under TYPE_CHECKING, too."""
+    from latentd import api
+
+    text = page("reference/api.md")
+    assert [name for name in api.__all__ if not re.search(rf"^## `{name}\b", text, flags=re.MULTILINE)] == []
+    tree = ast.parse(Path(api.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {
+        alias.asname or alias.name: f"{node.module}:{alias.name}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == api._LATE
+    assert set(typed) <= set(api.__all__)
 
 
 def test_every_error_class_is_listed_with_its_status() -> None:
