@@ -96,6 +96,7 @@ class BodyBoundMiddleware:
         else:
             limit = self._max_bytes if self._takes_pictures(scope) else SMALL_BODY
         limit = min(limit, self._max_bytes)
+        body = _Body(receive, limit, JsonShape() if _is_json(headers) else None)
         started = False
 
         async def watched(message: Message) -> None:
@@ -106,28 +107,53 @@ class BodyBoundMiddleware:
         try:
             if declared.isdecimal() and int(declared[:20]) > limit:
                 raise _too_large(limit)
-            await self._app(scope, _counted(receive, limit, JsonShape() if _is_json(headers) else None), watched)
+            await self._app(scope, body.receive, watched)
         except BodyTooLarge as error:
             if not started:
-                body = error_body("HTTPException", error.detail, hint=error.hint)
-                await SafeJSONResponse(body, 413, {"Connection": "close"})(scope, receive, send)
+                if headers.get("expect", "").lower() != "100-continue":
+                    await body.drain(self._max_bytes)
+                document = error_body("HTTPException", error.detail, hint=error.hint)
+                await SafeJSONResponse(document, 413, {"Connection": "close"})(scope, receive, send)
 
 
-def _counted(receive: Receive, limit: int, shape: JsonShape | None) -> Receive:
-    seen = 0
+class _Body:
+    """A request's body as it arrives, counted.
 
-    async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
-        chunk = message.get("body", b"")
-        seen += len(chunk)
-        if seen > limit:
-            raise _too_large(limit)
-        if shape is not None:
-            shape.feed(chunk)
+    :param shape: counts what the JSON in it is made of; None where it is none.
+    """
+
+    def __init__(self, receive: Receive, limit: int, shape: JsonShape | None) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._shape = shape
+        self._seen = 0
+        self._ended = False
+
+    async def receive(self) -> Message:
+        """The next message.
+
+        :raises BodyTooLarge: the body is over a bound.
+        """
+        message = await self._next()
+        if self._seen > self._limit:
+            raise _too_large(self._limit)
+        if self._shape is not None:
+            self._shape.feed(message.get("body", b""))
         return message
 
-    return counted
+    async def drain(self, most: int) -> None:
+        """Throw away what the client is still sending, up to ``most`` bytes in all.
+
+        Clients read the answer when they have sent all; a connection that is closed before is to them a broken one.
+        """
+        while not self._ended and self._seen <= most:
+            await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._seen += len(message.get("body", b""))
+        self._ended = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
 
 
 def _too_large(limit: int) -> BodyTooLarge:
