@@ -5,12 +5,14 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ldm_files
 import pytest
 import torch
 
 from latentd.errors import NotFound
+from latentd.models import state_dict
 from latentd.models.cache import ModelCache
 from latentd.models.checkpoints import Checkpoints
 from latentd.models.devices import DevicePolicy, choose_policy, memory_report
@@ -216,8 +218,13 @@ def test_files_are_read_whole_where_mapping_is_off(
     manager: ModelManager, checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
+    opened = state_dict.open_regular
+
+    def noted(path: Path) -> Any:
+        read.append(path.name)
+        return opened(path)
+
+    monkeypatch.setattr(state_dict, "open_regular", noted)
     with manager.lease("sd1") as model:
         mapped = model.unet.conv_in.weight.clone()
     assert "sd1.safetensors" not in read

@@ -186,7 +186,7 @@ def test_a_file_cut_off_is_refused(draw: Draw, services: AppServices, put: Put) 
 def test_weights_that_are_no_number_are_refused(draw: Draw, put: Put) -> None:
     put("spoilt", {**lora(UNET), f"{UNET}.alpha": torch.tensor(float("nan"))})
     put("right", lora(UNET))
-    with pytest.raises(ModelLoadError, match=r"spoilt\.safetensors holds weights that are no number"):
+    with pytest.raises(ModelLoadError, match=r"spoilt\.safetensors.* no number"):
         draw("a cat <lora:right:1> <lora:spoilt:1>")
 
 

@@ -49,7 +49,7 @@ def pixels(image: Image.Image) -> Any:
 def test_save_images_before_face_restoration(
     draw: Draw, services: AppServices, tmp_path: Path, keep: bool, names: Sequence[str]
 ) -> None:
-    folder = services.paths.data / f"out-{keep}"
+    folder = services.paths.data / "outputs" / f"out-{keep}"
     options = {
         "save_images_before_face_restoration": keep,
         "outdir_txt2img_samples": str(folder),

@@ -24,9 +24,10 @@ from latentd.regular import check_regular, open_regular
 DEFAULT_MAX_BYTES = 64 * 2**30
 #: A file of torch before 1.6: magic number, protocol, system, the object, the names of its storages; then raw bytes.
 LEGACY_PICKLES = 5
-#: Tensors may share storages (tied weights), but not so often that copies of them fill the memory.
+#: Tensors may share storages (tied weights) or repeat a value, but not so that copies of them fill the memory: together
+#: they are at most so many times as large as the file, and so many bytes.
 MAX_SHARED = 4
-SMALL = 1 << 20
+ALLOWANCE = 1 << 30
 
 
 class Inert:
@@ -108,11 +109,12 @@ def _walk(path: Path, *, size: int, is_zip: bool) -> None:
 
 
 def _check_tensors(data: Any, name: str, size: int) -> None:
-    """Refuse tensors that say they are larger than what the file stores of them.
+    """Refuse tensors that together are far larger than the file that they come from.
 
-    A stride of 0 lets four bytes be a tensor of any size, which is made when something copies it.
+    A stride of 0 lets four bytes be a tensor of any size, and a storage may be named any number of times; both are made
+    when something copies them.
 
-    :raises ModelLoadError: a tensor of that kind, of a layout that weight files do not have, or too many of them.
+    :raises ModelLoadError: so large a sum, or a tensor of a layout that weight files do not have.
     """
     waiting, seen, total = [data], set[int](), 0
     while waiting:
@@ -120,11 +122,9 @@ def _check_tensors(data: Any, name: str, size: int) -> None:
         if isinstance(value, torch.Tensor):
             if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
                 raise ModelLoadError(f"{name} holds a tensor of a kind that weight files do not have")
-            if value.nbytes > value.untyped_storage().nbytes():
-                raise ModelLoadError(f"{name} holds a tensor larger than its storage: {list(value.shape)}")
             total += value.nbytes
-            if total > MAX_SHARED * size + SMALL:
-                raise ModelLoadError(f"{name} holds tensors {MAX_SHARED} times as large as the file")
+            if total > MAX_SHARED * size + ALLOWANCE:
+                raise ModelLoadError(f"{name} holds tensors of {total} bytes, far more than the file")
         elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
             seen.add(id(value))
             waiting.extend(value.values() if isinstance(value, dict) else value)

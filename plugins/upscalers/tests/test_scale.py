@@ -113,5 +113,7 @@ def test_nothing_in_the_file_is_run(tmp_path, capsys):
             pickle.dump(part, file)
     assert read_shapes(path) == {}
     torch.save({"a": Hostile(), "conv.weight": torch.zeros(2, 3)}, path)
+    assert read_shapes(path) == {}
+    torch.save({"conv.weight": torch.zeros(2, 3)}, path)
     assert read_shapes(path) == {"conv.weight": (2, 3)}
     assert capsys.readouterr().out == ""

@@ -37,10 +37,11 @@ def _from_safetensors(path: Path) -> Shapes:
 
 
 def _from_archive(file: BinaryIO) -> Shapes:
+    size = file.seek(0, 2)
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if member.filename.endswith("/data.pkl") and member.file_size <= _MOST_BYTES:
-                return _flat(_load(io.BytesIO(archive.read(member)), member.file_size))
+                return _flat(_load(io.BytesIO(archive.read(member)), size))
     return {}
 
 
@@ -53,7 +54,10 @@ def _from_legacy(file: BinaryIO) -> Shapes:
 
 
 def _load(file: BinaryIO, size: int) -> Any:
-    """The next pickle of ``file``, walked before it is read: the unpickler does what the file says."""
+    """The next pickle of ``file``, walked before it is read: the unpickler does what the file says.
+
+    :param size: bytes of the whole weight file, which no storage may exceed.
+    """
     start = file.tell()
     walk_pickle(file, size=size)
     file.seek(start)
