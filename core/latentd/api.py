@@ -31,9 +31,9 @@ from latentd.errors import (
     near_matches,
 )
 from latentd.hookspecs import hookimpl
-from latentd.models.folders import find_models
-from latentd.models.pickle_walk import walk_pickle
-from latentd.models.safetensors_header import read_header
+from latentd.models.files.folders import find_models
+from latentd.models.files.pickle_walk import walk_pickle
+from latentd.models.files.safetensors_header import read_header
 from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import install_hint
 from latentd.regular import check_regular, is_regular, open_regular, read_regular
@@ -65,15 +65,15 @@ if TYPE_CHECKING:
     from latentd.images.resize import resize_image
     from latentd.images.tiles import cut_tiles, join_tiles, plan_tiles, upscale_tiled
     from latentd.images.transparency import flatten
-    from latentd.models.build import assemble as build_module
-    from latentd.models.convert import unet_key
-    from latentd.models.state_dict import from_tensors as weights_from_tensors
-    from latentd.models.state_dict import open_state_dict as read_weights
-    from latentd.models.unpickle import load_pickle
+    from latentd.models.files.state_dict import from_tensors as weights_from_tensors
+    from latentd.models.files.state_dict import open_state_dict as read_weights
+    from latentd.models.files.unpickle import load_pickle
+    from latentd.models.loading.build import assemble as build_module
+    from latentd.models.loading.convert import unet_key
     from latentd.models.vae import encode as encode_pictures
-    from latentd.pipeline.inversion import find_noise
-    from latentd.pipeline.limits import check_images, check_size
+    from latentd.pipeline.passes.inversion import find_noise
     from latentd.pipeline.plan import ScriptCall
+    from latentd.pipeline.planning.limits import check_images, check_size
     from latentd.pipeline.script_runs import ScriptRuns
     from latentd.server.openapi import reply_of
     from latentd.server.routes.generation import answer_generation
@@ -90,28 +90,28 @@ _LATE = {
     "Txt2ImgRequest": "latentd.server.schemas.generation:Txt2ImgRequest",
     "annotate_grid": "latentd.images.annotations:annotate_grid",
     "answer_generation": "latentd.server.routes.generation:answer_generation",
-    "build_module": "latentd.models.build:assemble",
-    "check_images": "latentd.pipeline.limits:check_images",
-    "check_size": "latentd.pipeline.limits:check_size",
+    "build_module": "latentd.models.loading.build:assemble",
+    "check_images": "latentd.pipeline.planning.limits:check_images",
+    "check_size": "latentd.pipeline.planning.limits:check_size",
     "cut_out": "latentd.images.fill:cut_out",
     "cut_tiles": "latentd.images.tiles:cut_tiles",
     "encode_pictures": "latentd.models.vae:encode",
-    "find_noise": "latentd.pipeline.inversion:find_noise",
+    "find_noise": "latentd.pipeline.passes.inversion:find_noise",
     "flatten": "latentd.images.transparency:flatten",
     "grid_rows": "latentd.images.grid:grid_rows",
     "join_tiles": "latentd.images.tiles:join_tiles",
-    "load_pickle": "latentd.models.unpickle:load_pickle",
+    "load_pickle": "latentd.models.files.unpickle:load_pickle",
     "make_grid": "latentd.images.grid:make_grid",
     "plan_tiles": "latentd.images.tiles:plan_tiles",
     "prepare_mask": "latentd.images.masks:prepare_mask",
     "prompt_matrix_legends": "latentd.images.annotations:prompt_matrix_legends",
-    "read_weights": "latentd.models.state_dict:open_state_dict",
+    "read_weights": "latentd.models.files.state_dict:open_state_dict",
     "reply_of": "latentd.server.openapi:reply_of",
     "resize_image": "latentd.images.resize:resize_image",
     "uncrop": "latentd.images.inpaint:uncrop",
-    "unet_key": "latentd.models.convert:unet_key",
+    "unet_key": "latentd.models.loading.convert:unet_key",
     "upscale_tiled": "latentd.images.tiles:upscale_tiled",
-    "weights_from_tensors": "latentd.models.state_dict:from_tensors",
+    "weights_from_tensors": "latentd.models.files.state_dict:from_tensors",
 }
 
 __all__ = [

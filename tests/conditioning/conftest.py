@@ -9,10 +9,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 
 import ldm_files
 
-from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.devices import DevicePolicy
-from latentd.models.load import load_checkpoint
+from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.loaded import LoadedModel
+from latentd.models.loading.load import load_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from latentd.conditioning.embeddings import EmbeddingStore
-from latentd.models.hashes import HashCache
+from latentd.models.files.hashes import HashCache
 from latentd.prompts.tokenizer import clip_tokenizer
 
 DATA = {"string_to_param": {"*": {"TORCHTENSOR": [[1.0, 2.0], [3.0, 4.0]]}}, "name": "drawn", "step": 7}

@@ -25,10 +25,10 @@ from tests.e2e.calls import INPUTS, difference
 from latentd.api import hookimpl
 from latentd.engine.job import Job, JobCancelled
 from latentd.errors import PluginError
-from latentd.models.unet import UNetRunner
+from latentd.models.modules.unet import UNetRunner
 from latentd.pipeline.generation import RunningGeneration
-from latentd.pipeline.planning import build_plan
-from latentd.pipeline.sharing import sharing_key, sharing_size
+from latentd.pipeline.planning.build import build_plan
+from latentd.pipeline.sharing_key import sharing_key, sharing_size
 from latentd.server.app import create_app
 from latentd.server.services import AppServices
 from latentd.settings import parse_settings

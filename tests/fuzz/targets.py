@@ -21,9 +21,9 @@ from latentd.images.codecs import encode_image, open_image
 from latentd.images.metadata import read_metadata
 from latentd.infotext.novelai import novelai_infotext
 from latentd.infotext.parse import parse_infotext
-from latentd.models.safetensors_header import safetensors_metadata
-from latentd.models.state_dict import open_state_dict
-from latentd.models.unpickle import load_pickle
+from latentd.models.files.safetensors_header import safetensors_metadata
+from latentd.models.files.state_dict import open_state_dict
+from latentd.models.files.unpickle import load_pickle
 from tests.fuzz.programs import changed, pickle_files
 
 MAX_PIXELS = 1 << 20

@@ -9,10 +9,10 @@ import pytest
 
 from latentd.contributions import ModelFile
 from latentd.errors import NotFound
-from latentd.models.checkpoints import Checkpoints
-from latentd.models.folders import find_models
-from latentd.models.hashes import HashCache, legacy_hash
-from latentd.models.vae_files import VaeFiles
+from latentd.models.files.checkpoints import Checkpoints
+from latentd.models.files.folders import find_models
+from latentd.models.files.hashes import HashCache, legacy_hash
+from latentd.models.files.vae_files import VaeFiles
 from latentd.networks.files import NetworkLibrary
 
 
@@ -179,9 +179,10 @@ def test_a_vae_beside_a_checkpoint_is_listed_as_one(folder: Path, tmp_path: Path
 
 
 def test_listing_imports_no_torch() -> None:
-    modules = "checkpoints, vae_files, manager, cache, devices, folders, hashes, architecture"
     code = (
-        f"import sys; from latentd.models import {modules}; devices.memory_report(); assert 'torch' not in sys.modules"
+        "import sys; from latentd.models import architecture, cache, devices, manager; "
+        "from latentd.models.files import checkpoints, folders, hashes, vae_files; "
+        "devices.memory_report(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
 

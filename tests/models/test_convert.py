@@ -7,10 +7,10 @@ import pytest
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 
-from latentd.models.convert import clip_to_transformers, unet_to_diffusers, vae_to_diffusers
-from latentd.models.recognise import vae_config
-from latentd.models.state_dict import from_tensors
-from latentd.models.unet_layout import read_unet_layout
+from latentd.models.files.state_dict import from_tensors
+from latentd.models.loading.convert import clip_to_transformers, unet_to_diffusers, vae_to_diffusers
+from latentd.models.loading.recognise import vae_config
+from latentd.models.loading.unet_layout import read_unet_layout
 
 SHAPES = {
     "sd1": ldm_files.TinyUNet(),

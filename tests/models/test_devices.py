@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from latentd.errors import NotConfigured
-from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.devices import DevicePolicy, choose_policy, is_out_of_memory, memory_report
-from latentd.models.load import load_checkpoint
+from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.loaded import LoadedModel
+from latentd.models.loading.load import load_checkpoint
 
 
 @pytest.fixture

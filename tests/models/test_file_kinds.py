@@ -10,12 +10,12 @@ import ldm_files
 import pytest
 
 from latentd.errors import ModelLoadError
-from latentd.models.build import standalone_vae
 from latentd.models.devices import choose_policy
-from latentd.models.file_kinds import looks_like, weights_kind
-from latentd.models.recognise import recognise
-from latentd.models.state_dict import from_tensors, open_state_dict
-from latentd.models.unpickle import load_pickle
+from latentd.models.files.file_kinds import looks_like, weights_kind
+from latentd.models.files.state_dict import from_tensors, open_state_dict
+from latentd.models.files.unpickle import load_pickle
+from latentd.models.loading.build import standalone_vae
+from latentd.models.loading.recognise import recognise
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123\n"
 BEGINNINGS = {

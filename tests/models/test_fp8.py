@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from latentd.models.architecture import WeightStorage
-from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.devices import DevicePolicy
-from latentd.models.fp8 import FP8, exact_parameter, keep_in_fp8
-from latentd.models.load import load_checkpoint
+from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.loaded import LoadedModel
+from latentd.models.loading.load import load_checkpoint
+from latentd.models.modules.fp8 import FP8, exact_parameter, keep_in_fp8
 from latentd.models.vae import circular_padding
 from latentd.types import UNetCall
 
@@ -111,10 +111,10 @@ def test_copies_of_fp16_are_kept_where_asked() -> None:
 
 def test_the_manager_loads_each_form_once(tmp_path: Path, checkpoint_folder: Path) -> None:
     from latentd.models.cache import ModelCache
-    from latentd.models.checkpoints import Checkpoints
-    from latentd.models.hashes import HashCache
+    from latentd.models.files.checkpoints import Checkpoints
+    from latentd.models.files.hashes import HashCache
+    from latentd.models.files.vae_files import VaeFiles
     from latentd.models.manager import DEFAULTS, ModelManager
-    from latentd.models.vae_files import VaeFiles
 
     hashes = HashCache(tmp_path)
     options = dict(DEFAULTS)

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from latentd.errors import ModelLoadError
-from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.devices import DevicePolicy
-from latentd.models.load import load_checkpoint, load_vae
+from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.loaded import LoadedModel
+from latentd.models.loading.load import load_checkpoint, load_vae
 from latentd.models.vae import circular_padding, decode, encode
 
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from latentd.errors import NotFound
-from latentd.models import state_dict
 from latentd.models.cache import ModelCache
-from latentd.models.checkpoints import Checkpoints
 from latentd.models.devices import DevicePolicy, choose_policy, memory_report
-from latentd.models.hashes import HashCache
+from latentd.models.files import state_dict
+from latentd.models.files.checkpoints import Checkpoints
+from latentd.models.files.hashes import HashCache
+from latentd.models.files.vae_files import VaeFiles
 from latentd.models.manager import CHECKPOINT, DEFAULTS, ModelManager
-from latentd.models.vae_files import VaeFiles
 
 
 class Thing:

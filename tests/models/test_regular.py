@@ -16,14 +16,14 @@ from latentd.conditioning.embeddings import EmbeddingStore
 from latentd.errors import ModelLoadError
 from latentd.images.annotations import Label, LegendStyle, annotate_grid
 from latentd.json_file import read_object
-from latentd.models.checkpoints import Checkpoints
-from latentd.models.diffusers_folder import weights_in
-from latentd.models.folders import find_models
-from latentd.models.hashes import HashCache, legacy_hash
-from latentd.models.model_yaml import read_model_yaml
-from latentd.models.safetensors_header import read_header, safetensors_metadata
-from latentd.models.state_dict import open_state_dict
-from latentd.models.unpickle import load_pickle
+from latentd.models.files.checkpoints import Checkpoints
+from latentd.models.files.folders import find_models
+from latentd.models.files.hashes import HashCache, legacy_hash
+from latentd.models.files.safetensors_header import read_header, safetensors_metadata
+from latentd.models.files.state_dict import open_state_dict
+from latentd.models.files.unpickle import load_pickle
+from latentd.models.loading.diffusers_folder import weights_in
+from latentd.models.loading.model_yaml import read_model_yaml
 from latentd.networks.adapter_config import config_beside
 from latentd.networks.files import NetworkLibrary, network_digest
 from latentd.prompts.styles_file import load_styles, read_styles

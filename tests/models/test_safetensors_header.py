@@ -11,8 +11,14 @@ import torch
 from safetensors.torch import save_file
 
 from latentd.errors import ModelLoadError
-from latentd.models.safetensors_header import MAX_HEADER, check_header, check_layout, read_header, safetensors_metadata
-from latentd.models.state_dict import open_state_dict
+from latentd.models.files.safetensors_header import (
+    MAX_HEADER,
+    check_header,
+    check_layout,
+    read_header,
+    safetensors_metadata,
+)
+from latentd.models.files.state_dict import open_state_dict
 
 
 def write(path: Path, header: Any, data: bytes = b"", *, length: int | None = None) -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from latentd.errors import NotFound
-from latentd.models.checkpoints import Checkpoints
-from latentd.models.hashes import HashCache
-from latentd.models.vae_files import VaeFiles
+from latentd.models.files.checkpoints import Checkpoints
+from latentd.models.files.hashes import HashCache
+from latentd.models.files.vae_files import VaeFiles
 
 NAMES = ("sdxl/Big.Model_v1.0 (fp16).safetensors", "sd15/small.safetensors", "one/twin.ckpt", "two/TWIN.ckpt")
 

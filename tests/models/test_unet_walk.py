@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from latentd.models.unet import UNetRunner
+from latentd.models.modules.unet import UNetRunner
 from latentd.types import AttentionSite, BlockSite, Residuals, UNetCall, UNetHook
 
 WIDTH, CONTEXT = 32, 24

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from latentd.errors import ModelLoadError
-from latentd.models.state_dict import open_state_dict
-from latentd.models.unpickle import load_pickle
+from latentd.models.files.state_dict import open_state_dict
+from latentd.models.files.unpickle import load_pickle
 
 
 class Evil:

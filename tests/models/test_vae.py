@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from latentd.errors import LatentdError
-from latentd.models.checkpoints import CheckpointInfo
 from latentd.models.devices import DevicePolicy, is_out_of_memory
-from latentd.models.load import load_checkpoint
+from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.loaded import LoadedModel
+from latentd.models.loading.load import load_checkpoint
+from latentd.models.modules.vae_tiles import VaeHypertile
 from latentd.models.nans import NansError, is_nan, nan_weights
 from latentd.models.vae import TILE_CELLS, VaeUse, decode, encode
-from latentd.models.vae_tiles import VaeHypertile
 
 
 @pytest.fixture

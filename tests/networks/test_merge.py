@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from latentd.errors import ModelLoadError
-from latentd.models.fp8 import FP8, keep_in_fp8
+from latentd.models.modules.fp8 import FP8, keep_in_fp8
 from latentd.networks.contents import NetworkContents, read_network
 from latentd.networks.files import NetworkOnDisk
 from latentd.networks.merge import NetworkRequest, NetworkState, Reason, Way

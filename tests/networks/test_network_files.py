@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from latentd.errors import ModelLoadError
-from latentd.models.safetensors_header import read_header
+from latentd.models.files.safetensors_header import read_header
 from latentd.networks.contents import read_network
 from latentd.networks.files import NetworkLibrary, NetworkOnDisk, network_digest, read_metadata
 from latentd.networks.spellings import module_name

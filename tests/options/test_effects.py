@@ -45,13 +45,13 @@ WITHOUT_EFFECT = {
 }
 #: Read under a name put together from parts: the place, and a piece of what it says there.
 READ_BY_PARTS = {
-    r"outdir_(txt2img|img2img)_samples": ("pipeline/saving.py", 'f"outdir_{kind}_samples"'),
-    r"outdir_(txt2img|img2img)_grids": ("pipeline/saving.py", 'f"outdir_{kind}_grids"'),
-    r"(return|save)_mask(_composite)?": ("pipeline/finish.py", '{kind}"'),
+    r"outdir_(txt2img|img2img)_samples": ("pipeline/output/saving.py", 'f"outdir_{kind}_samples"'),
+    r"outdir_(txt2img|img2img)_grids": ("pipeline/output/saving.py", 'f"outdir_{kind}_grids"'),
+    r"(return|save)_mask(_composite)?": ("pipeline/output/finish.py", '{kind}"'),
     r"hypertile_(max_depth|max_tile|swap_size)_vae": ("networks/hypertile.py", 'f"hypertile_{key}_{part}"'),
-    r"uni_pc_\w+": ("pipeline/sampling_pass.py", 'startswith("uni_pc_")'),
+    r"uni_pc_\w+": ("pipeline/passes/sampling_pass.py", 'startswith("uni_pc_")'),
     r"webp_lossless|save_txt|export_for_4chan|img_downscale_threshold|target_side_length": (
-        "pipeline/saving.py",
+        "pipeline/output/saving.py",
         "fields(SaveOptions)",
     ),
 }

@@ -25,7 +25,7 @@ from latentd.api import (
     hookimpl,
 )
 from latentd.errors import PluginError
-from latentd.pipeline.extras import ExtrasRequest, process
+from latentd.pipeline.extras.run import ExtrasRequest, process
 from latentd.pipeline.upscaling import caption_with
 from latentd.server.services import AppServices
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from latentd.conditioning.schedule import BatchConditioning
 from latentd.errors import LatentdError
-from latentd.pipeline.denoiser import (
+from latentd.pipeline.pass_state import PassState
+from latentd.pipeline.passes.denoiser import (
     CfgDenoiser,
     Guidance,
     InpaintBlend,
     ModelView,
-    PassState,
     SigmaDenoiser,
     TimestepDenoiser,
 )

@@ -11,7 +11,7 @@ from PIL import Image
 from latentd.contributions import Contribution, FaceRestorerSpec, PostprocessorSpec, UpscaleContext
 from latentd.errors import NotConfigured, NotFound, TooLarge
 from latentd.options import OptionStore
-from latentd.pipeline.extras import ExtrasRequest, check_extras, process
+from latentd.pipeline.extras.run import ExtrasRequest, check_extras, process
 from latentd.plugins.registry import Registries
 
 PICTURE = Image.new("RGB", (96, 64), (10, 20, 30))

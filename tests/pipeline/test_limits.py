@@ -11,8 +11,8 @@ from PIL import Image
 from tests.pipeline.conftest import BASE, services_on
 
 from latentd.errors import InvalidRequest, LatentdError, TooLarge
-from latentd.pipeline.limits import check_prompts, check_request
-from latentd.pipeline.planning import build_plan
+from latentd.pipeline.planning.build import build_plan
+from latentd.pipeline.planning.limits import check_prompts, check_request
 from latentd.server.services import AppServices
 from latentd.settings import Settings
 from latentd.types import GenerationRequest
@@ -194,7 +194,7 @@ def test_more_init_images_than_the_batch_are_refused_before_one_is_decoded(servi
 
 
 def test_a_plan_of_a_script_is_held_to_the_limits(services: AppServices) -> None:
-    from latentd.pipeline.replan import replan
+    from latentd.pipeline.planning.replan import replan
 
     plan = build_plan(GenerationRequest(**BASE), services)
     with pytest.raises(TooLarge):

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.pipeline.conftest import Draw, drawing_on, services_on
 
 from latentd.api import Script, hookimpl
-from latentd.pipeline import previews
+from latentd.pipeline.passes import previews
 from latentd.pipeline.script_runs import ScriptRuns
 from latentd.server.services import AppServices
 
@@ -72,7 +72,7 @@ def _shown_at(draw: Draw, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> lis
         shown.append((gen.control.progress.job_no, gen.control.progress.sampling_step))
         show(gen, state)
 
-    monkeypatch.setattr("latentd.pipeline.sampling_pass.show_preview", spy)
+    monkeypatch.setattr("latentd.pipeline.passes.sampling_pass.show_preview", spy)
     draw({"show_progress_type": "Approx cheap", "show_progress_every_n_steps": 2}, **fields)
     return shown
 

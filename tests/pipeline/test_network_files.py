@@ -16,7 +16,7 @@ from tests.pipeline.conftest import services_on
 from torch import Tensor
 
 from latentd.errors import InvalidRequest, LatentdError, ModelLoadError
-from latentd.pipeline.planning import build_plan
+from latentd.pipeline.planning.build import build_plan
 from latentd.server.services import AppServices
 from latentd.types import GenerationRequest, Result
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.pipeline.conftest import Draw, drawing_on, services_on
 
 from latentd.api import hookimpl
-from latentd.pipeline.denoiser import CfgDenoiser, Question
+from latentd.pipeline.passes.denoiser import CfgDenoiser, Question
 from latentd.types import Result
 
 Rows = list[bool]

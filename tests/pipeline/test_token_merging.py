@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from latentd.pipeline.token_merging import match
+from latentd.pipeline.passes.token_merging import match
 
 
 def _rows(*values: float) -> torch.Tensor:

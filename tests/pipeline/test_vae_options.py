@@ -15,7 +15,7 @@ from tests.models.test_small_networks import approx_weights, taesd_weights
 from tests.pipeline.conftest import Draw
 
 from latentd.errors import LatentdError, NotConfigured
-from latentd.pipeline import previews
+from latentd.pipeline.passes import previews
 from latentd.server.services import AppServices
 from latentd.types import Result
 
@@ -159,7 +159,7 @@ def test_a_missing_network_gives_way_and_the_log_says_so_once(
 ) -> None:
     """Nobody has asked for the default, Approx NN, so it is no warning."""
     previews._say_missing.cache_clear()
-    with caplog.at_level(logging.INFO, logger="latentd.pipeline.previews"):
+    with caplog.at_level(logging.INFO, logger="latentd.pipeline.passes.previews"):
         shown = previews_of(draw, monkeypatch, {"show_progress_type": method})
         previews_of(draw, monkeypatch, {"show_progress_type": method})
     assert shown[0].size == (8, 8)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from latentd.contributions import OptionSpec, Script
-from latentd.models.checkpoints import Checkpoints
-from latentd.models.hashes import HashCache
-from latentd.models.vae_files import VaeFiles
+from latentd.models.files.checkpoints import Checkpoints
+from latentd.models.files.hashes import HashCache
+from latentd.models.files.vae_files import VaeFiles
 from latentd.options import OptionStore
 from latentd.plugins.registry import Registries
 from latentd.prompts.styles import Style

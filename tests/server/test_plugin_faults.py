@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from latentd.api import Script, hookimpl
 from latentd.errors import InvalidRequest
-from latentd.pipeline.planning import build_plan
+from latentd.pipeline.planning.build import build_plan
 from latentd.server.services import AppServices
 from latentd.testing import AppFactory
 from latentd.types import GenerationRequest

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from latentd.errors import LatentdError
-from latentd.models.folders import FoundFile, find_models
-from latentd.models.hashes import HashCache
+from latentd.models.files.folders import FoundFile, find_models
+from latentd.models.files.hashes import HashCache
 from latentd.prompts.chunks import Match, Tokenizer
 from latentd.regular import open_regular
 
@@ -167,8 +167,8 @@ def read_embedding(path: Path, sha256: str | None = None) -> Embedding | None:
     :raises ValueError: it holds no embedding that is understood.
     """
     from latentd.conditioning.pixel_data import embedding_in_picture
-    from latentd.models.state_dict import open_state_dict
-    from latentd.models.unpickle import load_pickle
+    from latentd.models.files.state_dict import open_state_dict
+    from latentd.models.files.unpickle import load_pickle
 
     name, suffix = path.stem, path.suffix.lower()
     if suffix in PICTURES:

@@ -13,7 +13,7 @@ from torch import Tensor
 from latentd.conditioning.embeddings import Embedding, EmbeddingIndex, EmbeddingStore
 from latentd.errors import InvalidRequest
 from latentd.models.loaded import LoadedModel
-from latentd.models.text_encoder import Hidden, TextEncoder
+from latentd.models.modules.text_encoder import Hidden, TextEncoder
 from latentd.prompts.attention import parse_attention
 from latentd.prompts.chunks import Chunk, align_chunks, build_chunks
 from latentd.prompts.old_attention import bracket_factors, build_chunk_old

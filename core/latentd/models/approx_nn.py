@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentd.errors import ModelLoadError
-from latentd.models.build import assemble
-from latentd.models.state_dict import open_state_dict
+from latentd.models.files.state_dict import open_state_dict
+from latentd.models.loading.build import assemble
 
 _CHANNELS = (4, 8, 16, 32, 64, 32, 16, 8, 3)
 _KERNELS = (7, 5, 3, 3, 3, 3, 3, 3)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from latentd.models.architecture import Family, PredictionType, Variant
 from latentd.models.devices import PARTS, DevicePolicy, Part
-from latentd.models.fp8 import copies_nbytes
-from latentd.models.text_encoder import TextEncoder
-from latentd.models.unet import UNetRunner
+from latentd.models.modules.fp8 import copies_nbytes
+from latentd.models.modules.text_encoder import TextEncoder
+from latentd.models.modules.unet import UNetRunner
 from latentd.sampling.schedule import NoiseSchedule
 
 if TYPE_CHECKING:
-    from latentd.models.checkpoints import CheckpointInfo
-    from latentd.models.vae_files import VaeInfo
+    from latentd.models.files.checkpoints import CheckpointInfo
+    from latentd.models.files.vae_files import VaeInfo
 
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True, eq=False)

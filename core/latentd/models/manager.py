@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from latentd.models.architecture import WeightStorage
 from latentd.models.cache import Key, ModelCache
-from latentd.models.checkpoints import CheckpointInfo, Checkpoints
 from latentd.models.devices import DevicePolicy, choose_policy, free_cache
-from latentd.models.hashes import file_stamp
-from latentd.models.vae_files import VaeFiles, VaeInfo
+from latentd.models.files.checkpoints import CheckpointInfo, Checkpoints
+from latentd.models.files.hashes import file_stamp
+from latentd.models.files.vae_files import VaeFiles, VaeInfo
 
 if TYPE_CHECKING:
     from latentd.models.loaded import LoadedModel
@@ -175,7 +175,7 @@ class ModelManager:
                 other.extras["parked"] = True
 
     def _load(self, info: CheckpointInfo, storage: WeightStorage) -> Any:
-        from latentd.models.load import load_checkpoint
+        from latentd.models.loading.load import load_checkpoint
 
         for loader in self.loaders:
             if (model := loader(info, self.policy)) is not None:
@@ -187,13 +187,13 @@ class ModelManager:
         return model
 
     def _load_vae(self, info: VaeInfo) -> Any:
-        from latentd.models.load import load_vae
+        from latentd.models.loading.load import load_vae
 
         return load_vae(Path(info.filename), self.policy, read=self._reader(VAE))
 
     def _reader(self, kind: str) -> Callable[[Path], Any]:
         """What opens a weight file of ``kind``: from memory, where the option keeps the contents of some there."""
-        from latentd.models.state_dict import in_memory, open_state_dict
+        from latentd.models.files.state_dict import in_memory, open_state_dict
 
         files, option = FILES[kind]
         count = int(self._options[option])

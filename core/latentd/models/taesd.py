@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from latentd.errors import ModelLoadError
-from latentd.models.build import assemble
-from latentd.models.state_dict import open_state_dict
+from latentd.models.files.state_dict import open_state_dict
+from latentd.models.loading.build import assemble
 
 Way = Literal["decoder", "encoder"]
 

@@ -16,8 +16,8 @@ from latentd.errors import ModelLoadError
 from latentd.models.devices import free_cache, is_out_of_memory
 from latentd.models.free_memory import free_memory
 from latentd.models.loaded import LoadedModel
+from latentd.models.modules.vae_tiles import VaeHypertile
 from latentd.models.nans import NansError, is_nan, nan_weights
-from latentd.models.vae_tiles import VaeHypertile
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latentd.models.fp8 import exact_parameter
+from latentd.models.modules.fp8 import exact_parameter
 from latentd.networks.modules import NetworkModule
 from latentd.networks.modules.lora import Lora
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from latentd.errors import ModelLoadError
-from latentd.models.file_kinds import weights_kind
-from latentd.models.state_dict import open_state_dict
+from latentd.models.files.file_kinds import weights_kind
+from latentd.models.files.state_dict import open_state_dict
 from latentd.networks.adapter_config import AdapterConfigs, config_beside
 from latentd.networks.files import read_metadata
 from latentd.networks.modules import module_from

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from latentd.errors import ModelLoadError
-from latentd.models.folders import find_models
-from latentd.models.safetensors_header import METADATA, read_header
+from latentd.models.files.folders import find_models
+from latentd.models.files.safetensors_header import METADATA, read_header
 from latentd.regular import open_regular
 
 ENDINGS = (".safetensors", ".pt", ".ckpt")

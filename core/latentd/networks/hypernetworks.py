@@ -84,7 +84,7 @@ def load_hypernetwork(path: Path) -> Hypernetwork:
 
     :raises ModelLoadError: damaged, refused by the unpickler, or of an unknown activation.
     """
-    from latentd.models.unpickle import load_pickle
+    from latentd.models.files.unpickle import load_pickle
 
     return build_hypernetwork(load_pickle(path), path.stem)
 

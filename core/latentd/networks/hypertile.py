@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from latentd.models.vae_tiles import draw_parts, tile_cells
+from latentd.models.modules.vae_tiles import draw_parts, tile_cells
 from latentd.types import AttentionHandler, AttentionSite, UNetCall, UNetHook
 
 _LAYER = re.compile(r"transformer_blocks\.(\d+)\.")

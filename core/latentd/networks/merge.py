@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from latentd.models.fp8 import FP8, exact_parameter
+from latentd.models.modules.fp8 import FP8, exact_parameter
 from latentd.networks.beside import Beside, fits_beside
 from latentd.networks.contents import NetworkContents, read_network
 from latentd.networks.files import NetworkOnDisk

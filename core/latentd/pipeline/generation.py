@@ -14,8 +14,8 @@ from latentd.types import GeneratedImage, PassName, UNetHook
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.pipeline.denoiser import PassState
     from latentd.pipeline.job_hooks import JobHooks
+    from latentd.pipeline.pass_state import PassState
     from latentd.pipeline.plan import Plan
     from latentd.types import GenerationRequest
 

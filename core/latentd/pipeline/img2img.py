@@ -10,14 +10,14 @@ from torch import Tensor
 
 from latentd.images.masks import latent_mask
 from latentd.images.resize import LATENT
-from latentd.pipeline.conditioning import condition_batch, model_view, refiner_for
-from latentd.pipeline.denoiser import InpaintBlend
-from latentd.pipeline.image_conditioning import with_picture
 from latentd.pipeline.img2img_init import LATENT_NOISE, LATENT_NOTHING, Img2imgInit
 from latentd.pipeline.img2img_start import Img2imgStart
-from latentd.pipeline.latents import encode_pictures
-from latentd.pipeline.pixels import to_tensor
-from latentd.pipeline.sampling_pass import PassInputs, Sampling, begin_pass
+from latentd.pipeline.passes.conditioning import condition_batch, model_view, refiner_for
+from latentd.pipeline.passes.denoiser import InpaintBlend
+from latentd.pipeline.passes.image_conditioning import with_picture
+from latentd.pipeline.passes.latents import encode_pictures
+from latentd.pipeline.passes.pixels import to_tensor
+from latentd.pipeline.passes.sampling_pass import PassInputs, Sampling, begin_pass
 from latentd.pipeline.txt2img import noise_stream
 from latentd.sampling.noise import NoiseStream
 from latentd.sampling.run_plan import Img2ImgParams

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from latentd.arguments import surplus
 from latentd.contributions import ArgInfo, ExtraNetworkSpec, Script
 from latentd.hookspecs import hookimpl
-from latentd.pipeline.main_postprocessing import STEP_SCRIPTS
-from latentd.pipeline.network_tags import check_hypernetwork, check_lora
+from latentd.pipeline.extras.main_postprocessing import STEP_SCRIPTS
+from latentd.pipeline.planning.network_tags import check_hypernetwork, check_lora
 
 if TYPE_CHECKING:
     from latentd.types import GenerationRequest
 
-_NETWORKS = "latentd.pipeline.extra_networks"
+_NETWORKS = "latentd.pipeline.passes.extra_networks"
 
 
 @hookimpl

@@ -13,24 +13,24 @@ from latentd.atomic import write_atomically
 from latentd.errors import Interrupted
 from latentd.models.vae import circular_padding
 from latentd.networks.hypertile import hypertile_notes
-from latentd.pipeline.conditioning import activate_networks
-from latentd.pipeline.describe import describe
-from latentd.pipeline.finish import finish_picture, make_reply_grid
 from latentd.pipeline.generation import Batch, RunningGeneration
-from latentd.pipeline.image_conditioning import is_inpainting
 from latentd.pipeline.img2img import sample_img2img, start_img2img
 from latentd.pipeline.img2img_init import Img2imgInit, prepare
 from latentd.pipeline.img2img_start import Img2imgStart
-from latentd.pipeline.info import info_document, with_warnings
 from latentd.pipeline.job_hooks import JobHooks, script_place
-from latentd.pipeline.latents import check_methods, decode_latents
 from latentd.pipeline.memory import check_memory
-from latentd.pipeline.pixels import to_picture
+from latentd.pipeline.output.describe import describe
+from latentd.pipeline.output.finish import finish_picture, make_reply_grid
+from latentd.pipeline.output.info import info_document, with_warnings
+from latentd.pipeline.output.saving import save_init_picture
+from latentd.pipeline.passes.conditioning import activate_networks
+from latentd.pipeline.passes.image_conditioning import is_inpainting
+from latentd.pipeline.passes.latents import check_methods, decode_latents
+from latentd.pipeline.passes.pixels import to_picture
+from latentd.pipeline.passes.previews import preview_picture
+from latentd.pipeline.passes.sampling import run_through
+from latentd.pipeline.passes.sampling_pass import Sampling
 from latentd.pipeline.plan import LATENT_DOWNSCALE
-from latentd.pipeline.previews import preview_picture
-from latentd.pipeline.sampling import run_through
-from latentd.pipeline.sampling_pass import Sampling
-from latentd.pipeline.saving import save_init_picture
 from latentd.pipeline.txt2img import sample_txt2img
 from latentd.pipeline.upscaling import upscaler_of
 from latentd.plugins.blame import blamed, owner_of

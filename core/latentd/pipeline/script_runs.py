@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from latentd.contributions import UpscaleContext
 from latentd.errors import NotConfigured
 from latentd.infotext.build import with_entries
-from latentd.pipeline.describe import name_limits, style_prompts
-from latentd.pipeline.limits import check_images, check_pixels, largest_area
-from latentd.pipeline.replan import replan
-from latentd.pipeline.saving import write_picture
+from latentd.pipeline.output.describe import name_limits, style_prompts
+from latentd.pipeline.output.saving import write_picture
+from latentd.pipeline.planning.limits import check_images, check_pixels, largest_area
+from latentd.pipeline.planning.replan import replan
 from latentd.pipeline.upscaling import caption_with, upscale_function
 from latentd.plugins.catalogue import INTERROGATORS, install_hint
 from latentd.prompts.filenames import FileContext

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from latentd.models.devices import free_cache, is_out_of_memory
+from latentd.pipeline.passes.sampling import resume, sample_together
 from latentd.pipeline.run import new_generation, stages
-from latentd.pipeline.sampling import resume, sample_together
 
 if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration
+    from latentd.pipeline.passes.sampling_pass import SamplingPass
     from latentd.pipeline.plan import Plan
-    from latentd.pipeline.sampling_pass import SamplingPass
     from latentd.types import Result
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Member:
 
 @torch.inference_mode()
 def generate_together(members: Sequence[Member], services: Any) -> None:
-    """Carry out generations whose plans have the same :func:`latentd.pipeline.sharing.sharing_key`.
+    """Carry out generations whose plans have the same :func:`latentd.pipeline.sharing_key.sharing_key`.
 
     Each is concluded as soon as it has ended, however it did; none of its errors reaches the others.
     """

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from latentd.images.resize import resize_image
 from latentd.images.transparency import flatten
-from latentd.pipeline.conditioning import activate_networks, condition_batch, model_view, refiner_for
-from latentd.pipeline.image_conditioning import with_picture, without_picture
-from latentd.pipeline.latents import decode_latents, encode_pictures
-from latentd.pipeline.pixels import to_picture, to_tensor
+from latentd.pipeline.passes.conditioning import activate_networks, condition_batch, model_view, refiner_for
+from latentd.pipeline.passes.image_conditioning import with_picture, without_picture
+from latentd.pipeline.passes.latents import decode_latents, encode_pictures
+from latentd.pipeline.passes.pixels import to_picture, to_tensor
+from latentd.pipeline.passes.sampling_pass import PassInputs, Sampling, begin_pass
 from latentd.pipeline.plan import LATENT_DOWNSCALE, HiresPlan
-from latentd.pipeline.sampling_pass import PassInputs, Sampling, begin_pass
 from latentd.pipeline.upscaling import upscaler_of
 from latentd.sampling.noise import NoiseStream
 from latentd.sampling.run_plan import Img2ImgParams
@@ -155,7 +155,7 @@ def _hires_conditioning(gen: RunningGeneration, batch: Batch, hires: HiresPlan) 
 
 def _first_pass_pictures(gen: RunningGeneration, latents: Tensor, hires: HiresPlan) -> list[Image.Image]:
     """The first pass's pictures, where something needs them: a pixel upscaler, or saving before hires fix."""
-    from latentd.pipeline.saving import save_intermediate
+    from latentd.pipeline.output.saving import save_intermediate
 
     keep = gen.plan.save_samples and bool(gen.options["save_images_before_highres_fix"])
     if hires.latent_mode is not None and not keep:

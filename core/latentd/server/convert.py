@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from latentd.errors import InvalidRequest, NotFound
-from latentd.pipeline.limits import check_init_count
+from latentd.pipeline.planning.limits import check_init_count
 from latentd.server.schemas.generation import GenerationBody, Img2ImgRequest
 from latentd.types import GenerationRequest
 

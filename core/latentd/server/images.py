@@ -98,7 +98,7 @@ class ImageIO:
 
     def _decode_all(self, texts: Sequence[str]) -> list[Image]:
         from latentd.images import codecs
-        from latentd.pipeline.limits import check_images
+        from latentd.pipeline.planning.limits import check_images
 
         check_images(len(texts), self._settings)
         budget = _Budget(self._settings)

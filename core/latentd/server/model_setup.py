@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from latentd.errors import LatentdError
 from latentd.models.cache import ModelCache
-from latentd.models.checkpoints import CheckpointInfo, Checkpoints
 from latentd.models.devices import DevicePolicy, choose_policy
-from latentd.models.hashes import HashCache
+from latentd.models.files.checkpoints import CheckpointInfo, Checkpoints
+from latentd.models.files.hashes import HashCache
+from latentd.models.files.safetensors_header import read_header
+from latentd.models.files.vae_files import VaeFiles
 from latentd.models.manager import CHECKPOINT, VAE, ModelManager
-from latentd.models.safetensors_header import read_header
-from latentd.models.vae_files import VaeFiles
 from latentd.plugins.blame import blamed
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from latentd.engine.executor import Engine
 from latentd.engine.job import Job
 from latentd.errors import LatentdError, NotStored
 from latentd.models.devices import free_cache
-from latentd.models.folders import find_models
-from latentd.models.hashes import HashCache
+from latentd.models.files.folders import find_models
+from latentd.models.files.hashes import HashCache
 from latentd.networks.files import NetworkLibrary
 from latentd.options import OptionStore
 from latentd.plugins.builtin import BUILTINS
@@ -124,7 +124,7 @@ class AppServices:
 
         :raises LatentdError: every 4xx that planning finds; a full queue; a task id in use.
         """
-        from latentd.pipeline.planning import build_plan
+        from latentd.pipeline.planning.build import build_plan
 
         plan = await asyncio.to_thread(build_plan, request, self)
         job = self.engine.submit(
@@ -147,7 +147,7 @@ class AppServices:
         :param warnings: what reading the body could not follow.
         :raises LatentdError: as :meth:`submit`.
         """
-        from latentd.pipeline.limits import check_infotext, check_request
+        from latentd.pipeline.planning.limits import check_infotext, check_request
         from latentd.server.convert import to_request, with_pictures
         from latentd.server.infotext_request import with_infotext
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from latentd.engine.job import Conclude, Share
-from latentd.pipeline.sharing import sharing_key, sharing_size
+from latentd.pipeline.sharing_key import sharing_key, sharing_size
 
 if TYPE_CHECKING:
     from latentd.engine.job import Job

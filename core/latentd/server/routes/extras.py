@@ -49,7 +49,7 @@ def router(services: Any) -> APIRouter:
 
 async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tuple[list[str], str]:
     """Base64 texts of the results and the last one's infotext line."""
-    from latentd.pipeline import extras
+    from latentd.pipeline.extras import run as extras
 
     fields = body.model_dump(exclude={"image", "files"})
     fields["postprocessors"] = body.postprocessors or {}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
-from latentd.pipeline.limits import check_entries
+from latentd.pipeline.planning.limits import check_entries
 from latentd.server.schemas.lenient import Dict
 from latentd.settings import cmd_flags
 

@@ -1,0 +1,153 @@
+"""Weight files as mappings from key to tensor, opened without reading the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
+from torch import Tensor
+
+from latentd.errors import ModelLoadError
+from latentd.models.files.file_kinds import unreadable
+from latentd.models.files.safetensors_header import check_layout, safetensors_metadata
+from latentd.models.files.unpickle import load_pickle
+from latentd.regular import is_regular, open_regular
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_NAN_HINT = "the file was damaged when it was trained, merged or converted; get or make it again"
+_NESTED = ("state_dict", "model_state_dict", "params_ema", "params")
+
+
+class StateDict(Mapping[str, Tensor]):
+    """Key → tensor of one file, tensors read when asked for (CPU, the file's dtype).
+
+    A tensor that is NaN throughout is a :class:`ModelLoadError`: nothing but black pictures could come of it.
+
+
+    :param metadata: the header's text entries of a safetensors file, else empty.
+    """
+
+    def __init__(
+        self, name: str, tensors: Mapping[str, Tensor] | Any, shapes: Shapes, metadata: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.shapes = shapes
+        self.metadata = metadata
+        self._tensors = tensors
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self.shapes:
+            raise KeyError(key)
+        if isinstance(self._tensors, _Renamed):
+            return self._tensors[key]
+        tensor: Tensor = self._tensors[key] if isinstance(self._tensors, Mapping) else self._tensors.get_tensor(key)
+        if _is_nan(tensor):
+            raise ModelLoadError(f"{self.name}: tensor {key!r} holds no number but NaN", hint=_NAN_HINT)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors; reads them."""
+        return sum(tensor.nbytes for tensor in self.values())
+
+    def below(self, prefix: str) -> StateDict:
+        """The entries whose keys begin with ``prefix``, without it."""
+        keys = {key[len(prefix) :]: key for key in self.shapes if key.startswith(prefix)}
+        return self.renamed(keys)
+
+    def renamed(self, keys: Mapping[str, str]) -> StateDict:
+        """The same tensors under other names: new key → key here."""
+        shapes = {new: self.shapes[old] for new, old in keys.items()}
+        return StateDict(self.name, _Renamed(self, keys), shapes, self.metadata)
+
+
+class _Renamed(Mapping[str, Tensor]):
+    def __init__(self, source: StateDict, keys: Mapping[str, str]) -> None:
+        self._source = source
+        self._keys = keys
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._source[self._keys[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def open_state_dict(path: Path, *, mapped: bool = True) -> StateDict:
+    """The weights in ``path`` (.safetensors, else a pickle), mapped where the format allows.
+
+    A dictionary nested under ``state_dict`` (Lightning) or ``params`` (upscalers) is unwrapped; what is not a tensor is
+    left out.
+
+    :param mapped: False reads a safetensors file whole, which is quicker from some network disks.
+    :raises ModelLoadError: the file is missing, damaged or refused by the unpickler.
+    """
+    if not is_regular(path):
+        raise ModelLoadError(f"model file {path.name} does not exist")
+    if path.suffix.lower() == ".safetensors" or _looks_like_safetensors(path):
+        return _open_safetensors(path) if mapped else _read_safetensors(path)
+    data = load_pickle(path)
+    for nested in _NESTED:
+        if isinstance(data.get(nested), dict):
+            data = data[nested]
+            break
+    tensors = {key: value for key, value in data.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    return from_tensors(path.name, tensors)
+
+
+def from_tensors(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> StateDict:
+    """A :class:`StateDict` over tensors already in memory."""
+    return StateDict(name, tensors, {key: tuple(value.shape) for key, value in tensors.items()}, metadata or {})
+
+
+def in_memory(weights: StateDict) -> StateDict:
+    """The same weights, copied out of their file."""
+    return from_tensors(weights.name, {key: weights[key].clone() for key in weights}, weights.metadata)
+
+
+def _open_safetensors(path: Path) -> StateDict:
+    check_layout(path)
+    try:
+        handle: Any = safe_open(path, framework="pt")
+        keys: list[str] = list(handle.keys())
+        shapes = {key: tuple(handle.get_slice(key).get_shape()) for key in keys}
+        return StateDict(path.name, handle, shapes, handle.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise unreadable(path, "is not a readable safetensors file", error) from error
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    check_layout(path)
+    try:
+        with open_regular(path) as file:
+            tensors = load(file.read())
+    except (SafetensorError, OSError) as error:
+        raise unreadable(path, "is not a readable safetensors file", error) from error
+    return from_tensors(path.name, tensors, safetensors_metadata(path))
+
+
+def _looks_like_safetensors(path: Path) -> bool:
+    """Whether a file with a pickle's name has a safetensors header: some are renamed so."""
+    with open_regular(path) as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def _is_nan(tensor: Tensor) -> bool:
+    """Whether every element is NaN; sound tensors are told by their first."""
+    if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta:
+        return False
+    return bool(tensor.reshape(-1)[0].float().isnan()) and bool(tensor.float().isnan().all())

@@ -1,0 +1,1 @@
+"""From a weight file or folder to modules: recognising, renaming, building."""

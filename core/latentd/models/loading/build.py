@@ -1,0 +1,120 @@
+"""Weights become modules: built on the meta device, which costs nothing, then given the file's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from latentd.errors import ModelLoadError
+from latentd.models.architecture import Architecture, TextArchitecture
+from latentd.models.devices import DevicePolicy
+from latentd.models.files.file_kinds import looks_like
+from latentd.models.files.state_dict import StateDict
+from latentd.models.loading.convert import (
+    clip_to_transformers,
+    openclip_to_transformers,
+    unet_to_diffusers,
+    vae_to_diffusers,
+)
+from latentd.models.loading.recognise import UNET_PREFIX, VAE_PREFIX, vae_config
+from latentd.models.loading.unet_layout import read_unet_layout
+from latentd.models.modules.text_encoder import TextEncoder
+
+
+def build_unet(weights: StateDict, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
+    """A ``UNet2DConditionModel`` in eval mode from ``weights`` under diffusers' names.
+
+    :raises ModelLoadError: weights are missing or of the wrong shape.
+    """
+    from diffusers import UNet2DConditionModel
+
+    return assemble(partial(UNet2DConditionModel, **config), weights, device, dtype)
+
+
+def build_vae(weights: StateDict, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
+    """An ``AutoencoderKL`` in eval mode from ``weights`` under diffusers' names."""
+    from diffusers import AutoencoderKL
+
+    return assemble(partial(AutoencoderKL, **config), weights, device, dtype)
+
+
+def build_text_encoder(
+    weights: StateDict, architecture: TextArchitecture, device: torch.device, dtype: torch.dtype
+) -> TextEncoder:
+    """The text encoder in eval mode from ``weights`` under ``CLIPTextModel``'s names (and ``projection.weight``)."""
+    keys = {f"transformer.{key}": key for key in weights if key != "projection.weight"}
+    if architecture.projection is not None and "projection.weight" in weights:
+        keys["projection.weight"] = "projection.weight"
+    encoder = assemble(lambda: TextEncoder(architecture), weights.renamed(keys), device, dtype)
+    assert isinstance(encoder, TextEncoder)
+    # Not a weight and not in any file, so it is still on the meta device.
+    positions = torch.arange(architecture.positions, device=device)[None]
+    encoder.transformer.embeddings.register_buffer("position_ids", positions, persistent=False)
+    return encoder
+
+
+def ldm_parts(
+    weights: StateDict, architecture: Architecture, policy: DevicePolicy
+) -> tuple[Any, Any | None, tuple[TextEncoder, ...]]:
+    """UNet, VAE (None where the file has none) and text encoders of a single-file checkpoint."""
+    unet_weights = weights.below(UNET_PREFIX)
+    layout = read_unet_layout(unet_weights.shapes, weights.name)
+    unet = build_unet(
+        unet_to_diffusers(unet_weights, layout), architecture.unet, policy.home_of("unet"), policy.dtype_of("unet")
+    )
+    vae = None
+    if architecture.vae is not None:
+        vae_weights = vae_to_diffusers(weights.below(VAE_PREFIX))
+        vae = build_vae(vae_weights, architecture.vae, policy.home_of("vae"), policy.dtype_of("vae"))
+    encoders = []
+    for text in architecture.text:
+        convert = clip_to_transformers if text.kind == "clip" else openclip_to_transformers
+        part = convert(weights.below(text.prefix))
+        encoders.append(build_text_encoder(part, text, policy.home_of("text"), policy.dtype_of("text")))
+    return unet, vae, tuple(encoders)
+
+
+def standalone_vae(weights: StateDict, policy: DevicePolicy) -> Any:
+    """The VAE of a file of its own: LDM's or diffusers' names, with or without ``first_stage_model.``.
+
+    :raises ModelLoadError: the file holds no VAE.
+    """
+    inner = weights.below(VAE_PREFIX)
+    found = inner if len(inner) else weights
+    config = vae_config(found.shapes)
+    if config is None:
+        raise ModelLoadError(f"{weights.name} holds no VAE", hint=looks_like(weights.shapes))
+    return build_vae(vae_to_diffusers(found), config, policy.home_of("vae"), policy.dtype_of("vae"))
+
+
+def assemble(make: Callable[[], Any], weights: StateDict, device: torch.device, dtype: torch.dtype) -> Any:
+    """The module of ``make()`` holding ``weights``, in eval mode, without gradients; surplus keys are left aside.
+
+    Every tensor is copied out of the file, so that a file replaced while the server runs harms no loaded model.
+
+    :raises ModelLoadError: names the first keys that are missing or have another shape.
+    """
+    with torch.device("meta"):
+        module: nn.Module = make()
+    wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    missing = [key for key in wanted if key not in weights]
+    if missing:
+        what = f"{len(missing)} weights of its {_kind(module)}"
+        raise ModelLoadError(f"{weights.name} lacks {what}, {missing[0]} among them")
+    state: dict[str, torch.Tensor] = {}
+    for key, shape in wanted.items():
+        tensor = weights[key]
+        if tuple(tensor.shape) != shape:
+            raise ModelLoadError(f"{weights.name}: {key} has shape {tuple(tensor.shape)}, expected {shape}")
+        state[key] = tensor.to(device=device, dtype=dtype, copy=True)
+    module.load_state_dict(state, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _kind(module: nn.Module) -> str:
+    known = {"UNet2DConditionModel": "UNet", "AutoencoderKL": "VAE", "ControlNetModel": "ControlNet"}
+    return known.get(type(module).__name__, "text encoder")

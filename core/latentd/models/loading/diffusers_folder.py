@@ -1,0 +1,150 @@
+"""Checkpoints in diffusers' folder form: ``model_index.json`` with a folder per part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from latentd.errors import ModelLoadError
+from latentd.models.architecture import (
+    LINEAR_END,
+    LINEAR_START,
+    SCALE_FACTORS,
+    STEPS,
+    Architecture,
+    Family,
+    PredictionType,
+    TextArchitecture,
+    Variant,
+)
+from latentd.models.devices import DevicePolicy
+from latentd.models.files.state_dict import StateDict, from_tensors, open_state_dict
+from latentd.models.loading.build import build_text_encoder, build_unet, build_vae
+from latentd.models.loading.convert import clip_to_transformers, vae_to_diffusers
+from latentd.models.loading.recognise import SUPPORTED
+from latentd.models.modules.text_encoder import TextEncoder
+from latentd.regular import is_regular, read_regular
+
+MAX_CONFIG = 2**20
+_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_SCHEDULER_CONFIGS = ("config.json", "scheduler_config.json")
+_PREDICTIONS: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v"}
+
+
+def folder_parts(folder: Path, policy: DevicePolicy) -> tuple[Architecture, Any, Any, tuple[TextEncoder, ...]]:
+    """Architecture, UNet, VAE and text encoders of the model in ``folder``.
+
+    :raises ModelLoadError: a part is missing, damaged, or of an unsupported kind.
+    """
+    unet_config, vae_config = _config(folder / "unet"), _config(folder / "vae")
+    texts = [(part, _text(_config(folder / part), second=part == "text_encoder_2")) for part in _text_parts(folder)]
+    architecture = _architecture(folder, unet_config, vae_config, tuple(text for _, text in texts))
+    unet = build_unet(weights_in(folder / "unet"), unet_config, policy.home_of("unet"), policy.dtype_of("unet"))
+    vae_weights = vae_to_diffusers(weights_in(folder / "vae"))
+    vae = build_vae(vae_weights, vae_config, policy.home_of("vae"), policy.dtype_of("vae"))
+    encoders = []
+    for part, text in texts:
+        weights = weights_in(folder / part)
+        keys = {("projection.weight" if k == "text_projection.weight" else k): k for k in weights}
+        named = clip_to_transformers(weights.renamed(keys))
+        encoders.append(build_text_encoder(named, text, policy.home_of("text"), policy.dtype_of("text")))
+    return architecture, unet, vae, tuple(encoders)
+
+
+def weights_in(folder: Path) -> StateDict:
+    """The weights in a part's folder: one file or shards, safetensors before pickles, plain before ``.fp16``.
+
+    :raises ModelLoadError: there are none.
+    """
+    for suffix in (".safetensors", ".bin"):
+        for stem in _STEMS:
+            for variant in ("", ".fp16"):
+                if is_regular(path := folder / f"{stem}{variant}{suffix}"):
+                    return open_state_dict(path)
+                shards = sorted(folder.glob(f"{stem}{variant}-?????-of-?????{suffix}"))
+                if shards:
+                    parts = [open_state_dict(shard) for shard in shards]
+                    return from_tensors(folder.name, {key: part[key] for part in parts for key in part})
+    raise ModelLoadError(f"folder {folder.parent.name}/{folder.name} holds no weights")
+
+
+def _config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    path = folder / name
+    try:
+        data = json.loads(read_regular(path, MAX_CONFIG))
+        if not isinstance(data, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{folder.parent.name}/{folder.name}/{name} is not usable: {error}") from error
+    return {key: value for key, value in data.items() if not key.startswith("_")}
+
+
+def _text_parts(folder: Path) -> list[str]:
+    return [part for part in ("text_encoder", "text_encoder_2") if (folder / part / "config.json").is_file()]
+
+
+def _text(config: dict[str, Any], *, second: bool) -> TextArchitecture:
+    try:
+        projects = second or "WithProjection" in str(config.get("architectures"))
+        return TextArchitecture(
+            kind="clip" if config.get("hidden_act", "quick_gelu") == "quick_gelu" else "openclip",
+            prefix="",
+            width=int(config["hidden_size"]),
+            inner_width=int(config["intermediate_size"]),
+            layers=int(config["num_hidden_layers"]),
+            heads=int(config["num_attention_heads"]),
+            vocabulary=int(config["vocab_size"]),
+            positions=int(config["max_position_embeddings"]),
+            projection=int(config["projection_dim"]) if projects else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelLoadError(f"a text encoder's config.json is incomplete: {error}") from error
+
+
+def _architecture(
+    folder: Path, unet: dict[str, Any], vae: dict[str, Any], text: tuple[TextArchitecture, ...]
+) -> Architecture:
+    variants: dict[int, Variant] = {4: "base", 9: "inpainting", 8: "edit"}
+    if not text or unet.get("in_channels") not in variants:
+        raise ModelLoadError(f"{folder.name} is not a Stable Diffusion model", hint=SUPPORTED)
+    if unet.get("addition_embed_type") == "text_time":
+        family: Family = "sdxl" if len(text) == 2 else "sdxl-refiner"
+    else:
+        family = "sd1" if text[0].kind == "clip" else "sd2"
+    return Architecture(
+        family=family,
+        variant=variants[unet["in_channels"]],
+        unet=unet,
+        vae=vae,
+        text=text,
+        scale_factor=float(vae.get("scaling_factor", SCALE_FACTORS[family])),
+        **_schedule(folder),
+    )
+
+
+def _schedule(folder: Path) -> dict[str, Any]:
+    """What the folder's scheduler says of training: prediction, betas and steps, and whether it ends in pure noise.
+
+    :raises ModelLoadError: it is of a kind that latentd does not sample.
+    """
+    part = folder / "scheduler"
+    name = next((name for name in _SCHEDULER_CONFIGS if (part / name).is_file()), None)
+    config = {} if name is None else _config(part, name)
+    said = {"prediction_type": "epsilon", "beta_schedule": "scaled_linear", "trained_betas": None, "sigma_data": None}
+    said |= {key: config[key] for key in said if key in config}
+    prediction = _PREDICTIONS.get(str(said.pop("prediction_type")))
+    if prediction is None or said != {"beta_schedule": "scaled_linear", "trained_betas": None, "sigma_data": None}:
+        raise ModelLoadError(
+            f"{folder.name}/scheduler/{name} is of a kind that latentd does not sample", hint=SUPPORTED
+        )
+    try:
+        return {
+            "prediction_type": prediction,
+            "linear_start": float(config.get("beta_start", LINEAR_START)),
+            "linear_end": float(config.get("beta_end", LINEAR_END)),
+            "steps": int(config.get("num_train_timesteps", STEPS)),
+            "zero_terminal_snr": config.get("rescale_betas_zero_snr") is True,
+        }
+    except (TypeError, ValueError) as error:
+        raise ModelLoadError(f"{folder.name}/scheduler/{name} is not usable: {error}") from error

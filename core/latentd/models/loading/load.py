@@ -1,0 +1,98 @@
+"""A checkpoint file or folder becomes a :class:`LoadedModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentd.models.architecture import Architecture, WeightStorage
+from latentd.models.devices import DevicePolicy
+from latentd.models.files.checkpoints import CheckpointInfo
+from latentd.models.files.state_dict import StateDict, open_state_dict
+from latentd.models.loaded import LoadedModel
+from latentd.models.loading.build import ldm_parts, standalone_vae
+from latentd.models.loading.diffusers_folder import folder_parts
+from latentd.models.loading.model_yaml import read_model_yaml
+from latentd.models.loading.recognise import recognise
+from latentd.models.loading.unet_layout import layout_of
+from latentd.models.modules.fp8 import keep_in_fp8
+from latentd.models.modules.unet import UNetRunner
+
+
+def load_checkpoint(
+    info: CheckpointInfo,
+    policy: DevicePolicy,
+    storage: WeightStorage | None = None,
+    *,
+    read: Callable[[Path], StateDict] = open_state_dict,
+) -> LoadedModel:
+    """The checkpoint ``info`` in memory, in eval mode, with its own VAE.
+
+    :param storage: in what form the weights are kept; None: in that of ``policy``.
+    :param read: opens a weight file.
+    :raises ModelLoadError: the file is damaged, of no supported kind, or lacks weights.
+    """
+    path = Path(info.filename)
+    if path.is_dir():
+        architecture, unet, vae, encoders = folder_parts(path, policy)
+        policy = policy.for_family(architecture.family)
+    else:
+        weights = read(path)
+        config = read_model_yaml(Path(info.config)) if info.config else None
+        architecture = recognise(weights.shapes, name=path.name, config=config, metadata=weights.metadata)
+        policy = policy.for_family(architecture.family)
+        unet, vae, encoders = ldm_parts(weights, architecture, policy)
+    storage = storage or WeightStorage()
+    fp8 = storage.is_fp8(architecture.family) and policy.device != "mps"
+    if fp8:
+        keep_in_fp8([unet, *encoders], keep_full=storage.keep_fp16)
+    if policy.channels_last:
+        for module in (unet, vae):
+            if module is not None:
+                module.to(memory_format=torch.channels_last)
+    runner = UNetRunner(unet)
+    return LoadedModel(
+        info=info,
+        family=architecture.family,
+        variant=architecture.variant,
+        unet=unet,
+        vae=vae,
+        own_vae=vae,
+        text_encoders=encoders,
+        prediction_type=architecture.prediction_type or _probe_prediction(unet, architecture, policy),
+        scale_factor=architecture.scale_factor,
+        linear_start=architecture.linear_start,
+        linear_end=architecture.linear_end,
+        steps=architecture.steps,
+        zero_terminal_snr=architecture.zero_terminal_snr,
+        policy=policy,
+        fp8=fp8,
+        unet_runner=runner,
+        module_names=layout_of(unet).module_names(),
+    )
+
+
+def load_vae(path: Path, policy: DevicePolicy, *, read: Callable[[Path], StateDict] = open_state_dict) -> Any:
+    """The ``AutoencoderKL`` in a VAE file of its own, opened by ``read``.
+
+    :raises ModelLoadError: the file is damaged or holds no VAE.
+    """
+    return standalone_vae(read(path), policy)
+
+
+@torch.no_grad()
+def _probe_prediction(unet: Any, architecture: Architecture, policy: DevicePolicy) -> Any:
+    """'v' or 'eps', told by running the UNet once on constant inputs at the noisiest timestep (semantics 2).
+
+    A noise predictor returns about its input there; a v predictor something much lower.
+    """
+    device, dtype = policy.device_of("unet"), policy.dtype_of("unet")
+    unet.to(device)
+    sample = torch.full((1, architecture.unet["in_channels"], 8, 8), 0.5, device=device, dtype=dtype)
+    context = torch.full((1, 2, architecture.unet["cross_attention_dim"]), 0.5, device=device, dtype=dtype)
+    out = unet(sample, torch.tensor([architecture.steps - 1], device=device), encoder_hidden_states=context).sample
+    unet.to(policy.home_of("unet"))
+    return "v" if (out.float() - sample[:, : out.shape[1]].float()).mean().item() < -1 else "eps"

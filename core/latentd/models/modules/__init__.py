@@ -1,0 +1,1 @@
+"""The networks' own modules: UNet, attention, text encoder, tiled VAE, stored weights."""

@@ -1,0 +1,128 @@
+"""One processor per attention of the UNet, installed when the model is loaded: the dispatcher of attention handlers.
+
+What a job wants done at a site travels with the call in :class:`AttentionDispatch`; a module is never patched per job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentd.types import AttentionHandler, AttentionSite, UNetCall
+
+if TYPE_CHECKING:
+    from latentd.models.modules.unet_block import Block
+
+
+#: Key of ``UNetCall.tags``: hidden states [B,n,width] as they enter the transformer layer at work.
+LAYER_INPUT = "layer_input"
+
+
+@dataclass(slots=True)
+class AttentionDispatch:
+    """The handlers of the sampling pass in progress, by site name, and the call being evaluated."""
+
+    handlers: dict[str, list[AttentionHandler]] = field(default_factory=dict)
+    call: UNetCall | None = None
+    upcast: bool = False
+
+    def reset(self) -> None:
+        self.handlers, self.call, self.upcast = {}, None, False
+
+
+@dataclass(frozen=True, slots=True)
+class BaseAttention:
+    """The attention as trained, over contexts that the caller chooses. Implements ``latentd.types.Attend``.
+
+    Hidden states [B,n,width], contexts [B,m,d]; gives [B,n,width].
+    """
+
+    module: Any
+    upcast: bool
+
+    def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor:
+        attn = self.module
+        keys = hidden if key_context is None else key_context
+        values = keys if value_context is None else value_context
+        q, k, v = (_heads(t, attn.heads) for t in (attn.to_q(hidden), attn.to_k(keys), attn.to_v(values)))
+        dtype = q.dtype
+        if self.upcast:
+            q, k, v = q.float(), k.float(), v.float()
+        out = F.scaled_dot_product_attention(q, k, v).to(dtype)
+        out = out.transpose(1, 2).flatten(2)
+        return attn.to_out[0](out)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chained:
+    """The rest of a chain of handlers, in the form that a handler calls."""
+
+    rest: Sequence[AttentionHandler]
+    base: BaseAttention
+    call: UNetCall
+
+    @property
+    def module(self) -> Any:
+        return self.base.module
+
+    def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor:
+        # A handler that already chose separate contexts for keys and values has nothing left to hand on.
+        if not self.rest or value_context is not None:
+            return self.base(hidden, key_context, value_context)
+        return self.rest[0](self.call, hidden, key_context, _Chained(self.rest[1:], self.base, self.call))
+
+
+class SiteProcessor:
+    """diffusers' attention-processor interface for one site."""
+
+    def __init__(self, site: AttentionSite, dispatch: AttentionDispatch) -> None:
+        self.site = site
+        self.dispatch = dispatch
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_unused: Any
+    ) -> Tensor:
+        base = BaseAttention(attn, self.dispatch.upcast)
+        handlers = self.dispatch.handlers.get(self.site.name)
+        if not handlers or self.dispatch.call is None:
+            return base(hidden_states, encoder_hidden_states)
+        return _Chained(handlers, base, self.dispatch.call)(hidden_states, encoder_hidden_states)
+
+
+def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> tuple[AttentionSite, ...]:
+    """Sites of every attention in execution order, each with its processor set on the module."""
+    sites: list[AttentionSite] = []
+    counts = {"self": 0, "cross": 0}
+    paths = {id(module): name for name, module in unet.named_modules()}
+    for block in blocks:
+        for transformer in block.modules:
+            for layer in getattr(transformer, "transformer_blocks", ()):
+                layer.norm1.register_forward_pre_hook(partial(_note_input, dispatch))
+                for attn, kind in ((layer.attn1, "self"), (layer.attn2, "cross")):
+                    site = AttentionSite(
+                        name=paths[id(attn)],
+                        kind=kind,  # type: ignore[arg-type]
+                        block=block.site.name,
+                        index=counts[kind],
+                        width=attn.to_q.in_features,
+                        heads=attn.heads,
+                    )
+                    counts[kind] += 1
+                    attn.set_processor(SiteProcessor(site, dispatch))
+                    sites.append(site)
+    return tuple(sites)
+
+
+def _note_input(dispatch: AttentionDispatch, module: Any, args: tuple[Tensor, ...]) -> None:
+    """What enters a transformer layer, before its norm: some handlers of its self-attention go by it."""
+    if dispatch.call is not None and dispatch.handlers:
+        dispatch.call.tags[LAYER_INPUT] = args[0]
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.reshape(*x.shape[:-1], heads, -1).transpose(1, 2)

@@ -1,0 +1,244 @@
+"""The UNet's forward pass over diffusers' modules, with the sites where hooks take part.
+
+The modules are diffusers'; the walk through them is ours for two reasons. A1111's UNet doubles the feature map,
+convolves, and fits it to the skip connection by nearest, where diffusers upsamples to the target at once: pictures of
+odd latent sizes differ. And a walk of our own sees every block's output, so that nothing has to be patched in.
+Block names are LDM's: ``input_blocks.N``, ``middle_block``, ``output_blocks.N``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentd.models.modules.attention import AttentionDispatch, install
+from latentd.models.modules.unet_block import Block
+from latentd.plugins.blame import blamed, like
+from latentd.types import (
+    Attend,
+    AttentionHandler,
+    AttentionSite,
+    BlockHandler,
+    BlockSite,
+    Residuals,
+    UNetCall,
+    UNetHook,
+)
+
+
+class UNetRunner:
+    """Evaluates one loaded UNet. Lives as long as the model; holds nothing of a job between passes.
+
+    :param unet: a ``UNet2DConditionModel`` of the SD1, SD2 or SDXL family, in eval mode.
+    """
+
+    def __init__(self, unet: Any) -> None:
+        self.unet = unet
+        self.inputs, self.middle, self.outputs = _walk(unet)
+        self.dispatch = AttentionDispatch()
+        self.attention_sites: tuple[AttentionSite, ...] = install(unet, self.blocks, self.dispatch)
+        self._handlers: dict[str, list[BlockHandler]] = {}
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return (*self.inputs, self.middle, *self.outputs)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        # A norm's weights are never stored in eight bits.
+        return self.unet.conv_norm_out.weight.dtype  # type: ignore[no-any-return]
+
+    @contextmanager
+    def session(self, hooks: Sequence[UNetHook], *, upcast_attention: bool = False) -> Iterator[None]:
+        """Collect the handlers of ``hooks`` for one sampling pass and forget them afterwards."""
+        blocks = {b.site.name: _block_handlers(hooks, b.site) for b in self.blocks}
+        self._handlers = {name: handlers for name, handlers in blocks.items() if handlers}
+        attentions = {s.name: _attention_handlers(hooks, s) for s in self.attention_sites}
+        self.dispatch.handlers = {name: handlers for name, handlers in attentions.items() if handlers}
+        self.dispatch.upcast = upcast_attention
+        try:
+            yield
+        finally:
+            self._handlers = {}
+            self.dispatch.reset()
+
+    def evaluate(self, call: UNetCall, hooks: Sequence[UNetHook] = ()) -> Tensor:
+        """The UNet's output [B,C,h,w] (float32) for ``call``, with the hooks' part in it."""
+        call.runner, call.unet = self, self.unet
+        for hook in hooks:
+            with blamed(hook.owner, _place(hook, "before")):
+                hook.before(call)
+        additions = [r for hook in hooks if (r := _residuals(hook, call)) is not None]
+        out = self.forward(call, additions)
+        for hook in hooks:
+            with blamed(hook.owner, _place(hook, "after")):
+                out = like(out)(hook.after(call, out))
+        return out
+
+    def extra_pass(self, call: UNetCall, *, sample: Tensor | None, context: Tensor | None, tag: str) -> Tensor:
+        """Output of a pass beside ``call``'s own: same handlers, no residuals; the handlers see ``tags['pass']``."""
+        beside = copy.copy(call)
+        beside.tags = {**call.tags, "pass": tag}
+        if sample is not None:
+            beside.sample = sample
+        if context is not None:
+            beside.context = context
+        outer = self.dispatch.call
+        try:
+            return self.forward(beside, ())
+        finally:
+            self.dispatch.call = outer
+
+    def forward(self, call: UNetCall, additions: Sequence[Residuals]) -> Tensor:
+        self.dispatch.call = call
+        dtype = self.dtype
+        sample = call.sample if call.concat is None else torch.cat([call.sample, call.concat], dim=1)
+        context = call.context.to(dtype)
+        emb = self._embed(call, dtype)
+        h = sample.to(dtype)
+        skips: list[Tensor] = []
+        for block in self.inputs:
+            h = self._run(block, h, emb, context, call)
+            h = _add_intra(h, block, additions)
+            skips.append(h)
+        h = self._run(self.middle, h, emb, context, call)
+        h = _add_intra(h, self.middle, additions)
+        for r in additions:
+            if r.mid is not None:
+                h = h + _fit(r.mid, h)
+        for index, block in enumerate(self.outputs):
+            h = torch.cat(
+                [_fit(h, skips[-1]), _with_residual(skips.pop(), len(self.inputs) - 1 - index, additions)], dim=1
+            )
+            h = self._run(block, h, emb, context, call)
+        out: Tensor = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(_fit(h, call.sample.to(h.dtype)))))
+        self.dispatch.call = None
+        return out.float()
+
+    def _embed(self, call: UNetCall, dtype: torch.dtype) -> Tensor:
+        unet = self.unet
+        emb = unet.time_embedding(unet.time_proj(call.timestep.float()).to(dtype))
+        if call.added is not None and getattr(unet, "add_embedding", None) is not None:
+            emb = emb + unet.add_embedding(call.added.to(dtype))
+        return emb  # type: ignore[no-any-return]
+
+    def _run(self, block: Block, h: Tensor, emb: Tensor, context: Tensor, call: UNetCall) -> Tensor:
+        for module in block.modules:
+            kind = type(module).__name__
+            if kind == "ResnetBlock2D":
+                h = module(h, emb)
+            elif kind == "Transformer2DModel":
+                h = module(h, encoder_hidden_states=context, return_dict=False)[0]
+            else:
+                h = module(h)
+        for handler in self._handlers.get(block.site.name, ()):
+            h = handler(call, h)
+        return h
+
+
+def _walk(unet: Any) -> tuple[tuple[Block, ...], Block, tuple[Block, ...]]:
+    inputs = [_block("input", 0, unet.conv_in.out_channels, unet.conv_in)]
+    for down in unet.down_blocks:
+        attentions = getattr(down, "attentions", None) or [None] * len(down.resnets)
+        for resnet, attention in zip(down.resnets, attentions, strict=True):
+            inputs.append(_block("input", len(inputs), resnet.out_channels, resnet, attention))
+        for sampler in down.downsamplers or ():
+            inputs.append(_block("input", len(inputs), sampler.out_channels, sampler))
+    mid = unet.mid_block
+    parts = [mid.resnets[0]]
+    for attention, resnet in zip(getattr(mid, "attentions", None) or [None], mid.resnets[1:], strict=True):
+        parts += [attention, resnet]
+    middle = _block("middle", 0, mid.resnets[0].out_channels, *parts)
+    outputs: list[Block] = []
+    for up in unet.up_blocks:
+        attentions = getattr(up, "attentions", None) or [None] * len(up.resnets)
+        for j, (resnet, attention) in enumerate(zip(up.resnets, attentions, strict=True)):
+            last = list(up.upsamplers or ()) if j == len(up.resnets) - 1 else []
+            outputs.append(_block("output", len(outputs), resnet.out_channels, resnet, attention, *last))
+    return tuple(inputs), middle, tuple(outputs)
+
+
+def _block(kind: Any, index: int, channels: int, *modules: nn.Module | None) -> Block:
+    name = "middle_block" if kind == "middle" else f"{kind}_blocks.{index}"
+    site = BlockSite(name=name, kind=kind, index=index, channels=channels)
+    return Block(site, tuple(m for m in modules if m is not None))
+
+
+def _block_handlers(hooks: Sequence[UNetHook], site: BlockSite) -> list[BlockHandler]:
+    found = [(hook, _asked(hook, "block", site)) for hook in hooks]
+    return [_block_handler(hook, site, handler) for hook, handler in found if handler is not None]
+
+
+def _attention_handlers(hooks: Sequence[UNetHook], site: AttentionSite) -> list[AttentionHandler]:
+    found = [(hook, _asked(hook, "attention", site)) for hook in hooks]
+    return [_attention_handler(hook, site, handler) for hook, handler in found if handler is not None]
+
+
+def _asked(hook: UNetHook, method: str, site: BlockSite | AttentionSite) -> Any:
+    with blamed(hook.owner, _place(hook, method)):
+        return getattr(hook, method)(site)
+
+
+def _place(hook: UNetHook, method: str) -> str:
+    """How an error names one method of a hook."""
+    return f"UNet hook {type(hook).__name__}.{method}"
+
+
+def _residuals(hook: UNetHook, call: UNetCall) -> Residuals | None:
+    with blamed(hook.owner, _place(hook, "residuals")):
+        found = hook.residuals(call)
+        if found is not None and not isinstance(found, Residuals):
+            raise TypeError(f"returned a value of type {type(found).__name__}, not Residuals")
+        return found
+
+
+def _block_handler(hook: UNetHook, site: BlockSite, handler: BlockHandler) -> BlockHandler:
+    """The handler, for whose faults the hook's plugin is named; the core's own are called as they are."""
+    if not hook.owner:
+        return handler
+
+    def handle(call: UNetCall, output: Tensor) -> Tensor:
+        with blamed(hook.owner, f"{_place(hook, 'block')}, its handler for {site.name}"):
+            changed: Tensor = like(output)(handler(call, output))
+            return changed
+
+    return handle
+
+
+def _attention_handler(hook: UNetHook, site: AttentionSite, handler: AttentionHandler) -> AttentionHandler:
+    if not hook.owner:
+        return handler
+
+    def handle(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
+        with blamed(hook.owner, f"{_place(hook, 'attention')}, its handler for {site.name}"):
+            changed: Tensor = like(hidden)(handler(call, hidden, context, attend))
+            return changed
+
+    return handle
+
+
+def _fit(x: Tensor, like: Tensor) -> Tensor:
+    """``x`` at the height and width of ``like``, by nearest."""
+    if x.shape[-2:] == like.shape[-2:]:
+        return x.to(like.dtype)
+    return F.interpolate(x.to(like.dtype), size=like.shape[-2:], mode="nearest")
+
+
+def _add_intra(h: Tensor, block: Block, additions: Sequence[Residuals]) -> Tensor:
+    for r in additions:
+        if r.intra and (extra := r.intra.get(block.site.name)) is not None:
+            h = h + _fit(extra, h)
+    return h
+
+
+def _with_residual(skip: Tensor, index: int, additions: Sequence[Residuals]) -> Tensor:
+    for r in additions:
+        if r.down is not None:
+            skip = skip + _fit(r.down[index], skip)
+    return skip

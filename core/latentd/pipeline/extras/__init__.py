@@ -1,0 +1,1 @@
+"""Postprocessing: the extras' requests, and that of generated pictures."""

@@ -1,0 +1,1 @@
+"""What becomes of sampled pictures: finishing, infotexts, saving."""

@@ -1,0 +1,1 @@
+"""One sampling pass: conditioning, denoiser, guidance, refiner, previews."""

@@ -1,0 +1,174 @@
+"""From a batch's prompts to conditioning: networks of tags, text encoders, and the refiner's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from latentd.conditioning.encode import TextConditioner, TextSettings
+from latentd.conditioning.schedule import Conditioning, Timetable, build_conditioning
+from latentd.models.vae import circular_padding
+from latentd.pipeline.passes.bundled_embeddings import bundled
+from latentd.pipeline.passes.denoiser import ModelView
+from latentd.pipeline.passes.extra_networks import lay_over
+from latentd.pipeline.passes.refiner import Refiner
+from latentd.pipeline.passes.runner import enter_runner
+from latentd.plugins.blame import blamed, owner_of
+from latentd.prompts.editing import schedule
+from latentd.prompts.networks import NetworkTag, extract_networks
+
+if TYPE_CHECKING:
+    from latentd.pipeline.generation import Batch, RunningGeneration
+
+
+_EMPHASIS = ("(", "[", "\\", "BREAK")
+"""What option ``emphasis`` reads in prompts; A1111 looks for the first two alone when it writes the infotext."""
+
+
+def activate_networks(gen: RunningGeneration, prompts: Sequence[str], stack: ExitStack) -> None:
+    """Activate what the first prompt's tags name, and nothing else; clean-ups go to ``stack``.
+
+    Every kind of network is told, also when no tag names it, so that none stays from an earlier job.
+    """
+    tags: Sequence[NetworkTag] = ()
+    if prompts and not gen.request.disable_extra_networks:
+        tags = extract_networks(prompts[0])[1]
+    gen.network_hooks = []
+    registry = gen.services.registry.extra_networks
+    for name in registry:
+        spec = registry[name]
+        mine = [t for t in tags if t.name == spec.name or t.name in spec.aliases]
+        with blamed(owner_of(gen.services.registry.extra_networks, spec.name), f"extra network {spec.name!r}"):
+            cleanup = spec.activate(gen, mine)
+        if cleanup is not None:
+            stack.callback(cleanup)
+
+
+def condition_batch(
+    gen: RunningGeneration,
+    prompts: Sequence[str],
+    negatives: Sequence[str],
+    *,
+    steps: int,
+    hires_steps: int | None = None,
+    size: tuple[int, int],
+) -> Conditioning:
+    """Conditioning of a batch with the model in use; notes what A1111 notes in the infotext.
+
+    :param steps: total steps of the first pass; ``hires_steps`` those of the second, while it is planned.
+    :param size: width and height of the pass in pixels, for SDXL.
+    """
+    texts = [extract_networks(p)[0] for p in prompts]
+    timetable = Timetable(steps=steps, hires_steps=hires_steps, use_old=bool(gen.options["use_old_scheduling"]))
+    gen.state["condition_again"] = (prompts, negatives, steps, hires_steps, size)
+    conditioning = build_conditioning(
+        conditioner_of(gen, gen.model),
+        texts,
+        negatives,
+        _settings(gen, size),
+        timetable,
+        padding=_padding(gen),
+        check=gen.leave_if_cancelled,
+    )
+    _note(gen, [*texts, *negatives], timetable, conditioning)
+    gen.conditioning = conditioning
+    gen.hooks.modify_conditioning(gen)
+    changed: Conditioning = gen.conditioning
+    return changed
+
+
+def conditioner_of(gen: RunningGeneration, model: Any) -> TextConditioner:
+    """The model's own text conditioner, made at its first use.
+
+    It remembers what it encoded from job to job, unless option ``persistent_cond_cache`` is off.
+    """
+    if model.conditioning is None:
+        model.conditioning = TextConditioner(model, gen.services.embeddings)
+    if not gen.options["persistent_cond_cache"] and not gen.state.setdefault("forgot_conditioning", False):
+        gen.state["forgot_conditioning"] = True
+        model.conditioning.clear()
+    conditioner: TextConditioner = model.conditioning
+    conditioner.bundled = bundled(model)
+    return conditioner
+
+
+def model_view(gen: RunningGeneration, model: Any, conditioning: Conditioning, *, concat: Tensor | None) -> ModelView:
+    """The model in use as the denoiser sees it."""
+    return ModelView(
+        evaluate=model.unet_runner.evaluate,
+        conditioning=conditioning,
+        prediction=model.prediction_type,
+        concat=concat,
+    )
+
+
+def refiner_for(gen: RunningGeneration, batch: Batch) -> Refiner | None:
+    """The refiner of this pass, or None."""
+    plan = gen.plan.refiner
+    if plan is None:
+        return None
+
+    def switch(concat: Tensor | None) -> ModelView:
+        base = gen.model
+        refiner = gen.lease(plan.checkpoint)
+        gen.leases.enter_context(circular_padding(refiner, gen.plan.tiling))
+        gen.infotext["Refiner"] = refiner.info.short_title
+        gen.infotext["Refiner switch at"] = plan.switch_at
+        lay_over(gen, refiner, gen.state.get("networks", ()) if refiner.family == base.family else ())
+        gen.model = refiner
+        enter_runner(gen, refiner)
+        prompts, negatives, steps, hires_steps, size = gen.state["condition_again"]
+        conditioning = condition_batch(gen, prompts, negatives, steps=steps, hires_steps=hires_steps, size=size)
+        same_inputs = refiner.unet_in_channels == base.unet_in_channels
+        view = model_view(gen, refiner, conditioning, concat=concat if same_inputs else None)
+        view.refiner = True
+        return view
+
+    return Refiner(plan, switch)
+
+
+def _settings(gen: RunningGeneration, size: tuple[int, int]) -> TextSettings:
+    options = gen.options
+    return TextSettings(
+        clip_skip=int(options["CLIP_stop_at_last_layers"]),
+        sdxl_clip_l_skip=bool(options["sdxl_clip_l_skip"]),
+        emphasis=str(options["emphasis"]),
+        comma_padding_backtrack=int(options["comma_padding_backtrack"]),
+        use_old_emphasis_implementation=bool(options["use_old_emphasis_implementation"]),
+        width=size[0],
+        height=size[1],
+        sdxl_crop_top=int(options["sdxl_crop_top"]),
+        sdxl_crop_left=int(options["sdxl_crop_left"]),
+        sdxl_refiner_high_aesthetic_score=float(options["sdxl_refiner_high_aesthetic_score"]),
+        sdxl_refiner_low_aesthetic_score=float(options["sdxl_refiner_low_aesthetic_score"]),
+        networks=tuple(r.key() for r in gen.state.get("networks", ())),
+    )
+
+
+def _padding(gen: RunningGeneration) -> Any:
+    if gen.options["pad_cond_uncond_v0"]:
+        return "v0"
+    return "empty" if gen.options["pad_cond_uncond"] else "none"
+
+
+def _note(gen: RunningGeneration, texts: Sequence[str], timetable: Timetable, conditioning: Conditioning) -> None:
+    options = gen.options
+    if timetable.use_old:
+        both = [[schedule(t, timetable.steps, timetable.hires_steps, old) for t in texts] for old in (False, True)]
+        if both[0] != both[1]:
+            gen.infotext["Old prompt editing timelines"] = True
+    # Embeddings are told of the first pass and its own checkpoint, as in A1111.
+    first = gen.pass_name == "base" and gen.model.info is gen.state["base_info"]
+    if first and options["textual_inversion_add_hashes_to_infotext"]:
+        hashes = [f"{_plain(e.name)}: {e.short_hash}" for e in conditioning.used if e.short_hash]
+        if hashes:
+            gen.infotext["TI hashes"] = ", ".join(hashes)
+    if options["emphasis"] != "Original" and any(mark in text for text in texts for mark in _EMPHASIS):
+        gen.infotext["Emphasis"] = options["emphasis"]
+
+
+def _plain(name: str) -> str:
+    return name.replace(":", "").replace(",", "")

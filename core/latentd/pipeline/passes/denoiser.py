@@ -1,0 +1,369 @@
+"""Classifier-free guidance: from a sampler's question (latent and noise level) to the guided answer.
+
+One object serves one sampling pass. The same guidance stands behind both kinds of samplers: for kind "sigma" the answer
+is the clean latent, for kind "timestep" the noise. Source of the rules: semantics.md 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from latentd.models.nans import NansError, is_nan
+from latentd.pipeline.pass_state import PassState
+from latentd.plugins.blame import blamed, like
+from latentd.types import UNetCall, UNetHook
+
+if TYPE_CHECKING:
+    from latentd.conditioning.schedule import BatchConditioning, Conditioning
+    from latentd.sampling.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guidance:
+    """How strongly, and when, the prompts act.
+
+    ``image_cfg_scale`` is set for instruct-pix2pix models alone. ``s_min_uncond`` is a sigma below which every second
+    call (every call with ``s_min_uncond_all``) leaves the negative prompt out; ``skip_early`` a share of the calls.
+    ``together``: ask for both prompts in one call where their lengths allow. ``negative_seen``: something besides the
+    guidance looks at what the negative prompt predicts, so that it must be asked for even where it cancels out.
+    """
+
+    cfg_scale: float
+    image_cfg_scale: float | None = None
+    s_min_uncond: float = 0.0
+    s_min_uncond_all: bool = False
+    skip_early: float = 0.0
+    together: bool = True
+    negative_seen: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InpaintBlend:
+    """The original kept where ``mask`` is 1: ``x * nmask + init * mask``; all [B,4,h,w] or broadcastable to it.
+
+    ``script`` may give another blend (soft inpainting): called with (latent, level), it returns the blend or None. The
+    level is a sigma, or with timestep samplers a timestep, as in A1111.
+    """
+
+    init: Tensor
+    mask: Tensor
+    nmask: Tensor
+    script: Callable[[Tensor, Tensor], Tensor | None] | None = None
+
+    def __call__(self, x: Tensor, level: Tensor) -> Tensor:
+        if self.script is not None and (blended := self.script(x, level)) is not None:
+            return blended
+        return x * self.nmask + self.init * self.mask
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelView:
+    """What the denoiser needs of the model in use; the refiner swaps it for another in mid-pass."""
+
+    evaluate: Callable[[UNetCall, Sequence[UNetHook]], Tensor]
+    conditioning: Conditioning
+    prediction: str
+    concat: Tensor | None = None
+    refiner: bool = False
+
+
+class CfgDenoiser:
+    """The guided model for one pass; subclasses say what a level is and what the sampler gets back.
+
+    :param before_call: runs first at each call with (denoiser, level): raises to stop, or swaps the denoiser's view.
+    :param step_of: the step and steps that ControlNet's guidance window counts by.
+    """
+
+    def __init__(
+        self,
+        *,
+        view: ModelView,
+        schedule: NoiseSchedule,
+        guidance: Guidance,
+        state: PassState,
+        hooks: Sequence[UNetHook] = (),
+        blend: InpaintBlend | None = None,
+        quantize: bool = False,
+        check_nan: bool = True,
+        nan_hint: Callable[[], str | None] = lambda: None,
+        before_call: Callable[[CfgDenoiser, Tensor], None] = lambda denoiser, level: None,
+        step_of: Callable[[], tuple[int, int]] = lambda: (0, 1),
+        modify_guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
+    ) -> None:
+        self.view = view
+        self.schedule = schedule
+        self.guidance = guidance
+        self.state = state
+        self.hooks = hooks
+        self.blend = blend
+        self.quantize = quantize
+        self.check_nan = check_nan
+        self.nan_hint = nan_hint
+        self.before_call = before_call
+        self.step_of = step_of
+        self.modify_guidance = modify_guidance
+        self.last_uncond_eps: Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, level: Tensor) -> Tensor:
+        question = self.ask(x, level)
+        return self.answer(question, [self.view.evaluate(call, self.hooks) for call in question.calls])
+
+    def ask(self, x: Tensor, level: Tensor) -> Question:
+        """What the model must be asked for the latent ``x`` [B,4,h,w] at ``level`` [B]."""
+        self.before_call(self, level)
+        x = self._blend_before(x, level)
+        rows = self._rows(level)
+        groups = self._groups(x, rows)
+        return Question(x, level, rows, groups, [self._call(x, level, parts) for parts in groups])
+
+    def answer(self, question: Question, outs: Sequence[Tensor]) -> Tensor:
+        """The guided prediction [B,4,h,w] from the UNet's outputs for ``question.calls``.
+
+        :raises NansError: an output is nothing but NaN.
+        """
+        x, level, rows = question.x, question.level, question.rows
+        predictions = self._predictions(question, outs)
+        guided = self._combine(predictions, rows)
+        guided = self._through_hooks(x, level, guided, predictions, rows)
+        guided = self._blend_after(guided, level)
+        self._remember(x, level, guided, predictions, rows)
+        self.state.call_index += 1
+        return guided
+
+    # --- what differs between the two kinds of samplers --------------------------------------------------------------
+
+    def _unet_input(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(sample, timestep, sigma) for the UNet."""
+        raise TypeError("use SigmaDenoiser or TimestepDenoiser")
+
+    def _answer(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
+        """The prediction in the sampler's terms from the UNet's output."""
+        raise TypeError("use SigmaDenoiser or TimestepDenoiser")
+
+    def _to_x0(self, x: Tensor, level: Tensor, answer: Tensor) -> Tensor:
+        return answer
+
+    def _from_x0(self, x: Tensor, level: Tensor, x0: Tensor) -> Tensor:
+        return x0
+
+    def _blend_before(self, x: Tensor, level: Tensor) -> Tensor:
+        return x
+
+    def _blend_after(self, guided: Tensor, level: Tensor) -> Tensor:
+        return guided if self.blend is None else self.blend(guided, level)
+
+    # --- rows --------------------------------------------------------------------------------------------------------
+
+    def _rows(self, level: Tensor) -> _Rows:
+        step = self.view.conditioning.at(self.state.call_index)
+        if step.padded is not None:
+            self.state.padded = step.padded
+        return _Rows(
+            image_index=step.image_index,
+            weights=[weight for parts in step.parts for _, weight in parts],
+            cond=step,
+            skip_uncond=self._skips_uncond(level) or self._negative_cancels(step),
+        )
+
+    def _skips_uncond(self, level: Tensor) -> bool:
+        g, call = self.guidance, self.state.call_index
+        if self._is_edit():
+            return False
+        if g.skip_early > 0 and call / max(self.state.steps, 1) <= g.skip_early:
+            return True
+        return (g.s_min_uncond_all or call % 2 == 1) and g.s_min_uncond > 0 and bool(level[0] < g.s_min_uncond)
+
+    def _negative_cancels(self, step: BatchConditioning) -> bool:
+        """Whether ``u + 1 * (c - u)`` is all that comes of it, unseen: scale 1, one prompt of weight 1 each."""
+        g = self.guidance
+        seen = g.negative_seen or bool(self.hooks) or g.s_min_uncond > 0 or g.image_cfg_scale is not None
+        return g.cfg_scale == 1 and not seen and all([weight for _, weight in p] == [1.0] for p in step.parts)
+
+    def _is_edit(self) -> bool:
+        scale = self.guidance.image_cfg_scale
+        return scale is not None and scale != 1.0 and self.view.concat is not None
+
+    def _groups(self, x: Tensor, rows: _Rows) -> list[list[_Part]]:
+        """The conditional rows and the unconditional ones, in as few calls as lengths allow."""
+        step = rows.cond
+        cond = _Part(rows.image_index, step.context, step.vector, self._concat(rows.image_index), True)
+        if rows.skip_uncond:
+            return [[cond]]
+        everyone = list(range(x.shape[0]))
+        uncond = _Part(everyone, step.negative_context, step.negative_vector, self._concat(everyone), False)
+        parts = [cond, uncond]
+        if self._is_edit() and (concat := self._concat(everyone)) is not None:
+            nothing = torch.zeros_like(concat)
+            parts.append(_Part(everyone, step.negative_context, step.negative_vector, nothing, False))
+        if self.guidance.together and all(p.context.shape[1] == step.context.shape[1] for p in parts):
+            return [parts]
+        return [[p] for p in parts]
+
+    def _concat(self, image_index: Sequence[int]) -> Tensor | None:
+        return None if self.view.concat is None else self.view.concat[list(image_index)]
+
+    def _call(self, x: Tensor, level: Tensor, parts: Sequence[_Part]) -> UNetCall:
+        index = torch.tensor([i for p in parts for i in p.image_index], device=x.device)
+        sample, timestep, sigma = self._unet_input(x[index], level[index])
+        step, steps = self.step_of()
+        return UNetCall(
+            sample=sample,
+            sigma=sigma,
+            timestep=timestep,
+            context=torch.cat([p.context for p in parts]),
+            added=_cat([p.vector for p in parts]),
+            is_cond=torch.tensor([p.is_cond for p in parts for _ in p.image_index], device=x.device),
+            image_index=index,
+            step=step,
+            steps=steps,
+            call_index=self.state.call_index,
+            pass_name=self.state.pass_name,
+            refiner=self.view.refiner,
+            concat=_cat([p.concat for p in parts]),
+        )
+
+    def _predictions(self, question: Question, outs: Sequence[Tensor]) -> _Predictions:
+        found: list[Tensor] = []
+        for parts, call, out in zip(question.groups, question.calls, outs, strict=True):
+            if self.check_nan and is_nan(out):
+                where = "text encoder" if bool(call.context.isnan().any()) else "Unet"
+                raise NansError(where, self.nan_hint())
+            index = call.image_index
+            answers = self._answer(question.x[index], question.level[index], out, self.view.prediction)
+            found += torch.split(answers, [len(p.image_index) for p in parts])
+            self._last_call = call
+        return _Predictions(*found)
+
+    # --- guidance ----------------------------------------------------------------------------------------------------
+
+    def _combine(self, p: _Predictions, rows: _Rows) -> Tensor:
+        """``u + sum_k w_k * cfg * (c_k - u)`` per image; instruct-pix2pix's three-way form for edit models."""
+        if p.bare is not None and p.uncond is not None:
+            text, image = self.guidance.cfg_scale, self.guidance.image_cfg_scale or 0.0
+            # parts came in the order (prompt, picture), (negative, picture), (negative, nothing)
+            return p.bare + text * (p.cond - p.uncond) + image * (p.uncond - p.bare)
+        firsts = [rows.image_index.index(i) for i in range(max(rows.image_index) + 1)]
+        base = p.cond[firsts] if p.uncond is None else p.uncond
+        scale = 1.0 if p.uncond is None else self.guidance.cfg_scale
+        guided = base.clone()
+        for row, (image, weight) in enumerate(zip(rows.image_index, rows.weights, strict=True)):
+            guided[image] += (p.cond[row] - base[image]) * (weight * scale)
+        self.last_uncond_eps = base
+        return guided
+
+    def _through_hooks(self, x: Tensor, level: Tensor, guided: Tensor, p: _Predictions, rows: _Rows) -> Tensor:
+        if not self.hooks and self.modify_guidance is None:
+            return guided
+        x0 = self._to_x0(x, level, guided)
+        changed = x0
+        if self.modify_guidance is not None:
+            changed = self.modify_guidance(changed, p.cond, p.uncond)
+        for hook in self.hooks:
+            with blamed(hook.owner, f"UNet hook {type(hook).__name__}.denoised"):
+                changed = like(x0)(hook.denoised(self._last_call, changed))
+        return guided if changed is x0 else self._from_x0(x, level, changed)
+
+    def _remember(self, x: Tensor, level: Tensor, guided: Tensor, p: _Predictions, rows: _Rows) -> None:
+        firsts = [rows.image_index.index(i) for i in range(x.shape[0])]
+        self.state.last_x0 = self._to_x0(x, level, p.cond[firsts])
+        negative = p.cond[firsts] if p.uncond is None else p.uncond
+        self.state.last_negative = self._to_x0(x, level, negative)
+        self.state.last_combined = self._to_x0(x, level, guided)
+
+
+class SigmaDenoiser(CfgDenoiser):
+    """Levels are sigmas [B]; the answer is the clean latent, ``x - sigma * eps(x / sqrt(sigma^2 + 1), t(sigma))``."""
+
+    def _unet_input(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scale = 1 / (level**2 + 1.0) ** 0.5
+        return x * _wide(scale), self.schedule.sigma_to_t(level, self.quantize), level
+
+    def _answer(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
+        sigma = _wide(level)
+        if prediction == "v":
+            x0 = x / (sigma**2 + 1.0) + out * (-sigma / (sigma**2 + 1.0) ** 0.5)
+        else:
+            x0 = x + out * -sigma
+        return self.schedule.scale_output(level, x0, x)
+
+
+class TimestepDenoiser(CfgDenoiser):
+    """Levels are timesteps [B]; the answer is the noise. The inpainting blend comes before the model, and is clean."""
+
+    def _alpha(self, level: Tensor) -> Tensor:
+        return _wide(self.schedule.alphas_cumprod.to(level.device)[level.long()])
+
+    def _unet_input(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sigma = self.schedule.sigmas.to(level.device)[level.long()]
+        return x, level, sigma
+
+    def _answer(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
+        if prediction == "v":
+            alpha = self._alpha(level)
+            return alpha**0.5 * out + (1 - alpha) ** 0.5 * x
+        return out
+
+    def _to_x0(self, x: Tensor, level: Tensor, answer: Tensor) -> Tensor:
+        alpha = self._alpha(level)
+        return (x - (1 - alpha) ** 0.5 * answer) / alpha**0.5
+
+    def _from_x0(self, x: Tensor, level: Tensor, x0: Tensor) -> Tensor:
+        alpha = self._alpha(level)
+        return (x - alpha**0.5 * x0) / (1 - alpha) ** 0.5
+
+    def _blend_before(self, x: Tensor, level: Tensor) -> Tensor:
+        return x if self.blend is None else self.blend(x, level)
+
+    def _blend_after(self, guided: Tensor, level: Tensor) -> Tensor:
+        return guided
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of one call: the picture and the weight of each positive one, and whether negatives are left out."""
+
+    image_index: list[int]
+    weights: list[float]
+    cond: BatchConditioning
+    skip_uncond: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    image_index: Sequence[int]
+    context: Tensor
+    vector: Tensor | None
+    concat: Tensor | None
+    is_cond: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a sampler's call comes to: ``calls`` of the UNet that do not depend on one another."""
+
+    x: Tensor
+    level: Tensor
+    rows: _Rows
+    groups: list[list[_Part]]
+    calls: list[UNetCall]
+
+
+@dataclass(slots=True)
+class _Predictions:
+    cond: Tensor
+    uncond: Tensor | None = None
+    bare: Tensor | None = None
+
+
+def _wide(level: Tensor) -> Tensor:
+    return level[:, None, None, None]
+
+
+def _cat(parts: Sequence[Any]) -> Tensor | None:
+    return None if any(p is None for p in parts) else torch.cat(list(parts))

@@ -1,0 +1,161 @@
+"""The core's own prompt tags: ``<lora:...>`` (also ``<lyco:...>``) and ``<hypernet:...>`` (semantics 12.1, 12.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentd.errors import InvalidRequest
+from latentd.models.files.hashes import file_stamp
+from latentd.networks.contents import NetworkContents, read_network
+from latentd.networks.hypernetworks import Hypernetwork, HypernetworkHooks, load_hypernetwork
+from latentd.networks.merge import AppliedNetwork, NetworkRequest, NetworkState, Reason, Way
+from latentd.networks.names import targets_of
+from latentd.pipeline.passes.bundled_embeddings import bundle_of, read_bundles
+from latentd.pipeline.planning.network_tags import hypernetwork_multiplier, lora_arguments, surplus_arguments, tag_name
+from latentd.prompts.networks import NetworkTag
+
+if TYPE_CHECKING:
+    from latentd.pipeline.generation import RunningGeneration
+
+LORA = "lora"
+
+
+def activate_lora(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
+    """Lay the networks of ``tags`` over the model in use, and no others; unknown ones are told and left out.
+
+    They stay until the next job asks for others, so that a series of jobs with the same ones pays once.
+
+    :raises InvalidRequest: a network fits nothing in any of the job's models. :raises ModelLoadError: a damaged file.
+    """
+    library = gen.services.networks
+    requests, named = [], []
+    for tag in tags:
+        network = library.find(tag_name(tag))
+        if network is None:
+            gen.warn(f"LoRA not found: {tag_name(tag)}; it is left out")
+            continue
+        _tell_surplus(gen, tag)
+        requests.append(_request(gen, tag, network))
+        named.append((tag_name(tag).replace(":", "").replace(",", ""), network))
+    gen.state["networks"] = tuple(requests)
+    for applied in lay_over(gen, gen.model, requests):
+        _judge(gen, applied)
+    if named and gen.options["lora_add_hashes_to_infotext"]:
+        gen.infotext["Lora hashes"] = ", ".join(f"{name}: {library.short_hash(network)}" for name, network in named)
+
+
+def lay_over(gen: RunningGeneration, model: Any, requests: Sequence[NetworkRequest]) -> Sequence[AppliedNetwork]:
+    """Make ``requests`` what is laid over ``model``; what became of each."""
+    if model.networks is None:
+        if not requests:
+            return ()
+        model.networks = NetworkState(keep_on="cpu" if model.policy.offload != "none" else None)
+    before = model.networks.applied
+    targets = targets_of(model.unet, model.text_encoders)
+    applied: Sequence[AppliedNetwork] = model.networks.apply(targets, requests, read=_reader(gen))
+    if applied is not before:
+        read_bundles(model, applied)
+    return applied
+
+
+def _judge(gen: RunningGeneration, applied: AppliedNetwork) -> None:
+    """Say what of a network does not act; a network that acts nowhere in the job fails it.
+
+    With a second checkpoint in the job it may act there only, or no longer.
+    """
+    name, file, model = applied.network.name, applied.network.path.name, gen.model.info.name
+    acting, problems = bundle_of(gen, applied)
+    for problem in problems:
+        gen.warn(problem)
+    if applied.unread:
+        gen.warn(f"LoRA {name!r} ({file}): alpha_pattern {', '.join(map(repr, applied.unread))} is not followed")
+    acted: set[Path] = gen.state.setdefault("networks_acted", set())
+    if applied.matched or acting or Reason.PASSED_OVER in applied.left_out:
+        acted.add(applied.network.path)
+        if applied.left_out:
+            counts = f"{applied.matched} of {applied.total} modules are changed"
+            gen.warn(f"LoRA {name!r} ({file}) fits {model} in part: {counts}; {applied.shortfall()}")
+        return
+    looks = f"; it looks like {applied.kind}" if applied.kind else ""
+    nothing = f"LoRA {name!r} ({file}) fits nothing in {model}{looks}"
+    if applied.network.path not in acted and not _acts_later(gen):
+        raise InvalidRequest(nothing, hint=applied.shortfall() or "the file holds no weights of a network")
+    gen.warn(nothing)
+
+
+def _acts_later(gen: RunningGeneration) -> bool:
+    """Whether a pass to come has a checkpoint of its own."""
+    hires = gen.plan.hires
+    return gen.pass_name == "base" and hires is not None and hires.checkpoint not in (None, gen.plan.checkpoint)
+
+
+def activate_hypernetworks(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
+    """Let the hypernetworks of ``tags`` act on the coming passes; unknown ones are told and left out.
+
+    :raises InvalidRequest: one fits none of the model's attentions. :raises ModelLoadError: a damaged file.
+    """
+    known = gen.services.hypernetworks
+    active = []
+    for tag in tags:
+        path = known.get(tag_name(tag))
+        if path is None:
+            gen.warn(f"hypernetwork not found: {tag_name(tag)}; it is left out")
+            continue
+        _tell_surplus(gen, tag)
+        network = gen.services.models.cache.get(
+            ("hypernetwork", str(path), *file_stamp(path)),
+            lambda path=path: load_hypernetwork(path),
+            size=path.stat().st_size,
+        )
+        _check_widths(gen, network, path)
+        active.append((network, hypernetwork_multiplier(tag)))
+    if active:
+        gen.network_hooks.append(HypernetworkHooks(active))
+
+
+def _tell_surplus(gen: RunningGeneration, tag: NetworkTag) -> None:
+    if (surplus := surplus_arguments(tag)) is not None:
+        gen.warn(surplus)
+
+
+def _check_widths(gen: RunningGeneration, network: Hypernetwork, path: Path) -> None:
+    widths = {gen.model.context_width, *gen.model.unet.config.block_out_channels}
+    if not widths & network.layers.keys():
+        found = ", ".join(map(str, sorted(network.layers))) or "none"
+        raise InvalidRequest(
+            f"hypernetwork {path.stem!r} ({path.name}) fits nothing in {gen.model.info.name}",
+            hint=f"the model's attentions have widths {sorted(widths)}, the file those for: {found}",
+        )
+
+
+def _reader(gen: RunningGeneration) -> Callable[[Path], NetworkContents]:
+    """What reads network files: from memory those of the last few (option ``lora_in_memory_limit``)."""
+    cache, count = gen.services.models.cache, int(gen.options["lora_in_memory_limit"])
+    if count < 1:
+        cache.drop(LORA)
+        return read_network
+    cache.limit(LORA, count)
+
+    def read(path: Path) -> NetworkContents:
+        key = (LORA, str(path), *file_stamp(path))
+        contents: NetworkContents = cache.get(key, lambda: read_network(path), lambda found: found.nbytes)
+        return contents
+
+    return read
+
+
+def _request(gen: RunningGeneration, tag: NetworkTag, network: Any) -> NetworkRequest:
+    options, arguments = gen.options, lora_arguments(tag)
+    way: Way = "beside" if options["lora_functional"] else "merged"
+    if options["lora_apply_to_outputs"]:
+        way = "outputs"
+    return NetworkRequest(
+        network=network,
+        te=arguments.te,
+        unet=arguments.unet,
+        dyn=arguments.dyn,
+        way=way,
+        as_original=bool(options["lora_as_automatic1111"]),
+    )

@@ -1,0 +1,71 @@
+"""From a latent back to the noise it would be sampled from; the first half of "img2img alternative test"."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from latentd.pipeline.pass_state import PassState
+from latentd.pipeline.passes.conditioning import condition_batch, model_view
+from latentd.pipeline.passes.denoiser import Guidance, SigmaDenoiser
+from latentd.pipeline.passes.runner import runner_session
+from latentd.pipeline.passes.sampling_pass import noise_schedule
+
+if TYPE_CHECKING:
+    from latentd.pipeline.generation import RunningGeneration
+
+
+def find_noise(
+    gen: RunningGeneration, *, prompt: str, negative_prompt: str, cfg_scale: float, steps: int, by_sigma: bool
+) -> tuple[Tensor, float]:
+    """(noise [B,4,h,w], the highest sigma): Euler's steps from the init latent of an img2img job upwards.
+
+    :param by_sigma: take each step's slope at its lower end and divide by the last sigma; else at its upper end, and
+        divide by the spread of the values.
+    :raises Interrupted: the job was cancelled, interrupted or skipped.
+    """
+    start: Any = gen.state["img2img"]
+    schedule = noise_schedule(gen)
+    sigmas = schedule.uniform_sigmas(steps).flip(0).to(gen.device)
+    predict = _predictor(gen, prompt, negative_prompt, cfg_scale, steps, schedule, start.concat)
+    progress = gen.control.progress
+    progress.job_count += 1
+    progress.sampling_steps, progress.sampling_step = steps, 0
+    x: Tensor = start.latent
+    with runner_session(gen, "base"):
+        for lower, upper in pairwise(sigmas):
+            gen.control.check()
+            progress.sampling_step += 1
+            at = lower if by_sigma else upper
+            # At sigma 0 the model's answer is the latent itself: no slope.
+            if at > 0:
+                x = x + (x - predict(x, at)) / at * (upper - lower)
+    gen.control.progress.next_job()
+    return x / (sigmas[-1] if by_sigma else x.std()), float(sigmas[-1])
+
+
+def _predictor(
+    gen: RunningGeneration, prompt: str, negative: str, cfg: float, steps: int, schedule: Any, concat: Tensor | None
+) -> Any:
+    count = gen.state["img2img"].latent.shape[0]
+    plan = gen.plan
+    before = gen.state.get("condition_again"), gen.conditioning
+    size = (plan.width, plan.height)
+    conditioning = condition_batch(gen, [prompt] * count, [negative] * count, steps=steps, size=size)
+    gen.state["condition_again"], gen.conditioning = before
+    denoiser = SigmaDenoiser(
+        view=model_view(gen, gen.model, conditioning, concat=concat),
+        schedule=schedule,
+        guidance=Guidance(cfg_scale=cfg),
+        state=PassState(steps=steps, pass_name="base"),
+        hooks=gen.unet_hooks,
+    )
+
+    def predict(x: Tensor, sigma: Tensor) -> Tensor:
+        denoiser.state.call_index = 0
+        return denoiser(x, sigma * torch.ones(x.shape[0], device=x.device))
+
+    return predict

@@ -1,0 +1,62 @@
+"""The UNet of a generation for one pass, with everything of the job that takes part in its evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from latentd.networks.hypertile import Hypertile
+from latentd.pipeline.passes.token_merging import TokenMerging, token_merging_ratio
+from latentd.plugins.blame import blamed
+from latentd.types import PassName, UNetHook
+
+if TYPE_CHECKING:
+    from latentd.pipeline.generation import RunningGeneration
+
+
+@contextmanager
+def runner_session(gen: RunningGeneration, name: PassName) -> Iterator[None]:
+    """The model's UNet with this job's handlers, for one pass; the refiner's joins through ``pass_stack``."""
+    gen.pass_name = name
+    with ExitStack() as gen.pass_stack:
+        enter_runner(gen, gen.model)
+        for hook in gen.unet_hooks:
+            with blamed(hook.owner, f"UNet hook {type(hook).__name__}.open"):
+                hook.open(gen)
+        yield
+
+
+def enter_runner(gen: RunningGeneration, model: Any) -> None:
+    """Give ``model``'s UNet the device and this job's handlers until the pass ends."""
+    upcast = bool(gen.options["upcast_attn"]) or model.policy.upcast_attention
+    gen.pass_stack.enter_context(model.part("unet"))
+    hooks = (*gen.all_unet_hooks, *_token_merging(gen), *_hypertile(gen))
+    gen.pass_stack.enter_context(model.unet_runner.session(hooks, upcast_attention=upcast))
+
+
+def _token_merging(gen: RunningGeneration) -> Sequence[UNetHook]:
+    ratio = token_merging_ratio(gen.options, img2img=gen.plan.is_img2img, hires=gen.pass_name == "hires")
+    return [TokenMerging(ratio)] if ratio > 0 else []
+
+
+def _hypertile(gen: RunningGeneration) -> Sequence[UNetHook]:
+    options, hires = gen.options, gen.plan.hires if gen.pass_name == "hires" else None
+    if not options["hypertile_enable_unet"] and not (hires and options["hypertile_enable_unet_secondpass"]):
+        return []
+    rng: Random = gen.state.setdefault("hypertile", Random(gen.plan.seeds[0]))
+    if hires:
+        rng.seed(gen.plan.seeds[0])
+    width, height = (hires.width, hires.height) if hires else (gen.plan.width, gen.plan.height)
+    return [
+        Hypertile(
+            width=width,
+            height=height,
+            max_tile=int(options["hypertile_max_tile_unet"]),
+            swap_size=int(options["hypertile_swap_size_unet"]),
+            max_depth=int(options["hypertile_max_depth_unet"]),
+            sdxl=gen.model.family.startswith("sdxl"),
+            rng=rng,
+        )
+    ]
