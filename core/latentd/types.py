@@ -191,7 +191,7 @@ class GeneratedImage:
 class Result:
     """What a generation gave: the pictures in reply order and the ``info`` document.
 
-    ``info`` is the JSON-ready mapping of endpoints.md 1.6, key order kept.
+    ``info`` is the JSON-ready mapping of a reply (rules: a1111-info), key order kept.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -272,8 +272,8 @@ class UNetCall:
     ``sample`` [B,C,h,w] is the input as the UNet takes it (scaled, without extra channels of inpainting models, which
     are in ``concat``); ``sigma`` [B]; ``timestep`` [B] (fractional); ``context`` [B,n,d]; ``added`` the SDXL vector
     [B,k] or None; ``is_cond`` [B] bool; ``image_index`` [B] the row's picture in the batch.
-    ``step`` and ``steps`` are those of ControlNet's guidance window (controlnet.md 7.1), ``call_index`` counts UNet
-    evaluations of this pass. ``run`` makes a further pass and gives its output.
+    ``step`` and ``steps`` are those of ControlNet's guidance window (rules: a1111-control-window), ``call_index``
+    counts UNet evaluations of this pass. ``run`` makes a further pass and gives its output.
     """
 
     sample: Tensor

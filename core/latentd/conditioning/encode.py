@@ -1,4 +1,7 @@
-"""Text through a model's text encoders: chunks, embeddings, clip skip, emphasis, SDXL's vector (semantics 6)."""
+"""Text through a model's text encoders: chunks, embeddings, clip skip, emphasis and SDXL's vector.
+
+Rules: a1111-chunks, a1111-embeddings, a1111-clip-skip, a1111-emphasis, a1111-sdxl.
+"""
 
 from __future__ import annotations
 
@@ -198,7 +201,7 @@ class TextConditioner:
         return torch.cat(states), torch.cat(pooled) if pooled else None
 
     def _select(self, encoder: TextEncoder, hidden: Hidden, settings: TextSettings) -> Tensor:
-        """The states that condition the UNet, by family (semantics 6.3, 6.5)."""
+        """The states that condition the UNet, by family (rules: a1111-clip-skip, a1111-sdxl)."""
         if self.model.is_sdxl:
             # Option sdxl_clip_l_skip: the first encoder's layer by clip skip; 1 is the last.
             if settings.sdxl_clip_l_skip and encoder.architecture.kind == "clip":
@@ -260,9 +263,11 @@ def _chunks(text: str, tokenizer: ClipTokenizer, index: EmbeddingIndex, settings
 
 
 def _emphasise(z: Tensor, chunks: Sequence[Chunk], settings: TextSettings) -> Tensor:
-    """``z`` [T,77,width] under the chunks' weights; Original keeps the mean of the whole tensor (semantics 6.4).
+    """``z`` [T,77,width] under the chunks' weights (rules: a1111-emphasis).
 
-    :raises InvalidRequest: weights so large that numbers of the encoding's size are none any more.
+    With emphasis "Original" the mean of the whole tensor stays what it was.
+
+    :raises InvalidRequest: weights so large that the result is no longer finite.
     """
     if settings.emphasis in ("None", "Ignore") and not settings.use_old_emphasis_implementation:
         return z

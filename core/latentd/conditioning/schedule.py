@@ -152,7 +152,7 @@ def build_conditioning(
 
 
 def stack_contexts(rows: Sequence[Encoded]) -> Tensor:
-    """[R,n,d] with n the longest; shorter ones are continued with their last vector (semantics 7)."""
+    """[R,n,d] with n the longest; shorter ones are continued with their last vector (rules: a1111-guidance)."""
     longest = max(row.context.shape[0] for row in rows)
     return torch.stack([_repeat_last(row.context, longest) for row in rows])
 

@@ -19,7 +19,7 @@ COSTLY_TYPES = frozenset(("Full", "TAESD"))
 def preview_due(
     state: ProgressState, options: Mapping[str, Any], *, batch_end: bool = False, watched: bool = True
 ) -> bool:
-    """Whether the worker should decode a preview now (endpoints.md S6).
+    """Whether the worker should decode a preview now (rules: a1111-progress).
 
     Due when ``show_progress_every_n_steps`` steps have gone by since the last one, counted within the pass; with -1
     only at the end of a batch; never with ``live_previews_enable`` off. A1111 decodes when it is polled; the worker

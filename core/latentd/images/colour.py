@@ -1,4 +1,4 @@
-"""Colour correction of img2img results towards their init image (semantics 10.5)."""
+"""Colour correction of img2img results towards their init image (rules: a1111-colour-correction)."""
 
 from __future__ import annotations
 

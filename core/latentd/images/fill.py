@@ -1,4 +1,4 @@
-"""A rough guess at masked content: the surroundings, blurred into the hole (semantics 10.3)."""
+"""A rough guess at masked content: the surroundings, blurred into the hole (rules: a1111-mask)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures pasted side by side (semantics 14)."""
+"""Contact sheets: pictures pasted side by side (rules: a1111-saving)."""
 
 from __future__ import annotations
 

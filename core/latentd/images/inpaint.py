@@ -1,4 +1,4 @@
-"""Taking a masked picture apart before sampling, and putting it together afterwards (semantics 10.2, 10.3)."""
+"""Taking a masked picture apart before sampling, and putting it together afterwards (rules: a1111-img2img)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inpainting masks: what to repaint, as 8-bit pictures in mode L (semantics 10.3)."""
+"""Inpainting masks: what to repaint, as 8-bit pictures in mode L (rules: a1111-mask)."""
 
 from __future__ import annotations
 

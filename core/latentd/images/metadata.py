@@ -1,4 +1,4 @@
-"""The infotext and the other text entries that a picture file carries (semantics 13.2)."""
+"""The infotext and the other text entries that a picture file carries (rules: a1111-images)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a picture that "only masked" inpainting works on (semantics 10.3)."""
+"""The part of a picture that "only masked" inpainting works on (rules: a1111-mask)."""
 
 from __future__ import annotations
 

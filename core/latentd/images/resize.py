@@ -1,4 +1,4 @@
-"""Fitting a picture to a size: stretch, cover, or contain (semantics 10.1)."""
+"""Fitting a picture to a size: stretch, cover, or contain (rules: a1111-resize)."""
 
 from __future__ import annotations
 

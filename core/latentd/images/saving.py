@@ -1,4 +1,4 @@
-"""Writing pictures to numbered files (semantics 14)."""
+"""Writing pictures to numbered files (rules: a1111-saving)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Working on a picture in overlapping tiles whose seams are blended (semantics 15)."""
+"""Working on a picture in overlapping tiles whose seams are blended (rules: a1111-extras)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule by which any upscaler reaches a size, and the resizers that need no model (semantics 15)."""
+"""The rule by which any upscaler reaches a size, and the resizers that need no model (rules: a1111-extras)."""
 
 from __future__ import annotations
 

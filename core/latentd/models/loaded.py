@@ -85,7 +85,7 @@ class LoadedModel:
         return int(self.unet.config.in_channels)
 
     def alphas_cumprod(self) -> Tensor:
-        """ᾱ [steps] of the schedule that the model was trained on, float32 on the CPU (semantics 2)."""
+        """ᾱ [steps] of the schedule that the model was trained on, float32 on the CPU (rules: a1111-schedule)."""
         schedule = NoiseSchedule.scaled_linear(self.linear_start, self.linear_end, self.steps)
         return (schedule.zero_terminal_snr() if self.zero_terminal_snr else schedule).alphas_cumprod
 

@@ -86,7 +86,7 @@ class ModelManager:
         return info
 
     def named(self, name: str) -> CheckpointInfo | None:
-        """The checkpoint that ``name`` names (semantics 12.4), in another spelling where only one fits."""
+        """The checkpoint that ``name`` names (rules: a1111-checkpoint-names); a misspelt name counts where one fits."""
         return self.checkpoints.named(name)
 
     def find(self, name: str) -> CheckpointInfo | None:

@@ -1,4 +1,4 @@
-"""Pictures to latents and back through a model's VAE (semantics 8 and 1.5)."""
+"""Pictures to latents and back through a model's VAE (rules: a1111-decoding)."""
 
 from __future__ import annotations
 

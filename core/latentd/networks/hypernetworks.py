@@ -1,4 +1,4 @@
-"""Hypernetworks: small networks that change what attention takes its keys and values from (semantics 12.2)."""
+"""Hypernetworks: small networks that change the context of attention (rules: a1111-hypernetworks)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a name in a network file points in a loaded model (semantics 12.1).
+"""Where a name in a network file points in a loaded model (rules: a1111-networks).
 
 The model's modules are written down under the path that diffusers gives them and under LDM's, OpenCLIP's beside
 transformers', so that a name is looked up, never parsed. How files spell names is :mod:`latentd.networks.spellings`.

@@ -1,4 +1,4 @@
-"""Options of early 2023 and what became of them (options.md 1 and 1.1)."""
+"""Options of early 2023 and what became of them (rules: a1111-early-options)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""img2img's pass: from a picture's latent, through a mask where there is one (semantics 10.3, 10.4)."""
+"""img2img's pass: from a picture's latent, through a mask where there is one (rules: a1111-img2img-steps)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What img2img prepares before sampling: masks, init pictures and overlays. Pictures only, no torch.
 
-The order of operations is A1111's (semantics 10.2).
+The order of operations is A1111's (rules: a1111-img2img).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""txt2img's passes: from noise to a latent, and hires fix's way to a larger one (semantics 8, 9)."""
+"""txt2img's passes: from noise to a latent, and hires fix's way to a larger one (rules: a1111-hires)."""
 
 from __future__ import annotations
 

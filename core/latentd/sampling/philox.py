@@ -1,6 +1,6 @@
 """Philox-4x32: the random numbers that PyTorch draws on NVIDIA cards, made in software.
 
-Source: semantics of AUTOMATIC1111's ``randn_source`` "NV". Salmon et al., "Parallel random numbers: as easy as 1, 2,
+Rules: a1111-seeds. Salmon et al., "Parallel random numbers: as easy as 1, 2,
 3" (2011), 10 rounds, followed by a Box-Muller transform of which the sine half is used.
 """
 

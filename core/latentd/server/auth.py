@@ -1,4 +1,4 @@
-"""Who may call, and what: HTTP basic users, bearer keys, and whoever a plugin vouches for (endpoints 0.2)."""
+"""Who may call, and what: HTTP basic users, bearer keys, and whoever a plugin vouches for (rules: a1111-auth)."""
 
 from __future__ import annotations
 

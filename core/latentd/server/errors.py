@@ -1,4 +1,4 @@
-"""The one place where errors become replies, in AUTOMATIC1111's body with a hint added (endpoints 0.3)."""
+"""The one place where errors become replies, in AUTOMATIC1111's body with a hint added (rules: a1111-errors)."""
 
 from __future__ import annotations
 

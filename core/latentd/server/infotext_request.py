@@ -30,7 +30,9 @@ def parse_options(options: Mapping[str, Any], styles: Mapping[str, Style]) -> Pa
 
 
 def with_infotext(body: GenerationBody, services: Any) -> tuple[GenerationBody, list[str]]:
-    """The body with what its ``infotext`` says about what it leaves out (endpoints 1.5), and what is not taken over.
+    """The body, its missing fields filled from its ``infotext``, and warnings about what could not be taken over.
+
+    Rules: a1111-infotext-field.
 
     :raises InvalidRequest: the infotext has a text where a number belongs.
     """

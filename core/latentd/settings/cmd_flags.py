@@ -21,7 +21,7 @@ FOLDERS = (
 
 
 def cmd_flags(settings: Settings) -> dict[str, Any]:
-    """Every listed flag with its value, as AUTOMATIC1111 1.8.0 types it (options.md, command-line flags).
+    """Every listed flag with its value, as AUTOMATIC1111 1.8.0 types it (rules: a1111-cmd-flags).
 
     A flag whose default is null is text: a number given for it comes back as text. Folders are absolute, since clients
     read them to find the files. ``api`` is on: the API is always there. A secret is null when unset, else ``***``.

@@ -1,4 +1,4 @@
-"""The list of stand-alone VAE files and the choice among them (semantics 12.4). No torch here."""
+"""The list of stand-alone VAE files and the choice among them (rules: a1111-checkpoint-names). No torch here."""
 
 from __future__ import annotations
 

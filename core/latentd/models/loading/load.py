@@ -85,7 +85,7 @@ def load_vae(path: Path, policy: DevicePolicy, *, read: Callable[[Path], StateDi
 
 @torch.no_grad()
 def _probe_prediction(unet: Any, architecture: Architecture, policy: DevicePolicy) -> Any:
-    """'v' or 'eps', told by running the UNet once on constant inputs at the noisiest timestep (semantics 2).
+    """'v' or 'eps', told by running the UNet once on constant inputs at the noisiest timestep (rules: a1111-schedule).
 
     A noise predictor returns about its input there; a v predictor something much lower.
     """

@@ -1,4 +1,7 @@
-"""Every option of AUTOMATIC1111, declared once (options.md), in the order of its ``GET /sdapi/v1/options``."""
+"""Every option of AUTOMATIC1111, declared once, in the order of its ``GET /sdapi/v1/options``.
+
+Rules: a1111-options.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that AUTOMATIC1111's built-in extensions add (options.md 11), other than those of LoRA and the canvas."""
+"""Options of AUTOMATIC1111's built-in extensions except LoRA and the canvas (rules: a1111-options)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Postprocessing of pictures outside a generation: the extras endpoints (semantics 15). No torch of its own."""
+"""Postprocessing of pictures outside a generation: the extras endpoints (rules: a1111-extras). No torch of its own."""
 
 from __future__ import annotations
 

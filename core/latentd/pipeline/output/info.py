@@ -1,4 +1,4 @@
-"""The ``info`` document of a reply (endpoints.md 1.6)."""
+"""The ``info`` document of a reply (rules: a1111-info)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a generation's pictures to the output folders (semantics 14)."""
+"""Writing a generation's pictures to the output folders (rules: a1111-saving)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Classifier-free guidance: from a sampler's question (latent and noise level) to the guided answer.
 
 One object serves one sampling pass. The same guidance stands behind both kinds of samplers: for kind "sigma" the answer
-is the clean latent, for kind "timestep" the noise. Source of the rules: semantics.md 7.
+is the clean latent, for kind "timestep" the noise. Rules: a1111-guidance.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The core's own prompt tags: ``<lora:...>`` (also ``<lyco:...>``) and ``<hypernet:...>`` (semantics 12.1, 12.2)."""
+"""The core's own prompt tags: ``<lora:...>`` (also ``<lyco:...>``) and ``<hypernet:...>`` (rules: a1111-tags)."""
 
 from __future__ import annotations
 

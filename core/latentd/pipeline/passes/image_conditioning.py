@@ -1,4 +1,4 @@
-"""The further input channels of inpainting and instruct-pix2pix models (semantics 11)."""
+"""The further input channels of inpainting and instruct-pix2pix models (rules: a1111-channels)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The refiner: a second checkpoint that takes over in the middle of a pass (semantics 12.3)."""
+"""The refiner: a second checkpoint that takes over in the middle of a pass (rules: a1111-refiner)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning hires fix: sizes, upscaler, sampler and prompts of the second pass (semantics 9, endpoints 1.3)."""
+"""Planning hires fix: sizes, upscaler, sampler and prompts of the second pass (rules: a1111-hires)."""
 
 from __future__ import annotations
 

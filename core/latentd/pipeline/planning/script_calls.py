@@ -1,4 +1,4 @@
-"""Scripts of a request: names to scripts, arguments to typed values (endpoints 1.4)."""
+"""Scripts of a request: names to scripts, arguments to typed values (rules: a1111-scripts)."""
 
 from __future__ import annotations
 

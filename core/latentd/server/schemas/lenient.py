@@ -1,4 +1,4 @@
-"""Field types that read JSON as pydantic v1 did, which is what clients of AUTOMATIC1111 rely on (endpoints 0.1)."""
+"""Field types that read JSON as pydantic v1 did, which is what clients of AUTOMATIC1111 rely on (rules: a1111-json)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def interrogate(image: Image, context: UpscaleContext, *, services: Services) ->
 
 
 def format_tags(scores: Mapping[str, float], options: Mapping[str, Any]) -> str:
-    """``tag, tag`` of those scores that the options let through (semantics 17); ratings never are.
+    """``tag, tag`` of those scores that the options let through (rules: a1111-interrogate); ratings never are.
 
     :param scores: tag, with underscores, to its probability.
     """

@@ -41,7 +41,7 @@ class Ranker:
     def best(self, features: Tensor, category: Category, *, check: Callable[[], None]) -> list[tuple[str, float]]:
         """The category's first entries and their probabilities, the likeliest first.
 
-        softmax(100·cosine) over all entries of the category (semantics 17).
+        softmax(100·cosine) over all entries of the category (rules: a1111-interrogate).
         :param check: called before each batch of texts; raises when the job is cancelled.
         """
         if category.entries not in self.known:

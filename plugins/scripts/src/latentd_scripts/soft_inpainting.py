@@ -1,7 +1,7 @@
 """The always-on script ``Soft Inpainting``: a mask's greys say how much of the original stays.
 
 At every step the prediction and the original are blended by a weight that follows the mask and the noise level. When
-sampling is done, the original's pixels are laid over the picture where little has changed. Source: semantics.md 18.
+sampling is done, the original's pixels are laid over the picture where little has changed. Rules: a1111-scripts.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def _recognise(path: Path, weights: dict[str, Tensor]) -> Any:
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """[1,3,h,w] float32 in 0..1, channels blue, green, red as AUTOMATIC1111 feeds them (semantics 15)."""
+    """[1,3,h,w] float32 in 0..1, channels blue, green, red as AUTOMATIC1111 feeds them (rules: a1111-extras)."""
     pixels = np.asarray(image, dtype=np.float32)[:, :, ::-1].transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(pixels) / 255).unsqueeze(0)
 

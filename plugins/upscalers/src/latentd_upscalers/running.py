@@ -49,7 +49,7 @@ def upscale_blended(network: Network, image: Image, context: UpscaleContext, *, 
 
 
 def upscale_averaged(network: Network, image: Image, context: UpscaleContext, *, tile: int, overlap: int) -> Image:
-    """``image`` enlarged in tiles that are averaged in float32 where they overlap (semantics 15, SwinIR and ScuNET)."""
+    """``image`` enlarged in tiles that are averaged in float32 where they overlap (rules: a1111-extras)."""
     picture = to_tensor(image)
     height, width = picture.shape[-2:]
     side, scale = min(tile, height, width), network.scale
