@@ -50,7 +50,7 @@ def annotate_grid(
     margin: int = 0,
     style: LegendStyle | None = None,
 ) -> Image.Image:
-    """RGB: ``grid`` with a legend for each column on top and for each row on the left, cells ``margin`` apart.
+    """``grid`` in RGB with a legend above each column and to the left of each row, cells ``margin`` pixels apart.
 
     :param cell: width and height of one cell in ``grid``.
     :param columns: labels of each column; a side whose labels are all empty takes no room.
@@ -79,15 +79,15 @@ def annotate_grid(
         painter.paint(draw, centre, top / 2 - painter.height(block) / 2, block)
     for row, block in enumerate(beside[:down]):
         middle = top + (height + margin) * row + height / 2
-        # As in A1111, the gaps between the lines do not count here.
+        # The gaps between the lines do not count here, as in AUTOMATIC1111.
         painter.paint(draw, left / 2, middle - painter.height(block, gaps=False) / 2, block)
     return sheet
 
 
 def prompt_matrix_legends(parts: Sequence[str]) -> tuple[list[list[Label]], list[list[Label]]]:
-    """``(columns, rows)`` for a prompt matrix: the first half of the optional ``parts`` varies across, the rest down.
+    """``(columns, rows)`` for a prompt matrix: the first half of ``parts`` varies across, the second half down.
 
-    A cell's number in binary says which of its side's parts are on.
+    The binary digits of a column's or row's number say which of its parts are active.
     """
     boundary = math.ceil(len(parts) / 2)
     return _switched(parts[:boundary]), _switched(parts[boundary:])

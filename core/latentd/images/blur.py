@@ -14,8 +14,8 @@ _FRACTION = 256
 def gaussian_kernel(size: int, sigma: float) -> NDArray[np.int64]:
     """The 1-D Gaussian of odd ``size`` in 1/256 units, summing to 256.
 
-    Rounding errors are carried from the tails towards the centre and the centre takes the rest, as OpenCV does for
-    8-bit pictures; plain rounding would let flat regions drift by a level.
+    Rounding errors are carried from the tails towards the centre, and the centre takes what is left, as OpenCV does it
+    for 8-bit pictures. With plain rounding, flat regions would drift by a level.
     """
     offsets = np.arange(size, dtype=np.float64) - (size - 1) / 2
     exact = np.exp(-(offsets**2) / (2.0 * sigma * sigma))

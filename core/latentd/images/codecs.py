@@ -17,7 +17,7 @@ from latentd.images.depth import eight_bits
 from latentd.images.png_chunks import readable_chunks
 
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
-"""Formats a request may carry; Pillow's other decoders stay out of a stranger's reach."""
+"""Formats of pictures in requests. Pillow's other decoders are not offered to callers."""
 
 _PIECE = 4 << 20
 _USER_COMMENT = 0x9286
@@ -28,7 +28,7 @@ _LONGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
 
 
 def decode_base64(text: str, *, max_bytes: int) -> bytes:
-    """The bytes behind base64 or a data URL; characters outside the alphabet are skipped, as A1111 does.
+    """The bytes that base64 or a data URL encodes; characters outside the alphabet are skipped, as in AUTOMATIC1111.
 
     :raises InvalidImage: wrong padding or length.
     :raises TooLarge: more than ``max_bytes``.
@@ -47,7 +47,7 @@ def decode_base64(text: str, *, max_bytes: int) -> bytes:
 
 
 def _from_base64(text: bytes) -> bytes:
-    """As ``base64.b64decode``; long texts in pieces where that gives the same, since it lets no other thread run."""
+    """As ``base64.b64decode``, which blocks every other thread: long texts go through it in pieces where they can."""
     pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
     if len(pieces) > 1 and not any(piece.endswith(b"=") for piece in pieces[:-1]):
         with suppress(binascii.Error):
@@ -56,27 +56,28 @@ def _from_base64(text: bytes) -> bytes:
 
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
-    """The decoded first frame of an image file's bytes: every picture that comes in comes in here.
+    """The decoded first frame of an image file's bytes; every picture from outside is opened by this function.
 
-    As A1111 1.9 does, it is turned as its EXIF orientation says, and a palette with an alpha each is RGBA. Levels of
-    more than 8 bits are scaled to 8; otherwise the mode is the file's. ``info`` is kept.
+    As in AUTOMATIC1111 1.9, the picture is turned as its EXIF orientation says, and a palette whose colours have alpha
+    values becomes RGBA. Levels of more than 8 bits are scaled to 8; otherwise the mode is the file's. ``info`` is kept.
 
-    :raises InvalidImage: no picture in one of :data:`READABLE`, or a damaged one.
+    :raises InvalidImage: the bytes are no picture in one of :data:`READABLE`, or a damaged one.
     :raises TooLarge: more than ``max_pixels``.
     """
     return load_image(open_header(data, max_pixels))
 
 
 def open_header(data: bytes, max_pixels: int) -> Image.Image:
-    """The picture of an image file's bytes, its size known and no pixel decoded; :func:`load_image` goes on.
+    """The picture of an image file's bytes with its size, no pixel decoded yet; :func:`load_image` decodes it.
 
-    :raises InvalidImage: as :func:`open_image`. :raises TooLarge: more than ``max_pixels``.
+    :raises InvalidImage: as :func:`open_image`.
+    :raises TooLarge: more than ``max_pixels``.
     """
     try:
         image: Image.Image = Image.open(io.BytesIO(readable_chunks(data)), formats=READABLE)
     except Image.DecompressionBombError as error:
         raise TooLarge(f"image has more than {max_pixels} pixels") from error
-    # Pillow's parsers answer damaged files with whatever they trip over (SyntaxError, IndexError, struct.error...)
+    # For damaged files, Pillow's parsers raise exceptions of any kind (SyntaxError, IndexError, struct.error...).
     except Exception as error:
         raise InvalidImage from error
     if image.width * image.height > max_pixels:
@@ -85,7 +86,7 @@ def open_header(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def load_image(image: Image.Image) -> Image.Image:
-    """What :func:`open_image` gives, for a picture of :func:`open_header`.
+    """``image``, opened by :func:`open_header`, decoded as :func:`open_image` does it.
 
     :raises InvalidImage: the file is damaged.
     """
@@ -99,7 +100,7 @@ def load_image(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block, whatever Pillow's reader tripped over: the picture itself is good
+    except Exception:  # a damaged EXIF block can raise anything in Pillow's reader; the picture itself is good
         return image
 
 
@@ -125,7 +126,7 @@ def encode_image(
     :param format: png, jpg, jpeg, webp or avif, in any case.
     :param quality: 1 to 100; PNG ignores it.
     :param lossless: WebP only.
-    :raises InvalidRequest: a format that is unknown, not compiled into Pillow, or too small for this picture.
+    :raises InvalidRequest: a format that is unknown, not compiled into Pillow, or cannot hold a picture of this size.
     """
     writer = writer_of(format)
     if (longest := _LONGEST_SIDE.get(writer)) is not None and max(image.size) > longest:
@@ -143,14 +144,14 @@ def encode_image(
 
 
 def encode_base64(image: Image.Image, *, format: str, quality: int = 80, info: Mapping[str, str] | None = None) -> str:
-    """Base64 text of :func:`encode_image`, without data-URL prefix; WebP is lossy, as in every reply of A1111."""
+    """:func:`encode_image` as base64, without data-URL prefix; WebP is lossy, as in AUTOMATIC1111's replies."""
     return base64.b64encode(encode_image(image, format=format, quality=quality, info=info)).decode("ascii")
 
 
 def writer_of(format: str) -> str:
     """Pillow's name of the writer for a value of option ``samples_format``.
 
-    :raises InvalidRequest: ``Invalid image format``.
+    :raises InvalidRequest: ``Invalid image format``, where the format is unknown or not compiled into Pillow.
     """
     writer = _WRITERS.get(format.lower().lstrip("."))
     if writer is None or (writer == "AVIF" and not features.check("avif")):
@@ -159,13 +160,13 @@ def writer_of(format: str) -> str:
 
 
 def fits(size: tuple[int, int], format: str) -> bool:
-    """Whether ``format`` can hold a picture of this size at all."""
+    """Whether a file in ``format`` can hold a picture of this size."""
     longest = _LONGEST_SIDE.get(writer_of(format))
     return longest is None or max(size) <= longest
 
 
 def exif_with_comment(text: str) -> bytes:
-    """An EXIF block holding ``text`` as UserComment: the 8 bytes ``UNICODE\\0``, then UTF-16 big-endian."""
+    r"""An EXIF block with ``text`` as UserComment: the 8 bytes ``UNICODE\0``, then UTF-16 big-endian."""
     exif = Image.Exif()
     exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _UNICODE_PREFIX + text.encode("utf-16-be", errors="replace")
     return exif.tobytes()

@@ -15,12 +15,12 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def correction_target(image: Image.Image) -> U8:
-    """L*a*b* [h, w, 3] of the prepared init image, to be given to :func:`correct_colours`."""
+    """L*a*b* [h, w, 3] of the prepared init image, for :func:`correct_colours`."""
     return rgb_to_lab(np.asarray(image.convert("RGB")))
 
 
 def correct_colours(target: U8, image: Image.Image) -> Image.Image:
-    """RGB: ``image`` with the target's colour distribution and its own luminosity."""
+    """``image`` in RGB with the colour distribution of ``target`` and its own luminosity."""
     rgb = np.asarray(image.convert("RGB"))
     matched = lab_to_rgb(match_histograms(rgb_to_lab(rgb), target))
     return Image.fromarray(with_luminosity_of(matched, rgb))

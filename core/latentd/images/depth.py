@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits a channel brought to 8, by scaling. Pillow's own conversion clips them."""
+"""Pictures of more than 8 bits a channel, scaled to 8 bits. Pillow's own conversion would clip them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _TOPS = (2**8 - 1, 2**16 - 1, 2**31 - 1)
 def eight_bits(image: Image.Image) -> Image.Image:
     """``image`` with 8 bits a channel: mode L in place of ``I;16``, ``I`` and ``F``; other modes as they are.
 
-    16 bits are scaled by 255/65535. A file of 32 bits does not tell its range, so it is read by the least of 1 (floats
-    alone), 255, 65535 and 2^31-1 that holds its levels; what is negative or no number is black. ``info`` is kept.
+    16 bits are scaled by 255/65535. A file of 32 bits does not say what its white is: the smallest of 1 (floats only),
+    255, 65535 and 2^31-1 that no level exceeds is taken. Negative levels and NaN become black. ``info`` is kept.
     """
     if not image.mode.startswith(("I", "F")):
         return image

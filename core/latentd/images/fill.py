@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image, ImageFilter, ImageOps
 
 _RADII = (256, 64, 16, 16, 4, 4, 4, 4, 2, 2, 0)
-"""Widest first: each narrower blur covers what it reaches, so colours near the edge win there."""
+"""Widest first. A narrower blur is laid over the wider ones where it reaches, so that near colours prevail."""
 
 
 def cut_out(image: Image.Image, mask: Image.Image) -> Image.Image:
@@ -16,7 +16,7 @@ def cut_out(image: Image.Image, mask: Image.Image) -> Image.Image:
 
 
 def fill_masked(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """RGB: ``image`` with the white part of ``mask`` filled from blurred surroundings."""
+    """``image`` in RGB with the white part of ``mask`` filled from its blurred surroundings."""
     kept = cut_out(image, mask)
     filled = Image.new("RGBA", image.size)
     blurred: dict[int, Image.Image] = {}

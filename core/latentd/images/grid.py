@@ -11,7 +11,7 @@ from PIL import Image
 def grid_rows(count: int, *, n_rows: int = -1, batch_size: int = 1, prevent_empty_spots: bool = False) -> int:
     """The number of rows for ``count`` pictures, at least 1 and at most ``count``.
 
-    :param n_rows: option ``n_rows``: a fixed number, 0 for one row a batch, -1 to choose about the square root.
+    :param n_rows: option ``n_rows``: a fixed number, 0 for one row a batch, -1 for about the square root of ``count``.
     :param prevent_empty_spots: choose the largest divisor of ``count`` up to its square root.
     """
     if n_rows > 0:
@@ -26,7 +26,7 @@ def grid_rows(count: int, *, n_rows: int = -1, batch_size: int = 1, prevent_empt
 
 
 def make_grid(images: Sequence[Image.Image], rows: int) -> Image.Image:
-    """RGB: ``images`` in reading order in ``rows`` rows; cells have the first picture's size, empty ones are black."""
+    """``images`` in reading order in ``rows`` rows, RGB; cells have the first picture's size, empty ones are black."""
     columns = math.ceil(len(images) / rows)
     width, height = images[0].size
     sheet = Image.new("RGB", (columns * width, rows * height), "black")

@@ -16,8 +16,10 @@ from latentd.images.resize import CONTAIN, COVER, Upscale, resize_image
 class MaskLayout:
     """Where a prepared mask acts.
 
-    ``working``: the mask at the working size W x H. ``overlay``: the mask under which the original shows through
-    again; of the original's size when ``box`` is set, else W x H. ``box``: the region worked on, None for all.
+    :param working: the mask at the working size W x H.
+    :param overlay: the mask outside which the original is laid over the result; of the original's size if ``box`` is
+        set, else W x H.
+    :param box: the region that is worked on; None for the whole picture.
     """
 
     working: Image.Image
@@ -30,7 +32,7 @@ def layout_mask(
 ) -> MaskLayout | None:
     """The layout of a mask from :func:`latentd.images.masks.prepare_mask`.
 
-    None when only the masked part was asked for and nothing is masked: there is then nothing to inpaint.
+    None if only the masked part was asked for and nothing is masked, so that there is nothing to inpaint.
 
     :param only_masked: request field ``inpaint_full_res``.
     :param resize_mode: 0, 1 or 2; ignored with ``only_masked``.
@@ -71,7 +73,7 @@ def uncrop(image: Image.Image, size: tuple[int, int], box: Box, *, upscale: Upsc
 def apply_overlay(
     image: Image.Image, overlay: Image.Image, box: Box | None, *, upscale: Upscale | None = None
 ) -> tuple[Image.Image, Image.Image]:
-    """``(finished, before)``: the generated picture with the original laid over it (RGB), and without."""
+    """``(finished, before)``: the generated picture in RGB with the original laid over it, and without."""
     if box is not None:
         image = uncrop(image, overlay.size, box, upscale=upscale)
     finished = image.convert("RGBA")
@@ -80,7 +82,7 @@ def apply_overlay(
 
 
 def mask_composite(before: Image.Image, overlay_mask: Image.Image) -> Image.Image:
-    """RGBA: the picture before the overlay, visible only where it was repainted."""
+    """The picture before the overlay in RGBA, visible only where it was repainted."""
     visible = resize_image(CONTAIN, overlay_mask, *before.size).convert("L")
     empty = Image.new("RGBa", before.size)
     return Image.composite(before.convert("RGBA").convert("RGBa"), empty, visible).convert("RGBA")

@@ -10,7 +10,7 @@ F64 = NDArray[np.float64]
 
 _TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 _WHITE = np.array([0.950456, 1.0, 1.088754])
-"""D65."""
+"""XYZ of the white point D65."""
 
 _LINEAR = 8 * 255
 _FIXED = 1 << 12
@@ -56,7 +56,7 @@ def rgb_to_lab(rgb: U8) -> U8:
 
 
 def lab_to_rgb(lab: U8) -> U8:
-    """sRGB of ``lab`` (…, 3) as :func:`rgb_to_lab` gives it; out-of-gamut colours are clipped."""
+    """The sRGB colours of ``lab`` (…, 3), scaled as by :func:`rgb_to_lab`; colours outside the gamut are clipped."""
     values = lab.astype(np.float64)
     lightness = values[..., 0] * (100 / 255)
     low = lightness <= 8

@@ -10,7 +10,7 @@ from latentd.images.blur import blur_axis
 
 
 def mask_from_image(image: Image.Image, *, round_mask: bool = True) -> Image.Image:
-    """Mode L: the alpha channel of an RGBA picture that is anywhere transparent, else its grey.
+    """The mask that a picture is, in mode L: its alpha channel if it is transparent anywhere, else its grey levels.
 
     :param round_mask: cut the alpha at 128 into 0 and 255.
     """

@@ -15,13 +15,13 @@ _NOISE = frozenset(
         *("duration", "progressive", "progression", "icc_profile", "chromaticity", "photoshop"),
     )
 )
-"""Facts about the container, of no interest to a reader of infotexts."""
+"""Entries that describe the file rather than how the picture was made; they are not listed."""
 
 
 def read_metadata(image: Image.Image) -> tuple[str | None, dict[str, Any]]:
-    """``(infotext, items)`` of a decoded picture; the infotext is None where there is none, items are JSON-ready.
+    """``(infotext, items)`` of a decoded picture; the infotext is None if it has none, items are ready for JSON.
 
-    An EXIF UserComment wins over a ``parameters`` text; a GIF's comment serves where neither is there.
+    An EXIF UserComment takes precedence over a text ``parameters``; a GIF's comment is used if it has neither.
     """
     items: dict[str, Any] = {str(key): value for key, value in image.info.items()}
     infotext = _text(items.pop("parameters", None))
@@ -34,15 +34,15 @@ def read_metadata(image: Image.Image) -> tuple[str | None, dict[str, Any]]:
 
 
 def user_comment(exif_bytes: bytes) -> str:
-    """The text of EXIF UserComment under any of its encoding prefixes, or without; empty when absent or damaged.
+    """The text of EXIF UserComment, with or without one of its encoding prefixes; empty if absent or damaged.
 
-    What stands behind ``UNICODE`` is told by its bytes: UTF-16 of either byte order, or UTF-8.
+    The bytes after the prefix ``UNICODE`` show their encoding: UTF-16 of either byte order, or UTF-8.
     """
     exif = Image.Exif()
     try:
         exif.load(exif_bytes)
         raw = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT, b"")
-    except Exception:  # Pillow's reader answers damaged EXIF with whatever its code trips over
+    except Exception:  # damaged EXIF can raise anything in Pillow's reader
         return ""
     if isinstance(raw, str):
         return raw
@@ -56,9 +56,9 @@ def user_comment(exif_bytes: bytes) -> str:
 
 
 def _decode_unicode(body: bytes) -> str:
-    """``body`` in the encoding that its byte order mark names, or that it looks like; in doubt big-endian UTF-16.
+    """``body`` decoded by its byte-order mark, or else by what it looks like; in doubt as big-endian UTF-16.
 
-    Infotexts hold ASCII letters, which are half zero bytes in UTF-16 and none in UTF-8.
+    Infotexts contain ASCII letters: in UTF-16 one of their two bytes is zero, in UTF-8 none is.
     """
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le")):
         if body.startswith(mark):

@@ -1,4 +1,4 @@
-"""Long texts and profiles inside PNG files, which Pillow's reader takes for bombs and refuses the picture for."""
+"""Long texts and profiles in PNG files. Pillow takes them for decompression bombs and refuses the whole picture."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PILLOWS_LONGEST = 1 << 20
-"""Bytes to which Pillow unpacks one chunk."""
+"""Most bytes that Pillow decompresses from one chunk."""
 LONGEST = 16 << 20
-"""Bytes of one text that is kept; the workflow of a picture that ComfyUI made may have a few millions."""
+"""Most bytes of one text that is kept; a workflow that ComfyUI writes into a picture can have a few million."""
 BUDGET = 48 << 20
-"""Bytes that are unpacked or kept of all texts and profiles of one file."""
+"""Most bytes that are decompressed or kept of all texts and profiles of one file together."""
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 
 
@@ -29,7 +29,7 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """``size``: bytes that the chunk has cost. ``replacement``: None leaves it, nothing drops it."""
+    """What becomes of a chunk: ``replacement`` None keeps it, empty bytes drop it; ``size`` is its cost in bytes."""
 
     size: int
     replacement: bytes | None = None
@@ -38,9 +38,9 @@ class _Verdict:
 def readable_chunks(data: bytes) -> bytes:
     """``data``, or the same PNG file with chunks that Pillow can read.
 
-    A packed text over :data:`PILLOWS_LONGEST` is put unpacked, a profile that long left out (nothing here uses
-    profiles), and a text beyond :data:`LONGEST`, or beyond :data:`BUDGET` together with those before it, left out with
-    a warning. Nothing is unpacked beyond these bounds. Other files, and damaged ones, come back as they are.
+    A compressed text over :data:`PILLOWS_LONGEST` is replaced by a plain one, and a profile of that length is left out
+    (latentd uses no profiles). A text over :data:`LONGEST`, or one that takes the file over :data:`BUDGET`, is left out
+    with a warning. Nothing is decompressed beyond these bounds. Other files, and damaged ones, are returned unchanged.
     """
     if not data.startswith(SIGNATURE):
         return data
@@ -94,7 +94,7 @@ def _text(kind: bytes, body: bytes, limit: int) -> _Verdict:
 
 
 def _unpacked(packed: bytes, limit: int) -> bytes | None:
-    """The bytes in a zlib stream; None where they are more than ``limit``; nothing where it is damaged."""
+    """The bytes in a zlib stream: None if there are more than ``limit``, empty if the stream is damaged."""
     unpack = zlib.decompressobj()
     try:
         text = unpack.decompress(packed, limit + 1)

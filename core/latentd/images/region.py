@@ -10,7 +10,7 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in pixels: ``left`` and ``top`` inside, ``right`` and ``bottom`` outside."""
+    """A rectangle in pixels; ``left`` and ``top`` belong to it, ``right`` and ``bottom`` are just outside."""
 
     left: int
     top: int
@@ -19,10 +19,12 @@ class Box:
 
     @property
     def width(self) -> int:
+        """Pixels from left to right."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
+        """Pixels from top to bottom."""
         return self.bottom - self.top
 
     def as_tuple(self) -> tuple[int, int, int, int]:
@@ -31,7 +33,7 @@ class Box:
 
 
 def masked_box(mask: Image.Image, padding: int = 0) -> Box | None:
-    """The bounding box of the mask's non-zero pixels grown by ``padding`` inside the picture; None for a black mask."""
+    """The bounding box of the mask's non-zero pixels, grown by ``padding`` within the picture; None if all is black."""
     lit = np.asarray(mask.convert("L")) > 0
     columns, rows = np.flatnonzero(lit.any(axis=0)), np.flatnonzero(lit.any(axis=1))
     if not columns.size:
@@ -45,7 +47,10 @@ def masked_box(mask: Image.Image, padding: int = 0) -> Box | None:
 
 
 def expand_box(box: Box, width: int, height: int, within: tuple[int, int]) -> Box:
-    """``box`` grown to the aspect of ``width`` x ``height``, moved and at last cut to stay ``within`` the picture."""
+    """``box`` grown to the aspect ratio of ``width`` x ``height``, then moved and if need be cut to lie ``within``.
+
+    :param within: width and height of the picture.
+    """
     target = width / height
     if box.width / box.height > target:
         top, bottom = _grown(box.top, box.bottom, box.width / target, within[1])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 Upscale = Callable[[Image.Image, float], Image.Image]
-"""Enlarges a picture by about the factor given; the caller makes the size exact."""
+"""Enlarges a picture by about the given factor; the caller makes the size exact."""
 
 STRETCH, COVER, CONTAIN, LATENT = range(4)
 
@@ -40,9 +40,9 @@ def resize_image(
 ) -> Image.Image:
     """``image`` at exactly ``width`` x ``height``.
 
-    :param mode: 0 stretches, 1 covers and cuts, 2 contains and smears the edges into the gaps.
-    :param upscale: used where the picture grows, except for masks (mode L); Lanczos where None.
-    :raises ValueError: mode 3, which resizes latents and never a picture.
+    :param mode: 0 stretches, 1 covers the size and cuts, 2 fits inside and stretches the edges into the gaps.
+    :param upscale: used if the picture grows, except for masks (mode L); Lanczos if None.
+    :raises ValueError: mode 3, which resizes latents, not pictures.
     """
     if mode == STRETCH:
         return _scaled(image, width, height, upscale)

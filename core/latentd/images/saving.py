@@ -26,7 +26,7 @@ _claiming = threading.Lock()
 class SaveOptions:
     """How files are written; field names are those of A1111's options.
 
-    ``img_downscale_threshold`` is in MB, ``target_side_length`` in pixels; both bound the extra ``.jpg``.
+    A picture of more than ``img_downscale_threshold`` MiB or ``target_side_length`` pixels gets an extra ``.jpg``.
     """
 
     jpeg_quality: int = 80
@@ -42,7 +42,7 @@ class SaveOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedFiles:
-    """Where a picture went: the picture itself, and beside it a text file or a smaller JPEG where asked for."""
+    """Where a picture was written, and the text file and the smaller JPEG beside it, if any."""
 
     image: Path
     text: Path | None = None
@@ -62,12 +62,12 @@ def save_image(
     forced_name: str | None = None,
     options: SaveOptions | None = None,
 ) -> SavedFiles:
-    """The files written under ``folder`` for one picture, which is created when missing; each appears at once, whole.
+    """Write one picture under ``folder``, which is created if missing, and return its files; none is ever half written.
 
     :param name: the expanded file-name pattern, without number and ending; may hold ``/`` for folders of its own.
     :param subfolder: the expanded folder pattern.
     :param basename: a text before the number, as ``grid`` in ``grid-0000``.
-    :param suffix: goes behind the name, as ``-mask``.
+    :param suffix: appended to the name, as ``-mask``.
     :param info: text entries of the file; ``parameters`` is the infotext and the text file's content.
     :param forced_name: the whole name; no number is put before it.
     :raises InvalidRequest: a name that leaves the folder.
@@ -94,9 +94,9 @@ def save_image(
 def inside(folder: Path, relative: str) -> Path:
     """``folder / relative``.
 
-    A backslash and a colon are characters of names as any other, but on Windows, where they lead elsewhere.
+    Backslashes and colons are ordinary characters of names, except on Windows, where they could lead elsewhere.
 
-    :raises InvalidRequest: an absolute path, one with ``..``, or one that a link leads out of the folder.
+    :raises InvalidRequest: an absolute path, one with ``..``, or one that leads out of the folder through a link.
     """
     parts = PurePosixPath(relative.replace("\\", "/") if _WINDOWS else relative)
     path = folder.joinpath(*map(_short, parts.parts))
@@ -118,7 +118,7 @@ def next_number(folder: Path, basename: str = "") -> int:
 def _stem(
     folder: Path, name: str, basename: str, suffix: str, format: str, forced: str | None, options: SaveOptions
 ) -> Path:
-    """The path without ending that the picture gets."""
+    """The picture's path without its ending."""
     if forced is not None:
         return _unused(inside(folder, forced), format, options)
     head, _, tail = name.rpartition("/")
@@ -149,17 +149,17 @@ def _cut(name: str) -> str:
 
 
 def _short(name: str) -> str:
-    """``name``, cut where a file system would refuse it."""
+    """``name``, cut to a length that file systems accept."""
     return name if len(name.encode(errors="surrogatepass")) <= _LONGEST_NAME else _cut(name)
 
 
 def _with_ending(stem: Path, ending: str) -> Path:
-    """The stem may hold dots, so ``Path.with_suffix`` would eat part of it."""
+    """``stem`` with ``ending`` appended; ``Path.with_suffix`` would cut a stem with dots in it."""
     return stem.with_name(stem.name + ending)
 
 
 def _export(image: Image.Image, path: Path, size: int, info: Mapping[str, str], options: SaveOptions) -> Path | None:
-    """A ``.jpg`` of bounded side beside a picture that is over a bound in bytes or pixels."""
+    """A smaller ``.jpg`` beside a picture with too many bytes or pixels; None if the picture is within the bounds."""
     longest = max(image.size)
     oversize = longest > options.target_side_length
     if not oversize and size <= options.img_downscale_threshold * 1024 * 1024:

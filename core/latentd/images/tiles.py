@@ -14,8 +14,11 @@ from PIL import Image
 class Tiling:
     """Where the tiles of a picture lie.
 
-    ``columns``, ``rows``: left and top edges, in pixels; one may be negative where the picture is smaller than a
-    tile. ``tile``: width and height. ``size``: of the whole picture. ``overlap``: width of a blended seam.
+    :param columns: left edges in pixels; negative if the picture is narrower than a tile.
+    :param rows: top edges in pixels; negative if the picture is lower than a tile.
+    :param tile: width and height of a tile.
+    :param size: width and height of the whole picture.
+    :param overlap: width of a blended seam.
     """
 
     columns: tuple[int, ...]
@@ -36,7 +39,9 @@ class Tiling:
 
 
 def plan_tiles(size: tuple[int, int], tile: tuple[int, int], overlap: int) -> Tiling:
-    """Tiles of one size that cover ``size`` with at least about ``overlap`` shared, spread evenly, the last flush.
+    """Tiles of one size, evenly spread over ``size``, that overlap by at least about ``overlap`` pixels.
+
+    The last tile ends where the picture ends.
 
     :raises ValueError: the overlap is not smaller than the tile.
     """
@@ -54,13 +59,13 @@ def _edges(length: int, side: int, overlap: int) -> tuple[int, ...]:
 
 
 def cut_tiles(image: Image.Image, tiling: Tiling) -> list[list[Image.Image]]:
-    """The tiles, row by row; what lies outside the picture is black."""
+    """The tiles, row by row; parts outside the picture are black."""
     width, height = tiling.tile
     return [[image.crop((x, y, x + width, y + height)) for x in tiling.columns] for y in tiling.rows]
 
 
 def join_tiles(tiles: Sequence[Sequence[Image.Image]], tiling: Tiling) -> Image.Image:
-    """RGB of the tiling's size: tiles blended into rows, rows into the picture, by linear ramps over the overlap."""
+    """The picture in RGB: tiles blended into rows, and rows into the picture, by linear ramps over the overlap."""
     (width, height), overlap = tiling.tile, tiling.overlap
     across, down = _ramp(overlap, height).transpose(Image.Transpose.TRANSPOSE), _ramp(overlap, tiling.size[0])
     joined = Image.new("RGB", tiling.size)
@@ -81,7 +86,7 @@ def join_tiles(tiles: Sequence[Sequence[Image.Image]], tiling: Tiling) -> Image.
 
 
 def _ramp(overlap: int, length: int) -> Image.Image:
-    """Mode L of ``length`` x ``overlap``, black at the top and towards white at the bottom."""
+    """A picture in mode L of ``length`` x ``overlap``, from black at the top towards white at the bottom."""
     levels = (np.arange(overlap) * 255 / max(overlap, 1)).astype(np.uint8)
     return Image.fromarray(np.repeat(levels[:, None], length, axis=1)) if overlap else Image.new("L", (length, 1))
 
@@ -89,7 +94,7 @@ def _ramp(overlap: int, length: int) -> Image.Image:
 def upscale_tiled(
     upscale_tile: Callable[[Image.Image], Image.Image], image: Image.Image, *, tile: int, overlap: int
 ) -> Image.Image:
-    """``image`` enlarged tile by tile; ``tile`` 0 or less does it in one piece.
+    """``image`` enlarged tile by tile, or in one piece if ``tile`` is 0 or less.
 
     :param upscale_tile: enlarges one tile by a whole factor, the same for all.
     """

@@ -1,4 +1,4 @@
-"""The rule by which any upscaler reaches a size, and the resizers that need no model (rules: a1111-extras)."""
+"""How any upscaler reaches a size, and the upscalers that need no model (rules: a1111-extras)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_RUNS = 3
 def upscale_with(do_upscale: DoUpscale, image: Image.Image, scale: float) -> Image.Image:
     """``image`` with both sides times ``scale``, rounded down to multiples of 8 and at least 8.
 
-    The upscaler runs until it has reached that size, three times at most; Lanczos makes the size exact.
+    The upscaler runs until it has reached that size, at most three times; Lanczos makes the size exact.
     """
     wanted = (max(int(image.width * scale // 8 * 8), 8), max(int(image.height * scale // 8 * 8), 8))
     for _ in range(_MOST_RUNS):
@@ -31,7 +31,7 @@ def upscale_with(do_upscale: DoUpscale, image: Image.Image, scale: float) -> Ima
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resizer:
-    """A built-in upscaler: a plain resampling, or with ``filter`` None no run of its own at all."""
+    """A built-in upscaler that resamples; with ``filter`` None (the upscaler "None") it leaves the picture alone."""
 
     name: str
     filter: Image.Resampling | None
@@ -55,7 +55,7 @@ RESIZERS: tuple[Resizer, ...] = (
 
 
 def paste_centred(image: Image.Image, width: int, height: int) -> Image.Image:
-    """RGB of ``width`` x ``height``: ``image`` in the middle, cut or on black (extras field ``upscaling_crop``)."""
+    """A picture of ``width`` x ``height`` in RGB with ``image`` in its middle, cut or on black (``upscaling_crop``)."""
     canvas = Image.new("RGB", (width, height))
     canvas.paste(image, (width // 2 - image.width // 2, height // 2 - image.height // 2))
     return canvas

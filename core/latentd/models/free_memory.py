@@ -90,7 +90,7 @@ def _left_in(folder: Path, limit_name: str, use_name: str, pages_name: str) -> i
 
 
 def give_back() -> None:
-    """Return what a job that ran out of memory left behind to the system, as far as the allocator can."""
+    """What a job that ran out of memory left behind to the system, as far as the allocator can."""
     gc.collect()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

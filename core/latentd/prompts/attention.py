@@ -11,8 +11,9 @@ from operator import itemgetter
 from latentd.errors import InvalidRequest
 
 MAX_WORK = 2_000_000
-"""Most multiplications of a piece's weight by a bracket's factor in one prompt: some 2000 brackets inside one another
-with text at every depth. Rounding forbids multiplying the factors first, so the work grows with depth times length."""
+"""Bound on how often a piece's weight is multiplied by a bracket's factor in one prompt: about 2000 brackets inside one
+another with text at every depth. The factors cannot be multiplied first, because that rounds differently; so the work
+grows with depth times length."""
 
 ROUND = 1.1
 """What one pair of round brackets multiplies a weight by."""
@@ -23,7 +24,7 @@ SQUARE = 1 / 1.1
 _ESCAPES = frozenset({r"\(", r"\)", r"\[", r"\]", "\\\\"})
 _WEIGHT = re.compile(r":\s*([+-]?[.\d]+)\s*\)")
 _PLAIN = re.compile(r"[^\\()\[\]:]+")
-# the look-behind changes no match; it keeps long white space from being searched once per character
+# The look-behind changes no match. Without it, long white space would be searched again from each of its characters.
 _BREAK = re.compile(r"(?:(?<!\s)\s*)?\bBREAK\b\s*")
 
 
@@ -48,7 +49,7 @@ def parse_attention(text: str, emphasis: str = "Original") -> list[Piece]:
     becomes a piece of weight -1; brackets multiply that too, which turns it back into an ordinary (negative) word.
 
     :param emphasis: the option of that name; with ``None`` the text is one piece, as written.
-    :raises InvalidRequest: brackets so many and so deep that weighing takes over :data:`MAX_WORK` multiplications.
+    :raises InvalidRequest: so many and so deep brackets that they need more than :data:`MAX_WORK` multiplications.
     """
     if emphasis == "None":
         return [Piece(text, 1.0)]
@@ -100,7 +101,7 @@ class _Work:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, float | None]]:
-    """The lexical tokens of ``text``, each with its number where it is a ``:number)``."""
+    """The lexical tokens of ``text``, each with its number if it is a ``:number)``, else None."""
     position = 0
     while position < len(text):
         token, weight = text[position], None
@@ -129,8 +130,8 @@ def _number(digits: str) -> float | None:
 def _close_rest(weights: list[float], starts: list[int], factor: float, work: _Work) -> None:
     """Close every bracket still open at the end of the text, outermost first.
 
-    Each weight is multiplied once per bracket, in that order, because the rounding of floats depends on it; weights
-    that were equal share the work.
+    Each weight is multiplied once per bracket, in that order, because the rounding of floats depends on the order.
+    Equal weights are computed once.
     """
     powers: dict[float, list[float]] = {}
     depth = 0

@@ -13,13 +13,15 @@ CHUNK_LENGTH = 75
 
 
 class Tokenizer(Protocol):
-    """What is asked of a tokenizer: ids without start and end, and the four ids that the rules name."""
+    """What is needed of a tokenizer: token ids without start and end, and the four ids that the rules name."""
 
     @property
-    def start_id(self) -> int: ...
+    def start_id(self) -> int:
+        """The token that begins a chunk."""
 
     @property
-    def end_id(self) -> int: ...
+    def end_id(self) -> int:
+        """The token that ends a chunk."""
 
     @property
     def pad_id(self) -> int:
@@ -29,7 +31,8 @@ class Tokenizer(Protocol):
     def comma_id(self) -> int:
         """The token of a comma that ends a word (``,</w>``)."""
 
-    def encode(self, text: str) -> Sequence[int]: ...
+    def encode(self, text: str) -> Sequence[int]:
+        """Token ids of ``text``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Match:
 
 
 class EmbeddingMatcher(Protocol):
-    """What is asked of a store of textual-inversion embeddings."""
+    """What is needed of a store of textual-inversion embeddings."""
 
     def find(self, ids: Sequence[int], offset: int) -> Match | None:
         """The embedding whose name's tokens stand at ``offset``, the longest name first; None when there is none."""
@@ -57,6 +60,7 @@ class NoEmbeddings:
     """A matcher that finds nothing."""
 
     def find(self, ids: Sequence[int], offset: int) -> Match | None:
+        """None, wherever it is asked to look."""
         return None
 
 
@@ -83,7 +87,7 @@ class Chunk:
 def wrap(tokens: Sequence[int], weights: Sequence[float], places: Iterable[Placement], tokenizer: Tokenizer) -> Chunk:
     """The chunk of at most 75 ``tokens``: wrapped in start and end, padded with weight 1.
 
-    After the first end token everything is ``pad_id``, an end token that the prompt itself wrote included.
+    Everything after the first end token is ``pad_id``, also where the prompt itself spelled out an end token.
     """
     room = CHUNK_LENGTH - len(tokens)
     row = [tokenizer.start_id, *tokens, *[tokenizer.end_id] * (room + 1)]
@@ -182,10 +186,10 @@ class _Builder:
 
 
 def align_chunks(texts: Sequence[list[Chunk]], tokenizer: Tokenizer) -> list[list[Chunk]]:
-    """``texts`` (one list of chunks per segment of a prompt), each filled with empty chunks to the longest's count.
+    """``texts`` (one list of chunks per segment of a prompt), each filled up with empty chunks to the longest's length.
 
-    Chunk i of every segment is encoded together with chunk i of the others, since the weights' normalisation takes its
-    means over all of them.
+    Chunk i of every segment is encoded together with chunk i of the others, because the weights are normalised by means
+    over all of them.
     """
     count = max((len(chunks) for chunks in texts), default=0)
     return [[*chunks, *[empty_chunk(tokenizer)] * (count - len(chunks))] for chunks in texts]

@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 
-#: Marks on one letter that are put in their canonical order together; Unicode's stream-safe text has at most 30.
+#: Longest run of combining marks that is put in canonical order at once; Unicode's stream-safe text has at most 30.
 MOST_MARKS = 256
 
 _LONG_NUMBER = re.compile(r"&#(?:\d{8,}|[xX][0-9a-fA-F]{8,});?")
@@ -23,10 +23,10 @@ _WIDE = {code: unicodedata.normalize("NFKC", chr(code)) for code in (0x3000, *ra
 
 
 def clean_clip(text: str) -> str:
-    """``text`` as CLIP's own tokenizer, which has ftfy clean it, leaves well-formed text.
+    """``text`` cleaned as CLIP's own tokenizer does it with the library ftfy.
 
-    Quotes are straight, ligatures and wide letters plain, control characters gone, letters composed (NFC) and in lower
-    case, white space single spaces. Wrongly decoded text is not repaired.
+    Quotes become straight, ligatures and wide letters plain; control characters go; letters are composed (NFC) and in
+    lower case; each run of white space becomes one space. Wrongly decoded text is not repaired, unlike by ftfy.
     """
     fixed = text.translate(_INVISIBLE).translate(_LIGATURES).translate(_QUOTES).translate(_WIDE)
     kept = "".join(c for c in fixed if c.isspace() or unicodedata.category(c) not in {"Cc", "Cs"})
@@ -36,7 +36,7 @@ def clean_clip(text: str) -> str:
 def _composed(text: str) -> str:
     """``text`` in NFC.
 
-    Ordering a run of marks takes its length squared, so runs beyond any language's are composed in parts.
+    Ordering a run of marks takes time in its length squared, so runs longer than any language's are composed in parts.
     """
     if text.isascii():
         return text
@@ -51,10 +51,10 @@ def _composed(text: str) -> str:
 
 
 def clean_open_clip(text: str) -> str:
-    """``text`` as OpenCLIP's tokenizer leaves it: as :func:`clean_clip`, with HTML entities resolved (twice)."""
+    """``text`` cleaned as OpenCLIP's tokenizer does it: :func:`clean_clip`, and HTML entities are resolved (twice)."""
     return clean_clip(_unescaped(_unescaped(text)))
 
 
 def _unescaped(text: str) -> str:
-    # Python reads no integer of 5000 digits; whatever has more than seven is no character.
+    # Python refuses to read integers of 5000 digits; no character's number has more than seven.
     return html.unescape(_LONG_NUMBER.sub("\ufffd", text))

@@ -9,8 +9,8 @@ _REST_OF_LINE = re.compile(r"#[^\n]*(\n|$)")
 
 
 def strip_comments(prompt: str) -> str:
-    """``prompt`` without what stands between a ``#`` and the end of its line; there is no way to escape one.
+    """``prompt`` without the text from each ``#`` to the end of its line; a ``#`` cannot be escaped.
 
-    A line that is nothing but a comment goes together with its line breaks, leaving one.
+    A line that is only a comment is removed with its line breaks; one line break stays in its place.
     """
     return _REST_OF_LINE.sub("\n", _WHOLE_LINE.sub("\n", prompt))

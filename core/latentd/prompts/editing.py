@@ -1,9 +1,9 @@
 r"""Prompt editing: ``[from:to:when]`` and ``[a|b]`` become one text per stretch of sampling steps.
 
-The language is the one AUTOMATIC1111 defines by a grammar. In it a group is either whole (its brackets match and what
-is inside is well formed) or not a group at all: then its brackets and colons are literal text, but the groups inside
-still count. A vertical bar is allowed only inside a whole group, and a backslash must have a character to escape; a
-prompt that breaks these two rules does not parse and is used as written, for all steps.
+The language is the one that AUTOMATIC1111 defines by a grammar. A group is well formed if its brackets match and its
+contents are well formed. The brackets and colons of any other group are literal text, but the groups inside it still
+count. A vertical bar is allowed only inside a well-formed group, and a backslash needs a character to escape. A prompt
+that breaks one of these two rules does not parse and is used as written, for all steps.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Cycle:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Parts one after another: a bracket that is no group keeps its own, so that no closing bracket copies them."""
+    """Parts one after another. A bracket that is no group keeps its parts here, so that they need not be copied."""
 
     parts: list[_Part]
 
@@ -59,7 +59,7 @@ class _Frame:
     separators: list[str] = field(default_factory=list)
 
     def literal(self, closer: str = "") -> _Run:
-        """The parts as they are when bracket and separators are text."""
+        """The parts, with the bracket and the separators as text."""
         parts: list[_Part] = [self.bracket, _Run(self.fields[0])]
         for separator, more in zip(self.separators, self.fields[1:], strict=True):
             parts += [separator, _Run(more)]
@@ -75,8 +75,8 @@ class Timeline:
     """How the numbers of a prompt turn into steps.
 
     :param steps: steps of the pass (twice the asked number for second-order samplers).
-    :param step_offset: what is taken off a whole number: steps that went before this pass.
-    :param fraction_offset: what is taken off a number with a point: 1.0 in the hires pass.
+    :param step_offset: subtracted from a whole number: the steps of the passes before this one.
+    :param fraction_offset: subtracted from a number with a decimal point: 1.0 in the hires pass.
     :param old: the rule before 1.6: a number below 1 is a fraction, any other a step.
     """
 
@@ -102,7 +102,7 @@ def schedule(text: str, steps: int, hires_steps: int | None = None, use_old: boo
 
     :param steps: total steps of the first pass (twice the asked number for second-order samplers).
     :param hires_steps: total steps of the second pass when the schedule is for that pass, else None.
-    :param use_old: the option ``use_old_scheduling``; the hires pass then counts anew, over ``steps``.
+    :param use_old: the option ``use_old_scheduling``; the hires pass then starts again from 0, with ``steps`` in all.
     """
     if hires_steps is None or use_old:
         timeline = Timeline(steps=steps, old=use_old)
@@ -118,9 +118,10 @@ def schedule(text: str, steps: int, hires_steps: int | None = None, use_old: boo
 
 
 def segment_at(segments: Sequence[Segment], call: int) -> Segment:
-    """The segment that model call ``call`` (0-based) uses: the first whose end is not before it, else the first.
+    """The segment that model call ``call`` (0-based) uses: the first that ends at or after that number.
 
-    Ends are 1-based steps and calls 0-based, so that a segment ending at b covers b + 1 calls: AUTOMATIC1111 does so.
+    Ends are 1-based steps and calls are 0-based, so a segment that ends at b covers b + 1 calls, as in AUTOMATIC1111.
+    A call after the last end uses the first segment.
     """
     return next((segment for segment in segments if call <= segment.end_at_step), segments[0])
 
@@ -159,7 +160,7 @@ def _parse(text: str) -> list[_Part]:
 
 
 def _loosen(frames: list[_Frame]) -> None:
-    """Turn every open bracket into text: a closer that fits nothing leaves none of them a chance to be a group."""
+    """Turn every open bracket into text: after a closing bracket that matches none of them, none can be a group."""
     top = frames[0].fields[-1]
     for frame in frames[1:]:
         if "|" in frame.separators:
@@ -169,7 +170,7 @@ def _loosen(frames: list[_Frame]) -> None:
 
 
 def _close(frame: _Frame, closer: str) -> _Part | None:
-    """What the bracket of ``frame`` and ``closer`` make of its parts; None when they make no group."""
+    """The group that the bracket of ``frame`` and ``closer`` enclose; None if that is not well formed."""
     colons, bars = frame.separators.count(":"), frame.separators.count("|")
     if frame.bracket == "(" and closer == ")" and bars == 0 and colons <= 1:
         return frame.literal(closer)
@@ -189,7 +190,7 @@ def _close(frame: _Frame, closer: str) -> _Part | None:
 
 
 def _collect(parts: list[_Part], timeline: Timeline, ends: set[int]) -> None:
-    """Add to ``ends`` every boundary that ``parts`` have within the pass."""
+    """Add every boundary of ``parts`` that lies within the pass to ``ends``."""
     waiting: list[list[_Part]] = [parts]
     while waiting:
         for part in waiting.pop():

@@ -26,7 +26,7 @@ class FileContext:
     :param styles: names of the job's styles, and ``style_prompts`` their positive texts, for ``[prompt_no_styles]``.
     :param batch_index: 0-based position of the image in its batch, ``iteration`` that of the batch.
     :param vae_file: file name of the VAE in use, None for the checkpoint's own.
-    :param image_bytes: gives the image's raw pixels; called only by ``[image_hash]``.
+    :param image_bytes: returns the image's raw pixels; called only for ``[image_hash]``.
     :param basename: name of the source file, for ``[basename]``.
     :param max_words: option ``directories_max_prompt_words``. :param max_length: flag ``--filenames-max-length``.
     :param unix: flag ``--unix-filenames-sanitization``: only ``/`` is replaced.
@@ -68,7 +68,11 @@ class FileContext:
 
 
 def sanitise(text: str, *, underscores: bool = False, max_length: int = 128, unix: bool = False) -> str:
-    """``text`` without what file systems refuse, at most ``max_length`` characters; spaces as ``_`` if asked."""
+    """``text`` without characters that file systems refuse, cut to ``max_length`` characters.
+
+    :param underscores: write spaces as ``_``.
+    :param unix: refuse ``/`` alone.
+    """
     if underscores:
         text = text.replace(" ", "_")
     text = text.translate({ord(character): "_" for character in ("/\0" if unix else _FORBIDDEN + "\0")})
@@ -76,7 +80,7 @@ def sanitise(text: str, *, underscores: bool = False, max_length: int = 128, uni
 
 
 class _Vanish(Exception):
-    """The pattern does not apply: it goes, and so does the text before it."""
+    """The pattern does not apply: it is left out together with the text before it."""
 
 
 def expand(pattern: str, context: FileContext) -> str:
@@ -119,7 +123,7 @@ def relative_folder(pattern: str, context: FileContext) -> PurePosixPath:
 
 
 def default_pattern(pattern: str, save_to_dirs: bool) -> str:
-    """``pattern`` (option ``samples_filename_pattern``), or the one that holds when it is empty."""
+    """``pattern`` (option ``samples_filename_pattern``), or the default if it is empty."""
     return pattern or ("[seed]" if save_to_dirs else "[seed]-[prompt_spaces]")
 
 
@@ -141,7 +145,7 @@ def _unless(absent: bool, value: object) -> object:
 
 
 def _hash(data: bytes, arguments: list[str], default: int | None) -> str | None:
-    """The first hexadecimal digits of the SHA-256; None when the length asked for is no number."""
+    """The first hexadecimal digits of the SHA-256; None if the length that the pattern gives is not a number."""
     wanted = arguments[0] if arguments else ""
     if wanted and not re.fullmatch(r"-?\d{1,3}", wanted):
         return None

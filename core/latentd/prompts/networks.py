@@ -31,7 +31,7 @@ def extract_networks(prompt: str) -> tuple[str, list[NetworkTag]]:
         tags.append(_tag(match[1], match[2].split(":")))
         return ""
 
-    # nothing behind the last ">" can be a tag, and searching there is slow for text full of "<"
+    # No tag can begin after the last ">", and searching there is slow for text full of "<".
     end = prompt.rfind(">") + 1
     return _TAG.sub(take, prompt[:end]) + prompt[end:], tags
 

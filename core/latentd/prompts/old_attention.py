@@ -8,9 +8,9 @@ from latentd.prompts.chunks import CHUNK_LENGTH, Chunk, EmbeddingMatcher, NoEmbe
 
 
 def bracket_factors(vocabulary: Mapping[str, int]) -> dict[int, float]:
-    """Token id → what it multiplies the running weight by, for every token of ``vocabulary`` with brackets in it.
+    """Token id → factor of the running weight, for every token of ``vocabulary`` that contains brackets.
 
-    Tokens whose brackets cancel out are left out: they stay ordinary text.
+    Tokens whose brackets cancel out are not listed: they stay ordinary text.
     """
     factors: dict[int, float] = {}
     for token, ident in vocabulary.items():
@@ -36,7 +36,7 @@ def build_chunk_old(
     Bracket tokens disappear and change a running weight; ``(x:1.3)`` is not understood (``:1.3`` is text), there is no
     BREAK, and what does not fit in 75 tokens is dropped.
 
-    :param factors: of :func:`bracket_factors`; empty when the option ``emphasis`` is None.
+    :param factors: from :func:`bracket_factors`; empty if the option ``emphasis`` is "None".
     """
     matcher = embeddings or NoEmbeddings()
     ids = tokenizer.encode(text)

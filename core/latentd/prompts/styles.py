@@ -22,13 +22,15 @@ class Style:
 
     @property
     def is_divider(self) -> bool:
+        """Whether the row only separates the styles of two files in a list."""
         return self.prompt is None and self.negative_prompt is None
 
 
 def apply_style_text(style_text: str, prompt: str) -> str:
-    """``prompt`` in place of every ``{prompt}`` of ``style_text``; without one, both trimmed and joined by a comma.
+    """``style_text`` with ``prompt`` in place of every ``{prompt}``; without one, both trimmed and joined by a comma.
 
-    :raises TooLarge: the text would be longer than :data:`MAX_LENGTH`; styles that double the prompt get there soon.
+    :raises TooLarge: the text would be longer than :data:`MAX_LENGTH` characters. A few styles that repeat the prompt
+        are enough for that.
     """
     if places := style_text.count(_PLACE):
         if len(style_text) + places * len(prompt) > MAX_LENGTH:
@@ -52,10 +54,10 @@ def apply_styles(
 
 
 def extract_styles(prompt: str, negative_prompt: str, styles: Iterable[Style]) -> tuple[list[str], str, str]:
-    """Names of the styles found in both texts, in the order they were applied, and the texts without them.
+    """Names of the styles found in both texts, in the order in which they were applied, and the texts without them.
 
-    A style is found when its prompt and its negative prompt each wrap, or end, the respective text; empty styles never
-    are. Found styles are taken off one by one, outermost first.
+    A style is found if its prompt wraps or ends the prompt, and its negative prompt wraps or ends the negative prompt.
+    Empty styles are never found. Styles are removed one by one, outermost first.
     """
     left = list(styles)
     names: list[str] = []

@@ -26,12 +26,12 @@ class StylesError(ValueError):
 def parse_styles(text: str, path: str | None = None) -> list[Style]:
     """The styles of one file's ``text``, in order.
 
-    Columns are parted by commas, or by what spreadsheets write in their place: semicolons, tabs or bars, named in a
-    first line ``sep=;`` or told from the header. The older columns ``name,text`` are read too, headers in any case,
-    spaces after commas and a byte-order mark are skipped, and so are rows without a name or whose name starts with
-    ``#``.
+    Columns are separated by commas, or by the semicolons, tabs or bars that spreadsheets write; a first line such as
+    ``sep=;`` names the separator, otherwise the header shows it. Headers may be in any case, and the older columns
+    ``name,text`` are read too. Spaces after separators, a byte-order mark, rows without a name and rows whose name
+    starts with ``#`` are skipped.
 
-    :raises StylesError: the first line is no header of styles, or the text is no CSV.
+    :raises StylesError: the first line is not the header of a styles file, or the text is not CSV.
     """
     csv.field_size_limit(MAX_BYTES)
     body = text.removeprefix("\ufeff")
@@ -47,11 +47,11 @@ def parse_styles(text: str, path: str | None = None) -> list[Style]:
         next(rows)
         return [style for row in rows if (style := _style(row, path)) is not None]
     except csv.Error as error:
-        raise StylesError(f"it is no CSV: {error}") from error
+        raise StylesError(f"it is not CSV: {error}") from error
 
 
 def _delimiter(body: str) -> str:
-    """What parts the columns of the header."""
+    """The character that separates the columns of the header."""
     found = next((mark for mark in _DELIMITERS if "name" in _header(body, mark)), None)
     if found is None:
         raise StylesError("its first line has no column 'name'; a styles file begins with name,prompt,negative_prompt")
@@ -76,7 +76,7 @@ def _style(row: Mapping[str, str | None], path: str | None) -> Style | None:
 
 
 def style_files(patterns: Sequence[str | Path]) -> list[Path]:
-    """The files that ``patterns`` name, without repeats; ``*`` and ``?`` in a file name are wildcards (sorted)."""
+    """The files that ``patterns`` name, each once; ``*`` and ``?`` in a file name are wildcards, their files sorted."""
     found: dict[Path, None] = {}
     for pattern in map(Path, patterns):
         wild = any(character in pattern.name for character in "*?")
@@ -85,9 +85,9 @@ def style_files(patterns: Sequence[str | Path]) -> list[Path]:
 
 
 def read_styles(path: Path) -> list[Style]:
-    """The styles of the file ``path``, in order; one that does not exist is empty.
+    """The styles of the file ``path``, in order; none if there is no such file.
 
-    UTF-8, UTF-16 of either byte order, and Windows-1252 for what is neither, as spreadsheets save it.
+    Files are read as UTF-8, as UTF-16 of either byte order, or else as Windows-1252, as spreadsheets save them.
 
     :raises StylesError: it cannot be read, is too large, or holds no styles.
     """
@@ -116,11 +116,11 @@ def _decoded(data: bytes) -> str:
 
 
 def load_styles(patterns: Sequence[str | Path], read: Callable[[Path], list[Style]] = read_styles) -> dict[str, Style]:
-    """Styles by name from the files that ``patterns`` name; of equal names the last counts.
+    """Styles by name from the files that ``patterns`` name; of styles with equal names the last counts.
 
-    With several files each is announced by a divider, its name in capitals centred in 40 dashes.
+    With several files, the styles of each follow a divider: the file's name in capitals, centred in 40 dashes.
 
-    :param read: gives the styles of one file.
+    :param read: returns the styles of one file.
     :raises StylesError: as ``read`` does.
     """
     paths = style_files(patterns)

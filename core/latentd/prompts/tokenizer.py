@@ -19,9 +19,9 @@ class ClipTokenizer:
 
     "a photo of an astronaut" is [320, 1125, 539, 550, 18376]. The vocabulary is read when first needed.
 
-    :param pad_id: what fills a chunk after its first end token; the end token when None.
-    :param clean: what is done to a text first.
-    :param special: how the start and end token are written when a prompt spells them out.
+    :param pad_id: the token that fills a chunk after its first end token; the end token if None.
+    :param clean: applied to a text before it is cut into words.
+    :param special: how a prompt spells out the start and the end token.
     """
 
     start_id = 49406
@@ -49,12 +49,12 @@ class ClipTokenizer:
 
     @property
     def vocabulary(self) -> Mapping[str, int]:
-        """Every token, in the byte alphabet of the merges, with its id; the special ones left out."""
+        """Id of every token, written in the byte alphabet of the merges; without the special tokens."""
         return _vocabulary()
 
     @property
     def merges(self) -> Sequence[tuple[str, str]]:
-        """Pairs of neighbouring symbols, the one to be joined first coming first."""
+        """Pairs of neighbouring symbols, in the order in which they are joined."""
         return _merges()
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
@@ -78,7 +78,7 @@ def open_clip_tokenizer() -> ClipTokenizer:
 
 @cache
 def _pairs() -> Any:
-    """The byte-pair merges; a word of any length takes time in proportion to its length."""
+    """The byte-pair model; its time is proportional to a word's length."""
     from tokenizers.models import BPE
 
     return BPE(dict(_vocabulary()), list(_merges()), end_of_word_suffix=_END_OF_WORD, cache_capacity=0)
@@ -93,7 +93,7 @@ def _pattern(special: tuple[str, str]) -> Any:
 
 @cache
 def _alphabet() -> tuple[str, ...]:
-    """A printable character for every byte: its own in Latin-1, else those from U+0100 on, in order."""
+    """A printable character for every byte: the byte's own in Latin-1 if that is printable, else one from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]
     return tuple(chr(byte if byte in printable else 256 + others.index(byte)) for byte in range(256))
@@ -101,7 +101,7 @@ def _alphabet() -> tuple[str, ...]:
 
 @cache
 def _merges() -> Sequence[tuple[str, str]]:
-    """Pairs of symbols, the one to be joined first coming first."""
+    """Pairs of neighbouring symbols, in the order in which they are joined."""
     packed = files("latentd.prompts").joinpath("data", "clip_merges.txt.gz").read_bytes()
     lines = gzip.decompress(packed).decode("utf-8").splitlines()
     return [(left, right) for left, right in (line.split(" ") for line in lines)]

@@ -10,10 +10,12 @@ _HALVINGS = 60
 
 
 def beta_quantile(probability: float, alpha: float, beta: float) -> float:
-    """Return the x in [0, 1] below which a beta-distributed number falls with this probability.
+    """The x in [0, 1] below which a beta-distributed number falls with this probability.
 
-    :param alpha: positive. :param beta: positive.
-    :raises ValueError: when a parameter is out of range.
+    :param probability: 0 to 1.
+    :param alpha: positive.
+    :param beta: positive.
+    :raises ValueError: a parameter out of range.
     """
     if alpha <= 0 or beta <= 0 or not 0 <= probability <= 1:
         raise ValueError("beta_quantile needs positive alpha and beta and a probability from 0 to 1")
@@ -38,7 +40,7 @@ def _bisect(probability: float, alpha: float, beta: float) -> float:
 
 
 def beta_cdf(x: float, alpha: float, beta: float) -> float:
-    """Return the regularised incomplete beta function at ``x`` in [0, 1], by its continued fraction (DLMF 8.17.22)."""
+    """The regularised incomplete beta function at ``x`` in [0, 1], by its continued fraction (DLMF 8.17.22)."""
     if x <= 0 or x >= 1:
         return 0.0 if x <= 0 else 1.0
     if x > (alpha + 1) / (alpha + beta + 2):
@@ -49,7 +51,7 @@ def beta_cdf(x: float, alpha: float, beta: float) -> float:
 
 
 def _continued_fraction(x: float, alpha: float, beta: float) -> float:
-    """Evaluate the fraction from its head by Lentz's method."""
+    """The value of the continued fraction, evaluated from its head by Lentz's method."""
     value, c, d = _TINY, _TINY, 0.0
     for term in range(_MAX_TERMS):
         m = term // 2

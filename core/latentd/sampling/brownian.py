@@ -1,8 +1,8 @@
 """Brownian motion over noise levels for the SDE samplers, one path a picture.
 
 A path depends only on its seed and interval, not on the batch or the order of queries. It equals torchsde 0.2.6's
-``BrownianTree``: increments over an interval are drawn by halving it until the query's ends are reached; the seed of
-each node comes from :class:`numpy.random.SeedSequence` with the node's place in the tree as spawn key.
+``BrownianTree``: an interval is halved, and increments are drawn for its halves, until the ends of a query are reached.
+The seed of each node comes from :class:`numpy.random.SeedSequence` with the node's place in the tree as spawn key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from latentd.sampling.noise import RandnSource, seeded_drawer
 
 _DIGITS = 6  # ends of intervals are rounded to a tolerance of 1e-6
 _POOL_SIZE = 24
-_CACHED_INCREMENTS = 128  # the ways from the root to both ends of a query, and the intervals beside them
+_CACHED_INCREMENTS = 128  # enough for the nodes from the root to both ends of a query, and their siblings
 _SEED_MODULUS = 1 << 64
 
 
@@ -29,7 +29,7 @@ class SdeNoise(Protocol):
     """Noise for a step between two noise levels."""
 
     def __call__(self, sigma_from: Tensor, sigma_to: Tensor) -> Tensor:
-        """Return standard normal noise ``(B, C, h, w)`` for the step."""
+        """Standard normal noise ``(B, C, h, w)`` for the step."""
         ...
 
 
@@ -54,7 +54,7 @@ class BrownianTree:
     :param end: highest noise level.
     :param shape: shape of one increment, ``(C, h, w)``.
     :param entropy: seed of the path; taken modulo 2**64.
-    :param source: where the normal numbers come from, see :func:`latentd.sampling.noise.seeded_drawer`.
+    :param source: the source of the normal numbers, see :func:`latentd.sampling.noise.seeded_drawer`.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class BrownianTree:
         self._cache: OrderedDict[_Node, Tensor] = OrderedDict()
 
     def increment(self, start: float, end: float) -> Tensor:
-        """Return W(end) - W(start), float32 of the tree's shape; points outside the path count as its ends.
+        """W(end) - W(start), float32 of the tree's shape; points outside the path count as its ends.
 
         Points that are equal within the tolerance give zeros (torchsde recurses without end there).
         """
@@ -119,7 +119,7 @@ class BrownianTree:
             node = node.right if point > node.middle else node.left
 
     def _value(self, node: _Node) -> Tensor:
-        """Return the increment over ``node``, worked out from the nearest interval around it that is known."""
+        """The increment over ``node``, computed from the nearest interval around it that is cached."""
         if node.parent is None:
             return self._whole
         known = self._cache.get(node)
@@ -130,7 +130,7 @@ class BrownianTree:
         return known
 
     def _halve(self, parent: _Node, whole: Tensor) -> None:
-        """Remember both halves of ``parent``: the left is a Brownian bridge's middle, the right the rest."""
+        """Cache the increments of both halves of ``parent``: left by a Brownian bridge, right as the difference."""
         assert parent.left is not None
         assert parent.right is not None
         reciprocal = 1 / (parent.end - parent.start)
@@ -155,7 +155,7 @@ class BrownianNoise:
     """Noise for SDE samplers: (W(b) - W(a)) / sqrt(|a - b|), one path a picture.
 
     :param shape: latent shape of one picture, ``(C, h, w)``.
-    :param seeds: one seed a picture; variation seeds and ENSD play no part.
+    :param seeds: one seed for each picture; variation seeds and ENSD have no influence.
     :param sigma_min: smallest positive level of the full schedule.
     :param sigma_max: largest level of the full schedule.
     """
@@ -172,7 +172,7 @@ class BrownianNoise:
         self._trees = [BrownianTree(sigma_min, sigma_max, shape, seed, source, device) for seed in seeds]
 
     def __call__(self, sigma_from: Tensor, sigma_to: Tensor) -> Tensor:
-        """Return the noise ``(B, C, h, w)`` float32 for the step between two levels."""
+        """The noise ``(B, C, h, w)`` float32 for the step between two levels."""
         a, b = torch.as_tensor(sigma_from), torch.as_tensor(sigma_to)
         low, high, sign = (a, b, 1) if a < b else (b, a, -1)
         increments = torch.stack([tree.increment(float(low), float(high)) for tree in self._trees])

@@ -1,4 +1,4 @@
-"""The samplers and schedulers that AUTOMATIC1111 offers, and the way from a request's words to one of them."""
+"""The samplers and schedulers that AUTOMATIC1111 offers, and which of them the names in a request mean."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ SCHEDULERS: tuple[SchedulerSpec, ...] = (
 
 
 class SamplerCatalogue:
-    """The samplers and schedulers that can be asked for, looked up by name."""
+    """All samplers and schedulers of a server, looked up by name."""
 
     def __init__(
         self,
@@ -219,10 +219,10 @@ class SamplerCatalogue:
     ) -> None:
         self._samplers = {spec.name: spec for spec in samplers}
         self._schedulers = {spec.name: spec for spec in schedulers}
-        # As in the original, a later sampler takes an alias that an earlier one also has.
+        # An alias that two samplers have means the later one, as in AUTOMATIC1111.
 
     def __iter__(self) -> Iterator[SamplerSpec]:
-        """Iterate over the listed samplers in the order of registration."""
+        """The listed samplers in the order of registration."""
         return (spec for spec in self._samplers.values() if spec.listed)
 
     @property
@@ -231,11 +231,11 @@ class SamplerCatalogue:
         return tuple(self._schedulers.values())
 
     def sampler(self, name: str) -> SamplerSpec | None:
-        """Return the sampler of exactly this name, or ``None``."""
+        """The sampler of exactly this name, or ``None``."""
         return self._samplers.get(name)
 
     def scheduler(self, name: str) -> SchedulerSpec | None:
-        """Return the scheduler whose name, label or alias this is, in any case of letters, or ``None``."""
+        """The scheduler whose name, label or alias this is, in any case of letters, or ``None``."""
         wanted = name.lower()
         for spec in self._schedulers.values():
             if wanted in (key.lower() for key in (spec.name, spec.label, *spec.aliases)):
@@ -243,7 +243,7 @@ class SamplerCatalogue:
         return None
 
     def names(self) -> list[str]:
-        """Return every name that a request may give, for near matches in error messages."""
+        """Every name that a request may give, for near matches in error messages."""
         return list(self._samplers)
 
 
@@ -256,12 +256,12 @@ class ResolvedSampler:
 
 
 def resolve_sampler(name: str, scheduler: str | None, registry: SamplerCatalogue) -> ResolvedSampler | None:
-    """Return the sampler and scheduler that a request means, or ``None`` when the sampler is unknown.
+    """The sampler and scheduler that a request means, or ``None`` if the sampler is unknown.
 
-    Names of 1.8 ("DPM++ 2M Karras") carry their schedule. A request that names a scheduler overrides it; with
-    "Automatic", as clients of 1.9 and later send it, a bare name means the schedule it has there (so "DPM++ 2M" is
-    "DPM++ 2M Karras"). Without a scheduler a bare name is the model's own schedule, as in 1.8. An unknown scheduler is
-    taken for "Automatic", as in 1.9.
+    Names of 1.8 ("DPM++ 2M Karras") include a schedule, which the request's scheduler overrides. With the scheduler
+    "Automatic", which clients of 1.9 and later send, a name without schedule has the schedule of those releases:
+    "DPM++ 2M" is "DPM++ 2M Karras". Without a scheduler such a name means the model's own schedule, as in 1.8. An
+    unknown scheduler counts as "Automatic", as in 1.9.
     """
     spec, suffix = registry.sampler(name), None
     if spec is None:
@@ -278,7 +278,7 @@ def resolve_sampler(name: str, scheduler: str | None, registry: SamplerCatalogue
 
 
 def _split_suffix(name: str, registry: SamplerCatalogue) -> tuple[SamplerSpec, SchedulerSpec] | None:
-    """Read "Euler Karras" as a sampler and a scheduler, as 1.9 and later do."""
+    """The sampler and the scheduler that a name such as "Euler Karras" consists of, as in 1.9 and later."""
     for scheduler in registry.schedulers:
         for ending in (scheduler.label, scheduler.name, *scheduler.aliases):
             if name.endswith(f" {ending}"):
@@ -289,7 +289,10 @@ def _split_suffix(name: str, registry: SamplerCatalogue) -> tuple[SamplerSpec, S
 
 
 def _with_scheduler(spec: SamplerSpec, scheduler: SchedulerSpec | None, registry: SamplerCatalogue) -> ResolvedSampler:
-    """Prefer the sampler that has the schedule in its name; a scheduler without function is the sampler's own."""
+    """``spec`` with ``scheduler``, as the sampler that has this schedule in its name where there is one.
+
+    A scheduler without function means the sampler's own.
+    """
     if scheduler is None or scheduler.function is None or scheduler.name == spec.scheduler:
         return ResolvedSampler(sampler=spec, scheduler=None)
     twin = registry.sampler(f"{spec.name} {scheduler.label}") if spec.scheduler is None else None

@@ -1,6 +1,6 @@
 """Starting noise and sampler noise, drawn for each picture from its own generator.
 
-A batch therefore gives the pictures that its members give one by one.
+A batch therefore gives the same pictures as its members do one by one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PIXELS_PER_LATENT = 8
 
 
 def seeded_drawer(seed: int, source: RandnSource, device: torch.device | str = "cpu") -> Drawer:
-    """Return a function that gives the next standard normal draw of a fresh generator: float32, on ``device``.
+    """A function that returns the next standard normal draw of a fresh generator: float32, on ``device``.
 
     :param seed: any integer; taken modulo 2**64.
     :param source: "CPU" is torch's CPU generator; "NV" the software copy of CUDA's; "GPU" is the generator of
@@ -38,13 +38,13 @@ def seeded_drawer(seed: int, source: RandnSource, device: torch.device | str = "
 
 
 def _signed(seed: int) -> int:
-    """torch takes 64 bits, negative or not: fold larger integers into them."""
+    """``seed`` modulo 2**64, as the signed 64-bit integer that torch accepts."""
     folded = seed % (1 << 64)
     return folded - (1 << 64) if seed < 0 and folded >= 1 << 63 else folded
 
 
 def slerp(strength: float, low: Tensor, high: Tensor) -> Tensor:
-    """Return the spherical interpolation from ``low`` to ``high``, as AUTOMATIC1111 does it for variation seeds.
+    """The spherical interpolation from ``low`` to ``high``, as AUTOMATIC1111 does it for variation seeds.
 
     :param strength: 0 gives ``low``, 1 gives ``high`` (the other way round for all but parallel inputs).
     :param low: ``(C, h, w)``; norms and products are taken along its height.
@@ -62,7 +62,7 @@ def slerp(strength: float, low: Tensor, high: Tensor) -> Tensor:
 
 
 def _paste_centred(target: Tensor, patch: Tensor) -> None:
-    """Write the centred overlap of ``patch`` into ``target``; odd differences lean up and left."""
+    """Copy ``patch`` into the middle of ``target``, cut to fit; an odd difference leaves less room above and left."""
     slices: list[tuple[slice, slice]] = []
     for axis in (1, 2):
         offset = (target.shape[axis] - patch.shape[axis]) // 2
@@ -74,19 +74,19 @@ def _paste_centred(target: Tensor, patch: Tensor) -> None:
 
 
 class NoiseStream:
-    """The noise of one batch: starting noise first, then whatever the sampler asks for.
+    """The noise of one batch: the starting noise first, then the noise that the sampler adds.
 
     :param shape: latent shape of one picture, ``(C, h, w)``.
-    :param seeds: one seed a picture.
+    :param seeds: one seed for each picture.
     :param source: see :func:`seeded_drawer`.
-    :param subseeds: one variation seed a picture; missing ones count as 0.
+    :param subseeds: one variation seed for each picture; missing ones count as 0.
     :param subseed_strength: 0 (no variation) to 1.
     :param seed_resize_from: (width, height) in pixels of the picture whose composition is wanted; active when both
         are positive.
     :param ensd: option ``eta_noise_seed_delta``: after the first draw every picture gets a new generator, seeded with
         seed + ensd.
-    :param device: where the noise is wanted.
-    :ivar used_ensd: whether there is an ensd and noise was drawn after the first.
+    :param device: the device of the noise.
+    :ivar used_ensd: whether noise was drawn after the first draw while ``ensd`` was not 0.
     """
 
     def __init__(
@@ -115,22 +115,22 @@ class NoiseStream:
             self._composition_shape = (shape[0], height // _PIXELS_PER_LATENT, width // _PIXELS_PER_LATENT)
 
     def restart(self) -> None:
-        """Begin again: the next draw is the starting noise once more."""
+        """Start again: the next draw is the starting noise."""
         self._drawers = [self._drawer(seed) for seed in self._seeds]
         self._started = False
         self.used_ensd = False
 
     def next(self) -> Tensor:
-        """Return the next draw, ``(B, C, h, w)`` float32; the first is the starting noise."""
+        """The next draw, ``(B, C, h, w)`` float32; the first is the starting noise."""
         if not self._started:
             return self.first()
         self.used_ensd = bool(self._ensd)
         return torch.stack([draw(self._shape) for draw in self._drawers])
 
     def first(self) -> Tensor:
-        """Return the starting noise, ``(B, C, h, w)`` float32, with variation seeds and seed resizing applied.
+        """The starting noise, ``(B, C, h, w)`` float32, with variation seeds and seed resizing applied.
 
-        :raises ValueError: when the stream has been drawn from before.
+        :raises ValueError: something has been drawn from the stream already.
         """
         if self._started:
             raise ValueError("the starting noise of this stream has already been drawn")

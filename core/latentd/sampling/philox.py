@@ -1,7 +1,7 @@
 """Philox-4x32: the random numbers that PyTorch draws on NVIDIA cards, made in software.
 
-Rules: a1111-seeds. Salmon et al., "Parallel random numbers: as easy as 1, 2,
-3" (2011), 10 rounds, followed by a Box-Muller transform of which the sine half is used.
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011), with 10 rounds, followed by the sine half
+of a Box-Muller transform. Rules: a1111-seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _WORD = 1 << 32
-# CUDA holds both factors in float32; the arithmetic around them is in float64.
+# CUDA stores both factors in float32 and computes with them in float64.
 _UNIT = np.float64(np.float32(2.3283064e-10))
 _ANGLE = np.float64(np.float32(2.3283064e-10 * 6.2831855))
 _UNIT_HALF = np.float64(np.float32(2.3283064e-10) / np.float32(2))
@@ -35,7 +35,7 @@ class PhiloxGenerator:
         self._draws = 0
 
     def randn(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return the next draw: float32 of ``shape``. Each call advances the counter by one, whatever the size."""
+        """The next draw: float32 of ``shape``. Each call advances the counter by one, whatever the shape is."""
         count = math.prod(shape)
         first, second = _philox_words(count, self._draws, self._seed)
         self._draws += 1
@@ -45,7 +45,7 @@ class PhiloxGenerator:
 
 
 def _philox_words(count: int, draw: int, seed: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the first two of the four words for the counters (draw, 0, 0...count-1, 0)."""
+    """The first two of the four words for the counters (draw, 0, 0...count-1, 0)."""
     c0 = np.full(count, draw % _WORD, dtype=np.uint64)
     c1 = np.zeros(count, dtype=np.uint64)
     c2 = np.arange(count, dtype=np.uint64)

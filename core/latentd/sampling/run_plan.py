@@ -103,7 +103,7 @@ class RunPlan:
         return float(sigmas[sigmas > 0].min()), float(sigmas.max())
 
     def start(self, noise: Tensor) -> Tensor:
-        """Return the latent from which txt2img starts, ``(B, C, h, w)``: the noise at the highest level."""
+        """The latent from which txt2img starts, ``(B, C, h, w)``: the noise at the highest level."""
         if self.spec.kind == "timestep" or self.sigmas is None:
             return noise
         if self.params.sgm_noise_multiplier:
@@ -111,7 +111,7 @@ class RunPlan:
         return noise * self.sigmas[0]
 
     def start_from(self, init: Tensor, noise: Tensor) -> Tensor:
-        """Return the latent from which img2img starts: ``init`` with noise of the first level run.
+        """The latent from which img2img starts: ``init`` with noise of the first level run.
 
         :param init: the picture's latent, ``(B, C, h, w)``.
         :param noise: the first draw of the stream, same shape.
@@ -136,7 +136,7 @@ class RunPlan:
         brownian: SdeNoise | None = None,
         on_step: Callable[[StepInfo], None] | None = None,
     ) -> SamplerRun:
-        """Return the run that the sampler is called with; numbers that it does not take stay at their defaults.
+        """The run that the sampler is called with; numbers that it does not take stay at their defaults.
 
         :param noise: next draw of every picture's stream.
         :param brownian: needed by samplers with ``spec.brownian``.
@@ -164,7 +164,7 @@ class RunPlan:
         )
 
     def sample(self, denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-        """Return the sampled latent, ``(B, C, h, w)``; ``x`` itself when there is no step to make."""
+        """The sampled latent, ``(B, C, h, w)``; ``x`` itself when there is no step to make."""
         if self.is_empty:
             return x
         sampled: Tensor = load_function(self.spec.function)(denoiser, x, run)
@@ -186,7 +186,7 @@ def plan_run(
     registry: SamplerCatalogue,
     img2img: Img2ImgParams | None = None,
 ) -> RunPlan:
-    """Return the plan of one pass: txt2img, or img2img (hires fix too) when ``img2img`` is given.
+    """The plan of one pass: txt2img, or img2img (hires fix too) when ``img2img`` is given.
 
     Source: AUTOMATIC1111 1.8, ``sample`` and ``sample_img2img`` of both kinds of samplers.
     """
@@ -225,7 +225,7 @@ def plan_run(
 
 
 def _timesteps(params: SamplingParams, steps: int, t_enc: int, img2img: Img2ImgParams | None) -> dict[str, Any]:
-    """Return the timesteps to run and, for img2img, the one to which the picture is noised."""
+    """The timesteps to run and, for img2img, the one to which the picture is noised."""
     if steps <= 0:
         return {}
     timesteps = build_timesteps(steps, params.always_discard_next_to_last_sigma)

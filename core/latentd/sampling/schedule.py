@@ -20,7 +20,7 @@ def _append_zero(sigmas: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseSchedule:
-    """The cumulative products of a model's schedule, and what follows from them.
+    """A model's noise schedule, as the cumulative products of its alphas, and the levels that follow from them.
 
     :param alphas_cumprod: ``(T,)``, descending; float32, or float16 after :meth:`downcast`.
     """
@@ -29,23 +29,23 @@ class NoiseSchedule:
 
     @classmethod
     def from_betas(cls, betas: Tensor) -> NoiseSchedule:
-        """Return the schedule of these betas (``(T,)``, taken as float64)."""
+        """The schedule of these betas (``(T,)``, taken as float64)."""
         return cls(torch.cumprod(1.0 - betas.double(), dim=0).float())
 
     @classmethod
     def scaled_linear(
         cls, linear_start: float = 0.00085, linear_end: float = 0.012, timesteps: int = 1000
     ) -> NoiseSchedule:
-        """Return Stable Diffusion's schedule: the square roots of the betas are evenly spaced."""
+        """Stable Diffusion's schedule: the square roots of the betas are evenly spaced."""
         roots = torch.linspace(math.sqrt(linear_start), math.sqrt(linear_end), timesteps, dtype=torch.float64)
         return cls.from_betas(roots**2)
 
     def downcast(self) -> NoiseSchedule:
-        """Return the schedule rounded to float16 (option ``use_downcasted_alpha_bar``)."""
+        """The schedule rounded to float16 (option ``use_downcasted_alpha_bar``)."""
         return NoiseSchedule(self.alphas_cumprod.half())
 
     def zero_terminal_snr(self) -> NoiseSchedule:
-        """Return the schedule stretched so that its last level is (almost) pure noise.
+        """The schedule stretched so that its last level is almost pure noise.
 
         Source: Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2023), with AUTOMATIC1111's
         value for the last entry, which may not be zero.
@@ -57,11 +57,11 @@ class NoiseSchedule:
         return NoiseSchedule(alphas)
 
     def to(self, device: torch.device | str) -> NoiseSchedule:
-        """Return the schedule with its tensor on ``device``."""
+        """The schedule with its tensor on ``device``."""
         return type(self)(self.alphas_cumprod.to(device))
 
     def lcm(self) -> LCMSchedule:
-        """Return the schedule through which latent consistency models are addressed."""
+        """The schedule of 50 levels by which latent consistency models are called."""
         skip = len(self.alphas_cumprod) // _LCM_STEPS
         return LCMSchedule(self.alphas_cumprod[skip - 1 :: skip].float())
 
@@ -72,7 +72,7 @@ class NoiseSchedule:
 
     @property
     def log_sigmas(self) -> Tensor:
-        """Their natural logarithms."""
+        """Natural logarithms of the noise levels, ``(T,)``."""
         return self.sigmas.log()
 
     @property
@@ -86,7 +86,7 @@ class NoiseSchedule:
         return float(self.sigmas[-1])
 
     def sigma_to_t(self, sigma: Tensor, quantize: bool = False) -> Tensor:
-        """Return timesteps for noise levels: interpolated in log sigma, or the nearest index.
+        """Timesteps for noise levels: interpolated in log sigma, or the nearest index.
 
         :param sigma: any shape; levels outside the range count as its ends.
         """
@@ -100,21 +100,23 @@ class NoiseSchedule:
         return ((1 - weight) * low_index + weight * (low_index + 1)).view(sigma.shape)
 
     def t_to_sigma(self, t: Tensor) -> Tensor:
-        """Return noise levels for timesteps, fractions allowed, interpolated in log sigma."""
+        """Noise levels for timesteps, fractions allowed, interpolated in log sigma."""
         t = t.float()
         low, high, weight = t.floor().long(), t.ceil().long(), t.frac()
         log_sigmas = self.log_sigmas.to(t.device)
         return ((1 - weight) * log_sigmas[low] + weight * log_sigmas[high]).exp()
 
     def uniform_sigmas(self, count: int) -> Tensor:
-        """Return ``count`` levels at evenly spaced timesteps, descending, and a zero."""
+        """``count`` levels at evenly spaced timesteps, descending, and a zero."""
         last = len(self.alphas_cumprod) - 1
         return _append_zero(self.t_to_sigma(torch.linspace(last, 0, count)))
 
     def scale_output(self, sigma: Tensor, denoised: Tensor, x: Tensor) -> Tensor:
-        """Return the denoiser's answer made from the plain prediction of the clean latent: here, that itself.
+        """The denoiser's result for a prediction of the clean latent: here, the prediction unchanged.
 
-        :param sigma: ``(B,)``. :param denoised: ``(B, C, h, w)``. :param x: the noisy latent, same shape.
+        :param sigma: ``(B,)``.
+        :param denoised: the prediction, ``(B, C, h, w)``.
+        :param x: the noisy latent, same shape.
         """
         return denoised
 
@@ -131,22 +133,22 @@ class LCMSchedule(NoiseSchedule):
         return 1000 // _LCM_STEPS
 
     def sigma_to_t(self, sigma: Tensor, quantize: bool = False) -> Tensor:
-        """Return the model's timestep nearest in log sigma (always an integer)."""
+        """The model's timestep nearest in log sigma (always an integer)."""
         distances = sigma.log().reshape(-1) - self.log_sigmas.to(sigma.device)[:, None]
         return distances.abs().argmin(dim=0).view(sigma.shape) * self._skip + (self._skip - 1)
 
     def t_to_sigma(self, t: Tensor) -> Tensor:
-        """Return noise levels for the model's timesteps."""
+        """Noise levels for the model's timesteps."""
         index = ((t - (self._skip - 1)) / self._skip).float().clamp(min=0, max=len(self.alphas_cumprod) - 1)
         return NoiseSchedule.t_to_sigma(self, index)
 
     def uniform_sigmas(self, count: int) -> Tensor:
-        """Return ``count`` levels at timesteps evenly spaced from 999 to 19, and a zero."""
+        """``count`` levels at timesteps evenly spaced from 999 to 19, and a zero."""
         last = len(self.alphas_cumprod) * self._skip - 1
         return _append_zero(self.t_to_sigma(torch.linspace(last, self._skip - 1, count)))
 
     def scale_output(self, sigma: Tensor, denoised: Tensor, x: Tensor) -> Tensor:
-        """Return the consistency function: a mixture of prediction and input by timestep."""
+        """The consistency function: a mixture of prediction and input that depends on the timestep."""
         scaled = (self.sigma_to_t(sigma) * _LCM_TIMESTEP_SCALING).view(-1, *[1] * (x.ndim - 1))
         variance = _LCM_SIGMA_DATA**2
         c_skip = variance / (scaled**2 + variance)

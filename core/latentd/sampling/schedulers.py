@@ -34,7 +34,7 @@ _AYS_32_SDXL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigmaRequest:
-    """What a scheduler is asked for: ``steps`` levels of ``schedule`` between ``sigma_min`` and ``sigma_max``."""
+    """The input of a scheduler: ``steps`` levels of ``schedule`` between ``sigma_min`` and ``sigma_max``."""
 
     steps: int
     schedule: NoiseSchedule
@@ -48,7 +48,7 @@ class SigmaRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigmaOverrides:
-    """Options ``sigma_min``, ``sigma_max`` and ``rho``; 0 means: not set."""
+    """Options ``sigma_min``, ``sigma_max`` and ``rho``; 0 means that the option is not set."""
 
     sigma_min: float = 0.0
     sigma_max: float = 0.0
@@ -67,29 +67,29 @@ def _from_floats(sigmas: list[float]) -> Tensor:
 
 
 def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
-    """Return levels evenly spaced in their rho-th root, and a zero. Source: Karras et al. (2022), equation 5."""
+    """Levels evenly spaced in their rho-th root, and a zero. Source: Karras et al. (2022), equation 5."""
     ramp = torch.linspace(0, 1, steps)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return _with_zero((high + ramp * (low - high)) ** rho)
 
 
 def uniform(request: SigmaRequest) -> Tensor:
-    """Return the model's own schedule: levels at evenly spaced timesteps, and a zero."""
+    """The model's own schedule: levels at evenly spaced timesteps, and a zero."""
     return request.schedule.uniform_sigmas(request.steps)
 
 
 def karras(request: SigmaRequest) -> Tensor:
-    """Return the schedule of Karras et al. (2022) with rho 7 unless asked otherwise."""
+    """The schedule of Karras et al. (2022) with rho 7 unless asked otherwise."""
     return karras_sigmas(request.steps, request.sigma_min, request.sigma_max, request.rho or 7.0)
 
 
 def exponential(request: SigmaRequest) -> Tensor:
-    """Return levels evenly spaced in their logarithm, and a zero."""
+    """Levels evenly spaced in their logarithm, and a zero."""
     return _with_zero(torch.linspace(math.log(request.sigma_max), math.log(request.sigma_min), request.steps).exp())
 
 
 def polyexponential(request: SigmaRequest) -> Tensor:
-    """Return levels whose logarithm follows a power (rho, by default 1) of an even ramp, and a zero."""
+    """Levels whose logarithm follows a power (rho, by default 1) of an even ramp, and a zero."""
     ramp = torch.linspace(1, 0, request.steps) ** (request.rho or 1.0)
     low, high = math.log(request.sigma_min), math.log(request.sigma_max)
     return _with_zero(torch.exp(ramp * (high - low) + low))
@@ -101,50 +101,50 @@ def _timestep_range(request: SigmaRequest) -> tuple[float, float]:
 
 
 def sgm_uniform(request: SigmaRequest) -> Tensor:
-    """Return Stability's schedule: evenly spaced timesteps that stop one step before the lowest, and a zero."""
+    """Stability's schedule: evenly spaced timesteps that stop one step before the lowest, and a zero."""
     start, end = _timestep_range(request)
     return _with_zero(request.schedule.t_to_sigma(torch.linspace(start, end, request.steps + 1)[:-1]))
 
 
 def normal(request: SigmaRequest) -> Tensor:
-    """Return levels at evenly spaced timesteps of the range asked for, and a zero."""
+    """Levels at evenly spaced timesteps of the range asked for, and a zero."""
     start, end = _timestep_range(request)
     return _with_zero(request.schedule.t_to_sigma(torch.linspace(start, end, request.steps)))
 
 
 def simple(request: SigmaRequest) -> Tensor:
-    """Return every n-th of the model's levels from the highest down, and a zero."""
+    """Every n-th of the model's levels from the highest down, and a zero."""
     sigmas = request.schedule.sigmas
     stride = len(sigmas) / request.steps
     return _from_floats([float(sigmas[-(1 + int(k * stride))]) for k in range(request.steps)])
 
 
 def ddim(request: SigmaRequest) -> Tensor:
-    """Return every n-th of the model's levels from the second lowest up, in descending order, and a zero."""
+    """Every n-th of the model's levels from the second lowest up, in descending order, and a zero."""
     sigmas = request.schedule.sigmas
     stride = max(len(sigmas) // request.steps, 1)
     return _from_floats([float(sigma) for sigma in sigmas[1::stride].flip(0)])
 
 
 def kl_optimal(request: SigmaRequest) -> Tensor:
-    """Return levels evenly spaced in their arc tangent; the last is the lowest, no zero is appended."""
+    """Levels evenly spaced in their arc tangent; the last is the lowest level, without a zero after it."""
     low, high = torch.atan(torch.tensor(request.sigma_min)), torch.atan(torch.tensor(request.sigma_max))
     share = torch.arange(request.steps + 1) / request.steps
     return torch.tan(share * low + (1.0 - share) * high)
 
 
 def align_your_steps(request: SigmaRequest) -> Tensor:
-    """Return the tabulated levels of Sabour et al. (2024), interpolated in their logarithm, and a zero."""
+    """The tabulated levels of Sabour et al. (2024), interpolated in their logarithm, and a zero."""
     return _from_table(_AYS_SDXL if request.is_sdxl else _AYS_SD1, request)
 
 
 def align_your_steps_32(request: SigmaRequest) -> Tensor:
-    """Return the levels of Forge's table for 32 steps, interpolated in their logarithm, and a zero."""
+    """The levels of Forge's table for 32 steps, interpolated in their logarithm, and a zero."""
     return _from_table(_AYS_32_SDXL if request.is_sdxl else _AYS_32_SD1, request)
 
 
 def align_your_steps_gits(request: SigmaRequest) -> Tensor:
-    """Return the levels that Forge tabulates by GITS (Chen et al., 2024), interpolated in their logarithm, and a zero.
+    """The levels that Forge tabulates by GITS (Chen et al., 2024), interpolated in their logarithm, and a zero.
 
     Source: Chen et al., "On the trajectory regularity of ODE-based diffusion sampling" (2024); Forge's table.
     """
@@ -152,7 +152,7 @@ def align_your_steps_gits(request: SigmaRequest) -> Tensor:
 
 
 def turbo(request: SigmaRequest) -> Tensor:
-    """Return the levels of SD Turbo: every (1000/n)-th timestep counted from the last, and a zero."""
+    """The levels of SD Turbo: every (1000/n)-th timestep counted from the last, and a zero."""
     counted = torch.arange(request.steps, 0, -1) * (1000.0 / request.steps) - 1
     return _with_zero(request.schedule.t_to_sigma(counted.round().clamp(0, 999)))
 
@@ -166,7 +166,7 @@ def _from_table(table: tuple[float, ...], request: SigmaRequest) -> Tensor:
 
 
 def beta(request: SigmaRequest) -> Tensor:
-    """Return levels at the quantiles of a beta distribution, and a zero. Source: Lee et al. (2024)."""
+    """Levels at the quantiles of a beta distribution, and a zero. Source: Lee et al. (2024)."""
     span = request.sigma_max - request.sigma_min
     shares = 1 - np.linspace(0, 1, request.steps)
     quantiles = [beta_quantile(float(share), request.beta_alpha, request.beta_beta) for share in shares]
@@ -187,18 +187,22 @@ def build_sigmas(
     beta_beta: float = 0.6,
     is_sdxl: bool = False,
 ) -> Tensor:
-    """Return the noise levels of a run: float32 on the CPU, descending, ``steps + 1`` of them for most schedules.
+    """The noise levels of a run: float32 on the CPU, descending, ``steps + 1`` of them for most schedules.
 
-    A scheduler that was asked for beats the sampler's own, and only then do the overrides apply.
+    A scheduler that was asked for takes precedence over the sampler's own. The overrides apply to it only.
 
     :param spec: the sampler.
-    :param scheduler: what the request or the option ``k_sched_type`` names; ``None`` when nothing was asked for.
+    :param scheduler: named by the request or the option ``k_sched_type``; ``None`` if neither names one.
     :param own_scheduler: the scheduler that ``spec.scheduler`` names, or ``None``.
     :param steps: number of steps; 0 gives the final zero alone.
     :param discard_next_to_last: option ``always_discard_next_to_last_sigma``.
     :param overrides: options ``sigma_min``, ``sigma_max`` and ``rho``.
-    :param use_old_karras: option ``use_old_karras_scheduler_sigmas``: levels from 10 to 0.1, for an own schedule only
-        when that is Karras, for one asked for in any case.
+    :param schedule: the model's noise schedule.
+    :param use_old_karras: option ``use_old_karras_scheduler_sigmas``: levels from 10 to 0.1. It applies to any
+        scheduler that was asked for; of the samplers' own, only to Karras.
+    :param beta_alpha: option ``beta_dist_alpha``, positive.
+    :param beta_beta: option ``beta_dist_beta``, positive.
+    :param is_sdxl: whether tables have SDXL's values.
     """
     asked = scheduler is not None and scheduler.function is not None
     chosen = scheduler if asked else own_scheduler

@@ -1,4 +1,4 @@
-"""What a sampler and a scheduler are, as data. Imports no torch: these values are registered at start-up."""
+"""Samplers and schedulers described as data. This module imports no torch, since it is used at start-up."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ETA_DDIM: Final = "eta_ddim"
 
 
 def load_function(reference: FunctionReference) -> Callable[..., Any]:
-    """Return the function that ``reference`` names.
+    """The function that ``reference`` names.
 
     :param reference: a callable, or ``"package.module:function"``, imported now.
-    :raises ValueError: when a string has no colon.
-    :raises AttributeError: when the module has no such function.
-    :raises ImportError: when the module cannot be imported.
+    :raises ValueError: a string without a colon.
+    :raises AttributeError: the module has no such function.
+    :raises ImportError: the module cannot be imported.
     """
     if not isinstance(reference, str):
         return reference
@@ -32,10 +32,10 @@ def load_function(reference: FunctionReference) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerSpec:
-    """One sampler as it is offered under one name.
+    """One sampler under one name.
 
-    ``function`` has the signature ``(denoiser, x, run) -> x`` of :mod:`latentd.sampling.samplers`; for kind ``sigma``
-    the denoiser takes noise levels and returns the clean latent, for kind ``timestep`` it takes timesteps and returns
+    ``function`` has the signature ``(denoiser, x, run) -> x`` of :mod:`latentd.sampling.samplers`. For kind ``sigma``
+    the denoiser takes noise levels and returns the clean latent; for kind ``timestep`` it takes timesteps and returns
     the noise.
     """
 
@@ -46,7 +46,7 @@ class SamplerSpec:
     scheduler: str | None = None
     """Name of the schedule that belongs to the sampler; ``None`` is the model's own ("uniform")."""
     automatic_scheduler: str | None = None
-    """Schedule meant by a request that says "Automatic", as AUTOMATIC1111 1.9 and later understand the name."""
+    """Name of the schedule that a request for "Automatic" gets, as in AUTOMATIC1111 1.9 and later."""
     second_order: bool = False
     discard_next_to_last_sigma: bool = False
     brownian: bool = False
@@ -56,12 +56,12 @@ class SamplerSpec:
     uses_churn: bool = False
     uses_s_noise: bool = False
     ignores_schedule: bool = False
-    """The sampler takes only the range of noise levels and makes its own steps."""
+    """The sampler uses only the lowest and highest noise level and chooses its own steps."""
     couples_batch: bool = False
-    """Pictures of one batch influence one another, so requests must not be merged into one batch."""
+    """The pictures of a batch influence one another, so different requests must not share a batch."""
     solver_type: str | None = None
     lcm_schedule: bool = False
-    """The model is addressed through the 50-step schedule of latent consistency models."""
+    """The model is called with the 50 timesteps of latent consistency models."""
     cfg_scale_factor: float = 1.0
     """The CFG scale is multiplied by this before it is used (CFG++)."""
     needs_uncond_eps: bool = False
@@ -77,11 +77,11 @@ class SamplerSpec:
 
     @property
     def default_eta(self) -> float:
-        """Eta's default where the option is not set: 1 for ancestral samplers, 0 for DDIM."""
+        """Default of eta: 1 for ancestral samplers, 0 for DDIM."""
         return 1.0 if self.eta_option == ETA_ANCESTRAL else 0.0
 
     def api_options(self) -> dict[str, str]:
-        """Return the ``options`` of this sampler in ``/sdapi/v1/samplers``, all values strings."""
+        """The ``options`` of this sampler in ``/sdapi/v1/samplers``; all values are strings."""
         flags = {
             "discard_next_to_last_sigma": self.discard_next_to_last_sigma,
             "uses_ensd": self.uses_ensd,
@@ -97,10 +97,10 @@ class SamplerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSpec:
-    """One schedule of noise levels.
+    """One way to choose the noise levels of a run.
 
     ``function`` is called as ``function(request)`` with a :class:`latentd.sampling.schedulers.SigmaRequest` and returns
-    a float32 tensor of descending noise levels with their final zero. ``None`` means: the sampler's own.
+    a float32 tensor of descending noise levels that ends in zero. ``None`` stands for the sampler's own schedule.
     """
 
     name: str

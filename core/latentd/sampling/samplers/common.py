@@ -11,17 +11,17 @@ _MOST_CHURN = 2**0.5 - 1
 
 
 def ones_of(x: Tensor) -> Tensor:
-    """Return ones ``(B,)``, by which a level is multiplied to reach the whole batch."""
+    """Ones ``(B,)``; multiplied by a level they are that level for each picture of the batch."""
     return x.new_ones([x.shape[0]])
 
 
 def derivative(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
-    """Return dx/dsigma of the probability flow."""
+    """The derivative dx/dsigma of the probability flow."""
     return (x - denoised) / sigma
 
 
 def ancestral_step(sigma_from: Tensor, sigma_to: Tensor, eta: float) -> tuple[Tensor, Tensor | float]:
-    """Return the level to step down to and the noise to add so that ``sigma_to`` is reached."""
+    """The level to step down to and the noise to add so that ``sigma_to`` is reached."""
     if not eta:
         return sigma_to, 0.0
     spread = (sigma_to**2 * (sigma_from**2 - sigma_to**2) / sigma_from**2) ** 0.5
@@ -30,9 +30,9 @@ def ancestral_step(sigma_from: Tensor, sigma_to: Tensor, eta: float) -> tuple[Te
 
 
 def churn(x: Tensor, sigma: Tensor, steps: int, run: SamplerRun) -> tuple[Tensor, Tensor]:
-    """Return the latent with noise added, and its level, for samplers with s_churn.
+    """The latent with noise added, and its new level, for samplers with s_churn.
 
-    A draw is taken even where none is added: the stream is part of the picture.
+    Noise is drawn even if none is added, because later draws, and so the picture, depend on it.
     """
     gamma = min(run.s_churn / steps, _MOST_CHURN) if run.s_tmin <= sigma <= run.s_tmax else 0.0
     noise = run.noise() * run.s_noise
@@ -43,10 +43,10 @@ def churn(x: Tensor, sigma: Tensor, steps: int, run: SamplerRun) -> tuple[Tensor
 
 
 def time_of(sigma: Tensor) -> Tensor:
-    """Return minus the logarithm of a level, the time in which DPM-Solver steps."""
+    """The time in which DPM-Solver steps: minus the logarithm of a level."""
     return sigma.log().neg()
 
 
 def level_at(time: Tensor) -> Tensor:
-    """Return the level at a time."""
+    """The level at a time."""
     return time.neg().exp()

@@ -13,7 +13,7 @@ from latentd.sampling.samplers.run import Denoiser, SamplerRun
 
 @dataclass(frozen=True, slots=True)
 class AlphaTable:
-    """The cumulative products at a run's timesteps (``(n,)``): where a step starts, and where it arrives."""
+    """The cumulative products at a run's timesteps, ``(n,)``: at the start of each step, and at its end."""
 
     here: Tensor
     there: Tensor
@@ -21,33 +21,33 @@ class AlphaTable:
 
     @classmethod
     def of(cls, run: SamplerRun) -> AlphaTable:
-        """Return the table for ``run``: a step arrives at the timestep before, the first one at timestep 0."""
+        """The table for ``run``: each step ends at the next lower timestep, that of index 0 at timestep 0."""
         times, alphas = run.times().cpu(), run.schedule.alphas_cumprod.cpu()
         here = alphas[times]
         there = alphas[torch.cat([times.new_zeros(1), times[:-1]])].double()
         return cls(here, there, torch.sqrt(1 - here))
 
     def x0(self, index: int, x: Tensor, eps: Tensor) -> Tensor:
-        """Return the clean latent that the noise ``eps`` implies."""
+        """The clean latent that the noise ``eps`` implies."""
         ones = ones_of(x).view(-1, 1, 1, 1)
         return (x - self.sqrt_one_minus[index].item() * ones * eps) / (self.here[index].item() * ones).sqrt()
 
     def sigmas(self, eta: float) -> Tensor:
-        """Return the noise that each step adds, float64."""
+        """The noise that each step adds, float64."""
         return eta * torch.sqrt((1 - self.there) / (1 - self.here) * (1 - self.here / self.there))
 
 
 @torch.no_grad()
 def sample_ddim(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by DDIM steps; the lowest timestep is not evaluated."""
+    """The latent reached by DDIM steps; the lowest timestep is not evaluated."""
     return _ddim(denoiser, x, run, use_uncond=False)
 
 
 @torch.no_grad()
 def sample_ddim_cfgpp(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by DDIM steps whose direction is the unconditional noise.
+    """The latent reached by DDIM steps whose direction is the unconditional noise.
 
-    The denoiser has ``last_uncond_eps``, and its CFG scale is already multiplied by the sampler's factor.
+    The denoiser must have ``last_uncond_eps``, and a CFG scale already multiplied by the sampler's factor.
     """
     return _ddim(denoiser, x, run, use_uncond=True)
 

@@ -11,12 +11,12 @@ from latentd.sampling.samplers.run import Denoiser, SamplerRun
 
 
 def sample_dpm_2(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by midpoint steps; the last, to zero, is an Euler step."""
+    """The latent reached by midpoint steps; the last, to zero, is an Euler step."""
     return sample_with_churn(denoiser, x, run, _midpoint_step)
 
 
 def _midpoint_step(denoiser: Denoiser, x: Tensor, slope: Tensor, sigma: Tensor, target: Tensor) -> Tensor:
-    """Return ``x`` moved from level ``sigma`` to ``target`` with the slope at their geometric mean."""
+    """``x`` moved from level ``sigma`` to ``target`` along the slope at their geometric mean."""
     if target == 0:
         return x + slope * (target - sigma)
     middle = sigma.log().lerp(target.log(), 0.5).exp()
@@ -27,7 +27,7 @@ def _midpoint_step(denoiser: Denoiser, x: Tensor, slope: Tensor, sigma: Tensor, 
 
 @torch.no_grad()
 def sample_dpm_2_ancestral(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by midpoint steps to below each level, with noise added back."""
+    """The latent reached by midpoint steps that go below each level and add noise to return to it."""
     sigmas, ones = run.levels(), ones_of(x)
     for i in range(len(sigmas) - 1):
         denoised = denoiser(x, sigmas[i] * ones)

@@ -25,7 +25,7 @@ _MAX_ADAPTIVE_STEPS = 1000
 
 @dataclass(slots=True)
 class _Step:
-    """One step from (x, time); predictions are shared by the orders that are tried."""
+    """One step from (x, time); the orders that are tried share its predictions."""
 
     denoiser: Denoiser
     x: Tensor
@@ -33,14 +33,14 @@ class _Step:
     _known: dict[str, Tensor] = field(default_factory=dict)
 
     def eps(self, key: str, x: Tensor, time: Tensor) -> Tensor:
-        """Return the noise predicted at a point of the step, asking the model once for each ``key``."""
+        """The noise predicted at a point of the step; the model is called once for each ``key``."""
         if key not in self._known:
             sigma = level_at(time)
             self._known[key] = (x - self.denoiser(x, sigma * ones_of(x))) / sigma
         return self._known[key]
 
     def first(self) -> Tensor:
-        """Return the noise predicted at the start."""
+        """The noise predicted at the start."""
         return self.eps("eps", self.x, self.time)
 
     def order_1(self, target: Tensor) -> Tensor:
@@ -68,9 +68,9 @@ class _Step:
 
 
 def _ends(run: SamplerRun) -> tuple[Tensor, Tensor]:
-    """Return the times at which sampling starts and ends.
+    """The times at which sampling starts and ends.
 
-    :raises ValueError: when a level is not positive.
+    :raises ValueError: a level is not positive.
     """
     if run.sigma_min <= 0 or run.sigma_max <= 0:
         raise ValueError("sigma_min and sigma_max must be positive for DPM fast and DPM adaptive")
@@ -78,7 +78,7 @@ def _ends(run: SamplerRun) -> tuple[Tensor, Tensor]:
 
 
 def _ancestral_target(time: Tensor, target: Tensor, end: Tensor, eta: float) -> tuple[Tensor, Tensor | float]:
-    """Return the time to step down to (not beyond the end), and the noise that leads back to ``target``."""
+    """The time to step down to (not beyond the end), and the noise that leads back to ``target``."""
     if not eta:
         return target, 0.0
     down, _ = ancestral_step(level_at(time), level_at(target), eta)
@@ -88,7 +88,7 @@ def _ancestral_target(time: Tensor, target: Tensor, end: Tensor, eta: float) -> 
 
 @torch.no_grad()
 def sample_dpm_fast(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached with ``run.steps`` model calls between the run's two levels."""
+    """The latent reached with ``run.steps`` model calls between the run's two levels."""
     start, end = _ends(run)
     count = run.steps // 3 + 1
     times = torch.linspace(start, end, count + 1)
@@ -106,9 +106,9 @@ def sample_dpm_fast(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
 
 @torch.no_grad()
 def sample_dpm_adaptive(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by steps of order three whose length follows the error against order two.
+    """The latent reached by steps of order three, their length chosen by the difference from order two.
 
-    The error is taken over the whole batch, so pictures of one batch influence one another.
+    That error is measured over the whole batch, so the pictures of a batch influence one another.
     """
     time, end = _ends(run)
     atol, rtol = torch.tensor(_ATOL), torch.tensor(_RTOL)

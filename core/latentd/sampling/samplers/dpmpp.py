@@ -14,7 +14,7 @@ from latentd.sampling.samplers.run import Denoiser, SamplerRun
 
 @torch.no_grad()
 def sample_dpmpp_2m(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by two-point multistep; the first and last steps are of first order."""
+    """The latent reached by two-point multistep; the first and last steps are of first order."""
     sigmas, ones = run.levels(), ones_of(x)
     previous: Tensor | None = None
     for i in range(len(sigmas) - 1):
@@ -33,7 +33,7 @@ def sample_dpmpp_2m(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
 
 @torch.no_grad()
 def sample_dpmpp_2s_ancestral(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by single steps through a midpoint, with noise added back."""
+    """The latent reached by single steps through a midpoint that go below each level and add noise to return to it."""
     sigmas, ones = run.levels(), ones_of(x)
     for i in range(len(sigmas) - 1):
         denoised = denoiser(x, sigmas[i] * ones)

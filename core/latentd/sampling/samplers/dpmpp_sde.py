@@ -14,7 +14,7 @@ from latentd.sampling.samplers.run import Denoiser, SamplerRun
 
 @torch.no_grad()
 def sample_dpmpp_sde(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by stochastic steps through a midpoint; the last, to zero, is an Euler step."""
+    """The latent reached by stochastic steps through a midpoint; the last, to zero, is an Euler step."""
     sigmas, ones = run.levels(), ones_of(x)
     for i in range(len(sigmas) - 1):
         denoised = denoiser(x, sigmas[i] * ones)
@@ -25,13 +25,13 @@ def sample_dpmpp_sde(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
         time, target = time_of(sigmas[i]), time_of(sigmas[i + 1])
         middle = time + (target - time) * 0.5
         x_middle = _stochastic_step(x, time, middle, denoised, run)
-        # With the midpoint half-way, the second prediction alone carries the whole step.
+        # With the midpoint half-way, the first prediction has weight 0 in the whole step.
         x = _stochastic_step(x, time, target, denoiser(x_middle, level_at(middle) * ones), run)
     return x
 
 
 def _stochastic_step(x: Tensor, time: Tensor, target: Tensor, denoised: Tensor, run: SamplerRun) -> Tensor:
-    """Return ``x`` moved from ``time`` to ``target``: down further by the ancestral rule, then noise."""
+    """``x`` moved from ``time`` to ``target``: a step below it by the ancestral rule, and noise to return to it."""
     down, up = ancestral_step(level_at(time), level_at(target), run.eta)
     below = time_of(down)
     x = (level_at(below) / level_at(time)) * x - (time - below).expm1() * denoised
@@ -40,9 +40,9 @@ def _stochastic_step(x: Tensor, time: Tensor, target: Tensor, denoised: Tensor, 
 
 @torch.no_grad()
 def sample_dpmpp_2m_sde(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by stochastic two-point multistep.
+    """The latent reached by stochastic two-point multistep.
 
-    ``run.solver_type`` "heun" or "midpoint" (the default) says how the second order is corrected.
+    ``run.solver_type`` is how the second order is corrected: "heun", or "midpoint" (the default).
     """
     sigmas, ones = run.levels(), ones_of(x)
     previous: Tensor | None = None
@@ -69,7 +69,7 @@ def sample_dpmpp_2m_sde(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tenso
 
 @torch.no_grad()
 def sample_dpmpp_3m_sde(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by stochastic three-point multistep."""
+    """The latent reached by stochastic three-point multistep."""
     sigmas, ones = run.levels(), ones_of(x)
     past: list[tuple[Tensor, Tensor]] = []  # (denoised, h) of the last two steps, newest first
     for i in range(len(sigmas) - 1):
@@ -90,7 +90,7 @@ def sample_dpmpp_3m_sde(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tenso
 
 
 def _multistep_correction(denoised: Tensor, past: list[tuple[Tensor, Tensor]], h: Tensor, h_eta: Tensor) -> Tensor:
-    """Return the terms of second and third order from one or two earlier predictions."""
+    """The terms of second and third order from one or two earlier predictions."""
     phi_2 = h_eta.neg().expm1() / h_eta + 1
     denoised_1, h_1 = past[0]
     r0 = h_1 / h

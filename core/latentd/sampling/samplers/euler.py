@@ -11,7 +11,7 @@ from latentd.sampling.samplers.run import Denoiser, SamplerRun
 
 @torch.no_grad()
 def sample_euler(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by Euler steps."""
+    """The latent reached by Euler steps."""
     sigmas, ones = run.levels(), ones_of(x)
     steps = len(sigmas) - 1
     for i in range(steps):
@@ -24,7 +24,7 @@ def sample_euler(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
 
 @torch.no_grad()
 def sample_euler_ancestral(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by Euler steps to below each level, with noise added back."""
+    """The latent reached by Euler steps that go below each level and add noise to return to it."""
     sigmas, ones = run.levels(), ones_of(x)
     for i in range(len(sigmas) - 1):
         denoised = denoiser(x, sigmas[i] * ones)

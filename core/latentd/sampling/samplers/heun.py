@@ -10,18 +10,18 @@ from torch import Tensor
 from latentd.sampling.samplers.common import churn, derivative, ones_of
 from latentd.sampling.samplers.run import Denoiser, SamplerRun
 
-#: (denoiser, x, slope at sigma, sigma, target) to the latent at level target.
+#: (denoiser, x, slope at sigma, sigma, target) -> the latent at level target.
 Step = Callable[[Denoiser, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def sample_heun(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by trapezoidal steps; the last, to zero, is an Euler step."""
+    """The latent reached by trapezoidal steps; the last, to zero, is an Euler step."""
     return sample_with_churn(denoiser, x, run, heun_step)
 
 
 @torch.no_grad()
 def sample_with_churn(denoiser: Denoiser, x: Tensor, run: SamplerRun, step: Step) -> Tensor:
-    """Return the latent reached by ``step`` from level to level, noise stirred in before each (Karras's s_churn)."""
+    """The latent reached by ``step`` from level to level, with noise added before each step (s_churn)."""
     sigmas, ones = run.levels(), ones_of(x)
     steps = len(sigmas) - 1
     for i in range(steps):
@@ -34,7 +34,7 @@ def sample_with_churn(denoiser: Denoiser, x: Tensor, run: SamplerRun, step: Step
 
 
 def heun_step(denoiser: Denoiser, x: Tensor, slope: Tensor, sigma: Tensor, target: Tensor) -> Tensor:
-    """Return ``x`` moved from level ``sigma`` to ``target``, its slope at ``sigma`` being known."""
+    """``x`` moved from level ``sigma``, where its slope is ``slope``, to ``target``."""
     dt = target - sigma
     end = x + slope * dt
     if target == 0:

@@ -11,7 +11,7 @@ from latentd.sampling.samplers.run import Denoiser, SamplerRun
 
 @torch.no_grad()
 def sample_lcm(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the last prediction of the clean latent, each made from the one before with fresh noise."""
+    """The last prediction of the clean latent; each is made from the one before, with fresh noise added."""
     sigmas, ones = run.levels(), ones_of(x)
     for i in range(len(sigmas) - 1):
         denoised = denoiser(x, sigmas[i] * ones)

@@ -16,7 +16,7 @@ _GAUSS_POINT = 3**-0.5
 
 
 def multistep_coefficient(order: int, levels: Sequence[float], i: int, j: int) -> float:
-    """Return the weight of the slope at level ``i - j`` in the step from ``i`` to ``i + 1``.
+    """The weight of the slope at level ``i - j`` in the step from ``i`` to ``i + 1``.
 
     It is the integral of a Lagrange polynomial of degree below four, which two Gauss points give exactly.
     """
@@ -34,7 +34,7 @@ def multistep_coefficient(order: int, levels: Sequence[float], i: int, j: int) -
 
 @torch.no_grad()
 def sample_lms(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by extrapolating the last four slopes."""
+    """The latent reached by extrapolating the last four slopes."""
     sigmas, ones = run.levels(), ones_of(x)
     levels = sigmas.double().tolist()
     slopes: deque[Tensor] = deque(maxlen=_ORDER)

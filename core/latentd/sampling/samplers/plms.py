@@ -13,7 +13,7 @@ from latentd.sampling.samplers.run import Denoiser, SamplerRun
 
 
 def _extrapolate(eps: Tensor, old: deque[Tensor]) -> Tensor:
-    """Return the Adams-Bashforth mean of the newest prediction and one to three older ones, newest first."""
+    """The Adams-Bashforth mean of the newest prediction and one to three older ones, newest first."""
     if len(old) == 1:
         return (3 * eps - old[0]) / 2
     if len(old) == 2:
@@ -23,7 +23,7 @@ def _extrapolate(eps: Tensor, old: deque[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def sample_plms(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by multistep; the first step evaluates the model twice."""
+    """The latent reached by multistep; the first step evaluates the model twice."""
     table, times, ones = AlphaTable.of(run), run.times(), ones_of(x)
     old: deque[Tensor] = deque(maxlen=3)
     last = len(times) - 1

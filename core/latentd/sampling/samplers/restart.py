@@ -23,7 +23,7 @@ _MANY_STEPS = 36
 
 @torch.no_grad()
 def sample_restart(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached by Heun steps with restarts (from 20 steps on)."""
+    """The latent reached by Heun steps; with 20 or more steps, some go back up to a higher level."""
     ones = ones_of(x)
     arrived: Tensor | None = None
     for i, (sigma, target) in enumerate(restart_plan(run.levels())):
@@ -37,7 +37,7 @@ def sample_restart(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
 
 
 def restart_plan(sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return the steps as (from, to) levels for a schedule of ``len(sigmas) - 1`` steps in all."""
+    """The steps as (from, to) levels for a schedule of ``len(sigmas) - 1`` steps in all."""
     steps = len(sigmas) - 1
     if steps < _FEWEST_STEPS:
         return list(pairwise(sigmas))

@@ -1,4 +1,4 @@
-"""What a sampler is given: the denoiser it calls, and everything else about one run."""
+"""What a sampler gets: the denoiser that it calls, and everything else about one run."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from latentd.sampling.schedule import NoiseSchedule
 class Denoiser(Protocol):
     """The guided model, as samplers see it.
 
-    A denoiser for a sampler with ``needs_uncond_eps`` also has an attribute ``last_uncond_eps`` (``(B, C, h, w)``):
-    the unconditional prediction of the call just made.
+    For samplers with ``needs_uncond_eps`` it also has the attribute ``last_uncond_eps``, ``(B, C, h, w)``: the
+    unconditional prediction of the last call.
     """
 
     def __call__(self, x: Tensor, level: Tensor, /) -> Tensor:
-        """Return the prediction for ``x`` (``(B, C, h, w)``).
+        """The prediction for ``x`` (``(B, C, h, w)``).
 
-        :param level: ``(B,)``; for kind "sigma" noise levels, and the answer is the clean latent; for kind "timestep"
-            timesteps (float32; fractional for UniPC), and the answer is the noise.
+        :param level: ``(B,)``. For kind "sigma" these are noise levels, and the clean latent is returned. For kind
+            "timestep" these are timesteps (float32; fractional for UniPC), and the noise is returned.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepInfo:
-    """What is told of a step, when k-diffusion calls its callback: for most samplers after the first model call."""
+    """What an observer gets about a step, where k-diffusion calls back: mostly after the step's first model call."""
 
     i: int
     sigma: Tensor | float
@@ -49,16 +49,16 @@ class SamplerRun:
     """One run of a sampler over one batch.
 
     :param schedule: the model's noise schedule.
-    :param noise: gives the next draw of every picture's stream, ``(B, C, h, w)``.
+    :param noise: returns the next draw of every picture's stream, ``(B, C, h, w)``.
     :param sigmas: descending noise levels ending in zero (kind "sigma").
     :param timesteps: ascending integer timesteps (kind "timestep").
     :param brownian: noise for SDE samplers.
     :param sigma_min: lowest level for samplers that make their own steps.
-    :param sigma_max: highest level for them.
+    :param sigma_max: highest level for samplers that make their own steps.
     :param steps: number of model calls for DPM fast.
     :param is_img2img: whether sampling starts from a picture.
     :param options: the ``uni_pc_*`` options by name.
-    :param on_step: told of each step; may raise to end sampling.
+    :param on_step: called at each step; may raise an exception to end sampling.
     """
 
     schedule: NoiseSchedule
@@ -80,7 +80,7 @@ class SamplerRun:
     on_step: Callable[[StepInfo], None] = _ignore
 
     def levels(self) -> Tensor:
-        """Return the noise levels.
+        """The noise levels.
 
         :raises ValueError: when the run has none.
         """
@@ -89,7 +89,7 @@ class SamplerRun:
         return self.sigmas
 
     def times(self) -> Tensor:
-        """Return the timesteps.
+        """The timesteps.
 
         :raises ValueError: when the run has none.
         """
@@ -98,7 +98,7 @@ class SamplerRun:
         return self.timesteps
 
     def sde_noise(self, sigma_from: Tensor, sigma_to: Tensor) -> Tensor:
-        """Return Brownian noise for a step between two levels.
+        """Brownian noise for a step between two levels.
 
         :raises ValueError: when the run has no Brownian path.
         """
@@ -107,5 +107,5 @@ class SamplerRun:
         return self.brownian(sigma_from, sigma_to)
 
     def report(self, i: int, sigma: Tensor | float, sigma_hat: Tensor | float, x: Tensor, denoised: Tensor) -> None:
-        """Tell the observer of a step."""
+        """Call the observer of steps."""
         self.on_step(StepInfo(i=i, sigma=sigma, sigma_hat=sigma_hat, x=x, denoised=denoised))

@@ -25,7 +25,7 @@ Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class _Past:
-    """A time that was reached, and the clean latent predicted there."""
+    """An earlier time, and the clean latent that was predicted there."""
 
     time: Tensor
     x0: Tensor
@@ -38,12 +38,12 @@ Update: TypeAlias = Callable[
 
 @torch.no_grad()
 def sample_unipc(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
-    """Return the latent reached in as many steps as the run has timesteps.
+    """The latent reached in as many steps as the run has timesteps.
 
     Options: ``uni_pc_variant`` ("bh1"), ``uni_pc_skip_type`` ("time_uniform"), ``uni_pc_order`` (3; at most the number
     of steps), ``uni_pc_lower_order_final`` (true).
 
-    :raises ValueError: for an unknown variant or skip type.
+    :raises ValueError: an unknown variant or skip type.
     """
     clock, timesteps = ContinuousTime.of(run.schedule), run.times()
     steps = len(timesteps)
@@ -62,7 +62,7 @@ def sample_unipc(denoiser: Denoiser, x: Tensor, run: SamplerRun) -> Tensor:
         step_order = min(order, step)
         if lower_final and step >= order:
             step_order = min(step_order, steps + 1 - step)
-        # The last step is not corrected: its prediction would serve no further step.
+        # The last step is not corrected: no later step would use the prediction that this needs.
         corrector = predict if step < steps else None
         x, x0 = update(clock, x, past[:step_order], grid[step], corrector)
         run.report(step - 1, 0.0, 0.0, x, x if x0 is None else x0)
@@ -80,7 +80,7 @@ def _update_of(variant: str) -> Update:
 
 
 def _ratios(clock: ContinuousTime, past: list[_Past], time: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the step in log SNR, and the past points' distances in units of it followed by 1 (newest first)."""
+    """The step in log SNR, and the past points' distances in units of it followed by 1 (newest first)."""
     newest = clock.log_snr(past[0].time)
     h = clock.log_snr(time) - newest
     distances = [(clock.log_snr(point.time) - newest) / h for point in past[1:]]
@@ -88,7 +88,7 @@ def _ratios(clock: ContinuousTime, past: list[_Past], time: Tensor) -> tuple[Ten
 
 
 def _differences(past: list[_Past], ratios: Tensor) -> list[Tensor]:
-    """Return the divided differences of the past predictions against the newest."""
+    """The divided differences of the past predictions against the newest."""
     return [(point.x0 - past[0].x0) / ratio for point, ratio in zip(past[1:], ratios, strict=False)]
 
 
@@ -100,14 +100,14 @@ def _weighted(weights: Tensor, terms: list[Tensor]) -> Tensor | float:
 
 
 def _base(clock: ContinuousTime, x: Tensor, newest: _Past, time: Tensor, h: Tensor) -> Tensor:
-    """Return the step of first order."""
+    """The step of first order."""
     return clock.sigma(time) / clock.sigma(newest.time) * x - clock.alpha(time) * torch.expm1(-h) * newest.x0
 
 
 def _update_bh(
     clock: ContinuousTime, x: Tensor, past: list[_Past], time: Tensor, corrector: Predict | None, variant: str
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the latent at ``time`` and the prediction there (``None`` without corrector), variants bh1 and bh2."""
+    """The latent at ``time`` and the prediction there (``None`` without corrector), variants bh1 and bh2."""
     order = len(past)
     h, ratios = _ratios(clock, past, time)
     scale = -h if variant == "bh1" else torch.expm1(-h)
@@ -127,7 +127,7 @@ def _update_bh(
 
 
 def _phi_targets(hh: Tensor, order: int) -> Tensor:
-    """Return k! times the phi function of order k + 1, times ``hh``, for k = 1 to ``order``."""
+    """The phi functions of order k + 1, times k! and ``hh``, for k = 1 to ``order``."""
     phi = torch.expm1(hh) / hh - 1
     targets = []
     factorial = 1
@@ -141,7 +141,7 @@ def _phi_targets(hh: Tensor, order: int) -> Tensor:
 def _update_vary(
     clock: ContinuousTime, x: Tensor, past: list[_Past], time: Tensor, corrector: Predict | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the latent at ``time`` and the prediction there (``None`` without corrector), variant vary_coeff."""
+    """The latent at ``time`` and the prediction there (``None`` without corrector), variant vary_coeff."""
     order = len(past)
     h, ratios = _ratios(clock, past, time)
     differences = _differences(past, ratios)
@@ -160,14 +160,14 @@ def _update_vary(
         return predicted, None
     x0 = corrector(predicted, time)
     weights = torch.linalg.inv(columns)
-    # The original takes the row before the last for the new prediction; the picture depends on it.
+    # AUTOMATIC1111 uses the row before the last for the new prediction, and the picture depends on it.
     row = max(order - 2, 0)
     corrected = with_terms(weights) - alpha * phis[order] * ((x0 - past[0].x0) * weights[row, -1])
     return corrected, x0
 
 
 def _vary_phis(hh: Tensor, order: int) -> list[Tensor]:
-    """Return the phi functions of order 1 to ``order + 1``, times ``hh``."""
+    """The phi functions of order 1 to ``order + 1``, times ``hh``."""
     phis = [torch.expm1(hh)]
     factorial = 1
     for k in range(1, order + 1):

@@ -16,7 +16,7 @@ SKIP_TYPES = ("time_uniform", "time_quadratic", "logSNR")
 
 
 def _interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Return the piecewise linear function through (knots, values); beyond the ends the outer pieces go on."""
+    """The piecewise linear function through (knots, values) at ``x``; beyond the ends the outer pieces continue."""
     low = (torch.searchsorted(knots, x.reshape(-1)) - 1).clamp(0, len(knots) - 2).view(x.shape)
     x0, x1, y0, y1 = knots[low], knots[low + 1], values[low], values[low + 1]
     return y0 + (x - x0) * (y1 - y0) / (x1 - x0)
@@ -31,37 +31,37 @@ class ContinuousTime:
 
     @classmethod
     def of(cls, schedule: NoiseSchedule) -> ContinuousTime:
-        """Return the continuous view of ``schedule``."""
+        """The continuous view of ``schedule``."""
         log_alphas = 0.5 * torch.log(schedule.alphas_cumprod.float().cpu())
         return cls(torch.linspace(0.0, 1.0, len(log_alphas) + 1)[1:], log_alphas)
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        """Return log alpha at time ``t``."""
+        """The logarithm of alpha at time ``t``."""
         return _interpolate(t, self.times, self.log_alphas)
 
     def alpha(self, t: Tensor) -> Tensor:
-        """Return alpha, the factor of the clean latent."""
+        """Alpha, the factor of the clean latent."""
         return torch.exp(self.log_alpha(t))
 
     def sigma(self, t: Tensor) -> Tensor:
-        """Return sigma, the factor of the noise: alpha squared plus sigma squared is 1."""
+        """Sigma, the factor of the noise: alpha squared plus sigma squared is 1."""
         return torch.sqrt(1.0 - torch.exp(2.0 * self.log_alpha(t)))
 
     def log_snr(self, t: Tensor) -> Tensor:
-        """Return half the logarithm of the signal-to-noise ratio, log(alpha / sigma)."""
+        """Half the logarithm of the signal-to-noise ratio, log(alpha / sigma)."""
         log_alpha = self.log_alpha(t)
         return log_alpha - 0.5 * torch.log(1.0 - torch.exp(2.0 * log_alpha))
 
     def time_at(self, log_snr: Tensor) -> Tensor:
-        """Return the time at which :meth:`log_snr` has this value."""
+        """The time at which :meth:`log_snr` has this value."""
         log_alpha = -0.5 * torch.logaddexp(torch.zeros_like(log_snr), -2.0 * log_snr)
         return _interpolate(log_alpha, self.log_alphas.flip(0), self.times.flip(0))
 
     def grid(self, skip_type: str, start: Tensor, steps: int) -> Tensor:
-        """Return ``steps + 1`` times from ``start`` down to the first.
+        """``steps + 1`` times from ``start`` down to the first.
 
         :param skip_type: one of :data:`SKIP_TYPES`.
-        :raises ValueError: for another.
+        :raises ValueError: another skip type.
         """
         first = torch.tensor(1.0 / len(self.times))
         if skip_type == "time_uniform":
