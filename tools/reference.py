@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
 NOTE = "% Written by tools/reference.py from the code: change that, and run it again.\n\n"
 _GROUP = re.compile(r"^# --- (.+?) -+$")
-_PARAM = re.compile(r":param (\w+): ")
+_PARAM = re.compile(r":(?:param|ivar) (\w+): ")
 _RAISES = re.compile(r":raises (\w+): ")
 
 
@@ -112,6 +112,24 @@ def face_page() -> str:
             parts.append(f"{prose(value.__doc__)}\n\n")
         else:
             parts.append(f"`{getattr(value, '__qualname__', type(value).__name__)}` of `{module}`.\n\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def testing_page() -> str:
+    """Every name of ``latentd.testing``, and the functions of its tiny models."""
+    from latentd import testing
+    from latentd.testing import tiny_models
+
+    parts = [NOTE, "# For tests\n\n", TESTING_INTRODUCTION]
+    for name in testing.__all__:
+        value = getattr(testing, name)
+        parts.append(f"## `{_heading(name, value)}`\n\n{prose(value.__doc__)}\n\n")
+        if inspect.isclass(value) and "__call__" in vars(value):
+            parts.append(f"{prose(value.__call__.__doc__)}\n\n")
+    parts.append(f"## `tiny_models`\n\n{prose(tiny_models.__doc__)}\n\n")
+    for name, value in vars(tiny_models).items():
+        if getattr(value, "__module__", None) == tiny_models.__name__ and not name.startswith("_"):
+            parts.append(f"### `{_heading(name, value)}`\n\n{prose(value.__doc__)}\n\n")
     return "".join(parts).rstrip() + "\n"
 
 
@@ -271,9 +289,9 @@ def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def prose(docstring: str | None) -> str:
     """A docstring as Markdown."""
-    text = inspect.cleandoc(docstring or "")
+    text = re.sub(r"::$", ":", inspect.cleandoc(docstring or ""), flags=re.MULTILINE)
     text = re.sub(r":(?:class|meth|attr|func):`[\w.]*?(\w+)`", r"`\1`", text).replace("``", "`")
-    text = re.sub(r"(?<=\S) (?=:param |:raises )", "\n", text)
+    text = re.sub(r"(?<=\S) (?=:param |:ivar |:raises )", "\n", text)
     text = _PARAM.sub(r"- `\1`: ", text)
     return _RAISES.sub(r"- raises `\1`: ", text)
 
@@ -286,7 +304,12 @@ refused when the plugin is loaded. The values that go in and come out are descri
 VALUES_INTRODUCTION = "All of them are imported from `latentd.api`. Dataclasses take keywords only and are frozen.\n\n"
 FACE_INTRODUCTION = """What a plugin may import: `from latentd.api import ...`. Every name is typed, also those that are
 imported when they are first asked for, since FastAPI and torch take seconds. Nothing else of `latentd` is kept stable;
-`latentd.testing` is for tests.
+[`latentd.testing`](testing.md) is for tests.
+
+"""
+TESTING_INTRODUCTION = """What a plugin's tests may import: `from latentd.testing import ...`. It needs pytest; the
+fixture `latentd_app` needs httpx as well. With these a plugin's suite runs wherever the plugin and latentd are
+installed: nothing of latentd's own tests is needed.
 
 """
 OPTIONS_INTRODUCTION = """The keys of `/sdapi/v1/options` and of `override_settings`, kept in `config.json`. Names,
@@ -310,6 +333,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "hooks.md": hooks_page,
     "values.md": values_page,
     "api.md": face_page,
+    "testing.md": testing_page,
     "options.md": options_page,
     "flags.md": flags_page,
     "endpoints.md": endpoints_page,

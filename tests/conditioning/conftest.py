@@ -1,18 +1,12 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-
-import ldm_files
 
 from latentd.models.devices import DevicePolicy
 from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.loaded import LoadedModel
 from latentd.models.loading.load import load_checkpoint
+from latentd.testing import tiny_models
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +15,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedModel]:
     folder = tmp_path_factory.mktemp("models")
     loaded = {}
     for family in ("sd1", "sd2", "sdxl", "sdxl-refiner"):
-        path = ldm_files.write(folder / f"{family}.safetensors", ldm_files.checkpoint(family))
+        path = tiny_models.write(folder / f"{family}.safetensors", tiny_models.checkpoint(family))
         loaded[family] = load_checkpoint(CheckpointInfo(name=path.name, filename=str(path)), DevicePolicy())
     return loaded

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import ldm_files
+from latentd.testing import tiny_models
 
 
 @pytest.fixture(scope="session")
@@ -15,5 +12,5 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one tiny checkpoint of every family."""
     folder = tmp_path_factory.mktemp("Stable-diffusion")
     for family in ("sd1", "inpainting", "edit", "sd2", "sdxl", "sdxl-refiner"):
-        ldm_files.write(folder / f"{family}.safetensors", ldm_files.checkpoint(family))
+        tiny_models.write(folder / f"{family}.safetensors", tiny_models.checkpoint(family))
     return folder

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ldm_files
 import pytest
 
 from latentd.errors import ModelLoadError
@@ -16,6 +15,7 @@ from latentd.models.files.state_dict import from_tensors, open_state_dict
 from latentd.models.files.unpickle import load_pickle
 from latentd.models.loading.build import standalone_vae
 from latentd.models.loading.recognise import recognise
+from latentd.testing import tiny_models
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123\n"
 BEGINNINGS = {
@@ -53,21 +53,21 @@ def test_what_tells_nothing_keeps_the_readers_words(tmp_path: Path) -> None:
         open_state_dict(path)
 
 
-def shapes(weights: ldm_files.Weights) -> dict[str, tuple[int, ...]]:
+def shapes(weights: tiny_models.Weights) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in weights.items()}
 
 
 @pytest.mark.parametrize(
     ("weights", "kind"),
     [
-        (ldm_files.checkpoint("sdxl"), "a whole checkpoint"),
-        (ldm_files.vae(), "a VAE"),
-        (ldm_files.unet(ldm_files.TinyUNet()), "a UNet by itself"),
-        (ldm_files.clip(), "a text encoder"),
-        (ldm_files.openclip(), "a text encoder"),
+        (tiny_models.checkpoint("sdxl"), "a whole checkpoint"),
+        (tiny_models.vae(), "a VAE"),
+        (tiny_models.unet(tiny_models.TinyUNet()), "a UNet by itself"),
+        (tiny_models.clip(), "a text encoder"),
+        (tiny_models.openclip(), "a text encoder"),
     ],
 )
-def test_names_of_weights_tell(weights: ldm_files.Weights, kind: str) -> None:
+def test_names_of_weights_tell(weights: tiny_models.Weights, kind: str) -> None:
     assert weights_kind(shapes(weights)) == kind
 
 
@@ -90,9 +90,9 @@ def test_whose_a_lora_is(key: str, shape: tuple[int, ...], kind: str) -> None:
 
 def test_a_file_in_the_wrong_folder_is_told_where_it_belongs() -> None:
     with pytest.raises(ModelLoadError, match="holds no UNet") as refused:
-        recognise(shapes(ldm_files.vae()), name="x.safetensors")
+        recognise(shapes(tiny_models.vae()), name="x.safetensors")
     assert refused.value.hint == "it looks like a VAE, which belongs into models/VAE"
-    lora = {"lora_unet_conv_in.lora_down.weight": ldm_files.vae()["encoder.conv_in.weight"]}
+    lora = {"lora_unet_conv_in.lora_down.weight": tiny_models.vae()["encoder.conv_in.weight"]}
     with pytest.raises(ModelLoadError, match=r"x\.safetensors holds no VAE") as refused:
         standalone_vae(from_tensors("x.safetensors", lora), choose_policy(use_cpu=["all"]))
     assert refused.value.hint == looks_like(shapes(lora)) == "it looks like a LoRA, which belongs into models/Lora"

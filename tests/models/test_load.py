@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import ldm_files
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,6 +13,7 @@ from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.loaded import LoadedModel
 from latentd.models.loading.load import load_checkpoint, load_vae
 from latentd.models.vae import circular_padding, decode, encode
+from latentd.testing import tiny_models
 
 
 def load(path: Path, config: Path | None = None) -> LoadedModel:
@@ -60,7 +60,7 @@ def test_heads_are_eight_in_sd1_and_of_64_channels_elsewhere(checkpoint_folder: 
 
 
 def test_yaml_beside_the_file_overrules_what_is_guessed(tmp_path: Path) -> None:
-    path = ldm_files.write(tmp_path / "m.safetensors", ldm_files.checkpoint("sd1"))
+    path = tiny_models.write(tmp_path / "m.safetensors", tiny_models.checkpoint("sd1"))
     config = tmp_path / "m.yaml"
     config.write_text(
         "model:\n  params:\n    parameterization: v\n    scale_factor: 0.5\n    linear_end: 0.02\n"
@@ -73,10 +73,10 @@ def test_yaml_beside_the_file_overrules_what_is_guessed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("offset", "expected"), [(0.0, "eps"), (-5.0, "v")])
 def test_sd2_prediction_is_told_by_running_the_unet(tmp_path: Path, offset: float, expected: str) -> None:
-    weights = ldm_files.checkpoint("sd2")
+    weights = tiny_models.checkpoint("sd2")
     weights["model.diffusion_model.out.2.weight"].zero_()
     weights["model.diffusion_model.out.2.bias"].fill_(0.5 + offset)
-    model = load(ldm_files.write(tmp_path / "m.safetensors", weights))
+    model = load(tiny_models.write(tmp_path / "m.safetensors", weights))
     assert model.prediction_type == expected
 
 
@@ -99,7 +99,7 @@ def test_sd2_prediction_is_told_by_running_the_unet(tmp_path: Path, offset: floa
 def test_the_file_says_how_it_was_trained(
     tmp_path: Path, family: str, keys: tuple[str, ...], metadata: dict[str, str], expected: tuple[str, bool]
 ) -> None:
-    weights = ldm_files.checkpoint(family) | {key: torch.tensor([]) for key in keys}
+    weights = tiny_models.checkpoint(family) | {key: torch.tensor([]) for key in keys}
     path = tmp_path / "m.safetensors"
     save_file(weights, path, metadata=metadata)
     model = load(path)
@@ -116,7 +116,7 @@ def test_the_file_says_how_it_was_trained(
     ],
 )
 def test_what_an_sd2_file_says_is_not_guessed(tmp_path: Path, metadata: dict[str, str], expected: str) -> None:
-    weights = ldm_files.checkpoint("sd2")
+    weights = tiny_models.checkpoint("sd2")
     weights["model.diffusion_model.out.2.weight"].zero_()
     weights["model.diffusion_model.out.2.bias"].fill_(0.5 if expected == "v" else -4.5)
     path = tmp_path / "m.safetensors"
@@ -126,7 +126,7 @@ def test_what_an_sd2_file_says_is_not_guessed(tmp_path: Path, metadata: dict[str
 
 @pytest.mark.parametrize("key", ["edm_mean", "edm_vpred.sigma_max"])
 def test_a_model_of_another_formulation_is_refused(tmp_path: Path, key: str) -> None:
-    path = ldm_files.write(tmp_path / "m.safetensors", ldm_files.checkpoint("sdxl") | {key: torch.ones(1)})
+    path = tiny_models.write(tmp_path / "m.safetensors", tiny_models.checkpoint("sdxl") | {key: torch.ones(1)})
     with pytest.raises(ModelLoadError, match="EDM"):
         load(path)
 
@@ -139,15 +139,15 @@ def test_alphas_cumprod_spans_the_usual_sigmas(checkpoint_folder: Path) -> None:
 
 
 def test_a_missing_weight_is_named(tmp_path: Path) -> None:
-    weights = ldm_files.checkpoint("sd1")
+    weights = tiny_models.checkpoint("sd1")
     del weights["model.diffusion_model.time_embed.2.bias"]
     with pytest.raises(ModelLoadError, match=r"lacks 1 weights of its UNet, time_embedding.linear_2.bias"):
-        load(ldm_files.write(tmp_path / "m.safetensors", weights))
+        load(tiny_models.write(tmp_path / "m.safetensors", weights))
 
 
 def test_a_vae_among_checkpoints_is_told_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError) as caught:
-        load(ldm_files.write(tmp_path / "m.safetensors", ldm_files.vae()))
+        load(tiny_models.write(tmp_path / "m.safetensors", tiny_models.vae()))
     assert "models/VAE" in str(caught.value.hint)
 
 
@@ -162,11 +162,11 @@ def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("prefix", ["", "first_stage_model."])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_vae_files_with_and_without_prefix(tmp_path: Path, prefix: str, suffix: str) -> None:
-    weights, path = ldm_files.under(prefix, ldm_files.vae()), tmp_path / f"v{suffix}"
+    weights, path = tiny_models.under(prefix, tiny_models.vae()), tmp_path / f"v{suffix}"
     if suffix == ".pt":
         torch.save({"state_dict": weights}, path)
     else:
-        ldm_files.write(path, weights)
+        tiny_models.write(path, weights)
     vae = load_vae(path, DevicePolicy())
     assert vae.decoder.conv_out.out_channels == 3
 
@@ -217,8 +217,8 @@ def test_encode_takes_the_mean_or_the_given_noise(checkpoint_folder: Path) -> No
 
 
 def test_a_checkpoint_without_vae_loads_and_says_so_when_decoding(tmp_path: Path) -> None:
-    weights = {k: v for k, v in ldm_files.checkpoint("sd1").items() if not k.startswith("first_stage_model.")}
-    model = load(ldm_files.write(tmp_path / "m.safetensors", weights))
+    weights = {k: v for k, v in tiny_models.checkpoint("sd1").items() if not k.startswith("first_stage_model.")}
+    model = load(tiny_models.write(tmp_path / "m.safetensors", weights))
     with pytest.raises(ModelLoadError, match="no VAE of its own"):
         decode(model, torch.zeros(1, 4, 4, 4))
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ldm_files
 import pytest
 import torch
 
@@ -19,6 +18,7 @@ from latentd.models.files.checkpoints import Checkpoints
 from latentd.models.files.hashes import HashCache
 from latentd.models.files.vae_files import VaeFiles
 from latentd.models.manager import CHECKPOINT, DEFAULTS, ModelManager
+from latentd.testing import tiny_models
 
 
 class Thing:
@@ -27,7 +27,7 @@ class Thing:
 
 @pytest.fixture
 def manager(checkpoint_folder: Path, tmp_path: Path) -> ModelManager:
-    ldm_files.write(tmp_path / "VAE" / "other.safetensors", ldm_files.vae(seed=9))
+    tiny_models.write(tmp_path / "VAE" / "other.safetensors", tiny_models.vae(seed=9))
     hashes = HashCache(tmp_path / "cache")
     vaes = VaeFiles([tmp_path / "VAE"], hashes)
     return ModelManager(Checkpoints([checkpoint_folder], hashes), vaes, policy=DevicePolicy)

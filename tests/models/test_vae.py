@@ -7,7 +7,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import ldm_files
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from latentd.models.loading.load import load_checkpoint
 from latentd.models.modules.vae_tiles import VaeHypertile
 from latentd.models.nans import NansError, is_nan, nan_weights
 from latentd.models.vae import TILE_CELLS, VaeUse, decode, encode
+from latentd.testing import tiny_models
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def latents(*size: int) -> Tensor:
 
 
 def test_halves_that_overflow_give_way_to_float32_and_the_vae_stays_there(tmp_path: Path) -> None:
-    weights = ldm_files.checkpoint("sd1")
+    weights = tiny_models.checkpoint("sd1")
     weights["first_stage_model.decoder.conv_in.weight"] *= 1e5
-    path = ldm_files.write(tmp_path / "m.safetensors", weights)
+    path = tiny_models.write(tmp_path / "m.safetensors", weights)
     model = load_checkpoint(CheckpointInfo(name=path.name, filename=str(path)), DevicePolicy(vae_dtype="float16"))
     assert model.vae.dtype == torch.float16
     assert not decode(model, latents(4, 4)).isnan().any()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
-from tests.models import ldm_files
 from tests.networks.spelled import Change, Module, changes, spellings
 from tests.pipeline.conftest import services_on
 
 from latentd.server.services import AppServices
+from latentd.testing import tiny_models
 from latentd.types import GenerationRequest
 
 FAMILIES = ("sd1", "sd2", "sdxl")
@@ -49,7 +49,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServices]:
     folder = tmp_path_factory.mktemp("spellings")
     (folder / "models/Lora").mkdir(parents=True)
     for family in FAMILIES:
-        ldm_files.write(folder / f"models/Stable-diffusion/{family}.safetensors", ldm_files.checkpoint(family))
+        tiny_models.write(folder / f"models/Stable-diffusion/{family}.safetensors", tiny_models.checkpoint(family))
     services = services_on(folder, checkpoint="sd1.safetensors")
     yield services
     services.close()
@@ -59,7 +59,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServices]:
 def given() -> dict[str, list[Change]]:
     found = {}
     for family in FAMILIES:
-        weights = ldm_files.checkpoint(family)
+        weights = tiny_models.checkpoint(family)
         unet = {k.removeprefix("model.diffusion_model.").removesuffix(".weight"): v for k, v in weights.items()}
         listed = modules(family, {key: tuple(value.shape) for key, value in weights.items()})
         found[family] = changes(listed, unet, size=0.3)

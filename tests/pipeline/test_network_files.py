@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.models import ldm_files
 from tests.pipeline.conftest import services_on
 from torch import Tensor
 
 from latentd.errors import InvalidRequest, LatentdError, ModelLoadError
 from latentd.pipeline.planning.build import build_plan
 from latentd.server.services import AppServices
+from latentd.testing import tiny_models
 from latentd.types import GenerationRequest, Result
 
 Draw = Callable[..., Result]
@@ -39,7 +39,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServices]:
     for kind in ("models/Lora", "models/hypernetworks", "embeddings"):
         (folder / kind).mkdir(parents=True)
     for family in ("sd1", "inpainting", "sdxl", "sdxl-refiner"):
-        ldm_files.write(folder / f"models/Stable-diffusion/{family}.safetensors", ldm_files.checkpoint(family))
+        tiny_models.write(folder / f"models/Stable-diffusion/{family}.safetensors", tiny_models.checkpoint(family))
     services = services_on(folder, checkpoint="sd1.safetensors")
     yield services
     services.close()

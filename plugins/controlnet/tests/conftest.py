@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentd.testing import AppFactory, latentd_app
+from latentd.testing import AppFactory, latentd_app, tiny_models
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -42,7 +42,7 @@ def control_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoints, control = data / "models/Stable-diffusion", data / "models/ControlNet"
     weights = files.checkpoint("sd1")
     for name, family in (("one", "sd1"), ("two", "sdxl"), ("three", "inpainting")):
-        files.ldm.write(checkpoints / f"{name}.safetensors", files.checkpoint(family))
+        tiny_models.write(checkpoints / f"{name}.safetensors", files.checkpoint(family))
     encoder = files.base_encoder(weights)
     net = files.controlnet(encoder)
     lora, full = files.control_lora(encoder)

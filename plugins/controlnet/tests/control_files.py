@@ -5,40 +5,24 @@ Names are spelled here from the formats themselves, not from the plugin's maps, 
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from latentd.testing import tiny_models
+
 Weights = dict[str, Tensor]
 
 
-def _checkpoint_maker() -> Any:
-    path = Path(__file__).parents[3] / "tests/models/ldm_files.py"
-    spec = importlib.util.spec_from_file_location("ldm_files", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["ldm_files"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-ldm = _checkpoint_maker()
 ENCODER = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
 HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
 
 
-def checkpoint(family: str, seed: int = 0) -> Weights:
+def checkpoint(family: tiny_models.Family, seed: int = 0) -> Weights:
     """A whole checkpoint whose VAE shrinks by 8, as latents of real ones do."""
-    weights = ldm.checkpoint(family, seed)
-    weights = {key: value for key, value in weights.items() if not key.startswith("first_stage_model.")}
-    return weights | ldm.under("first_stage_model.", ldm.vae(widths=(32, 32, 32, 32)))
+    return tiny_models.checkpoint(family, seed, vae_widths=tiny_models.EIGHTH)
 
 
 def write(path: Path, weights: Weights) -> Path:

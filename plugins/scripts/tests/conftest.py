@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentd.testing import AppFactory, latentd_app
+from latentd.testing import AppFactory, latentd_app, tiny_models
 
 __all__ = ["latentd_app"]
 
@@ -33,18 +31,10 @@ BODY = {
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with checkpoints ``one`` and ``two``, of random weights."""
-    path = Path(__file__).parents[3] / "tests/models/ldm_files.py"
-    spec = importlib.util.spec_from_file_location("ldm_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    ldm = importlib.util.module_from_spec(spec)
-    sys.modules["ldm_files"] = ldm
-    spec.loader.exec_module(ldm)
     folder = tmp_path_factory.mktemp("data")
     for seed, name in enumerate(("one", "two")):
-        weights = {k: v for k, v in ldm.checkpoint("sd1", seed).items() if not k.startswith("first_stage_model.")}
-        weights |= ldm.under("first_stage_model.", ldm.vae(widths=(32, 32, 32, 32)))
-        ldm.write(folder / "models/Stable-diffusion" / f"{name}.safetensors", weights)
+        weights = tiny_models.checkpoint("sd1", seed, vae_widths=tiny_models.EIGHTH)
+        tiny_models.write(folder / f"models/Stable-diffusion/{name}.safetensors", weights)
     return folder
 
 

@@ -1,6 +1,12 @@
-"""Tiny checkpoints with the true key layouts of LDM and SGM, random weights, written out name by name.
+"""Tiny checkpoints with the true key layouts of LDM and SGM and random weights: models for tests, made in a moment.
 
 The names are spelled here from the formats themselves, not from latentd's maps, so that the maps are tested by them.
+It imports torch, so ``latentd.testing`` does not import it::
+
+    from latentd.testing import tiny_models
+
+    path = data_dir / "models/Stable-diffusion/tiny.safetensors"
+    tiny_models.write(path, tiny_models.checkpoint("sd1", vae_widths=tiny_models.EIGHTH))
 """
 
 from __future__ import annotations
@@ -8,17 +14,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 Weights = dict[str, Tensor]
+Family = Literal["sd1", "inpainting", "edit", "sd2", "sdxl", "sdxl-refiner"]
+#: ``vae_widths`` of a VAE whose latents have an eighth of the picture's width and height, as those of real models.
+EIGHTH = (32, 32, 32, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinyUNet:
-    """Shape of a UNet: ``depths`` per level (0: no attention), ``multipliers`` of 32 channels."""
+    """Shape of a UNet.
+
+    :ivar multipliers: channels of each level, in multiples of 32.
+    :ivar depths: transformer blocks of each level; 0 for a level without attention.
+    :ivar middle: the same of the middle block.
+    :ivar blocks: residual blocks of each level.
+    :ivar context: width of the text's encoding.
+    :ivar in_channels: 4, 9 for inpainting, 8 for InstructPix2Pix.
+    :ivar linear: projections of transformers as linear layers (SD2, SDXL) rather than convolutions.
+    :ivar label: width of SDXL's vector of sizes and pooled text; None where there is none.
+    """
 
     multipliers: Sequence[int] = (1, 2)
     depths: Sequence[int] = (1, 0)
@@ -30,8 +50,8 @@ class TinyUNet:
     label: int | None = None
 
 
-class Writer:
-    """Collects random weights under names."""
+class _Writer:
+    """Collects random weights under names: normally distributed, of deviation 0.1, the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
         self.weights: Weights = {}
@@ -56,7 +76,7 @@ class Writer:
 
 def unet(shape: TinyUNet, seed: int = 0) -> Weights:
     """A UNet's weights under ``openaimodel``'s names."""
-    w, base = Writer(seed), 32
+    w, base = _Writer(seed), 32
     time = base * 4
     w.pair("time_embed.0", time, base)
     w.pair("time_embed.2", time, time)
@@ -94,7 +114,7 @@ def unet(shape: TinyUNet, seed: int = 0) -> Weights:
     return w.weights
 
 
-def _resnet(w: Writer, name: str, before: int, after: int, time: int) -> None:
+def _resnet(w: _Writer, name: str, before: int, after: int, time: int) -> None:
     w.norm(f"{name}.in_layers.0", before)
     w.pair(f"{name}.in_layers.2", after, before, 3, 3)
     w.pair(f"{name}.emb_layers.1", after, time)
@@ -104,7 +124,7 @@ def _resnet(w: Writer, name: str, before: int, after: int, time: int) -> None:
         w.pair(f"{name}.skip_connection", after, before, 1, 1)
 
 
-def _transformer(w: Writer, name: str, width: int, depth: int, shape: TinyUNet) -> None:
+def _transformer(w: _Writer, name: str, width: int, depth: int, shape: TinyUNet) -> None:
     if not depth:
         return
     kernel = () if shape.linear else (1, 1)
@@ -125,8 +145,8 @@ def _transformer(w: Writer, name: str, width: int, depth: int, shape: TinyUNet) 
 
 
 def vae(seed: int = 1, widths: Sequence[int] = (32, 64)) -> Weights:
-    """A VAE's weights under LDM's names."""
-    w = Writer(seed)
+    """A VAE's weights under LDM's names; every width after the first halves the latent's width and height."""
+    w = _Writer(seed)
 
     def block(name: str, before: int, after: int) -> None:
         w.norm(f"{name}.norm1", before)
@@ -170,7 +190,7 @@ def vae(seed: int = 1, widths: Sequence[int] = (32, 64)) -> Weights:
 
 def clip(width: int = 32, layers: int = 3, seed: int = 2, prefix: str = "text_model.") -> Weights:
     """A CLIP text encoder's weights under transformers' old names."""
-    w = Writer(seed)
+    w = _Writer(seed)
     w.add(f"{prefix}embeddings.token_embedding.weight", 49408, width)
     w.add(f"{prefix}embeddings.position_embedding.weight", 77, width)
     w.weights[f"{prefix}embeddings.position_ids"] = torch.arange(77)[None]
@@ -188,7 +208,7 @@ def clip(width: int = 32, layers: int = 3, seed: int = 2, prefix: str = "text_mo
 
 def openclip(width: int = 32, layers: int = 3, seed: int = 3, projection: int = 32) -> Weights:
     """An OpenCLIP text encoder's weights."""
-    w = Writer(seed)
+    w = _Writer(seed)
     w.add("token_embedding.weight", 49408, width)
     w.add("positional_embedding", 77, width)
     w.add("text_projection", width, projection)
@@ -207,11 +227,12 @@ def openclip(width: int = 32, layers: int = 3, seed: int = 3, projection: int = 
 
 
 def under(prefix: str, weights: Weights) -> Weights:
+    """``weights`` with ``prefix`` before every name."""
     return {prefix + key: value for key, value in weights.items()}
 
 
-def checkpoint(family: str, seed: int = 0) -> Weights:
-    """A whole checkpoint: ``sd1``, ``inpainting``, ``edit``, ``sd2``, ``sdxl`` or ``sdxl-refiner``."""
+def checkpoint(family: Family, seed: int = 0, *, vae_widths: Sequence[int] = (32, 64)) -> Weights:
+    """The weights of a whole checkpoint of ``family``; ``seed`` is its UNet's."""
     inner: Weights
     if family in ("sd1", "inpainting", "edit"):
         channels = {"sd1": 4, "inpainting": 9, "edit": 8}[family]
@@ -228,7 +249,7 @@ def checkpoint(family: str, seed: int = 0) -> Weights:
     else:
         inner = unet(TinyUNet(depths=(0, 2), middle=2, linear=True, label=32 + 5 * 256), seed)
         text = under("conditioner.embedders.0.model.", openclip())
-    return under("model.diffusion_model.", inner) | under("first_stage_model.", vae()) | text
+    return under("model.diffusion_model.", inner) | under("first_stage_model.", vae(widths=vae_widths)) | text
 
 
 def write(path: Path, weights: Weights, metadata: dict[str, str] | None = None) -> Path:
