@@ -37,11 +37,12 @@ run: .make/run  ## start the server and draw a first picture (PORT=, DATA=, ARGS
 test: env  ## the whole test suite (ARGS= for pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: env docs  ## lint, types, layers, documentation
+check: env docs  ## lint, types, layers, versions, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/versions.py
 
 docs: env  ## the documentation, warnings are errors
 	$(BIN)/python tools/reference.py --check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from latentd import __version__
+from latentd.cli.new_plugin import compatible_range
 
 CORE = Path(__file__).parents[2] / "core"
 
@@ -40,7 +46,17 @@ def test_the_skeleton_builds_a_wheel_with_an_entry_point(latentd: Any, tmp_path:
         points = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
         assert "my-thing = latentd_my_thing" in wheel.read(points).decode()
         metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
-        assert "Requires-Dist: latentd<0.2,>=0.1" in wheel.read(metadata).decode()
+        needed = re.findall(r"^Requires-Dist: (latentd.*)$", wheel.read(metadata).decode(), re.MULTILINE)
+        assert Requirement(needed[0]).specifier == SpecifierSet(compatible_range(__version__))
+
+
+@pytest.mark.parametrize(
+    ("version", "span"),
+    [("0.1.0", ">=0.1,<0.2"), ("0.1.7", ">=0.1,<0.2"), ("1.9.2", ">=1.9,<1.10"), ("0.2.0rc1", ">=0.2.0rc1,<0.3")],
+)
+def test_a_plugin_runs_with_the_cores_of_one_minor_version(version: str, span: str) -> None:
+    assert compatible_range(version) == span
+    assert SpecifierSet(span).contains(version, prereleases=True)
 
 
 @pytest.mark.parametrize("name", ["Bad", "1st", "a_b", "../up", "a--b", ""])

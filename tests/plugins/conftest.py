@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from latentd import __version__
+from latentd.cli.new_plugin import compatible_range
+
 CORE = Path(__file__).parents[2] / "core"
-DEFAULT_REQUIREMENT = "latentd>=0.1,<0.2"
+DEFAULT_REQUIREMENT = f"latentd{compatible_range(__version__)}"
 
 
 def build_wheel(

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from latentd import __version__
+
 GOOD = """
     from latentd.api import APIRouter, OptionSpec, Services, hookimpl
 
@@ -149,7 +151,7 @@ def test_the_good_one_is_loaded_beside_all_the_broken_ones(report: Any) -> None:
         ("value", "register_upscalers returned 'Lanczos', which is no UpscalerSpec"),
         ("clashes", "option 'samples_format' belongs to latentd"),
         ("shadows", "route POST /sdapi/v1/txt2img belongs to latentd.builtin"),
-        ("toonew", "latentd-toonew 1.0 needs latentd>=7, and this is latentd 0.1.0"),
+        ("toonew", f"latentd-toonew 1.0 needs latentd>=7, and this is latentd {__version__}"),
         ("good (latentd-twin)", "latentd-twin and latentd-good both bring a plugin 'good'"),
     ],
 )

@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from packaging.version import Version
+
 from latentd import __version__
 from latentd.settings.parse import CommandParser
 
@@ -43,14 +45,23 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def compatible_range(version: str) -> str:
+    """The cores that a plugin made for core ``version`` runs with, as a requirement has it: those of its minor version.
+
+    ``0.1.0`` gives ``>=0.1,<0.2``; a version before the first of its minor version (``0.2.0rc1``) begins with itself.
+    """
+    parsed = Version(version)
+    least = version if parsed.is_prerelease else f"{parsed.major}.{parsed.minor}"
+    return f">={least},<{parsed.major}.{parsed.minor + 1}"
+
+
 def write_skeleton(folder: Path, name: str) -> list[Path]:
     """Write the files of plugin ``name`` into ``folder`` and give their paths."""
-    major, minor = __version__.split(".")[:2]
     values = {
         "name": name,
         "module": "latentd_" + name.replace("-", "_"),
         "identifier": name.replace("-", "_"),
-        "range": f">={major}.{minor},<{major}.{int(minor) + 1}",
+        "range": compatible_range(__version__),
     }
     written = []
     for entry in sorted(files("latentd.cli").joinpath(TEMPLATES).iterdir(), key=lambda entry: entry.name):

@@ -9,8 +9,6 @@ from latentd.api import OptionSpec, PreprocessorSpec, Script, Services, hookimpl
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
-__version__ = "0.1.0"
-
 
 @hookimpl
 def register_options() -> list[OptionSpec]:
