@@ -184,7 +184,10 @@ def after_step(generation: Generation) -> None:
 
 @hookspec
 def modify_guidance(generation: Generation, x0: Any, cond: Any, uncond: Any) -> Any | None:
-    """A guided prediction [B,C,h,w] in place of ``x0``, or None. Results are chained in plugin order."""
+    """A guided prediction [B,C,h,w] in place of ``x0``, or None. Results are chained in plugin order.
+
+    All are predictions of the clean latent, a row a picture; ``uncond`` is None where the negative prompt was left out.
+    """
 
 
 @hookspec

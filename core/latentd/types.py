@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -265,6 +265,36 @@ class BlockHandler(Protocol):
     def __call__(self, call: UNetCall, output: Tensor) -> Tensor: ...
 
 
+class EntryHandler(Protocol):
+    """Sees what a block is about to take in, and returns it, changed or not; the number of channels stays.
+
+    ``hidden`` [B,C,h,w] is what the block before gave. ``skip`` [B,C',h',w'] is the skip connection that an output
+    block joins to it, with residuals added; None for input blocks and the middle. Where their sizes differ after all
+    handlers, ``hidden`` is fitted to ``skip`` by nearest.
+    """
+
+    def __call__(self, call: UNetCall, hidden: Tensor, skip: Tensor | None) -> tuple[Tensor, Tensor | None]: ...
+
+
+class Window(NamedTuple):
+    """A part of the latent, in its cells."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Evaluate(Protocol):
+    """The UNet's output [B,C,h,w] for a call, with every hook's handlers and residuals.
+
+    ``windows``: the call's rows are these parts of the whole latent, one window for each run of rows as long as the
+    original batch; residuals are cut to them.
+    """
+
+    def __call__(self, call: UNetCall, windows: Sequence[Window] = ()) -> Tensor: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class UNetCall:
     """One evaluation of the UNet.
@@ -301,11 +331,42 @@ class UNetCall:
         return self.runner.extra_pass(self, sample=sample, context=context, tag=tag)  # type: ignore[no-any-return]
 
 
+class Predict(Protocol):
+    """A further evaluation of the model within a guided step: the clean latent [B,C,h,w] that it predicts.
+
+    ``latent`` is like :attr:`GuidedStep.latent`; ``positive`` says which prompt is asked; handlers and hooks tell the
+    pass by ``call.tags["pass"] == tag``. Parts of a composed prompt are put together by their weights.
+    """
+
+    def __call__(self, latent: Tensor, *, positive: bool, tag: str) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuidedStep:
+    """What a guided prediction was made from; tensors are [B,C,h,w], one row a picture, whatever the sampler.
+
+    ``latent`` is the noisy latent in the scale ``clean + sigma * noise``, ``sigma`` [B] its noise level. ``cond`` and
+    ``uncond`` are the clean latents predicted from the prompt and from the negative one (None where it was left out at
+    this step); ``cfg_scale`` is the scale they were combined with. ``timestep`` [B] counts from 0, the cleanest.
+    ``call`` is the last call of the UNet; ``predict`` makes a further one.
+    """
+
+    latent: Tensor
+    sigma: Tensor
+    timestep: Tensor
+    cond: Tensor
+    uncond: Tensor | None
+    cfg_scale: float
+    call: UNetCall
+    predict: Predict
+
+
 class UNetHook:
     """Base of what ``unet_hooks`` returns: override what you need. One object serves one job.
 
-    Order within an evaluation: ``before``, ``residuals``, the attention and block handlers, ``after``; then, with
-    the guided prediction of the whole batch, ``denoised``. ``close`` always runs, also when the job fails.
+    Order within an evaluation: ``before``, ``residuals``, ``around`` and in it the entry, attention and block handlers,
+    ``after``; then, with the guided prediction of the whole batch, ``guide`` of all hooks and ``denoised`` of all.
+    ``close`` always runs, also when the job fails.
     ``owner`` is the plugin that is named when the hook fails; the core sets it.
     """
 
@@ -329,9 +390,21 @@ class UNetHook:
         """The handler for this block's output, or None; asked once per pass."""
         return None
 
+    def entry(self, site: BlockSite) -> EntryHandler | None:
+        """The handler of what goes into this block, or None; asked once per pass."""
+        return None
+
+    def around(self, call: UNetCall, evaluate: Evaluate) -> Tensor:
+        """The UNet's output [B,C,h,w]: that of ``evaluate(call)``, or of as many calls as you make of it."""
+        return evaluate(call)
+
     def after(self, call: UNetCall, out: Tensor) -> Tensor:
         """The UNet's output [B,C,h,w], changed or not."""
         return out
+
+    def guide(self, step: GuidedStep, x0: Tensor) -> Tensor:
+        """The guided prediction of the clean latent [B,C,h,w], changed or not; ``step`` tells what it is made from."""
+        return x0
 
     def denoised(self, call: UNetCall, x0: Tensor) -> Tensor:
         """The guided prediction of the clean latent [B,C,h,w] of the whole batch, changed or not."""

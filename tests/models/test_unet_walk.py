@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from latentd.errors import PluginError
 from latentd.models.modules.unet import UNetRunner
-from latentd.types import AttentionSite, BlockSite, Residuals, UNetCall, UNetHook
+from latentd.types import AttentionSite, BlockSite, Residuals, UNetCall, UNetHook, Window
 
 WIDTH, CONTEXT = 32, 24
 
@@ -194,3 +196,107 @@ def test_chained_handlers_nest_in_order(runner: UNetRunner) -> None:
     with runner.session(hooks):
         runner.evaluate(call(), hooks)
     assert order == ["a in", "b in", "b out", "a out"]
+
+
+class Enters(UNetHook):
+    """Shrinks what goes into one block, and notes what each block takes in."""
+
+    def __init__(self, shrink: str = "") -> None:
+        self.shrink = shrink
+        self.seen: dict[str, tuple[list[int], list[int] | None]] = {}
+
+    def entry(self, site: BlockSite) -> Any:
+        def enter(call: UNetCall, hidden: Tensor, skip: Tensor | None) -> tuple[Tensor, Tensor | None]:
+            if site.name == self.shrink:
+                hidden = hidden[..., ::2, ::2]
+            self.seen[site.name] = (list(hidden.shape[-2:]), None if skip is None else list(skip.shape[-2:]))
+            return hidden, skip
+
+        return enter
+
+
+def test_an_entry_handler_sees_every_block_and_its_skip_connection(runner: UNetRunner) -> None:
+    hook, c = Enters(), call()
+    with runner.session([hook]):
+        out = runner.evaluate(c, [hook])
+    assert torch.equal(out, runner.evaluate(c))
+    assert list(hook.seen) == [block.site.name for block in runner.blocks]
+    assert hook.seen["input_blocks.0"] == ([8, 8], None)
+    assert hook.seen["middle_block"] == ([4, 4], None)
+    assert hook.seen["output_blocks.5"] == ([8, 8], [8, 8])
+
+
+def test_what_enters_a_block_may_be_smaller_and_is_fitted_to_the_skip_connection(runner: UNetRunner) -> None:
+    hook, c = Enters(shrink="input_blocks.3"), call(height=16, width=16)
+    with runner.session([hook]):
+        out = runner.evaluate(c, [hook])
+    assert out.shape == c.sample.shape
+    assert hook.seen["middle_block"] == ([4, 4], None)
+    assert hook.seen["output_blocks.5"][1] == [16, 16]
+    assert not torch.allclose(out, runner.evaluate(c), atol=1e-3)
+
+
+def test_an_entry_handler_may_change_the_skip_connection(runner: UNetRunner) -> None:
+    class Silences(UNetHook):
+        def entry(self, site: BlockSite) -> Any:
+            return (lambda call, h, skip: (h, torch.zeros_like(skip))) if site.name == "output_blocks.0" else None
+
+    c, hook = call(), Silences()
+    skip = runner.inputs[-1]
+    with runner.session([hook]):
+        silenced = runner.evaluate(c, [hook])
+
+    class Keeps(UNetHook):
+        kept: Tensor
+
+        def block(self, site: BlockSite) -> Any:
+            def keep(call: UNetCall, out: Tensor) -> Tensor:
+                self.kept = out
+                return out
+
+            return keep if site.name == skip.site.name else None
+
+    keeper = Keeps()
+    with runner.session([keeper]):
+        runner.evaluate(c, [keeper])
+    # The same by a residual: the last input block's output taken away again.
+    zeros = [torch.zeros(2, b.site.channels, 1, 1).expand(-1, -1, 8, 8) for b in runner.inputs[:-1]]
+    taken = runner.evaluate(c, [Adds(Residuals(down=[*zeros, -keeper.kept]))])
+    assert torch.allclose(silenced, taken, atol=1e-5)
+
+
+class Halves(UNetHook):
+    """Evaluates the left and the right half of the latent by themselves."""
+
+    def around(self, call: UNetCall, evaluate: Any) -> Tensor:
+        width = call.sample.shape[-1] // 2
+        windows = [Window(0, left, call.sample.shape[-2], width) for left in (0, width)]
+        part = copy.copy(call)
+        part.sample = torch.cat([call.sample[..., w.left : w.left + width] for w in windows])
+        part.timestep, part.context = call.timestep.repeat(2), call.context.repeat(2, 1, 1)
+        return torch.cat(evaluate(part, windows).chunk(2), dim=-1)
+
+
+def test_around_evaluates_parts_with_the_residuals_of_their_place(runner: UNetRunner) -> None:
+    c = call(width=16)
+    g = torch.Generator().manual_seed(3)
+    down = [torch.randn(2, b.site.channels, *((8, 16) if i < 3 else (4, 8)), generator=g)
+            for i, b in enumerate(runner.inputs)]  # fmt: skip
+    found = runner.evaluate(c, [Halves(), Adds(Residuals(down=down))])
+    for left, half in ((0, found[..., :8]), (1, found[..., 8:])):
+        alone = call(width=16)
+        alone.sample = c.sample[..., left * 8 : left * 8 + 8]
+        cut = [x[..., left * x.shape[-1] // 2 : (left + 1) * x.shape[-1] // 2] for x in down]
+        assert torch.allclose(half, runner.evaluate(alone, [Adds(Residuals(down=cut))]), atol=1e-5)
+
+
+def test_an_entry_handler_that_gives_other_channels_is_told(runner: UNetRunner) -> None:
+    class Wrong(UNetHook):
+        owner = "acme"
+
+        def entry(self, site: BlockSite) -> Any:
+            return lambda call, h, skip: (h[:, :1], skip)
+
+    hook = Wrong()
+    with runner.session([hook]), pytest.raises(PluginError, match=r"acme.*entry, its handler for input_blocks.0"):
+        runner.evaluate(call(), [hook])

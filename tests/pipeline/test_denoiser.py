@@ -22,7 +22,7 @@ from latentd.pipeline.passes.denoiser import (
     TimestepDenoiser,
 )
 from latentd.sampling.schedule import NoiseSchedule
-from latentd.types import UNetCall, UNetHook
+from latentd.types import GuidedStep, UNetCall, UNetHook
 
 Parts = tuple[tuple[tuple[int, float], ...], ...]
 
@@ -171,6 +171,49 @@ def test_a_hook_changes_the_guided_prediction_of_both_kinds() -> None:
     for kind in (SigmaDenoiser, TimestepDenoiser):
         d = denoiser(kind, Model(), conditioning([1.0], (((0, 1.0),),), [0.0]), Guidance(cfg_scale=1.0), hooks=[Zero()])
         assert torch.allclose(ask(d, level=100.0), torch.tensor(0.0))
+
+
+class Notes(UNetHook):
+    """Keeps the guided steps, and asks the model again by each prompt."""
+
+    def __init__(self) -> None:
+        self.steps: list[GuidedStep] = []
+        self.again: dict[bool, Tensor] = {}
+
+    def guide(self, step: GuidedStep, x0: Tensor) -> Tensor:
+        self.steps.append(step)
+        for positive in (True, False):
+            self.again[positive] = step.predict(step.latent + 1, positive=positive, tag="again")
+        return x0 + 1
+
+
+@pytest.mark.parametrize("kind", [SigmaDenoiser, TimestepDenoiser])
+def test_a_guiding_hook_sees_clean_predictions_whatever_the_sampler(kind: type[CfgDenoiser]) -> None:
+    notes, model = Notes(), Model()
+    d = denoiser(kind, model, conditioning([1.0], (((0, 1.0),),), [0.5]), Guidance(cfg_scale=3.0), hooks=[notes])
+    plain = denoiser(kind, Model(), conditioning([1.0], (((0, 1.0),),), [0.5]), Guidance(cfg_scale=3.0))
+    x, level = torch.full((1, 4, 2, 2), 0.7), torch.full((1,), 300.0 if kind is TimestepDenoiser else 2.0)
+    changed, unchanged = d(x, level), plain(x, level)
+    (step,) = notes.steps
+    # In this scale the clean latent is what is left when the noise, which the model takes for its context, is gone.
+    assert torch.allclose(step.cond, step.latent - step.sigma * 1.0, atol=1e-5)
+    assert step.uncond is not None
+    assert torch.allclose(step.uncond, step.latent - step.sigma * 0.5, atol=1e-5)
+    assert torch.allclose(notes.again[True], step.cond + 1, atol=1e-5)
+    assert torch.allclose(notes.again[False], step.uncond + 1, atol=1e-5)
+    assert [call.tags.get("pass") for call in model.calls] == [None, "again", "again"]
+    assert [call.is_cond.tolist() for call in model.calls] == [[True, False], [True], [False]]
+    guided = step.uncond + 3.0 * (step.cond - step.uncond)
+    x0 = d._to_x0(x, level, changed)
+    assert torch.allclose(x0, guided + 1, atol=1e-4)
+    assert torch.allclose(plain._to_x0(x, level, unchanged), guided, atol=1e-4)
+
+
+def test_a_guiding_hook_sees_a_composed_prompt_as_one_prediction() -> None:
+    notes = Notes()
+    cond = conditioning([1.0, 2.0], (((0, 1.0), (1, 0.5)),), [0.0])
+    ask(denoiser(SigmaDenoiser, Model(), cond, Guidance(cfg_scale=2.0), hooks=[notes]))
+    assert torch.allclose(notes.steps[0].cond, torch.tensor(-2.0 + 0.5 * -4.0))
 
 
 def test_nothing_but_nan_is_an_error_with_advice() -> None:

@@ -128,6 +128,24 @@ def like(before: Any) -> Callable[[Any], Any]:
     return check
 
 
+def entering(hidden: Any, skip: Any) -> Callable[[Any], Any]:
+    """A check that a value is a pair of feature maps with the rows and channels of ``hidden`` and of ``skip``.
+
+    :raises TypeError: (the check) it is not.
+    """
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, Sequence) or len(value) != 2:
+            raise TypeError(f"returned {_shown(value)}, not the hidden states and the skip connection")
+        for before, found in zip((hidden, skip), value, strict=True):
+            wanted, shape = getattr(before, "shape", (None,))[:2], getattr(found, "shape", (None,))[:2]
+            if shape != wanted:
+                raise TypeError(f"returned a feature map [B,C] = {list(shape)} in place of one of {list(wanted)}")
+        return tuple(value)
+
+    return check
+
+
 def _of(value: Any, kind: type, words: str, verb: str = "returned") -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{verb} {_shown(value)}, not {words}")

@@ -9,9 +9,10 @@ Block names are LDM's: ``input_blocks.N``, ``middle_block``, ``output_blocks.N``
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,17 +20,22 @@ from torch import Tensor, nn
 
 from latentd.models.modules.attention import AttentionDispatch, install
 from latentd.models.modules.unet_block import Block
-from latentd.plugins.blame import blamed, like
+from latentd.plugins.blame import blamed, entering, like
 from latentd.types import (
     Attend,
     AttentionHandler,
     AttentionSite,
     BlockHandler,
     BlockSite,
+    EntryHandler,
+    Evaluate,
     Residuals,
     UNetCall,
     UNetHook,
+    Window,
 )
+
+Handler = TypeVar("Handler", AttentionHandler, BlockHandler, EntryHandler)
 
 
 class UNetRunner:
@@ -44,6 +50,7 @@ class UNetRunner:
         self.dispatch = AttentionDispatch()
         self.attention_sites: tuple[AttentionSite, ...] = install(unet, self.blocks, self.dispatch)
         self._handlers: dict[str, list[BlockHandler]] = {}
+        self._entries: dict[str, list[EntryHandler]] = {}
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -57,15 +64,15 @@ class UNetRunner:
     @contextmanager
     def session(self, hooks: Sequence[UNetHook], *, upcast_attention: bool = False) -> Iterator[None]:
         """Collect the handlers of ``hooks`` for one sampling pass and forget them afterwards."""
-        blocks = {b.site.name: _block_handlers(hooks, b.site) for b in self.blocks}
-        self._handlers = {name: handlers for name, handlers in blocks.items() if handlers}
-        attentions = {s.name: _attention_handlers(hooks, s) for s in self.attention_sites}
-        self.dispatch.handlers = {name: handlers for name, handlers in attentions.items() if handlers}
+        sites = [block.site for block in self.blocks]
+        self._handlers = _handlers(hooks, "block", sites, _block_handler)
+        self._entries = _handlers(hooks, "entry", sites, _entry_handler)
+        self.dispatch.handlers = _handlers(hooks, "attention", self.attention_sites, _attention_handler)
         self.dispatch.upcast = upcast_attention
         try:
             yield
         finally:
-            self._handlers = {}
+            self._handlers, self._entries = {}, {}
             self.dispatch.reset()
 
     def evaluate(self, call: UNetCall, hooks: Sequence[UNetHook] = ()) -> Tensor:
@@ -75,11 +82,20 @@ class UNetRunner:
             with blamed(hook.owner, _place(hook, "before")):
                 hook.before(call)
         additions = [r for hook in hooks if (r := _residuals(hook, call)) is not None]
-        out = self.forward(call, additions)
+        evaluate: Evaluate = partial(self._in_windows, additions, call.sample.shape[-2:])
+        for hook in hooks:
+            if type(hook).around is not UNetHook.around:
+                evaluate = partial(_around, hook, evaluate)
+        out = evaluate(call)
         for hook in hooks:
             with blamed(hook.owner, _place(hook, "after")):
                 out = like(out)(hook.after(call, out))
         return out
+
+    def _in_windows(
+        self, additions: Sequence[Residuals], whole: Sequence[int], call: UNetCall, windows: Sequence[Window] = ()
+    ) -> Tensor:
+        return self.forward(call, [_cut(r, windows, whole) for r in additions] if windows else additions)
 
     def extra_pass(self, call: UNetCall, *, sample: Tensor | None, context: Tensor | None, tag: str) -> Tensor:
         """Output of a pass beside ``call``'s own: same handlers, no residuals; the handlers see ``tags['pass']``."""
@@ -104,19 +120,21 @@ class UNetRunner:
         h = sample.to(dtype)
         skips: list[Tensor] = []
         for block in self.inputs:
+            h, _ = self._enter(block, h, None, call)
             h = self._run(block, h, emb, context, call)
             h = _add_intra(h, block, additions)
             skips.append(h)
+        h, _ = self._enter(self.middle, h, None, call)
         h = self._run(self.middle, h, emb, context, call)
         h = _add_intra(h, self.middle, additions)
         for r in additions:
             if r.mid is not None:
                 h = h + _fit(r.mid, h)
         for index, block in enumerate(self.outputs):
-            h = torch.cat(
-                [_fit(h, skips[-1]), _with_residual(skips.pop(), len(self.inputs) - 1 - index, additions)], dim=1
-            )
-            h = self._run(block, h, emb, context, call)
+            skip = _with_residual(skips.pop(), len(self.inputs) - 1 - index, additions)
+            h, joined = self._enter(block, h, skip, call)
+            skip = skip if joined is None else joined
+            h = self._run(block, torch.cat([_fit(h, skip), skip], dim=1), emb, context, call)
         out: Tensor = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(_fit(h, call.sample.to(h.dtype)))))
         self.dispatch.call = None
         return out.float()
@@ -127,6 +145,11 @@ class UNetRunner:
         if call.added is not None and getattr(unet, "add_embedding", None) is not None:
             emb = emb + unet.add_embedding(call.added.to(dtype))
         return emb  # type: ignore[no-any-return]
+
+    def _enter(self, block: Block, h: Tensor, skip: Tensor | None, call: UNetCall) -> tuple[Tensor, Tensor | None]:
+        for handler in self._entries.get(block.site.name, ()):
+            h, skip = handler(call, h, skip)
+        return h, skip
 
     def _run(self, block: Block, h: Tensor, emb: Tensor, context: Tensor, call: UNetCall) -> Tensor:
         for module in block.modules:
@@ -170,14 +193,19 @@ def _block(kind: Any, index: int, channels: int, *modules: nn.Module | None) -> 
     return Block(site, tuple(m for m in modules if m is not None))
 
 
-def _block_handlers(hooks: Sequence[UNetHook], site: BlockSite) -> list[BlockHandler]:
-    found = [(hook, _asked(hook, "block", site)) for hook in hooks]
-    return [_block_handler(hook, site, handler) for hook, handler in found if handler is not None]
-
-
-def _attention_handlers(hooks: Sequence[UNetHook], site: AttentionSite) -> list[AttentionHandler]:
-    found = [(hook, _asked(hook, "attention", site)) for hook in hooks]
-    return [_attention_handler(hook, site, handler) for hook, handler in found if handler is not None]
+def _handlers(
+    hooks: Sequence[UNetHook],
+    method: str,
+    sites: Sequence[BlockSite] | Sequence[AttentionSite],
+    blaming: Callable[[UNetHook, Any, Handler], Handler],
+) -> dict[str, list[Handler]]:
+    """The handlers that ``method`` of the hooks gives for each site, by its name; sites without any are left out."""
+    found: dict[str, list[Handler]] = {}
+    for site in sites:
+        for hook in hooks:
+            if (handler := _asked(hook, method, site)) is not None:
+                found.setdefault(site.name, []).append(blaming(hook, site, handler))
+    return found
 
 
 def _asked(hook: UNetHook, method: str, site: BlockSite | AttentionSite) -> Any:
@@ -211,6 +239,25 @@ def _block_handler(hook: UNetHook, site: BlockSite, handler: BlockHandler) -> Bl
     return handle
 
 
+def _entry_handler(hook: UNetHook, site: BlockSite, handler: EntryHandler) -> EntryHandler:
+    if not hook.owner:
+        return handler
+
+    def handle(call: UNetCall, hidden: Tensor, skip: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        with blamed(hook.owner, f"{_place(hook, 'entry')}, its handler for {site.name}"):
+            entered: tuple[Tensor, Tensor | None] = entering(hidden, skip)(handler(call, hidden, skip))
+            return entered
+
+    return handle
+
+
+def _around(hook: UNetHook, evaluate: Evaluate, call: UNetCall, windows: Sequence[Window] = ()) -> Tensor:
+    with blamed(hook.owner, _place(hook, "around")):
+        inner = evaluate if not windows else partial(evaluate, windows=windows)
+        out: Tensor = like(call.sample)(hook.around(call, inner))
+        return out
+
+
 def _attention_handler(hook: UNetHook, site: AttentionSite, handler: AttentionHandler) -> AttentionHandler:
     if not hook.owner:
         return handler
@@ -228,6 +275,25 @@ def _fit(x: Tensor, like: Tensor) -> Tensor:
     if x.shape[-2:] == like.shape[-2:]:
         return x.to(like.dtype)
     return F.interpolate(x.to(like.dtype), size=like.shape[-2:], mode="nearest")
+
+
+def _cut(r: Residuals, windows: Sequence[Window], whole: Sequence[int]) -> Residuals:
+    """The residuals of the ``whole`` latent (height, width), cut to ``windows`` of it and put one below another."""
+
+    def cut(x: Tensor) -> Tensor:
+        high, wide = x.shape[-2] / whole[0], x.shape[-1] / whole[1]
+        parts = [
+            x[..., round(w.top * high) : round((w.top + w.height) * high),
+              round(w.left * wide) : round((w.left + w.width) * wide)]
+            for w in windows
+        ]  # fmt: skip
+        return torch.cat(parts)
+
+    return Residuals(
+        down=None if r.down is None else [cut(x) for x in r.down],
+        mid=None if r.mid is None else cut(r.mid),
+        intra=None if r.intra is None else {name: cut(x) for name, x in r.intra.items()},
+    )
 
 
 def _add_intra(h: Tensor, block: Block, additions: Sequence[Residuals]) -> Tensor:

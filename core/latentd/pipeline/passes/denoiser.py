@@ -7,7 +7,8 @@ is the clean latent, for kind "timestep" the noise. Rules: a1111-guidance.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from latentd.models.nans import NansError, is_nan
 from latentd.pipeline.pass_state import PassState
 from latentd.plugins.blame import blamed, like
-from latentd.types import UNetCall, UNetHook
+from latentd.types import GuidedStep, UNetCall, UNetHook
 
 if TYPE_CHECKING:
     from latentd.conditioning.schedule import BatchConditioning, Conditioning
@@ -130,7 +131,7 @@ class CfgDenoiser:
         x, level, rows = question.x, question.level, question.rows
         predictions = self._predictions(question, outs)
         guided = self._combine(predictions, rows)
-        guided = self._through_hooks(x, level, guided, predictions, rows)
+        guided = self._through_hooks(question, guided, predictions)
         guided = self._blend_after(guided, level)
         self._remember(x, level, guided, predictions, rows)
         self.state.call_index += 1
@@ -151,6 +152,13 @@ class CfgDenoiser:
 
     def _from_x0(self, x: Tensor, level: Tensor, x0: Tensor) -> Tensor:
         return x0
+
+    def _noisy(self, x: Tensor, level: Tensor) -> Tensor:
+        """The sampler's latent in the scale ``clean + sigma * noise``."""
+        return x
+
+    def _from_noisy(self, latent: Tensor, level: Tensor) -> Tensor:
+        return latent
 
     def _blend_before(self, x: Tensor, level: Tensor) -> Tensor:
         return x
@@ -192,18 +200,25 @@ class CfgDenoiser:
     def _groups(self, x: Tensor, rows: _Rows) -> list[list[_Part]]:
         """The conditional rows and the unconditional ones, in as few calls as lengths allow."""
         step = rows.cond
-        cond = _Part(rows.image_index, step.context, step.vector, self._concat(rows.image_index), True)
+        cond = self._positive(rows)
         if rows.skip_uncond:
             return [[cond]]
-        everyone = list(range(x.shape[0]))
-        uncond = _Part(everyone, step.negative_context, step.negative_vector, self._concat(everyone), False)
+        uncond = self._negative(rows, x.shape[0])
         parts = [cond, uncond]
-        if self._is_edit() and (concat := self._concat(everyone)) is not None:
+        if self._is_edit() and (concat := uncond.concat) is not None:
             nothing = torch.zeros_like(concat)
-            parts.append(_Part(everyone, step.negative_context, step.negative_vector, nothing, False))
+            parts.append(replace(uncond, concat=nothing))
         if self.guidance.together and all(p.context.shape[1] == step.context.shape[1] for p in parts):
             return [parts]
         return [[p] for p in parts]
+
+    def _positive(self, rows: _Rows) -> _Part:
+        step = rows.cond
+        return _Part(rows.image_index, step.context, step.vector, self._concat(rows.image_index), True)
+
+    def _negative(self, rows: _Rows, pictures: int) -> _Part:
+        step, everyone = rows.cond, list(range(pictures))
+        return _Part(everyone, step.negative_context, step.negative_vector, self._concat(everyone), False)
 
     def _concat(self, image_index: Sequence[int]) -> Tensor | None:
         return None if self.view.concat is None else self.view.concat[list(image_index)]
@@ -248,29 +263,55 @@ class CfgDenoiser:
             text, image = self.guidance.cfg_scale, self.guidance.image_cfg_scale or 0.0
             # parts came in the order (prompt, picture), (negative, picture), (negative, nothing)
             return p.bare + text * (p.cond - p.uncond) + image * (p.uncond - p.bare)
-        firsts = [rows.image_index.index(i) for i in range(max(rows.image_index) + 1)]
-        base = p.cond[firsts] if p.uncond is None else p.uncond
-        scale = 1.0 if p.uncond is None else self.guidance.cfg_scale
-        guided = base.clone()
-        for row, (image, weight) in enumerate(zip(rows.image_index, rows.weights, strict=True)):
-            guided[image] += (p.cond[row] - base[image]) * (weight * scale)
+        base = p.cond[_firsts(rows)] if p.uncond is None else p.uncond
         self.last_uncond_eps = base
-        return guided
+        return _towards(base, p.cond, rows, 1.0 if p.uncond is None else self.guidance.cfg_scale)
 
-    def _through_hooks(self, x: Tensor, level: Tensor, guided: Tensor, p: _Predictions, rows: _Rows) -> Tensor:
+    def _through_hooks(self, question: Question, guided: Tensor, p: _Predictions) -> Tensor:
         if not self.hooks and self.modify_guidance is None:
             return guided
-        x0 = self._to_x0(x, level, guided)
-        changed = x0
-        if self.modify_guidance is not None:
-            changed = self.modify_guidance(changed, p.cond, p.uncond)
+        x, level = question.x, question.level
+        changed = x0 = self._to_x0(x, level, guided)
+        guides = [hook for hook in self.hooks if type(hook).guide is not UNetHook.guide]
+        if guides or self.modify_guidance is not None:
+            step = self._guided_step(question, p)
+            if self.modify_guidance is not None:
+                changed = self.modify_guidance(changed, step.cond, step.uncond)
+            for hook in guides:
+                with blamed(hook.owner, f"UNet hook {type(hook).__name__}.guide"):
+                    changed = like(x0)(hook.guide(step, changed))
         for hook in self.hooks:
             with blamed(hook.owner, f"UNet hook {type(hook).__name__}.denoised"):
                 changed = like(x0)(hook.denoised(self._last_call, changed))
         return guided if changed is x0 else self._from_x0(x, level, changed)
 
+    def _guided_step(self, question: Question, p: _Predictions) -> GuidedStep:
+        x, level, rows = question.x, question.level, question.rows
+        _, timestep, sigma = self._unet_input(x, level)
+        cond = p.cond if p.bare is not None else _composed(p.cond, p.uncond, rows)
+        return GuidedStep(
+            latent=self._noisy(x, level),
+            sigma=sigma,
+            timestep=timestep,
+            cond=self._to_x0(x, level, cond),
+            uncond=None if p.uncond is None else self._to_x0(x, level, p.uncond),
+            cfg_scale=self.guidance.cfg_scale,
+            call=self._last_call,
+            predict=partial(self._predict, question),
+        )
+
+    def _predict(self, question: Question, latent: Tensor, *, positive: bool, tag: str) -> Tensor:
+        """The clean latent [B,4,h,w] that the model predicts from ``latent`` by one of the prompts."""
+        level, rows = question.level, question.rows
+        x = self._from_noisy(latent, level)
+        call = self._call(x, level, [self._positive(rows) if positive else self._negative(rows, x.shape[0])])
+        call.tags["pass"] = tag
+        out = self.view.evaluate(call, self.hooks)
+        answers = self._answer(x[call.image_index], level[call.image_index], out, self.view.prediction)
+        return self._to_x0(x, level, _composed(answers, None, rows) if positive else answers)
+
     def _remember(self, x: Tensor, level: Tensor, guided: Tensor, p: _Predictions, rows: _Rows) -> None:
-        firsts = [rows.image_index.index(i) for i in range(x.shape[0])]
+        firsts = _firsts(rows)
         self.state.last_x0 = self._to_x0(x, level, p.cond[firsts])
         negative = p.cond[firsts] if p.uncond is None else p.uncond
         self.state.last_negative = self._to_x0(x, level, negative)
@@ -317,6 +358,12 @@ class TimestepDenoiser(CfgDenoiser):
         alpha = self._alpha(level)
         return (x - alpha**0.5 * x0) / (1 - alpha) ** 0.5
 
+    def _noisy(self, x: Tensor, level: Tensor) -> Tensor:
+        return x / self._alpha(level) ** 0.5
+
+    def _from_noisy(self, latent: Tensor, level: Tensor) -> Tensor:
+        return latent * self._alpha(level) ** 0.5
+
     def _blend_before(self, x: Tensor, level: Tensor) -> Tensor:
         return x if self.blend is None else self.blend(x, level)
 
@@ -359,6 +406,26 @@ class _Predictions:
     cond: Tensor
     uncond: Tensor | None = None
     bare: Tensor | None = None
+
+
+def _firsts(rows: _Rows) -> list[int]:
+    """The row of each picture's first prompt."""
+    return [rows.image_index.index(i) for i in range(max(rows.image_index) + 1)]
+
+
+def _towards(base: Tensor, cond: Tensor, rows: _Rows, scale: float) -> Tensor:
+    """``base + scale * sum_k w_k * (c_k - base)`` for each picture, from its rows of ``cond``."""
+    guided = base.clone()
+    for row, (image, weight) in enumerate(zip(rows.image_index, rows.weights, strict=True)):
+        guided[image] += (cond[row] - base[image]) * (weight * scale)
+    return guided
+
+
+def _composed(cond: Tensor, uncond: Tensor | None, rows: _Rows) -> Tensor:
+    """One prediction a picture from those of the parts of its prompt: what guidance of scale 1 makes of them."""
+    if rows.weights == [1.0] * len(_firsts(rows)):
+        return cond
+    return _towards(cond[_firsts(rows)] if uncond is None else uncond, cond, rows, 1.0)
 
 
 def _wide(level: Tensor) -> Tensor:

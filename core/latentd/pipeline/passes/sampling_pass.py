@@ -6,6 +6,7 @@ import math
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from torch import Tensor
@@ -260,5 +261,5 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         nan_hint=lambda: nan_weights(gen.model),
         before_call=before_call,
         step_of=lambda: (progress.sampling_step, progress.sampling_steps),
-        modify_guidance=lambda x0, cond, uncond: gen.hooks.modify_guidance(gen, x0, cond, uncond),
+        modify_guidance=partial(gen.hooks.modify_guidance, gen) if gen.hooks.sees_guidance else None,
     )
