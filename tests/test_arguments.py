@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from latentd.arguments import parse_exact, parse_positional
-from latentd.contributions import Script
 from latentd.errors import InvalidRequest
+from latentd.generations import Script
 from latentd.plugins.script_info import script_info
 
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
 NOTE = "% Written by tools/reference.py from the code: change that, and run it again.\n\n"
 _GROUP = re.compile(r"^# --- (.+?) -+$")
+_ALIAS = re.compile(r'^(\w+): TypeAlias = (.+)\n"""(.+)"""$', re.MULTILINE)
 _PARAM = re.compile(r":(?:param|ivar) (\w+): ")
 _RAISES = re.compile(r":raises (\w+): ")
 
@@ -80,16 +81,24 @@ def signature(function: Callable[..., Any]) -> str:
 
 def values_page() -> str:
     """The values that plugins hand over, and the classes that they derive from."""
-    from latentd import contributions, types
+    from latentd import contributions, generations, services
     from latentd.sampling import spec
 
     parts = [NOTE, "# Values and base classes\n\n", VALUES_INTRODUCTION]
-    for cls in (*_dataclasses(contributions), spec.SamplerSpec, spec.SchedulerSpec):
+    handed_over = (
+        *_dataclasses(contributions),
+        *_dataclasses(services),
+        generations.ExtraNetworkSpec,
+        spec.SamplerSpec,
+        spec.SchedulerSpec,
+    )
+    for cls in handed_over:
         parts.append(f"## `{cls.__name__}`\n\n{prose(cls.__doc__)}\n\n")
         parts.append(table(("field", "type", "default"), [_field_row(f) for f in dataclasses.fields(cls)]))
-    for cls in (contributions.Script, types.UNetHook):
+    for cls in (generations.Script, generations.UNetHook):
         parts.append(f"## `{cls.__name__}`\n\n{prose(cls.__doc__)}\n\n")
-        for name, member in vars(cls).items():
+        base = cls.__mro__[1]  # a script's form
+        for name, member in {**vars(base), **vars(cls)}.items():
             if inspect.isfunction(member) and not name.startswith("_"):
                 said = prose(member.__doc__) or f"As the hook `{name}`."
                 parts.append(f"`{signature(member)}`\n: {said.replace(chr(10), chr(10) + '  ')}\n\n")
@@ -98,9 +107,10 @@ def values_page() -> str:
 
 def face_page() -> str:
     """Every name of ``latentd.api`` with where it is told of, or its own docstring."""
-    from latentd import api
+    from latentd import api, generations, types
 
     told = dict.fromkeys(hooks(), "hooks.md") | dict.fromkeys(_titles(values_page()), "values.md")
+    aliases = {**_aliases(types), **_aliases(generations)}
     parts = [NOTE, "# The public face\n\n", FACE_INTRODUCTION]
     for name in api.__all__:
         value = getattr(api, name)
@@ -108,6 +118,8 @@ def face_page() -> str:
         parts.append(f"## `{_heading(name, value)}`\n\n")
         if name in told:
             parts.append(f"[Values and base classes]({told[name]}#{name.lower()}).\n\n")
+        elif name in aliases:
+            parts.append(f"{aliases[name]}\n\n")
         elif module.startswith("latentd"):
             parts.append(f"{prose(value.__doc__)}\n\n")
         else:
@@ -142,6 +154,11 @@ def _heading(name: str, value: Any) -> str:
 
 def _titles(page: str) -> list[str]:
     return re.findall(r"^## `(\w+)`$", page, flags=re.MULTILINE)
+
+
+def _aliases(module: ModuleType) -> dict[str, str]:
+    """Name → what is said below it, of a module's named types."""
+    return {name: f"`{value}`: {prose(said)}" for name, value, said in _ALIAS.findall(inspect.getsource(module))}
 
 
 def _dataclasses(module: ModuleType) -> Iterator[type]:

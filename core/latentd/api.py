@@ -4,22 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from latentd.contributions import (
-    ArgInfo,
-    ExtraNetworkSpec,
-    FaceRestorerSpec,
-    HealthSpec,
-    InterrogatorSpec,
-    ModelFile,
-    ModelFormatSpec,
-    NoArgs,
-    OptionSpec,
-    PostprocessorSpec,
-    PreprocessorSpec,
-    Script,
-    UpscaleContext,
-    UpscalerSpec,
-)
+from latentd.contributions import ArgInfo, HealthSpec, ModelFile, ModelFormatSpec, NoArgs, OptionSpec
 from latentd.errors import (
     InvalidImage,
     InvalidRequest,
@@ -30,6 +15,20 @@ from latentd.errors import (
     TooLarge,
     near_matches,
 )
+from latentd.generations import (
+    AnyScript,
+    ExtraNetworkSpec,
+    Generation,
+    HiresPlan,
+    Img2imgInit,
+    Img2imgStart,
+    MaskBlend,
+    Plan,
+    Planned,
+    Script,
+    ScriptCall,
+    UNetHook,
+)
 from latentd.hookspecs import hookimpl
 from latentd.models.files.folders import find_models
 from latentd.models.files.pickle_walk import walk_pickle
@@ -38,7 +37,23 @@ from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import install_hint
 from latentd.regular import check_regular, is_regular, open_regular, read_regular
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec
-from latentd.services import Generation, Services
+from latentd.services import (
+    Cache,
+    Checkpoint,
+    FaceRestorerSpec,
+    InterrogatorSpec,
+    Model,
+    Models,
+    Offered,
+    Options,
+    Paths,
+    PostprocessorSpec,
+    PreprocessorSpec,
+    Registered,
+    Services,
+    UpscaleContext,
+    UpscalerSpec,
+)
 from latentd.types import (
     Attend,
     AttentionHandler,
@@ -51,11 +66,12 @@ from latentd.types import (
     GenerationRequest,
     GuidedStep,
     JobControl,
+    JsonValue,
     Predict,
+    RawArgs,
     Residuals,
     Result,
     UNetCall,
-    UNetHook,
     Window,
 )
 
@@ -75,9 +91,8 @@ if TYPE_CHECKING:
     from latentd.models.files.unpickle import load_pickle
     from latentd.models.loading.build import assemble as build_module
     from latentd.models.loading.convert import unet_key
-    from latentd.models.vae import encode as encode_pictures
+    from latentd.models.vae import encode_pictures
     from latentd.pipeline.passes.inversion import find_noise
-    from latentd.pipeline.plan import ScriptCall
     from latentd.pipeline.planning.limits import check_images, check_size
     from latentd.pipeline.script_runs import ScriptRuns
     from latentd.server.openapi import reply_of
@@ -90,7 +105,6 @@ _LATE = {
     "Img2ImgRequest": "latentd.server.schemas.generation:Img2ImgRequest",
     "Label": "latentd.images.annotations:Label",
     "LegendStyle": "latentd.images.annotations:LegendStyle",
-    "ScriptCall": "latentd.pipeline.plan:ScriptCall",
     "ScriptRuns": "latentd.pipeline.script_runs:ScriptRuns",
     "Txt2ImgRequest": "latentd.server.schemas.generation:Txt2ImgRequest",
     "annotate_grid": "latentd.images.annotations:annotate_grid",
@@ -100,7 +114,7 @@ _LATE = {
     "check_size": "latentd.pipeline.planning.limits:check_size",
     "cut_out": "latentd.images.fill:cut_out",
     "cut_tiles": "latentd.images.tiles:cut_tiles",
-    "encode_pictures": "latentd.models.vae:encode",
+    "encode_pictures": "latentd.models.vae:encode_pictures",
     "find_noise": "latentd.pipeline.passes.inversion:find_noise",
     "flatten": "latentd.images.transparency:flatten",
     "grid_rows": "latentd.images.grid:grid_rows",
@@ -121,12 +135,15 @@ _LATE = {
 
 __all__ = [
     "APIRouter",
+    "AnyScript",
     "ArgInfo",
     "Attend",
     "AttentionHandler",
     "AttentionSite",
     "BlockHandler",
     "BlockSite",
+    "Cache",
+    "Checkpoint",
     "EntryHandler",
     "Evaluate",
     "ExtraNetworkSpec",
@@ -136,24 +153,38 @@ __all__ = [
     "GenerationRequest",
     "GuidedStep",
     "HealthSpec",
+    "HiresPlan",
     "Img2ImgRequest",
+    "Img2imgInit",
+    "Img2imgStart",
     "InterrogatorSpec",
     "InvalidImage",
     "InvalidRequest",
     "JobControl",
+    "JsonValue",
     "Label",
     "LatentdError",
     "LegendStyle",
+    "MaskBlend",
+    "Model",
     "ModelFile",
     "ModelFormatSpec",
     "ModelLoadError",
+    "Models",
     "NoArgs",
     "NotConfigured",
     "NotFound",
+    "Offered",
     "OptionSpec",
+    "Options",
+    "Paths",
+    "Plan",
+    "Planned",
     "PostprocessorSpec",
     "PreprocessorSpec",
     "Predict",
+    "RawArgs",
+    "Registered",
     "Residuals",
     "Result",
     "SamplerSpec",

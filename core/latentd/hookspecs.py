@@ -11,27 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from latentd.contributions import (
-    ExtraNetworkSpec,
+from latentd.contributions import HealthSpec, ModelFile, ModelFormatSpec, OptionSpec
+from latentd.generations import AnyScript, ExtraNetworkSpec, UNetHook
+from latentd.services import (
     FaceRestorerSpec,
-    HealthSpec,
     InterrogatorSpec,
-    ModelFile,
-    ModelFormatSpec,
-    OptionSpec,
     PostprocessorSpec,
     PreprocessorSpec,
-    Script,
     UpscalerSpec,
 )
-from latentd.types import Result, UNetHook
+from latentd.types import JsonValue, Result
 
 if TYPE_CHECKING:
     from fastapi import APIRouter, Request
     from PIL.Image import Image
+    from torch import Tensor
 
+    from latentd.generations import Generation
     from latentd.sampling.spec import SamplerSpec, SchedulerSpec
-    from latentd.services import Generation, Services
+    from latentd.services import Services
+    from latentd.settings import Settings
 
 PROJECT = "latentd"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -88,7 +87,7 @@ def register_preprocessors(services: Services) -> list[PreprocessorSpec]:
 
 
 @hookspec
-def register_scripts() -> list[Script]:
+def register_scripts() -> list[AnyScript]:
     """Scripts, selectable and always-on."""
 
 
@@ -136,7 +135,7 @@ def authenticate(request: Request) -> str | None:
 
 
 @hookspec(firstresult=True)
-def create_executor(settings: Any) -> Any | None:
+def create_executor(settings: Settings) -> Any | None:  # a protocol would repeat the whole of the engine's face
     """An executor in place of the core's (a distributed engine, say), else None; the first result wins.
 
     It has the public face of :class:`latentd.engine.executor.Engine`; ``submit`` is given ``share``, too, which it may
@@ -183,7 +182,7 @@ def after_step(generation: Generation) -> None:
 
 
 @hookspec
-def modify_guidance(generation: Generation, x0: Any, cond: Any, uncond: Any) -> Any | None:
+def modify_guidance(generation: Generation, x0: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor | None:
     """A guided prediction [B,C,h,w] in place of ``x0``, or None. Results are chained in plugin order.
 
     All are predictions of the clean latent, a row a picture; ``uncond`` is None where the negative prompt was left out.
@@ -191,7 +190,7 @@ def modify_guidance(generation: Generation, x0: Any, cond: Any, uncond: Any) -> 
 
 
 @hookspec
-def after_sample(generation: Generation, latents: Any) -> Any | None:
+def after_sample(generation: Generation, latents: Tensor) -> Tensor | None:
     """Latents [B,C,h,w] in place of the sampled ones, or None."""
 
 
@@ -206,7 +205,7 @@ def before_save(generation: Generation, image: Image, index: int, path: str) -> 
 
 
 @hookspec
-def infotext(generation: Generation, index: int) -> Mapping[str, Any] | None:
+def infotext(generation: Generation, index: int) -> Mapping[str, JsonValue] | None:
     """Further ``key: value`` pairs for this picture's infotext."""
 
 
@@ -219,7 +218,7 @@ def after_process(generation: Generation, result: Result) -> None:
 
 
 @hookspec
-def job_event(job_id: str, event: str, data: Mapping[str, Any]) -> None:
+def job_event(job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
     """A job changed: queued, started, progress, completed, failed, cancelled."""
 
 

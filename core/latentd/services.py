@@ -1,66 +1,235 @@
-"""What the server offers to plugins (``Services``) and what a running job shows to hooks (``Generation``): protocols.
+"""What the server offers to plugins (``Services``), and what of theirs is called with it: upscalers and their kin.
 
-The classes behind them live in ``server``, ``engine`` and ``pipeline``; plugins see these names only.
+Protocols and small values, importable without torch. The classes behind the protocols live in ``models``, ``options``,
+``plugins`` and ``server``; plugins see these names only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from contextlib import ExitStack
+from latentd.types import JsonValue
 
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from latentd.types import GenerationRequest, JobControl, PassName, Result
+    from latentd.contributions import HealthSpec, ModelFile, ModelFormatSpec, ScriptForm
+    from latentd.options.snapshot import Snapshot
+    from latentd.prompts.styles import Style
+    from latentd.sampling.spec import SamplerSpec, SchedulerSpec
+    from latentd.settings import Settings
+    from latentd.types import AttentionSite, GenerationRequest, JobControl, Result
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class CheckpointInfo(Protocol):
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+class Checkpoint(Protocol):
     """A checkpoint file as listed by ``/sdapi/v1/sd-models``."""
 
-    title: str
-    model_name: str
-    filename: str
-    hash: str | None
-    sha256: str | None
-    config: str | None
+    @property
+    def title(self) -> str:
+        """The name with its hash, by which clients select it."""
+
+    @property
+    def name(self) -> str:
+        """The file's path within its folder, with its extension."""
+
+    @property
+    def model_name(self) -> str:
+        """The name without extension, folders joined by ``_``."""
+
+    @property
+    def filename(self) -> str:
+        """The file's absolute path."""
+
+    @property
+    def hash(self) -> str | None:
+        """The first ten digits of :attr:`sha256`."""
+
+    @property
+    def sha256(self) -> str | None:
+        """None until the file has been hashed."""
+
+    @property
+    def config(self) -> str | None:
+        """Path of the ``.yaml`` beside the file."""
+
+
+class Vae(Protocol):
+    """A VAE file as listed by ``/sdapi/v1/sd-vae``."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, which is the value of option ``sd_vae``."""
+
+    @property
+    def filename(self) -> str:
+        """The file's absolute path."""
+
+    @property
+    def hash(self) -> str | None:
+        """Ten digits, known once the file is loaded."""
+
+
+class UNetLayout(Protocol):
+    """The blocks and attentions of a loaded UNet; see :class:`latentd.types.BlockSite`."""
+
+    @property
+    def inputs(self) -> Sequence[object]:
+        """The blocks of the encoder."""
+
+    @property
+    def outputs(self) -> Sequence[object]:
+        """The blocks of the decoder."""
+
+    @property
+    def attention_sites(self) -> Sequence[AttentionSite]:
+        """Every attention in the order of execution."""
+
+
+class Model(Protocol):
+    """A loaded checkpoint; on the worker only."""
+
+    @property
+    def info(self) -> Checkpoint:
+        """The file that it was loaded from."""
+
+    @property
+    def family(self) -> str:
+        """``sd1``, ``sd2``, ``sdxl`` or ``sdxl-refiner``."""
+
+    @property
+    def is_sdxl(self) -> bool:
+        """Whether conditioning carries SDXL's vector."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet computes, and the latents are."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the UNet's weights."""
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent: 4."""
+
+    @property
+    def unet_in_channels(self) -> int:
+        """4; 9 for inpainting and 8 for instruct-pix2pix models."""
+
+    @property
+    def context_width(self) -> int:
+        """Width of the text conditioning [B,n,width]."""
+
+    @property
+    def unet_runner(self) -> UNetLayout:
+        """What there is to hook into."""
+
+    def alphas_cumprod(self) -> torch.Tensor:
+        """ᾱ [steps] of the schedule that the model was trained on, float32 on the CPU."""
+
+
+class Cache(Protocol):
+    """Everything that is loaded, by kind and key; the least recently used goes first.
+
+    A key is a tuple whose first item is the kind: ``("upscaler", path, stamp)``.
+    """
+
+    def lease(
+        self, key: tuple[Hashable, ...], load: Callable[[], T], size: int | Callable[[T], int]
+    ) -> AbstractContextManager[T]:
+        """The model under ``key``, loaded if need be, and kept at least until the block is left.
+
+        :param size: its bytes, or what tells them once it is loaded.
+        """
+
+    def get(self, key: tuple[Hashable, ...], load: Callable[[], T], size: int | Callable[[T], int] = 0) -> T:
+        """The model under ``key``; unlike a leased one it may leave the cache while its user holds it."""
+
+    def limit(self, kind: str, count: int) -> None:
+        """Keep at most ``count`` (at least one) models of ``kind`` from now on."""
+
+    def drop(self, kind: str) -> int:
+        """How many models of ``kind`` were dropped; those on lease stay."""
+
+    def loaded(self, kind: str) -> Sequence[Any]:  # whatever each kind's ``load`` gave
+        """The loaded models of ``kind``, the most recently used last."""
+
+
+class Policy(Protocol):
+    """Where models compute and in which precision."""
+
+    @property
+    def device(self) -> str:
+        """As torch spells it: ``cpu``, ``cuda:0``."""
+
+    @property
+    def dtype(self) -> str:
+        """As torch spells it: ``float16``."""
 
 
 class Models(Protocol):
     """The owner of models."""
 
     @property
-    def current(self) -> CheckpointInfo:
+    def current(self) -> Checkpoint:
         """The selected checkpoint.
 
         :raises NotFound: no checkpoint was found at all.
         """
 
     @property
-    def cache(self) -> Any:
-        """What is loaded (:class:`latentd.models.cache.ModelCache`): ``lease(key, load, size)``, ``limit(kind, n)``."""
+    def checkpoints(self) -> Iterable[Checkpoint]:
+        """Every checkpoint, in the order of ``/sdapi/v1/sd-models``."""
 
     @property
-    def policy(self) -> Any:
-        """Devices and precision (:class:`latentd.models.devices.DevicePolicy`)."""
+    def vaes(self) -> Iterable[Vae]:
+        """Every VAE file, in the order of ``/sdapi/v1/sd-vae``."""
 
-    def find(self, name: str) -> CheckpointInfo | None:
-        """The checkpoint that ``name`` means, or None."""
+    @property
+    def cache(self) -> Cache:
+        """What is loaded."""
 
-    def lease(self, checkpoint: str | None = None, vae: str | None = None) -> Any:
-        """A context manager that gives the loaded model and keeps it from being dropped; on the worker only."""
+    @property
+    def policy(self) -> Policy:
+        """Devices and precision, decided when they are first asked for; imports torch."""
+
+    def find(self, name: str) -> Checkpoint | None:
+        """The checkpoint that ``name`` means: by name, else the shortest title containing it; None without one."""
+
+    def named(self, name: str) -> Checkpoint | None:
+        """The checkpoint that ``name`` names, in another spelling where only one fits; None without one."""
+
+    def lease(self, checkpoint: str | None = None, vae: str | None = None) -> AbstractContextManager[Model]:
+        """A context manager that gives the loaded model and keeps it from being dropped; on the worker only.
+
+        :param checkpoint: a name; None for the selected one. :param vae: the value of option ``sd_vae``.
+        :raises NotFound: there is none of that name. :raises ModelLoadError: the file cannot be loaded.
+        """
+
+
+# --- options, folders, names -----------------------------------------------------------------------------------------
 
 
 class Options(Protocol):
-    """The option store; a mapping of effective values."""
+    """The option store: the effective value of every option."""
 
-    def __getitem__(self, key: str) -> Any: ...
+    def __getitem__(self, key: str) -> JsonValue: ...
 
-    def snapshot(self, overrides: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    def snapshot(self, overrides: Mapping[str, JsonValue] | None = None) -> Snapshot:
         """Effective values with validated ``overrides`` on top; what a plan carries."""
 
 
@@ -74,13 +243,225 @@ class Paths(Protocol):
     def models(self, kind: str) -> list[Path]:
         """Folders of one kind (``Stable-diffusion``, ``Lora``, ``ESRGAN``, ``ControlNet``...), first found wins."""
 
+    def resolve(self, text: str) -> Path:
+        """``text`` as an absolute path, taken from the data folder when relative (output folders)."""
+
+
+class Styles(Protocol):
+    """The styles files as they are now."""
+
+    @property
+    def by_name(self) -> Mapping[str, Style]:
+        """Every style."""
+
+
+class Network(Protocol):
+    """A file of the LoRA family."""
+
+    @property
+    def name(self) -> str:
+        """The file's stem, which tags give."""
+
+    @property
+    def alias(self) -> str:
+        """The name that the file gives itself, else :attr:`name`."""
+
+    @property
+    def path(self) -> Path:
+        """The file's absolute path."""
+
+
+class Networks(Protocol):
+    """The files of the LoRA family."""
+
+    def list(self) -> Sequence[Network]:
+        """Every file, sorted by name."""
+
+    def find(self, name: str) -> Network | None:
+        """The file that a tag's name means, or None."""
+
+
+# --- what plugins offer ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpscaleContext:
+    """What an upscaler, restorer, interrogator or preprocessor may use: options, device and the job's cancel check."""
+
+    options: Mapping[str, JsonValue]
+    device: str = "cpu"
+    check: Callable[[], None] = lambda: None
+    services: Services | None = None
+
+    def lease(
+        self, kind: str, path: Path, load: Callable[[], T], size: Callable[[T], int], *, keep: int = 1
+    ) -> AbstractContextManager[T]:
+        """A context manager that gives the model in ``path``, from the server's cache of models where there is one.
+
+        :param kind: its kind ("upscaler"); at most ``keep`` models of a kind stay loaded.
+        :param load: makes the model, on :attr:`device`. :param size: its bytes.
+        """
+        # Headless services have a model owner without a cache.
+        cache: Cache | None = getattr(self.services.models, "cache", None) if self.services is not None else None
+        if cache is None:
+            return nullcontext(load())
+        cache.limit(kind, keep)
+        stamp = path.stat() if path.exists() else None
+        version = (stamp.st_mtime_ns, stamp.st_size) if stamp else ()
+        return cache.lease((kind, str(path), *version, self.device), load, size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpscalerSpec:
+    """An image upscaler. ``upscale(image, scale)`` runs on the worker and may give any size >= the input's.
+
+    A1111's rules (up to three runs, then Lanczos to the size asked for) are applied around it by the core.
+    ``model_name``, ``model_path`` and ``scale`` are what ``/sdapi/v1/upscalers`` lists. ``check()`` raises
+    :class:`latentd.errors.NotConfigured` before anything is computed when the upscaler cannot run (no file, say).
+    """
+
+    name: str
+    upscale: Callable[[Image, float, UpscaleContext], Image]
+    scale: float | None = 4.0
+    model_name: str | None = None
+    model_path: str | None = None
+    family: str | None = None
+    url: str | None = None
+    check: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceRestorerSpec:
+    """A face restorer. ``restore(image, weight, context)`` gives the whole picture with its faces restored.
+
+    ``check()`` raises :class:`latentd.errors.NotConfigured` before anything is computed when it cannot run.
+    """
+
+    name: str
+    restore: Callable[[Image, float | None, UpscaleContext], Image]
+    cmd_dir: str | None = None
+    check: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterrogatorSpec:
+    """An interrogator. ``name`` is the ``model`` of ``/sdapi/v1/interrogate``; gives the caption."""
+
+    name: str
+    interrogate: Callable[[Image, UpscaleContext], str]
+    aliases: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreprocessorSpec:
+    """A ControlNet preprocessor.
+
+    ``run(image, params, context)``: ``image`` is a uint8 RGB or RGBA array [h,w,3|4]; ``params`` holds ``resolution``,
+    ``threshold_a``, ``threshold_b``; gives a uint8 array. ``sliders`` are (label, minimum, maximum, default, step).
+    """
+
+    name: str
+    # A map of pixels, or what the control models of one kind take in its place (CLIP's vision features).
+    run: Callable[[NDArray[np.uint8], Mapping[str, JsonValue], UpscaleContext], Any]
+    label: str | None = None
+    tags: Sequence[str] = ()
+    sliders: Sequence[tuple[str, float, float, float, float]] = ()
+    aliases: Sequence[str] = ()
+    needs_mask: bool = False
+    model_free: bool = False
+    resolution: tuple[int, int, int, int] | None = (64, 2048, 512, 8)
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostprocessorSpec:
+    """A step of the extras endpoints. ``run(image, params, context)`` gives (image, infotext entries)."""
+
+    name: str
+    order: int
+    run: Callable[[Image, Mapping[str, JsonValue], UpscaleContext], tuple[Image, Mapping[str, JsonValue]]]
+
+
+class Offered(Mapping[str, T_co]):
+    """What plugins offer of one kind, by name, in the order of registration."""
+
+    @abstractmethod
+    def owner(self, name: str) -> str:
+        """The plugin that offers ``name``.
+
+        :raises KeyError: nobody does.
+        """
+
+    @abstractmethod
+    def find(self, name: str) -> T_co | None:
+        """The item of this name or alias, regardless of case where no name fits exactly; None when there is none."""
+
+    @abstractmethod
+    def require(self, name: str, *, detail: str | None = None) -> T_co:
+        """The item of exactly this name.
+
+        :param detail: the error's words; default ``Upscaler 'x' not found``.
+        :raises NotFound: with near matches or the package that would bring it.
+        """
+
+
+class Registered(Protocol):
+    """What plugins offer, by kind."""
+
+    @property
+    def samplers(self) -> Offered[SamplerSpec]:
+        """The core's and plugins' samplers."""
+
+    @property
+    def schedulers(self) -> Offered[SchedulerSpec]:
+        """The core's and plugins' noise schedules."""
+
+    @property
+    def upscalers(self) -> Offered[UpscalerSpec]:
+        """Image upscalers; those of the core first."""
+
+    @property
+    def face_restorers(self) -> Offered[FaceRestorerSpec]:
+        """Face restorers."""
+
+    @property
+    def interrogators(self) -> Offered[InterrogatorSpec]:
+        """Interrogators."""
+
+    @property
+    def preprocessors(self) -> Offered[PreprocessorSpec]:
+        """ControlNet preprocessors."""
+
+    @property
+    def scripts(self) -> Offered[ScriptForm[Any]]:
+        """Scripts by title, each with arguments of its own type."""
+
+    @property
+    def postprocessors(self) -> Offered[PostprocessorSpec]:
+        """Steps of the extras endpoints."""
+
+    @property
+    def checkpoints(self) -> Offered[ModelFile]:
+        """Weight files that packages carry, of every kind."""
+
+    @property
+    def model_formats(self) -> Offered[ModelFormatSpec]:
+        """Checkpoint formats beyond the core's."""
+
+    @property
+    def health(self) -> Offered[HealthSpec]:
+        """Checks for ``/readyz``."""
+
+
+# --- the server ------------------------------------------------------------------------------------------------------
+
 
 class Services(Protocol):
     """What a plugin may use."""
 
     @property
-    def settings(self) -> Any:
-        """The process's flags (:class:`latentd.settings.Settings`)."""
+    def settings(self) -> Settings:
+        """The process's flags, one attribute each."""
 
     @property
     def options(self) -> Options:
@@ -95,8 +476,16 @@ class Services(Protocol):
         """The configured folders."""
 
     @property
-    def registry(self) -> Any:
-        """What plugins offer, by kind and name (:class:`latentd.plugins.registry.Registries`)."""
+    def registry(self) -> Registered:
+        """What plugins offer, by kind and name."""
+
+    @property
+    def styles(self) -> Styles:
+        """The styles of prompts."""
+
+    @property
+    def networks(self) -> Networks:
+        """The files of the LoRA family."""
 
     async def generate(self, request: GenerationRequest) -> Result:
         """Plan, queue and await one generation.
@@ -106,6 +495,9 @@ class Services(Protocol):
 
     async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:
         """Run ``work`` on the thread that owns torch, as a job of its own in the queue."""
+
+    async def run_in_thread(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns, called off the event loop; for reading files."""
 
     def decode_image(self, text: str) -> Awaitable[Image]:
         """The picture behind a request's image string, under the guards for URLs and sizes."""
@@ -120,72 +512,3 @@ class Services(Protocol):
 
     def encode_image(self, image: Image, info: Mapping[str, str] | None = None) -> Awaitable[str]:
         """Base64 text of the picture in the format of option ``samples_format``."""
-
-
-class Generation(Protocol):
-    """One running job as hooks see it. ``conditioning`` and ``latents`` may be replaced."""
-
-    conditioning: Any
-    latents: Any
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-
-    @property
-    def plan(self) -> Any:
-        """The :class:`latentd.pipeline.plan.Plan`."""
-
-    @property
-    def request(self) -> GenerationRequest:
-        """What the caller asked for."""
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """The snapshot of the options, with the request's overrides on top."""
-
-    @property
-    def control(self) -> JobControl:
-        """Progress, and whether to stop."""
-
-    @property
-    def services(self) -> Any:
-        """The server's :class:`Services`."""
-
-    @property
-    def model(self) -> Any:
-        """The loaded model in use; the refiner after its switch."""
-
-    @property
-    def device(self) -> Any:
-        """Where the UNet computes."""
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the UNet's weights."""
-
-    @property
-    def batch(self) -> int:
-        """Number of the iteration, from 0."""
-
-    @property
-    def pass_name(self) -> PassName:
-        """``base`` or ``hires``."""
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """For what a plugin keeps during the job; use your plugin's name as the key."""
-
-    @property
-    def infotext(self) -> dict[str, Any]:
-        """Entries for every picture's infotext, in order of insertion."""
-
-    @property
-    def leases(self) -> ExitStack:
-        """Closed when the job ends, however it does: enter what must be given back (leases of models)."""
-
-    def warn(self, message: str) -> None:
-        """Tell the caller that something asked for does not act as asked; see :meth:`latentd.types.JobControl.warn`."""
-
-    def add_image(self, image: Image, info: Mapping[str, str] | None = None) -> None:
-        """Append a picture to the reply, after the generated ones."""

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
+    from torch import Tensor, nn
+
+
+JsonValue: TypeAlias = Any
+"""A value as JSON has it, of a request's body, an option, a file or an infotext: looked at where it is used."""
+RawArgs: TypeAlias = Sequence[JsonValue] | Mapping[str, JsonValue] | None
+"""A script's arguments as they were sent: by place, by name, or none."""
 
 Mode = Literal["txt2img", "img2img"]
 PassName = Literal["base", "hires"]
@@ -55,15 +61,15 @@ class GenerationRequest:
     s_tmax: float | None = None
     s_tmin: float | None = None
     s_noise: float | None = None
-    override_settings: Mapping[str, Any] = field(default_factory=dict)
+    override_settings: Mapping[str, JsonValue] = field(default_factory=dict)
     override_settings_restore_afterwards: bool = True
     refiner_checkpoint: str | None = None
     refiner_switch_at: float | None = None
     disable_extra_networks: bool = False
-    comments: Mapping[str, Any] | None = None
+    comments: Mapping[str, JsonValue] | None = None
     script_name: str | None = None
-    script_args: Sequence[Any] | Mapping[str, Any] = ()
-    alwayson_scripts: Mapping[str, Any] = field(default_factory=dict)
+    script_args: Sequence[JsonValue] | Mapping[str, JsonValue] = ()
+    alwayson_scripts: Mapping[str, JsonValue] = field(default_factory=dict)
     send_images: bool = True
     save_images: bool = False
     force_task_id: str | None = None
@@ -159,7 +165,7 @@ class JobControl(Protocol):
         :raises Interrupted: the job was cancelled.
         """
 
-    def preview_due(self, options: Mapping[str, Any], *, batch_end: bool = False) -> bool:
+    def preview_due(self, options: Mapping[str, JsonValue], *, batch_end: bool = False) -> bool:
         """Whether a preview of the present step should be decoded, by the options for live previews."""
 
     def set_preview(self, image: Image) -> None:
@@ -195,7 +201,7 @@ class Result:
     """
 
     images: tuple[GeneratedImage, ...]
-    info: Mapping[str, Any]
+    info: Mapping[str, JsonValue]
     interrupted: bool = False
 
 
@@ -254,7 +260,7 @@ class Attend(Protocol):
     """
 
     @property
-    def module(self) -> Any: ...
+    def module(self) -> Any: ...  # diffusers' class, which says nothing of its layers' types
 
     def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor: ...
 
@@ -295,6 +301,13 @@ class Evaluate(Protocol):
     def __call__(self, call: UNetCall, windows: Sequence[Window] = ()) -> Tensor: ...
 
 
+class ExtraPass(Protocol):
+    """What evaluates a call, and further passes beside it."""
+
+    def extra_pass(self, call: UNetCall, *, sample: Tensor | None, context: Tensor | None, tag: str) -> Tensor:
+        """Output [B,C,h,w] of a pass beside ``call``'s own; see :meth:`UNetCall.run`."""
+
+
 @dataclass(slots=True, kw_only=True)
 class UNetCall:
     """One evaluation of the UNet.
@@ -319,16 +332,17 @@ class UNetCall:
     pass_name: PassName
     refiner: bool = False
     concat: Tensor | None = None
-    unet: Any = None
-    tags: dict[str, Any] = field(default_factory=dict)
-    runner: Any = None
+    unet: nn.Module | None = None
+    tags: dict[str, Any] = field(default_factory=dict)  # each hook keeps what it likes under a name of its own
+    runner: ExtraPass | None = None
 
     def run(self, *, sample: Tensor | None = None, context: Tensor | None = None, tag: str = "extra") -> Tensor:
         """Output [B,C,h,w] of a further UNet pass with the same hooks' attention and block handlers.
 
         Handlers tell the passes apart by ``call.tags["pass"] == tag``; residuals are not applied again.
         """
-        return self.runner.extra_pass(self, sample=sample, context=context, tag=tag)  # type: ignore[no-any-return]
+        assert self.runner is not None, "the call is not being evaluated"
+        return self.runner.extra_pass(self, sample=sample, context=context, tag=tag)
 
 
 class Predict(Protocol):
@@ -359,56 +373,3 @@ class GuidedStep:
     cfg_scale: float
     call: UNetCall
     predict: Predict
-
-
-class UNetHook:
-    """Base of what ``unet_hooks`` returns: override what you need. One object serves one job.
-
-    Order within an evaluation: ``before``, ``residuals``, ``around`` and in it the entry, attention and block handlers,
-    ``after``; then, with the guided prediction of the whole batch, ``guide`` of all hooks and ``denoised`` of all.
-    ``close`` always runs, also when the job fails.
-    ``owner`` is the plugin that is named when the hook fails; the core sets it.
-    """
-
-    owner: str = ""
-
-    def open(self, generation: Any) -> None:
-        """The pass begins; ``generation`` is the :class:`latentd.api.Generation` of this job."""
-
-    def before(self, call: UNetCall) -> None:
-        """May change ``call.sample``, ``call.context``, ``call.concat`` and ``call.added`` in place of this call."""
-
-    def residuals(self, call: UNetCall) -> Residuals | None:
-        """Additions for this evaluation; the core sums those of all hooks."""
-        return None
-
-    def attention(self, site: AttentionSite) -> AttentionHandler | None:
-        """The handler for this site, or None; asked once per pass."""
-        return None
-
-    def block(self, site: BlockSite) -> BlockHandler | None:
-        """The handler for this block's output, or None; asked once per pass."""
-        return None
-
-    def entry(self, site: BlockSite) -> EntryHandler | None:
-        """The handler of what goes into this block, or None; asked once per pass."""
-        return None
-
-    def around(self, call: UNetCall, evaluate: Evaluate) -> Tensor:
-        """The UNet's output [B,C,h,w]: that of ``evaluate(call)``, or of as many calls as you make of it."""
-        return evaluate(call)
-
-    def after(self, call: UNetCall, out: Tensor) -> Tensor:
-        """The UNet's output [B,C,h,w], changed or not."""
-        return out
-
-    def guide(self, step: GuidedStep, x0: Tensor) -> Tensor:
-        """The guided prediction of the clean latent [B,C,h,w], changed or not; ``step`` tells what it is made from."""
-        return x0
-
-    def denoised(self, call: UNetCall, x0: Tensor) -> Tensor:
-        """The guided prediction of the clean latent [B,C,h,w] of the whole batch, changed or not."""
-        return x0
-
-    def close(self) -> None:
-        """The job has left sampling, however it ended: drop what you hold."""

@@ -13,7 +13,8 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from latentd.contributions import OptionSpec, Script
+from latentd.contributions import OptionSpec
+from latentd.generations import Script
 from latentd.hookspecs import hookimpl
 from latentd.server.app import create_app
 from latentd.settings import parse_settings

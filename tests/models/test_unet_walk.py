@@ -12,8 +12,9 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from latentd.errors import PluginError
+from latentd.generations import UNetHook
 from latentd.models.modules.unet import UNetRunner
-from latentd.types import AttentionSite, BlockSite, Residuals, UNetCall, UNetHook, Window
+from latentd.types import AttentionSite, BlockSite, Residuals, UNetCall, Window
 
 WIDTH, CONTEXT = 32, 24
 

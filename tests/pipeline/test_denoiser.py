@@ -12,6 +12,7 @@ from torch import Tensor
 
 from latentd.conditioning.schedule import BatchConditioning
 from latentd.errors import LatentdError
+from latentd.generations import UNetHook
 from latentd.pipeline.pass_state import PassState
 from latentd.pipeline.passes.denoiser import (
     CfgDenoiser,
@@ -22,7 +23,7 @@ from latentd.pipeline.passes.denoiser import (
     TimestepDenoiser,
 )
 from latentd.sampling.schedule import NoiseSchedule
-from latentd.types import GuidedStep, UNetCall, UNetHook
+from latentd.types import GuidedStep, UNetCall
 
 Parts = tuple[tuple[tuple[int, float], ...], ...]
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from latentd.contributions import Contribution, FaceRestorerSpec, PostprocessorSpec, UpscaleContext
 from latentd.errors import NotConfigured, NotFound, TooLarge
 from latentd.options import OptionStore
 from latentd.pipeline.extras.run import ExtrasRequest, check_extras, process
+from latentd.plugins.contribution import Contribution
 from latentd.plugins.registry import Registries
+from latentd.services import FaceRestorerSpec, PostprocessorSpec, UpscaleContext
 
 PICTURE = Image.new("RGB", (96, 64), (10, 20, 30))
 

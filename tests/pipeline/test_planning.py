@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from latentd.errors import InvalidRequest, LatentdError, NotConfigured, NotFound
-from latentd.pipeline.plan import Plan
+from latentd.generations import Plan
 from latentd.pipeline.planning.build import build_plan
 from latentd.server.services import AppServices, create_services
 from latentd.settings import Settings

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from tests.pipeline.conftest import Draw, drawing_on, services_on
 
-from latentd.contributions import FaceRestorerSpec, UpscaleContext
 from latentd.errors import InvalidRequest, NotConfigured, NotFound
 from latentd.hookspecs import hookimpl
 from latentd.server.services import AppServices
+from latentd.services import FaceRestorerSpec, UpscaleContext
 
 
 class Faces:

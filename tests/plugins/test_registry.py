@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from latentd.contributions import Contribution, InterrogatorSpec, Script, UpscalerSpec
 from latentd.errors import NotFound
+from latentd.generations import Script
 from latentd.plugins.catalogue import FEATURES, PATHS, install_hint, package_hint, path_hint
+from latentd.plugins.contribution import Contribution
 from latentd.plugins.registry import Registries
+from latentd.services import InterrogatorSpec, UpscalerSpec
 
 
 def upscaler(name: str) -> UpscalerSpec:

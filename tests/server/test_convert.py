@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from latentd.contributions import OptionSpec, Script
+from latentd.contributions import OptionSpec
+from latentd.generations import Script
 from latentd.models.files.checkpoints import Checkpoints
 from latentd.models.files.hashes import HashCache
 from latentd.models.files.vae_files import VaeFiles

@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from latentd.contributions import InterrogatorSpec, PostprocessorSpec, UpscaleContext
 from latentd.hookspecs import hookimpl
 from latentd.plugins.catalogue import install_hint
+from latentd.services import InterrogatorSpec, PostprocessorSpec, UpscaleContext
 from latentd.testing import AppFactory
 
 INFOTEXT = "a cat\nNegative prompt: a dog\nSteps: 12, Sampler: Euler, CFG scale: 5.5, Seed: 42, Size: 64x96"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from latentd.models.free_memory import free_memory
 from latentd.models.loaded import LoadedModel
 from latentd.models.modules.vae_tiles import VaeHypertile
 from latentd.models.nans import NansError, is_nan, nan_weights
+
+if TYPE_CHECKING:
+    from latentd.services import Model
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +92,19 @@ def encode(
                 z = z + posterior.std.float() * sample[index][None].to(z)
             latents.append(z * model.scale_factor if scale else z)
     return torch.cat(latents).to(model.device)
+
+
+def encode_pictures(model: Model, pictures: Tensor, sample: Tensor | None = None) -> Tensor:
+    """Latents [B,4,h,w], float32 on the model's device, for ``pictures`` [B,3,H,W] in [0,1]; on the worker.
+
+    The posterior's mean, which is within A1111's own variation (it draws from an unseeded generator).
+
+    :param model: of a generation or a lease. :param sample: ε [B,4,h,w]: gives mean + deviation·ε instead.
+    :raises NansError: latents of nothing but NaN. :raises TypeError: ``model`` is none of this server's.
+    """
+    if not isinstance(model, LoadedModel):
+        raise TypeError(f"{type(model).__name__} is not a loaded model")
+    return encode(model, pictures, sample)
 
 
 @contextmanager

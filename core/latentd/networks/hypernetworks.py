@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from latentd.errors import ModelLoadError
-from latentd.types import Attend, AttentionHandler, AttentionSite, UNetCall, UNetHook
+from latentd.generations import UNetHook
+from latentd.types import Attend, AttentionHandler, AttentionSite, UNetCall
 
 _LAYER = re.compile(r"linear\.?(\d+)\.(weight|bias)")
 _NO_ACTIVATION = ("linear", "none", "")

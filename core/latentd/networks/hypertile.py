@@ -16,8 +16,9 @@ from typing import Any
 
 from torch import Tensor
 
+from latentd.generations import UNetHook
 from latentd.models.modules.vae_tiles import draw_parts, tile_cells
-from latentd.types import AttentionHandler, AttentionSite, UNetCall, UNetHook
+from latentd.types import AttentionHandler, AttentionSite, UNetCall
 
 _LAYER = re.compile(r"transformer_blocks\.(\d+)\.")
 _SETTINGS_UNET = {"max depth": ("max_depth", 3), "max tile size": ("max_tile", 256), "swap size": ("swap_size", 3)}

@@ -7,16 +7,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from latentd.generations import UNetHook
 from latentd.models.architecture import WeightStorage
 from latentd.plugins.blame import blaming
-from latentd.types import GeneratedImage, PassName, UNetHook
+from latentd.types import GeneratedImage, PassName
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.generations import Generation, Img2imgStart, Plan
     from latentd.pipeline.job_hooks import JobHooks
     from latentd.pipeline.pass_state import PassState
-    from latentd.pipeline.plan import Plan
     from latentd.types import GenerationRequest
 
 
@@ -63,6 +64,7 @@ class RunningGeneration:
     conditioning: Any = None
     latents: Any = None
     pass_state: PassState | None = None
+    img2img: Img2imgStart | None = None
     state: dict[str, Any] = field(default_factory=dict)
     infotext: dict[str, Any] = field(default_factory=dict)
     unet_hooks: list[UNetHook] = field(default_factory=list)
@@ -126,3 +128,13 @@ class RunningGeneration:
             for hook in self.unet_hooks:
                 stack.callback(blaming(hook.owner, f"UNet hook {type(hook).__name__}.close", hook.close))
             self.unet_hooks = []
+
+
+def running(generation: Generation) -> RunningGeneration:
+    """The pipeline's own object behind what a plugin got.
+
+    :raises TypeError: a plugin made it up.
+    """
+    if not isinstance(generation, RunningGeneration):
+        raise TypeError(f"{type(generation).__name__} is not a generation that runs here")
+    return generation

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from latentd.generations import Img2imgInit, Img2imgStart
 from latentd.images.masks import latent_mask
 from latentd.images.resize import LATENT
-from latentd.pipeline.img2img_init import LATENT_NOISE, LATENT_NOTHING, Img2imgInit
-from latentd.pipeline.img2img_start import Img2imgStart
+from latentd.pipeline.img2img_init import LATENT_NOISE, LATENT_NOTHING
 from latentd.pipeline.passes.conditioning import condition_batch, model_view, refiner_for
 from latentd.pipeline.passes.denoiser import InpaintBlend
 from latentd.pipeline.passes.image_conditioning import with_picture

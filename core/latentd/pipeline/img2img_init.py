@@ -7,42 +7,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from latentd.generations import Img2imgInit
 from latentd.images.colour import correction_target
 from latentd.images.fill import fill_masked
 from latentd.images.inpaint import MaskLayout, crop_to_box, layout_mask, overlay_of
 from latentd.images.masks import prepare_mask
-from latentd.images.region import Box
 from latentd.images.resize import CONTAIN, COVER, LATENT, STRETCH, resize_image
 from latentd.images.transparency import flatten
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.pipeline.plan import Plan
+    from latentd.generations import Plan
 
 FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = range(4)
 _FILL_NAMES = {FILL: "fill", LATENT_NOISE: "latent noise", LATENT_NOTHING: "latent nothing"}
-
-
-@dataclass(slots=True, kw_only=True)
-class Img2imgInit:
-    """The prepared inputs of one img2img job.
-
-    ``pictures``: RGB at the working size (any size with resize mode 3), one per init image. ``mask``: L at the working
-    size, white is repainted, or None. ``overlays``: what is laid over the result, one per picture, or none.
-    ``box``: the region worked on when only the masked part is. ``colour_targets``: L*a*b* arrays, or none.
-    """
-
-    pictures: list[Image] = field(default_factory=list)
-    mask: Image | None = None
-    overlay_mask: Image | None = None
-    overlays: list[Image] = field(default_factory=list)
-    box: Box | None = None
-    colour_targets: list[Any] = field(default_factory=list)
-    infotext: dict[str, Any] = field(default_factory=dict)
 
 
 def prepare(

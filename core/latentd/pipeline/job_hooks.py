@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from latentd.pipeline.img2img_start import Img2imgStart, MaskBlend
+from latentd.generations import Img2imgStart, MaskBlend, UNetHook
 from latentd.plugins import blame
 from latentd.plugins.blame import blamed, owner_of
-from latentd.types import GeneratedImage, Result, UNetHook
+from latentd.types import GeneratedImage, Result
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from latentd.contributions import Script
-    from latentd.pipeline.plan import ScriptCall
+    from latentd.generations import AnyScript, Generation, ScriptCall
     from latentd.plugins.hooks import Hooks
-    from latentd.services import Generation
 
 
 Check = Callable[[Any], Any]
@@ -31,7 +29,7 @@ def _or_none(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
 
-def script_place(script: Script, method: str) -> str:
+def script_place(script: AnyScript, method: str) -> str:
     """How an error names one method of a script."""
     return f"script {script.title!r}, {method}"
 

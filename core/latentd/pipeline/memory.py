@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from latentd.errors import TooLarge
+from latentd.generations import LATENT_DOWNSCALE
 from latentd.models.free_memory import free_memory
-from latentd.pipeline.plan import LATENT_DOWNSCALE
 
 if TYPE_CHECKING:
     from latentd.models.loaded import LoadedModel

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.arguments import surplus
-from latentd.contributions import ArgInfo, ExtraNetworkSpec, Script
+from latentd.contributions import ArgInfo
+from latentd.generations import ExtraNetworkSpec, Script
 from latentd.hookspecs import hookimpl
 from latentd.pipeline.extras.main_postprocessing import STEP_SCRIPTS
 from latentd.pipeline.planning.network_tags import check_hypernetwork, check_lora
 
 if TYPE_CHECKING:
-    from latentd.types import GenerationRequest
+    from latentd.generations import AnyScript, Generation
+    from latentd.prompts.networks import NetworkTag
+    from latentd.types import GenerationRequest, Mode, RawArgs
 
 _NETWORKS = "latentd.pipeline.passes.extra_networks"
 
@@ -29,7 +32,7 @@ def register_extra_networks() -> list[ExtraNetworkSpec]:
 
 
 @hookimpl
-def register_scripts() -> list[Script]:
+def register_scripts() -> list[AnyScript]:
     """A1111's own sections of the form, listed as it lists them; over the API the request's fields do their work.
     Beside them the steps of extras that an option lets act on generated pictures."""
     return [
@@ -71,7 +74,7 @@ _SEED = (
 )
 
 
-class FormSection(Script):
+class FormSection(Script[None]):
     """A section of A1111's form: accepted in ``alwayson_scripts`` and without effect, as there.
 
     :param switch: the place of the checkbox without which the controls after it mean nothing.
@@ -88,13 +91,13 @@ class FormSection(Script):
         self._controls = controls
         self._switch = switch
 
-    def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+    def arg_info(self, mode: Mode) -> Sequence[ArgInfo]:
         return [control.row for control in self._controls]
 
-    def parse_args(self, args: Any, request: Any) -> None:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> None:
         return None
 
-    def ignored_args(self, args: Any, request: Any) -> Sequence[str]:
+    def ignored_args(self, args: RawArgs, request: GenerationRequest) -> Sequence[str]:
         """Values that are neither the form's own nor what the request's field says, too."""
         if not args or isinstance(args, str) or not isinstance(args, Sequence):
             return super().ignored_args(args, request)
@@ -108,14 +111,14 @@ class FormSection(Script):
         return told + surplus(args, len(self._controls))
 
 
-def _said(request: GenerationRequest, field: str) -> Any:
+def _said(request: GenerationRequest, field: str) -> object:
     return request.sampler_name or request.sampler_index if field == "sampler_name" else getattr(request, field)
 
 
-def _later(name: str) -> Callable[[Any, Sequence[Any]], Callable[[], None] | None]:
+def _later(name: str) -> Callable[[Generation, Sequence[NetworkTag]], Callable[[], None] | None]:
     """The function ``name`` of the networks' module, imported when it is first called."""
 
-    def call(generation: Any, tags: Sequence[Any]) -> Callable[[], None] | None:
+    def call(generation: Generation, tags: Sequence[NetworkTag]) -> Callable[[], None] | None:
         result: Callable[[], None] | None = getattr(import_module(_NETWORKS), name)(generation, tags)
         return result
 

@@ -11,12 +11,12 @@ from PIL import Image
 
 from latentd.atomic import write_atomically
 from latentd.errors import Interrupted
+from latentd.generations import LATENT_DOWNSCALE, Img2imgInit, Img2imgStart
 from latentd.models.vae import circular_padding
 from latentd.networks.hypertile import hypertile_notes
 from latentd.pipeline.generation import Batch, RunningGeneration
 from latentd.pipeline.img2img import sample_img2img, start_img2img
-from latentd.pipeline.img2img_init import Img2imgInit, prepare
-from latentd.pipeline.img2img_start import Img2imgStart
+from latentd.pipeline.img2img_init import prepare
 from latentd.pipeline.job_hooks import JobHooks, script_place
 from latentd.pipeline.memory import check_memory
 from latentd.pipeline.output.describe import describe
@@ -30,14 +30,13 @@ from latentd.pipeline.passes.pixels import to_picture
 from latentd.pipeline.passes.previews import preview_picture
 from latentd.pipeline.passes.sampling import run_through
 from latentd.pipeline.passes.sampling_pass import Sampling
-from latentd.pipeline.plan import LATENT_DOWNSCALE
 from latentd.pipeline.txt2img import sample_txt2img
 from latentd.pipeline.upscaling import upscaler_of
 from latentd.plugins.blame import blamed, owner_of
 from latentd.types import GeneratedImage, Result
 
 if TYPE_CHECKING:
-    from latentd.pipeline.plan import Plan
+    from latentd.generations import Plan
     from latentd.types import JobControl
 
 
@@ -129,7 +128,7 @@ def _prepare_img2img(gen: RunningGeneration) -> Img2imgStart | None:
     init = prepare(gen.plan, upscale=upscaler_of(gen, gen.options["upscaler_for_img2img"]), save_init=save_init)
     gen.infotext.update(init.infotext)
     start = start_img2img(gen, init, gen.plan.batch_size)
-    gen.state["img2img"] = start
+    gen.img2img = start
     return start
 
 

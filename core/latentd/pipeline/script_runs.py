@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentd.contributions import UpscaleContext
 from latentd.errors import NotConfigured
 from latentd.infotext.build import with_entries
 from latentd.pipeline.output.describe import name_limits, style_prompts
@@ -18,12 +17,13 @@ from latentd.pipeline.planning.replan import replan
 from latentd.pipeline.upscaling import caption_with, upscale_function
 from latentd.plugins.catalogue import INTERROGATORS, install_hint
 from latentd.prompts.filenames import FileContext
+from latentd.services import UpscaleContext
 from latentd.types import GeneratedImage, GenerationRequest, Result
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.pipeline.plan import Plan
+    from latentd.generations import Plan
 
 _NO_GRID = {"return_grid": False, "grid_save": False}
 

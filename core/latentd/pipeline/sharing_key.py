@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from latentd.prompts.networks import extract_networks
 
 if TYPE_CHECKING:
-    from latentd.pipeline.plan import Plan
+    from latentd.generations import Plan
 
 #: Hooks that see a generation before or during sampling: a plugin that has one may count on having the model to itself.
 #: Those that come afterwards see pictures, and run job by job.

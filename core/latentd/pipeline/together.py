@@ -15,9 +15,9 @@ from latentd.pipeline.passes.sampling import resume, sample_together
 from latentd.pipeline.run import new_generation, stages
 
 if TYPE_CHECKING:
+    from latentd.generations import Plan
     from latentd.pipeline.generation import RunningGeneration
     from latentd.pipeline.passes.sampling_pass import SamplingPass
-    from latentd.pipeline.plan import Plan
     from latentd.types import Result
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from latentd.generations import LATENT_DOWNSCALE, HiresPlan
 from latentd.images.resize import resize_image
 from latentd.images.transparency import flatten
 from latentd.pipeline.passes.conditioning import activate_networks, condition_batch, model_view, refiner_for
@@ -17,7 +18,6 @@ from latentd.pipeline.passes.image_conditioning import with_picture, without_pic
 from latentd.pipeline.passes.latents import decode_latents, encode_pictures
 from latentd.pipeline.passes.pixels import to_picture, to_tensor
 from latentd.pipeline.passes.sampling_pass import PassInputs, Sampling, begin_pass
-from latentd.pipeline.plan import LATENT_DOWNSCALE, HiresPlan
 from latentd.pipeline.upscaling import upscaler_of
 from latentd.sampling.noise import NoiseStream
 from latentd.sampling.run_plan import Img2ImgParams

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from latentd.contributions import FaceRestorerSpec, InterrogatorSpec, UpscaleContext
 from latentd.images.upscalers import RESIZERS, upscale_with
 from latentd.plugins.blame import blamed, owner_of, picture, text
+from latentd.services import FaceRestorerSpec, InterrogatorSpec, UpscaleContext
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.generations import Generation
     from latentd.pipeline.generation import RunningGeneration
 
 Upscale = Callable[["Image", float], "Image"]
@@ -25,11 +26,17 @@ def upscaler_of(gen: RunningGeneration, name: str | None) -> Upscale | None:
     return upscale_function(gen.services.registry, name, worker_context(gen))
 
 
-def worker_context(gen: RunningGeneration) -> UpscaleContext:
+def worker_context(generation: Generation) -> UpscaleContext:
     """What an upscaler or a face restorer may use of this job. It ends early when the job is cancelled, not when it is
     interrupted: an interrupted job still returns its picture."""
+    control = generation.control
+
+    def check() -> None:
+        if control.stop_requested() == "cancel":
+            control.check()
+
     return UpscaleContext(
-        options=gen.options, device=str(gen.device), check=gen.leave_if_cancelled, services=gen.services
+        options=generation.options, device=str(generation.device), check=check, services=generation.services
     )
 
 
@@ -46,7 +53,7 @@ def upscale_function(registry: Any, name: str, context: UpscaleContext) -> Upsca
 
     def run(image: Image, scale: float) -> Image:
         with blamed(owner_of(registry.upscalers, spec.name), f"upscaler {spec.name!r}"):
-            return cast("Image", picture(spec.upscale(image, scale, context)))
+            return picture(spec.upscale(image, scale, context))
 
     return lambda image, scale: upscale_with(lambda im: run(im, scale), image, scale)
 
@@ -56,10 +63,10 @@ def restore_with(
 ) -> Image:
     """``image`` with its faces restored by ``spec``; ``weight`` is CodeFormer's."""
     with blamed(owner_of(registry.face_restorers, spec.name), f"face restorer {spec.name!r}"):
-        return cast("Image", picture(spec.restore(image, weight, context)))
+        return picture(spec.restore(image, weight, context))
 
 
 def caption_with(registry: Any, spec: InterrogatorSpec, image: Image, context: UpscaleContext) -> str:
     """The text with which the interrogator ``spec`` describes ``image``."""
     with blamed(owner_of(registry.interrogators, spec.name), f"interrogator {spec.name!r}"):
-        return str(text(spec.interrogate(image, context)))
+        return text(spec.interrogate(image, context))

@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from latentd.errors import LatentdError, PluginError
-from latentd.types import UNetHook
+from latentd.generations import Planned, UNetHook
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from latentd.services import Offered
+    from latentd.types import JsonValue
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
 
 BUILTIN_PREFIX = "latentd."
 """Names of the core's own plugins begin so; nobody is blamed for what they do."""
 
 
-def owner_of(registry: Any, name: str) -> str:
+def owner_of(registry: Offered[object], name: str) -> str:
     """The plugin that offers ``name``; ``name`` itself where the plugin has been withdrawn meanwhile."""
-    return str(registry.owner(name)) if name in registry else name
+    return registry.owner(name) if name in registry else name
 
 
 @contextmanager
@@ -55,7 +63,7 @@ def blaming(plugin: str, where: str, function: Callable[P, T]) -> Callable[P, T]
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def picture(value: Any) -> Any:
+def picture(value: object) -> Image:
     """``value``, if it is a picture.
 
     :raises TypeError: it is none.
@@ -65,7 +73,7 @@ def picture(value: Any) -> Any:
     return _of(value, Image, "a picture (PIL.Image.Image)")
 
 
-def text(value: Any) -> Any:
+def text(value: object) -> str:
     """``value``, if it is a text.
 
     :raises TypeError: it is none.
@@ -73,15 +81,17 @@ def text(value: Any) -> Any:
     return _of(value, str, "a text")
 
 
-def mapping(value: Any) -> Any:
+def mapping(value: object) -> Mapping[str, JsonValue]:
     """``value``, if it is a mapping.
 
     :raises TypeError: it is none.
     """
-    return _of(value, Mapping, "a mapping")
+    if not isinstance(value, Mapping):
+        raise TypeError(f"returned {_shown(value)}, not a mapping")
+    return value
 
 
-def picture_and_entries(value: Any) -> Any:
+def picture_and_entries(value: object) -> tuple[Image, Mapping[str, JsonValue]]:
     """``value``, if it is a picture and a mapping.
 
     :raises TypeError: it is not.
@@ -91,34 +101,46 @@ def picture_and_entries(value: Any) -> Any:
     return picture(value[0]), mapping(value[1])
 
 
-def overlay(value: Any) -> Any:
+def overlay(value: object) -> tuple[Image | None, Image | None]:
     """``value``, if it is a pair of pictures, each of which may be None.
 
     :raises TypeError: it is not.
     """
     if not isinstance(value, Sequence) or len(value) != 2:
         raise TypeError(f"returned {_shown(value)}, not an overlay and its mask")
-    return tuple(part if part is None else picture(part) for part in value)
+    first, second = (part if part is None else picture(part) for part in value)
+    return first, second
 
 
-def hooks(value: Any) -> Any:
+def hooks(value: object) -> list[UNetHook]:
     """``value`` as a list, if it is a sequence of UNet hooks; empty for None.
 
     :raises TypeError: it is none, or one of them is of another class.
     """
-    found = list(_of(value, Sequence, "a sequence of UNetHook") if value is not None else ())
-    for hook in found:
-        _of(hook, UNetHook, "UNetHook objects", "returned a sequence with")
-    return found
+    if value is None:
+        return []
+    if not isinstance(value, Sequence):
+        raise TypeError(f"returned {_shown(value)}, not a sequence of UNetHook")
+    return [_of(hook, UNetHook, "UNetHook objects", "returned a sequence with") for hook in value]
 
 
-def like(before: Any) -> Callable[[Any], Any]:
+def outcome(value: Planned[A] | None) -> Planned[A] | None:
+    """``value``, if it is what a script's ``plan`` returns.
+
+    :raises TypeError: it is not.
+    """
+    if value is not None:
+        _of(value, Planned, "Planned or None")
+    return value
+
+
+def like(before: T) -> Callable[[T], T]:
     """A check that a value has the shape of the tensor ``before``.
 
     :raises TypeError: (the check) it is no tensor, or of another shape.
     """
 
-    def check(value: Any) -> Any:
+    def check(value: T) -> T:
         wanted, found = getattr(before, "shape", None), getattr(value, "shape", None)
         if found != wanted:
             shown = f"a tensor {list(found)}" if found is not None else _shown(value)
@@ -128,29 +150,29 @@ def like(before: Any) -> Callable[[Any], Any]:
     return check
 
 
-def entering(hidden: Any, skip: Any) -> Callable[[Any], Any]:
+def entering(hidden: Tensor, skip: Tensor | None) -> Callable[[object], tuple[Tensor, Tensor | None]]:
     """A check that a value is a pair of feature maps with the rows and channels of ``hidden`` and of ``skip``.
 
     :raises TypeError: (the check) it is not.
     """
 
-    def check(value: Any) -> Any:
+    def check(value: object) -> tuple[Tensor, Tensor | None]:
         if not isinstance(value, Sequence) or len(value) != 2:
             raise TypeError(f"returned {_shown(value)}, not the hidden states and the skip connection")
         for before, found in zip((hidden, skip), value, strict=True):
             wanted, shape = getattr(before, "shape", (None,))[:2], getattr(found, "shape", (None,))[:2]
             if shape != wanted:
                 raise TypeError(f"returned a feature map [B,C] = {list(shape)} in place of one of {list(wanted)}")
-        return tuple(value)
+        return value[0], value[1]
 
     return check
 
 
-def _of(value: Any, kind: type, words: str, verb: str = "returned") -> Any:
+def _of(value: object, kind: type[T], words: str, verb: str = "returned") -> T:
     if not isinstance(value, kind):
         raise TypeError(f"{verb} {_shown(value)}, not {words}")
     return value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "None" if value is None else f"a value of type {type(value).__name__}"

@@ -16,8 +16,8 @@ from latentd.plugins.calls import Implementation, implementations
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.services import Generation
-    from latentd.types import Result, UNetHook
+    from latentd.generations import Generation, UNetHook
+    from latentd.types import Result
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from latentd import hookspecs
-from latentd.contributions import Contribution
 from latentd.errors import LatentdError
 from latentd.options import OptionStore
 from latentd.plugins.builtin import BUILTINS
 from latentd.plugins.calls import implementations
+from latentd.plugins.contribution import Contribution
 from latentd.plugins.discovery import Candidate, answers_to, discover
 from latentd.plugins.hooks import Hooks
 from latentd.plugins.registry import Registries

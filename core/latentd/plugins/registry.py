@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from latentd.contributions import (
-    Contribution,
-    ExtraNetworkSpec,
+from latentd.contributions import HealthSpec, ModelFile, ModelFormatSpec
+from latentd.errors import NotFound, near_matches
+from latentd.generations import AnyScript, ExtraNetworkSpec
+from latentd.plugins.catalogue import package_hint
+from latentd.plugins.contribution import Contribution
+from latentd.plugins.validation import name_of
+from latentd.services import (
     FaceRestorerSpec,
-    HealthSpec,
     InterrogatorSpec,
-    ModelFile,
-    ModelFormatSpec,
+    Offered,
     PostprocessorSpec,
     PreprocessorSpec,
-    Script,
     UpscalerSpec,
 )
-from latentd.errors import NotFound, near_matches
-from latentd.plugins.catalogue import package_hint
-from latentd.plugins.validation import name_of
 
 if TYPE_CHECKING:
     from latentd.sampling.spec import SamplerSpec, SchedulerSpec
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Registry(Mapping[str, T]):
+class Registry(Offered[T]):
     """Items of one kind by name, in the order of registration.
 
     :param kind: what an item is called in messages ("upscaler").
@@ -105,7 +103,7 @@ class Registries:
     face_restorers: Registry[FaceRestorerSpec] = _registry("face restorer")
     interrogators: Registry[InterrogatorSpec] = _registry("interrogator")
     preprocessors: Registry[PreprocessorSpec] = _registry("preprocessor")
-    scripts: Registry[Script] = _registry("script", fold_case=True)
+    scripts: Registry[AnyScript] = _registry("script", fold_case=True)
     postprocessors: Registry[PostprocessorSpec] = _registry("postprocessor")
     extra_networks: Registry[ExtraNetworkSpec] = _registry("extra network")
     checkpoints: Registry[ModelFile] = _registry("model file")

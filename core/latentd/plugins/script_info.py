@@ -5,16 +5,20 @@ from __future__ import annotations
 import typing
 from collections.abc import Sequence
 from types import NoneType, UnionType
-from typing import Any, Literal, Union
+from typing import TYPE_CHECKING, Literal, Union
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from latentd.contributions import ArgInfo, Script
+from latentd.contributions import ArgInfo
+from latentd.types import JsonValue, Mode
+
+if TYPE_CHECKING:
+    from latentd.generations import AnyScript
 
 
-def script_info(script: Script, mode: str) -> dict[str, Any]:
+def script_info(script: AnyScript, mode: Mode) -> dict[str, JsonValue]:
     """One row of ``/sdapi/v1/script-info``: the script as it is offered in ``mode``."""
     rows = script.arg_info(mode)
     if rows is None:
@@ -27,7 +31,7 @@ def script_info(script: Script, mode: str) -> dict[str, Any]:
     }
 
 
-def _row(info: ArgInfo) -> dict[str, Any]:
+def _row(info: ArgInfo) -> dict[str, JsonValue]:
     return {
         "label": info.label,
         "value": info.value,
@@ -69,7 +73,7 @@ def _bound(entry: FieldInfo, *names: str) -> float | None:
     return None
 
 
-def _literals(annotation: Any) -> list[str] | None:
+def _literals(annotation: object) -> list[str] | None:
     origin = typing.get_origin(annotation)
     if origin in (Union, UnionType):
         inner = [part for part in typing.get_args(annotation) if part is not NoneType]

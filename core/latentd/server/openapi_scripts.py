@@ -10,13 +10,13 @@ from latentd.server.openapi_tidy import REFERENCE
 from latentd.server.schemas.generation import Img2ImgJob, Img2ImgRequest, Txt2ImgJob, Txt2ImgRequest
 
 if TYPE_CHECKING:
-    from latentd.contributions import Script
+    from latentd.generations import AnyScript
 
 _BODIES = (("txt2img", (Txt2ImgRequest, Txt2ImgJob)), ("img2img", (Img2ImgRequest, Img2ImgJob)))
 _WORD = re.compile(r"[A-Za-z0-9]+")
 
 
-def join(schemas: dict[str, Any], scripts: Sequence[Script]) -> None:
+def join(schemas: dict[str, Any], scripts: Sequence[AnyScript]) -> None:
     """Say in the bodies of generations what ``alwayson_scripts`` and ``script_args`` take, script by script.
 
     :param schemas: the document's components; the arguments are added to them.
@@ -28,7 +28,7 @@ def join(schemas: dict[str, Any], scripts: Sequence[Script]) -> None:
                 _describe(schemas, schemas[body.__name__]["properties"], offered)
 
 
-def _describe(schemas: dict[str, Any], fields: Mapping[str, Any], scripts: Sequence[Script]) -> None:
+def _describe(schemas: dict[str, Any], fields: Mapping[str, Any], scripts: Sequence[AnyScript]) -> None:
     always = {script.title.lower(): _entry(schemas, script) for script in scripts if script.alwayson}
     if always:
         fields["alwayson_scripts"]["anyOf"] = [
@@ -42,7 +42,7 @@ def _describe(schemas: dict[str, Any], fields: Mapping[str, Any], scripts: Seque
         fields["script_args"]["anyOf"] = by_name + anything
 
 
-def _entry(schemas: dict[str, Any], script: Script) -> dict[str, Any]:
+def _entry(schemas: dict[str, Any], script: AnyScript) -> dict[str, Any]:
     """One script of ``alwayson_scripts``: its arguments by name, or by position in the order of their names."""
     reference = _arguments(schemas, script)
     names = ", ".join(schemas[reference.removeprefix(REFERENCE)].get("properties", {}))
@@ -54,7 +54,7 @@ def _entry(schemas: dict[str, Any], script: Script) -> dict[str, Any]:
     }
 
 
-def _arguments(schemas: dict[str, Any], script: Script) -> str:
+def _arguments(schemas: dict[str, Any], script: AnyScript) -> str:
     """The reference of the component with the script's arguments, added if it is not there yet."""
     name = "".join(word[0].upper() + word[1:] for word in _WORD.findall(script.title.replace("'", ""))) + "Arguments"
     if name not in schemas:

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from latentd.contributions import UpscaleContext
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
 from latentd.errors import LatentdError, NotStored
@@ -29,13 +28,14 @@ from latentd.server.model_setup import create_models
 from latentd.server.sharing import share_limit, share_of
 from latentd.server.styles import StyleBook
 from latentd.server.tickets import Tickets
+from latentd.services import UpscaleContext
 from latentd.settings import Settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from latentd.conditioning.embeddings import EmbeddingStore
-    from latentd.pipeline.plan import Plan
+    from latentd.generations import Plan
     from latentd.server.schemas.generation import GenerationBody
     from latentd.types import GenerationRequest, JobControl, Result
 

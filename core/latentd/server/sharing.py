@@ -10,7 +10,7 @@ from latentd.pipeline.sharing_key import sharing_key, sharing_size
 
 if TYPE_CHECKING:
     from latentd.engine.job import Job
-    from latentd.pipeline.plan import Plan
+    from latentd.generations import Plan
     from latentd.server.model_setup import ServedModels
     from latentd.settings import Settings
 

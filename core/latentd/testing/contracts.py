@@ -6,12 +6,13 @@ import inspect
 import json
 
 from latentd.arguments import parse_positional
-from latentd.contributions import Script, UpscaleContext, UpscalerSpec
+from latentd.generations import AnyScript
 from latentd.options import OptionStore
 from latentd.plugins.host import PluginHost
 from latentd.plugins.routes import route_keys
 from latentd.plugins.script_info import script_info
 from latentd.plugins.selection import Selection
+from latentd.services import UpscaleContext, UpscalerSpec
 from latentd.testing.headless import HeadlessServices
 
 UNDER_TEST = "plugin under test"
@@ -46,7 +47,7 @@ def check_routers(plugin: object) -> set[tuple[str, str]]:
     return {key for router in routers for key in route_keys(router)}
 
 
-def check_script(script: Script) -> None:
+def check_script(script: AnyScript) -> None:
     """Check a script's title, its arguments and its row in ``/script-info``.
 
     :raises AssertionError: the title is missing, an argument has no default, or list and object disagree.

@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from latentd.errors import NotFound
+from latentd.models.cache import ModelCache
+from latentd.models.devices import DevicePolicy
+from latentd.networks.files import NetworkLibrary
 from latentd.options import OptionStore
 from latentd.plugins.registry import Registries
+from latentd.server.styles import StyleBook
 from latentd.settings import Paths, Settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.services import Checkpoint, Model, Models, Networks, Styles, Vae
     from latentd.types import GenerationRequest, JobControl, Result
 
 T = TypeVar("T")
 
 
 class NoModels:
-    """A model owner that has found no checkpoint."""
+    """A model owner that has found nothing."""
+
+    checkpoints: tuple[Checkpoint, ...] = ()
+    vaes: tuple[Vae, ...] = ()
+    policy = DevicePolicy()
+
+    def __init__(self) -> None:
+        self.cache = ModelCache()
 
     @property
-    def current(self) -> Any:
+    def current(self) -> Checkpoint:
         """:raises NotFound: always, as a server without a checkpoint does."""
         raise NotFound("No checkpoint was found", hint="put one into models/Stable-diffusion")
 
-    def lease(self, checkpoint: str | None = None, vae: str | None = None) -> Any:
+    def find(self, name: str) -> Checkpoint | None:
+        """None."""
+        return None
+
+    def named(self, name: str) -> Checkpoint | None:
+        """None."""
+        return None
+
+    def lease(self, checkpoint: str | None = None, vae: str | None = None) -> AbstractContextManager[Model]:
         """:raises NotFound: always."""
-        return self.current
+        raise NotFound("No checkpoint was found", hint="no models without a server; use the fixture latentd_app")
 
 
 @dataclass(kw_only=True)
@@ -39,7 +61,17 @@ class HeadlessServices:
     settings: Settings = field(default_factory=Settings)
     options: OptionStore = field(default_factory=OptionStore)
     registry: Registries = field(default_factory=Registries)
-    models: Any = field(default_factory=NoModels)
+    models: Models = field(default_factory=NoModels)
+
+    @property
+    def styles(self) -> Styles:
+        """The styles files of the data folder."""
+        return StyleBook(self.paths.styles_patterns)
+
+    @property
+    def networks(self) -> Networks:
+        """The networks of the configured folders."""
+        return NetworkLibrary(self.paths.models("Lora"))
 
     @property
     def paths(self) -> Paths:
@@ -53,6 +85,10 @@ class HeadlessServices:
     async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:
         """:raises RuntimeError: there is no worker."""
         raise RuntimeError(f"{kind}: no worker without a server; use the fixture latentd_app")
+
+    async def run_in_thread(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns, called off the event loop."""
+        return await asyncio.to_thread(work)
 
     async def decode_image(self, text: str) -> Image:
         """:raises RuntimeError: there is no server."""

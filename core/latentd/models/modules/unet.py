@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latentd.generations import UNetHook
 from latentd.models.modules.attention import AttentionDispatch, install
 from latentd.models.modules.unet_block import Block
 from latentd.plugins.blame import blamed, entering, like
@@ -31,7 +32,6 @@ from latentd.types import (
     Evaluate,
     Residuals,
     UNetCall,
-    UNetHook,
     Window,
 )
 

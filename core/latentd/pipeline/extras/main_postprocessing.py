@@ -6,25 +6,38 @@ has neutral defaults. Positional arguments follow A1111's form, whose generation
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from latentd.arguments import parse_positional
-from latentd.contributions import Script
 from latentd.errors import InvalidRequest
+from latentd.generations import Script
 from latentd.pipeline.extras.run import CODEFORMER, GFPGAN, UPSCALE, ExtrasRequest, check_extras, run_step
 from latentd.pipeline.upscaling import worker_context
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.generations import Generation, Plan
+    from latentd.services import Services
+    from latentd.types import GenerationRequest, RawArgs
+
 OPTION = "postprocessing_enable_in_main_ui"
 SIMPLE_UPSCALE = "Simple Upscale"
 
 
-class UpscaleArgs(BaseModel):
+class StepArgs(BaseModel):
+    """The form of a step."""
+
+    @abstractmethod
+    def request(self) -> ExtrasRequest:
+        """What the step is asked to do."""
+
+
+class UpscaleArgs(StepArgs):
     """The form of step Upscale in 1.10; 1.8's lacks ``max_side_length``, the first one's ``upscale_enabled``, too."""
 
     upscale_enabled: bool = True
@@ -53,7 +66,7 @@ class UpscaleArgs(BaseModel):
         )
 
 
-class SimpleUpscaleArgs(BaseModel):
+class SimpleUpscaleArgs(StepArgs):
     """The form of step Simple Upscale."""
 
     upscale_by: float = 2.0
@@ -64,7 +77,7 @@ class SimpleUpscaleArgs(BaseModel):
         return ExtrasRequest(upscaling_resize=self.upscale_by, upscaler_1=self.upscaler_name or "None")
 
 
-class GfpganArgs(BaseModel):
+class GfpganArgs(StepArgs):
     """The form of step GFPGAN; the first one lacks ``enable``."""
 
     enable: bool = True
@@ -75,7 +88,7 @@ class GfpganArgs(BaseModel):
         return ExtrasRequest(gfpgan_visibility=self.gfpgan_visibility if self.enable else 0.0)
 
 
-class CodeformerArgs(BaseModel):
+class CodeformerArgs(StepArgs):
     """The form of step CodeFormer; the first one lacks ``enable``."""
 
     enable: bool = True
@@ -88,7 +101,7 @@ class CodeformerArgs(BaseModel):
         return ExtrasRequest(codeformer_visibility=visibility, codeformer_weight=self.codeformer_weight)
 
 
-class StepScript(Script):
+class StepScript(Script[ExtrasRequest]):
     """One step of extras as an always-on script; unknown unless the option names it.
 
     :param step: the step of extras behind it. :param lacking: fields that shorter lists of arguments leave out, in the
@@ -97,14 +110,15 @@ class StepScript(Script):
 
     alwayson = True
     listed = False
+    Args: type[StepArgs]
 
-    def __init__(self, title: str, args: type[BaseModel], *, step: str, lacking: Sequence[str] = ()) -> None:
+    def __init__(self, title: str, args: type[StepArgs], *, step: str, lacking: Sequence[str] = ()) -> None:
         self.title = title
         self.Args = args
         self._step = step
         self._lacking = tuple(lacking)
 
-    def parse_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> ExtrasRequest:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> ExtrasRequest:
         """What the step is asked to do, from a list of any generation's length or from an object."""
         names = list(self.Args.model_fields)
         if isinstance(args, Sequence) and not isinstance(args, str):
@@ -112,17 +126,15 @@ class StepScript(Script):
                 if len(args) < len(names):
                     names.remove(field)
             args = dict(zip(names, args, strict=False))
-        parsed: Any = parse_positional(self.Args, args)
-        wanted: ExtrasRequest = parsed.request()
-        return wanted
+        return parse_positional(self.Args, args).request()
 
-    def plan(self, plan: Any, args: ExtrasRequest, services: Any) -> None:
+    def plan(self, plan: Plan, args: ExtrasRequest, services: Services) -> None:
         """Refuse what the option does not name, and names that are not there."""
         if self.title not in plan.options[OPTION]:
             raise InvalidRequest(f"Script '{self.title}' not found", hint=f"name it in option {OPTION}")
         check_extras(args, services.registry)
 
-    def postprocess_image(self, generation: Any, args: ExtrasRequest, image: Image, index: int) -> Image:
+    def postprocess_image(self, generation: Generation, args: ExtrasRequest, image: Image, index: int) -> Image:
         """The picture after the step; the infotext tells."""
         services = generation.services
         max_pixels = services.settings.max_pixels

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from latentd.contributions import UpscaleContext
 from latentd.errors import NotConfigured, TooLarge
 from latentd.images.upscalers import RESIZERS, paste_centred
 from latentd.infotext.build import build_parameters
 from latentd.pipeline.upscaling import restore_with, upscale_function
 from latentd.plugins.blame import blamed, owner_of, picture_and_entries
 from latentd.plugins.catalogue import FACERESTORE, install_hint
+from latentd.services import UpscaleContext
 
 if TYPE_CHECKING:
-    from latentd.contributions import PostprocessorSpec
+    from latentd.services import PostprocessorSpec
 
 UPSCALE, GFPGAN, CODEFORMER = "Upscale", "GFPGAN", "CodeFormer"
 _ORDER = {UPSCALE: 1000, GFPGAN: 2000, CODEFORMER: 3000}

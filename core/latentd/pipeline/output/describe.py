@@ -18,9 +18,9 @@ from latentd.prompts.filenames import FileContext
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.generations import Plan
     from latentd.options import OptionStore
     from latentd.pipeline.generation import RunningGeneration
-    from latentd.pipeline.plan import Plan
     from latentd.settings import Settings
 
 VERSION_TEXT = f"{OWN_VERSION}{__version__}"

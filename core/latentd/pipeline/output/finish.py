@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from PIL import Image
 
-from latentd.contributions import FaceRestorerSpec
 from latentd.errors import NotConfigured
 from latentd.images.colour import correct_colours
 from latentd.images.grid import grid_rows, make_grid
@@ -15,13 +14,14 @@ from latentd.pipeline.output.describe import describe
 from latentd.pipeline.output.saving import save_grid, save_sample
 from latentd.pipeline.upscaling import restore_with, worker_context
 from latentd.plugins.catalogue import FACERESTORE, install_hint
+from latentd.services import FaceRestorerSpec
 from latentd.types import GeneratedImage
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
+    from latentd.generations import Img2imgInit
     from latentd.pipeline.generation import RunningGeneration
-    from latentd.pipeline.img2img_init import Img2imgInit
 
 
 def finish_picture(

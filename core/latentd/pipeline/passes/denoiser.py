@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from latentd.generations import UNetHook
 from latentd.models.nans import NansError, is_nan
 from latentd.pipeline.pass_state import PassState
 from latentd.plugins.blame import blamed, like
-from latentd.types import GuidedStep, UNetCall, UNetHook
+from latentd.types import GuidedStep, UNetCall
 
 if TYPE_CHECKING:
     from latentd.conditioning.schedule import BatchConditioning, Conditioning

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from latentd.errors import InvalidRequest
+from latentd.pipeline.generation import running
 from latentd.pipeline.pass_state import PassState
 from latentd.pipeline.passes.conditioning import condition_batch, model_view
 from latentd.pipeline.passes.denoiser import Guidance, SigmaDenoiser
@@ -15,22 +18,27 @@ from latentd.pipeline.passes.runner import runner_session
 from latentd.pipeline.passes.sampling_pass import noise_schedule
 
 if TYPE_CHECKING:
+    from latentd.generations import Generation, Img2imgStart
     from latentd.pipeline.generation import RunningGeneration
+    from latentd.sampling.schedule import NoiseSchedule
 
 
 def find_noise(
-    gen: RunningGeneration, *, prompt: str, negative_prompt: str, cfg_scale: float, steps: int, by_sigma: bool
+    generation: Generation, *, prompt: str, negative_prompt: str, cfg_scale: float, steps: int, by_sigma: bool
 ) -> tuple[Tensor, float]:
     """(noise [B,4,h,w], the highest sigma): Euler's steps from the init latent of an img2img job upwards.
 
     :param by_sigma: take each step's slope at its lower end and divide by the last sigma; else at its upper end, and
         divide by the spread of the values.
+    :raises InvalidRequest: in txt2img, and before img2img is prepared.
     :raises Interrupted: the job was cancelled, interrupted or skipped.
     """
-    start: Any = gen.state["img2img"]
+    gen, start = running(generation), generation.img2img
+    if start is None:
+        raise InvalidRequest("noise is found for img2img alone")
     schedule = noise_schedule(gen)
     sigmas = schedule.uniform_sigmas(steps).flip(0).to(gen.device)
-    predict = _predictor(gen, prompt, negative_prompt, cfg_scale, steps, schedule, start.concat)
+    predict = _predictor(gen, start, prompt, negative_prompt, cfg_scale, steps, schedule)
     progress = gen.control.progress
     progress.job_count += 1
     progress.sampling_steps, progress.sampling_step = steps, 0
@@ -48,16 +56,22 @@ def find_noise(
 
 
 def _predictor(
-    gen: RunningGeneration, prompt: str, negative: str, cfg: float, steps: int, schedule: Any, concat: Tensor | None
-) -> Any:
-    count = gen.state["img2img"].latent.shape[0]
+    gen: RunningGeneration,
+    start: Img2imgStart,
+    prompt: str,
+    negative: str,
+    cfg: float,
+    steps: int,
+    schedule: NoiseSchedule,
+) -> Callable[[Tensor, Tensor], Tensor]:
+    count = start.latent.shape[0]
     plan = gen.plan
     before = gen.state.get("condition_again"), gen.conditioning
     size = (plan.width, plan.height)
     conditioning = condition_batch(gen, [prompt] * count, [negative] * count, steps=steps, size=size)
     gen.state["condition_again"], gen.conditioning = before
     denoiser = SigmaDenoiser(
-        view=model_view(gen, gen.model, conditioning, concat=concat),
+        view=model_view(gen, gen.model, conditioning, concat=start.concat),
         schedule=schedule,
         guidance=Guidance(cfg_scale=cfg),
         state=PassState(steps=steps, pass_name="base"),

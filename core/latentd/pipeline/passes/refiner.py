@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from latentd.generations import RefinerPlan
 from latentd.pipeline.passes.denoiser import CfgDenoiser, ModelView
-from latentd.pipeline.plan import RefinerPlan
 
 if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration

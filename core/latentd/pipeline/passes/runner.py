@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from latentd.generations import UNetHook
 from latentd.networks.hypertile import Hypertile
 from latentd.pipeline.passes.token_merging import TokenMerging, token_merging_ratio
 from latentd.plugins.blame import blamed
-from latentd.types import PassName, UNetHook
+from latentd.types import PassName
 
 if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration

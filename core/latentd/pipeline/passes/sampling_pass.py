@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from torch import Tensor
 
 from latentd.errors import Interrupted
+from latentd.generations import SamplerChoice
 from latentd.models.nans import nan_weights
 from latentd.pipeline.pass_state import PassState
 from latentd.pipeline.passes.denoiser import (
@@ -24,7 +25,6 @@ from latentd.pipeline.passes.denoiser import (
 )
 from latentd.pipeline.passes.image_conditioning import image_guidance
 from latentd.pipeline.passes.previews import show_preview
-from latentd.pipeline.plan import SamplerChoice
 from latentd.pipeline.planning.sampler_choice import sampler_catalogue, scheduler_in_force
 from latentd.sampling.noise import NoiseStream
 from latentd.sampling.run_plan import Img2ImgParams, RunPlan, SamplingParams, plan_run

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentd.generations import UNetHook
 from latentd.models.modules.attention import LAYER_INPUT
-from latentd.types import AttentionHandler, AttentionSite, UNetCall, UNetHook
+from latentd.types import AttentionHandler, AttentionSite, UNetCall
 
 STRIDE = 2
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentd.errors import InvalidRequest, NotConfigured, NotFound
+from latentd.generations import LATENT_DOWNSCALE, Plan, RefinerPlan
 from latentd.images.resize import LATENT
-from latentd.pipeline.plan import LATENT_DOWNSCALE, Plan, RefinerPlan
 from latentd.pipeline.planning.checkpoint_choice import find_checkpoint
 from latentd.pipeline.planning.hires_plan import plan_hires
 from latentd.pipeline.planning.limits import check_init_count, check_plan, check_request

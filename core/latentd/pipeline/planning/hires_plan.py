@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentd.errors import NotFound, near_matches
+from latentd.generations import LATENT_DOWNSCALE, HiresPlan, SamplerChoice
 from latentd.images.resize import LATENT_MODES
-from latentd.pipeline.plan import LATENT_DOWNSCALE, HiresPlan, SamplerChoice
 from latentd.pipeline.planning.checkpoint_choice import find_checkpoint
 from latentd.pipeline.planning.sampler_choice import (
     choose_sampler,

@@ -15,7 +15,7 @@ from latentd.prompts.editing import schedule
 from latentd.prompts.networks import extract_networks
 
 if TYPE_CHECKING:
-    from latentd.pipeline.plan import Plan
+    from latentd.generations import Plan
     from latentd.settings import Settings
     from latentd.types import GenerationRequest
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentd.errors import InvalidRequest
 from latentd.models.files.safetensors_header import check_header
 from latentd.pipeline.planning.limits import check_weight
 from latentd.prompts.networks import NetworkTag
+
+if TYPE_CHECKING:
+    from latentd.services import Services
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def tag_name(tag: NetworkTag) -> str:
     return tag.positional[0] if tag.positional else ""
 
 
-def check_lora(services: Any, tag: NetworkTag) -> None:
+def check_lora(services: Services, tag: NetworkTag) -> None:
     """Refuse a ``<lora:...>`` tag whose numbers are none, or whose file is not what its name says.
 
     :raises InvalidRequest: the numbers. :raises ModelLoadError: the file.
@@ -70,7 +73,7 @@ def check_lora(services: Any, tag: NetworkTag) -> None:
         check_header(network.path)
 
 
-def check_hypernetwork(_services: Any, tag: NetworkTag) -> None:
+def check_hypernetwork(_services: Services, tag: NetworkTag) -> None:
     """Refuse a ``<hypernet:...>`` tag whose multiplier is not a number.
 
     :raises InvalidRequest: it is not.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from latentd.generations import Plan
 from latentd.options import Snapshot
-from latentd.pipeline.plan import Plan
 from latentd.pipeline.planning.build import build_plan
 from latentd.types import GenerationRequest
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentd.errors import NotFound, near_matches
-from latentd.pipeline.plan import SamplerChoice
+from latentd.generations import SamplerChoice
 from latentd.sampling.catalogue import SamplerCatalogue, resolve_sampler
 from latentd.sampling.spec import SchedulerSpec
 

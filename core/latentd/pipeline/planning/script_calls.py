@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from latentd.arguments import InvalidArguments, parse_exact
-from latentd.contributions import Script
 from latentd.errors import InvalidRequest, LatentdError, near_matches
+from latentd.generations import AnyScript, Plan, Script, ScriptCall
 from latentd.pipeline.job_hooks import script_place
-from latentd.pipeline.plan import Plan, ScriptCall
-from latentd.plugins.blame import blamed, owner_of
+from latentd.pipeline.planning.limits import check_plan
+from latentd.plugins.blame import blamed, outcome, owner_of
 from latentd.plugins.catalogue import package_hint
+from latentd.types import GenerationRequest, Mode, RawArgs
+
+A = TypeVar("A")
 
 _SHOWN = 10
 _SHOWN_LENGTH = 100
@@ -30,25 +34,28 @@ def plan_scripts(plan: Plan, services: Any) -> Plan:
     warnings: list[str] = []
     alwayson = _alwayson(plan, services, warnings)
     plan = plan.with_changes(alwayson=tuple(alwayson), warnings=(*plan.warnings, *warnings))
-    for call in alwayson:
-        _plan_with(call.script, plan, call.args, services, warnings)
+    for index, call in enumerate(plan.alwayson):
+        plan, args = _plan_with(call.script, plan, call.args, services, warnings)
+        calls = [*plan.alwayson]
+        calls[index] = replace(call, args=args)
+        plan = plan.with_changes(alwayson=tuple(calls))
     if not request.script_name:
         return plan
     script = _find(request.script_name, services, request.mode)
     if script is None or script.alwayson:
         raise _unknown(request.script_name, services)
-    args: Any = request.script_args or None
+    sent = request.script_args or None
     with _refusing(script, services, ("script_args", script.title)):
         own_parser = type(script).parse_args is not Script.parse_args
-        parsed = script.parse_args(args, request) if own_parser else parse_exact(script.Args, args, title=script.title)
-    told = _without_effect(script, args, request)
+        parsed = script.parse_args(sent, request) if own_parser else parse_exact(script.Args, sent, title=script.title)
+    told = _without_effect(script, sent, request)
     plan = plan.with_changes(script=script, script_args=parsed, warnings=(*plan.warnings, *told))
-    _plan_with(script, plan, parsed, services, told)
-    return plan
+    plan, parsed = _plan_with(script, plan, parsed, services, told)
+    return plan.with_changes(script_args=parsed)
 
 
 @contextmanager
-def _refusing(script: Script, services: Any, loc: Sequence[str]) -> Iterator[None]:
+def _refusing(script: AnyScript, services: Any, loc: Sequence[str]) -> Iterator[None]:
     """Let what reading the script's arguments raises name the script.
 
     :param loc: where in the body they are.
@@ -61,14 +68,23 @@ def _refusing(script: Script, services: Any, loc: Sequence[str]) -> Iterator[Non
             raise InvalidArguments(script.title, loc, error) from error
 
 
-def _plan_with(script: Script, plan: Plan, args: Any, services: Any, told: Sequence[str]) -> None:
-    """Have the script check its arguments; ``told``, what does not act, may be why they will not do."""
+def _plan_with(script: AnyScript, plan: Plan, args: A, services: Any, told: Sequence[str]) -> tuple[Plan, A]:
+    """The plan and the script's arguments as its ``plan`` leaves them.
+
+    :param told: what of its arguments does not act; it may be why they will not do.
+    :raises LatentdError: they will not do, or the plan that the script made is over a limit.
+    """
     try:
         with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "plan")):
-            script.plan(plan, args, services)
+            planned = outcome(script.plan(plan, args, services))
     except LatentdError as error:
         error.hint = "; ".join(filter(None, (error.hint, *told))) or None
         raise
+    if planned is None:
+        return plan, args
+    if planned.plan is not None:
+        check_plan(planned.plan, services.settings)
+    return planned.plan or plan, args if planned.args is None else planned.args
 
 
 def _alwayson(plan: Plan, services: Any, warnings: list[str]) -> list[ScriptCall]:
@@ -104,12 +120,12 @@ def _alwayson(plan: Plan, services: Any, warnings: list[str]) -> list[ScriptCall
     return calls
 
 
-def _without_effect(script: Script, args: Any, request: Any) -> list[str]:
+def _without_effect(script: AnyScript, args: RawArgs, request: GenerationRequest) -> list[str]:
     return [f"script {script.title!r}: no effect of {what}" for what in script.ignored_args(args, request)]
 
 
-def _find(title: str, services: Any, mode: str) -> Script | None:
-    script: Script | None = services.registry.scripts.find(title)
+def _find(title: str, services: Any, mode: Mode) -> AnyScript | None:
+    script: AnyScript | None = services.registry.scripts.find(title)
     return script if script is not None and mode in script.modes else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from latentd.errors import near_matches
-from latentd.pipeline.plan import Plan
+from latentd.generations import Plan
 from latentd.plugins.blame import blamed, owner_of
 from latentd.prompts.networks import extract_networks
 from latentd.types import GenerationRequest

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from latentd.contributions import UpscaleContext, UpscalerSpec
 from latentd.hookspecs import hookimpl
 from latentd.images.upscalers import RESIZERS, Resizer
-from latentd.services import Services
+from latentd.services import Services, UpscaleContext, UpscalerSpec
 
 if TYPE_CHECKING:
     from PIL.Image import Image

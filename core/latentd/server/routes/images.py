@@ -14,7 +14,7 @@ from latentd.server.schemas.images import InterrogateRequest, InterrogateRespons
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.contributions import InterrogatorSpec
+    from latentd.services import InterrogatorSpec
     from latentd.types import JobControl
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
@@ -10,6 +10,10 @@ from latentd.images.resize import LATENT_MODES
 from latentd.images.upscalers import RESIZERS
 from latentd.plugins.script_info import script_info
 from latentd.server.schemas import lists
+
+if TYPE_CHECKING:
+    from latentd.generations import AnyScript
+    from latentd.types import Mode
 
 _FACE_RESTORERS = ("CodeFormer", "GFPGAN")
 _REALESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
@@ -21,7 +25,7 @@ _REALESRGAN_MODELS = (
     ("R-ESRGAN 4x+ Anime6B", "v0.2.2.4/RealESRGAN_x4plus_anime_6B.pth", 4),
     ("R-ESRGAN 2x+", "v0.2.1/RealESRGAN_x2plus.pth", 2),
 )
-_MODES = ("txt2img", "img2img")
+_MODES: tuple[Mode, ...] = ("txt2img", "img2img")
 _WITHOUT_ROW = "Hypertile"
 _SECTIONS = ("extra options", "hypertile", "soft inpainting", "controlnet", "controlnet m2m", "refiner", "seed")
 
@@ -102,7 +106,7 @@ def _add_pictures(routes: APIRouter, services: Any) -> None:
 
 
 def _add_scripts(routes: APIRouter, services: Any) -> None:
-    def offered(mode: str) -> list[Any]:
+    def offered(mode: Mode) -> list[AnyScript]:
         scripts = [script for script in services.registry.scripts.values() if script.listed and mode in script.modes]
         return sorted(scripts, key=_listed_place)
 
@@ -122,13 +126,13 @@ def _add_scripts(routes: APIRouter, services: Any) -> None:
         return []
 
 
-def _listed_title(script: Any) -> str:
+def _listed_title(script: AnyScript) -> str:
     # The one script of AUTOMATIC1111 that names itself, and so keeps its capital and has no row in /script-info.
     title: str = script.title
     return title if title == _WITHOUT_ROW else title.lower()
 
 
-def _listed_place(script: Any) -> tuple[bool, int]:
+def _listed_place(script: AnyScript) -> tuple[bool, int]:
     """Selectable scripts first, then AUTOMATIC1111's sections in its order, then others."""
     title = script.title.lower()
     known = title in _SECTIONS

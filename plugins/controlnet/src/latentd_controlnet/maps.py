@@ -131,7 +131,7 @@ def _prepared_mask(request: Any) -> Any:
 
 def _cropped(source: Pixels, mode: ResizeMode, prepared: PreparedUnit, generation: Generation) -> Pixels:
     """``source`` cut to the region that "only masked" inpainting works on, where it does and the unit follows."""
-    start = generation.state.get("img2img")
+    start = generation.img2img
     box = start.init.box if start is not None else None
     if box is None or not prepared.unit.crop_to_mask or prepared.module.name.startswith("reference"):
         return source

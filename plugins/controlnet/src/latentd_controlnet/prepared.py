@@ -57,9 +57,9 @@ class PreparedUnit:
         return self.unit.hires != other and self.unit.guidance_start <= share <= self.unit.guidance_end
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ControlNetArgs:
-    """The units of one request; ``prepared`` is filled when the request is planned."""
+    """The units of one request; ``prepared`` is what planning makes of them."""
 
     units: tuple[Unit, ...]
     prepared: tuple[PreparedUnit, ...] = field(default=())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from latentd.api import ArgInfo, GeneratedImage, Generation, Script, Services, UNetHook
+from latentd.api import ArgInfo, GeneratedImage, Generation, Plan, Planned, Script, Services, UNetHook
 from latentd_controlnet.infotext import completed, units_of
 from latentd_controlnet.prepared import ControlNetArgs, describe, prepare_units
 from latentd_controlnet.unit import read_units, unknown_keys
@@ -67,9 +68,12 @@ class ControlNetScript(Script):
         given = isinstance(args, Sequence) and not isinstance(args, str)
         return completed(args, told) if told and given else None
 
-    def plan(self, plan: Any, args: ControlNetArgs, services: Services) -> None:
-        """:raises InvalidRequest: a unit that is enabled cannot act; says why."""
-        args.prepared = prepare_units(args.units, plan, services)
+    def plan(self, plan: Plan, args: ControlNetArgs, services: Services) -> Planned[ControlNetArgs]:
+        """The units made ready.
+
+        :raises InvalidRequest: a unit that is enabled cannot act; says why.
+        """
+        return Planned(args=replace(args, prepared=prepare_units(args.units, plan, services)))
 
     def before_process(self, generation: Generation, args: ControlNetArgs) -> None:
         """Load the control models, so that a file that will not do fails the job before anything is computed."""

@@ -111,5 +111,6 @@ class _FoundNoise(Script):
             kept = generation.state[self.title] = _Kept(*found)
         share = float(args.randomness)
         mixed = ((1 - share) * kept.noise + share * noise) / (share**2 + (1 - share) ** 2) ** 0.5
-        latent: Tensor = generation.state["img2img"].latent
-        return mixed - latent / kept.sigma_max
+        start = generation.img2img
+        assert start is not None  # found by find_noise
+        return mixed - start.latent / kept.sigma_max

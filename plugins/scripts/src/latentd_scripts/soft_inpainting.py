@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from latentd.api import Generation
+from latentd.api import Generation, Plan, Planned, Services
 from latentd_scripts.arguments import FormScript
 from latentd_scripts.soft_arguments import SoftInpaintingArgs
 
@@ -60,10 +60,12 @@ class SoftInpainting(FormScript):
             return None
         return [True, *(_number(entries.get(key), default) for key, default in _noted().items())]
 
+    def plan(self, plan: Plan, args: SoftInpaintingArgs, services: Services) -> Planned[SoftInpaintingArgs]:
+        """The plan with the mask's greys kept in the latent."""
+        return Planned(plan=plan.with_changes(request=replace(plan.request, mask_round=False)))
+
     def before_process(self, generation: Generation, args: SoftInpaintingArgs) -> None:
-        """Keep the mask's greys in the latent, and note the settings."""
-        plan = generation.plan
-        generation.plan = plan.with_changes(request=replace(plan.request, mask_round=False))
+        """Note the settings."""
         generation.infotext[_PREFIX + "enabled"] = True
         for name, key in zip(_SETTINGS, _noted(), strict=True):
             generation.infotext[key] = getattr(args, name)
@@ -84,8 +86,8 @@ class SoftInpainting(FormScript):
         """Make the overlays from how far each part of the latent has moved."""
         from latentd_scripts.soft_overlay import make_overlays
 
-        start = generation.state["img2img"]
-        if start.nmask is not None:
+        start = generation.img2img
+        if start is not None and start.nmask is not None:
             generation.state[_OVERLAYS] = make_overlays(generation, args, start, latents)
         return latents
 
