@@ -13,7 +13,7 @@ NODE := tests/clients/node
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 BIN := .venv/bin
 
-.PHONY: help env run test check docs bench fuzz soak parity core-alone clean
+.PHONY: help env run test check docs bench fuzz soak mutations parity core-alone clean
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -57,6 +57,9 @@ fuzz: env  ## the fuzzers of file readers, ten minutes each (ARGS=--seconds N)
 
 soak: env  ## thousands of mixed jobs against a server, and what it holds in memory (ARGS=--jobs N)
 	$(BIN)/python tools/soak.py $(ARGS)
+
+mutations: env  ## put known faults into the source, and see a fast test notice each (ARGS=WORDS)
+	$(BIN)/python tools/mutations.py $(ARGS)
 
 parity: env  ## compare with recordings of AUTOMATIC1111 (REFERENCE=, ARGS=--only GROUP)
 	$(BIN)/python tools/parity.py $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)

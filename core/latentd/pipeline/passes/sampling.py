@@ -180,7 +180,7 @@ class _Run:
 def _merged(calls: Sequence[UNetCall], starts: Sequence[int]) -> UNetCall:
     """One call with the rows of all; ``starts`` are the numbers of their first pictures."""
     first = calls[0]
-    if len(calls) == 1:
+    if len(calls) == 1 and starts[0] == 0:
         return first
     return UNetCall(
         sample=torch.cat([c.sample for c in calls]),

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.pipeline.conftest import Draw, drawing_on, services_on
+from tests.pipeline.conftest import drawing_on, services_on
+from tests.stages.conftest import Draw
 
 from latentd.api import Script, hookimpl
 from latentd.pipeline.passes import previews
@@ -38,10 +39,10 @@ class Plugin:
 
 
 @pytest.fixture(scope="module")
-def unix(data: Path) -> Iterator[AppServices]:
+def unix(tiny_data: Path) -> Iterator[AppServices]:
     """A server that replaces only the slash in names, and cuts them short."""
     flags = ["--unix-filenames-sanitization", "--filenames-max-length", "20"]
-    services = services_on(data, *flags, plugins=[("grids", Plugin())])
+    services = services_on(tiny_data, *flags, plugins=[("grids", Plugin())], checkpoint="base.safetensors")
     yield services
     services.close()
 
