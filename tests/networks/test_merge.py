@@ -13,7 +13,7 @@ from latentd.errors import ModelLoadError
 from latentd.models.modules.fp8 import FP8, keep_in_fp8
 from latentd.networks.contents import NetworkContents, read_network
 from latentd.networks.files import NetworkOnDisk
-from latentd.networks.merge import NetworkRequest, NetworkState, Reason, Way
+from latentd.networks.merge import ApplyMode, NetworkRequest, NetworkState, Reason
 from latentd.networks.names import Targets, targets_of
 from latentd.networks.spellings import canonical
 
@@ -189,15 +189,15 @@ def test_unmatched_names_are_reported_and_ignored(targets: Targets, save: Save) 
     assert same(snapshot(targets), before)
 
 
-@pytest.mark.parametrize("way", ["merged", "beside"])
-def test_modules_of_another_shape_are_passed_over_and_told(targets: Targets, save: Save, way: Way) -> None:
+@pytest.mark.parametrize("mode", ["merged", "beside"])
+def test_modules_of_another_shape_are_passed_over_and_told(targets: Targets, save: Save, mode: ApplyMode) -> None:
     tensors = {**lora(UNET_KEY, 8, 24), **lora(TEXT_KEY, 20, 12)}
     original, text = weight_of(targets, TO_Q), weight_of(targets, FC1).clone()
-    (report,) = NetworkState().apply(targets, [NetworkRequest(network=save("mixed", tensors), way=way)])
+    (report,) = NetworkState().apply(targets, [NetworkRequest(network=save("mixed", tensors), mode=mode)])
     assert (report.matched, report.left_out) == (1, {Reason.MISSHAPEN: (UNET_KEY,)})
     assert report.shortfall() == "1 of another shape here, such as " + UNET_KEY
     assert weight_of(targets, TO_Q) is original
-    assert torch.equal(weight_of(targets, FC1), text) is (way == "beside")
+    assert torch.equal(weight_of(targets, FC1), text) is (mode == "beside")
 
 
 def test_a_change_far_larger_than_its_module_is_not_made(targets: Targets, save: Save) -> None:
@@ -341,7 +341,7 @@ def test_beside_the_weights_a_network_answers_as_when_merged(targets: Targets, s
     state = NetworkState()
     state.apply(targets, [NetworkRequest(network=network, unet=0.4)])
     merged = output(targets)
-    (applied,) = state.apply(targets, [NetworkRequest(network=network, unet=0.4, way="beside")])
+    (applied,) = state.apply(targets, [NetworkRequest(network=network, unet=0.4, mode="beside")])
     assert applied.matched == 4
     assert same(snapshot(targets), weights)
     torch.testing.assert_close(output(targets), merged, rtol=1e-4, atol=1e-4)
@@ -357,11 +357,11 @@ def test_a_layers_output_may_be_fed_to_the_network(targets: Targets, save: Save)
     x, y = torch.ones(1, 3, 8), torch.ones(1, 3, 12)
     plain = square(x)
     state = NetworkState()
-    state.apply(targets, [NetworkRequest(network=network, way="outputs")])
+    state.apply(targets, [NetworkRequest(network=network, mode="outputs")])
     expected = plain + plain @ product(lora(UNET_KEY, 8, 8), UNET_KEY).T
     torch.testing.assert_close(square(x), expected)
     fed_input = wide(y)
-    state.apply(targets, [NetworkRequest(network=network, way="beside")])
+    state.apply(targets, [NetworkRequest(network=network, mode="beside")])
     torch.testing.assert_close(wide(y), fed_input)
     assert not torch.allclose(square(x), expected)
 
@@ -370,7 +370,7 @@ def test_networks_stand_beside_weights_in_eight_bits(targets: Targets, save: Sav
     network = save("a", several_kinds())
     keep_in_fp8(targets.modules(), keep_full=False)
     plain = output(targets)
-    NetworkState().apply(targets, [NetworkRequest(network=network, way="beside")])
+    NetworkState().apply(targets, [NetworkRequest(network=network, mode="beside")])
     assert not torch.allclose(output(targets), plain)
 
 

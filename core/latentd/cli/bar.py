@@ -10,7 +10,7 @@ WIDTH = 30
 
 
 class ProgressBar:
-    """Shows how far a generation is. Writes nothing when ``stream`` is no terminal.
+    """Shows how far a generation is; writes nothing if ``stream`` is not a terminal.
 
     :param silent: write nothing in any case.
     """
@@ -39,7 +39,7 @@ class ProgressBar:
 
 
 def bar_line(job_no: int, job_count: int, step: int, steps: int, seconds: float) -> str:
-    """The text of the bar: before anything is known it says that the model is being loaded."""
+    """The text of the bar; before the first step it says that the model is being loaded."""
     if job_count <= 0 or steps <= 0:
         return f"loading the model  {seconds:4.0f} s"
     done = min((job_no + step / steps) / job_count, 1.0)

@@ -28,7 +28,7 @@ FILE_HELP = "file; its suffix is the format: png, jpg, webp or avif (default: pi
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Draw and write the pictures; gives 1 when the request is refused or fails, 2 for flags that are wrong."""
+    """Draw and write the pictures; returns 1 if the request is refused or fails, 2 if flags are wrong."""
     parser = make_parser()
     own, rest = parser.parse_known_args(list(arguments))
     settings = read_settings(rest, flags_parser("latentd generate", also=parser.spellings))
@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def make_parser() -> CommandParser:
-    """The parser of the command's own arguments; what is left are flags of the server."""
+    """The parser of the command's own arguments; all others are flags of the server."""
     parser = CommandParser(
         "latentd generate",
         description="Draw a picture. Flags of the server (latentd serve --help) are understood too, as --data-dir.",
@@ -82,7 +82,8 @@ def make_request(given: argparse.Namespace, *, max_pixels: int) -> GenerationReq
     """The request that the arguments describe.
 
     :param max_pixels: bound on the size of ``--image``.
-    :raises InvalidImage: ``--image`` is not there or no picture. :raises TooLarge: it is over the bound.
+    :raises InvalidImage: ``--image`` does not exist or is not a picture.
+    :raises TooLarge: it is over the bound.
     """
     from latentd.types import GenerationRequest
 
@@ -132,9 +133,9 @@ async def _draw(services: AppServices, request: GenerationRequest, *, quiet: boo
 
 
 def check_output(output: Path, size: tuple[int, int]) -> None:
-    """Nothing, if a picture of ``size`` can be written to ``output``; its folder is made when missing.
+    """Check that a picture of ``size`` can be written to ``output``, and create its folder if it is missing.
 
-    :raises ValueError: one sentence: no such format, too large for the format, or no place for a file.
+    :raises ValueError: in one sentence: an unknown format, a picture too large for the format, or an unusable path.
     """
     from latentd.images.codecs import fits
 
@@ -155,7 +156,7 @@ def check_output(output: Path, size: tuple[int, int]) -> None:
 
 
 def write_pictures(result: Result, output: Path) -> list[Path]:
-    """Write the pictures with their infotexts and give their paths: ``output``, then -2, -3 before its suffix."""
+    """Write the pictures with their infotexts; returns their paths: ``output``, then with -2, -3 before its suffix."""
     written = []
     for number, picture in enumerate(result.images, start=1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")

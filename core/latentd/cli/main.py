@@ -1,4 +1,4 @@
-"""Which command is meant. Each command's module is imported when it runs, so that ``latentd --help`` is quick."""
+"""Choosing the command. A command's module is imported only when it runs, so that ``latentd --help`` is quick."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ Without a command the server is started: latentd --port 7861 --data-dir stable-d
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that ``arguments`` (default: the process's) name and give its exit status."""
+    """Run the command that ``arguments`` (default: those of the process) name; returns its exit status."""
     try:
         status = _main(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # the reader has seen enough: latentd plugins | head
+    except BrokenPipeError:  # the reader has closed the pipe, as in: latentd plugins | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -61,14 +61,14 @@ def _main(given: list[str]) -> int:
 
 
 def usage() -> str:
-    """The help text, with the commands of plugins listed from their metadata alone."""
+    """The help text; commands of plugins are listed from their metadata, without importing them."""
     lines = [(name, text) for name, (_, text) in COMMANDS.items()]
     lines += [(point.name, f"from plugin {point.dist.name if point.dist else '?'}") for point in plugin_commands()]
     return USAGE.format(commands="\n".join(f"  {name:<14}{text}" for name, text in lines))
 
 
 def plugin_commands() -> list[EntryPoint]:
-    """Entry points of commands that plugins bring, sorted; the core's names cannot be taken."""
+    """Entry points of plugins' commands, sorted, without those named as one of the core's."""
     found = [point for point in entry_points(group="latentd.commands") if point.name not in COMMANDS]
     return sorted(found, key=lambda point: point.name)
 

@@ -17,7 +17,7 @@ DESCRIPTION = (
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Print the lists; gives 1 when there is no checkpoint."""
+    """Print the lists; returns 1 if there is no checkpoint."""
     mine = json_parser()
     own, rest = mine.parse_known_args(list(arguments))
     settings = read_settings(rest, flags_parser("latentd models", DESCRIPTION, also=mine.spellings))
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def json_parser() -> CommandParser:
-    """A parser of ``--json``, which leaves everything else to the next one."""
+    """A parser of ``--json`` alone; another one reads the other arguments."""
     parser = CommandParser("latentd models", add_help=False)
     parser.add_argument("--json", action="store_true", help="print the lists as JSON")
     return parser

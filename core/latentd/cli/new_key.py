@@ -1,4 +1,4 @@
-"""``latentd new-key NAME``: a key that is shown once, and the line that a keys file gets."""
+"""``latentd new-key NAME``: makes a key, which is shown once, and its line for a keys file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from latentd.cli.settings import UNUSABLE
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Make a key; gives 2 when its name or scopes are none."""
+    """Make a key; returns 2 if its name or scopes are invalid."""
     from latentd.server.keys import Scope, new_key, read_scopes
 
     parser = argparse.ArgumentParser(
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _append(path: Path, line: str) -> None:
-    """Add a line; a file made here is its owner's alone."""
+    """Add a line; a file that does not exist yet is created readable by its owner only."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
         text = file.read()

@@ -19,7 +19,7 @@ VALID_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Write the skeleton; gives 2 when the name will not do or the folder exists."""
+    """Write the skeleton; returns 2 if the name is unusable or the folder exists."""
     parser = CommandParser(
         "latentd new-plugin", description="Write the skeleton of a plugin, with a test, into a new folder latentd-NAME."
     )
@@ -46,9 +46,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def compatible_range(version: str) -> str:
-    """The cores that a plugin made for core ``version`` runs with, as a requirement has it: those of its minor version.
+    """The requirement of a plugin made for core ``version``: the cores of the same minor version.
 
-    ``0.1.0`` gives ``>=0.1,<0.2``; a version before the first of its minor version (``0.2.0rc1``) begins with itself.
+    ``0.1.0`` becomes ``>=0.1,<0.2``; for a pre-release (``0.2.0rc1``) the range begins with that itself.
     """
     parsed = Version(version)
     least = version if parsed.is_prerelease else f"{parsed.major}.{parsed.minor}"
@@ -56,7 +56,7 @@ def compatible_range(version: str) -> str:
 
 
 def write_skeleton(folder: Path, name: str) -> list[Path]:
-    """Write the files of plugin ``name`` into ``folder`` and give their paths."""
+    """Write the files of plugin ``name`` into ``folder``; returns their paths."""
     values = {
         "name": name,
         "module": "latentd_" + name.replace("-", "_"),
@@ -65,7 +65,7 @@ def write_skeleton(folder: Path, name: str) -> list[Path]:
     }
     written = []
     for entry in sorted(files("latentd.cli").joinpath(TEMPLATES).iterdir(), key=lambda entry: entry.name):
-        # File names in the template: "+" for a folder, MODULE for the module's name, ".in" at the end.
+        # In the template's file names "+" separates folders, MODULE is the module's name, and ".in" is removed.
         relative = entry.name.removesuffix(".in").replace("+", "/").replace("MODULE", values["module"])
         path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)

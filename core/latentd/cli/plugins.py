@@ -1,4 +1,4 @@
-"""``latentd plugins``: what is installed, and what became of it."""
+"""``latentd plugins``: the installed plugins and their states."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from latentd.settings.parse import CommandParser, flags_parser
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Print the plugins; gives 1 when one of them failed."""
+    """Print the plugins; returns 1 if one of them failed."""
     parser = CommandParser("latentd plugins", description="List the plugins and what became of them.")
     parser.add_argument("--json", action="store_true", help="print everything as JSON, tracebacks included")
     parser.add_argument("--tracebacks", action="store_true", help="print the traceback of each plugin that failed")
     own, rest = parser.parse_known_args(list(arguments))
     settings = read_settings(rest, flags_parser("latentd plugins", also=parser.spellings))
 
-    logging.disable(logging.ERROR)  # the table says it better
+    logging.disable(logging.ERROR)  # the table shows the same errors
     from latentd.server.services import create_services
 
-    # Some plugins fail only when they are given the server's services, so they are made here as the server makes them.
+    # Some plugins fail only when they get the server's services, so these are created as by the server.
     host = create_services(settings).host
     rows = host.report()
     print(json.dumps(rows, indent=2) if own.json else table(rows, tracebacks=own.tracebacks))
@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def table(rows: Sequence[dict[str, Any]], *, tracebacks: bool = False) -> str:
-    """The plugins as text: a line for each, then what it brings or why it is out."""
+    """The plugins as text: a line for each, then its contributions or the reason why it does not run."""
     lines = []
     for row in rows:
         origin = " ".join(filter(None, (row["distribution"], row["version"]))) or "given by the program"

@@ -18,7 +18,7 @@ DESCRIPTION = (
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Start the server; gives 0 after a stop, 1 when it cannot start, 2 when flags or required plugins are wrong."""
+    """Start the server; returns 0 after a stop, 1 if it cannot start, 2 if flags or required plugins are wrong."""
     settings = read_settings(arguments, flags_parser("latentd serve", DESCRIPTION))
     set_up_logging(settings)
 

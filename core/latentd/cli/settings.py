@@ -1,4 +1,4 @@
-"""The settings of a command: read, checked, and refused in one sentence."""
+"""Reading and checking the settings of a command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNUSABLE = 2
 def read_settings(arguments: Sequence[str], parser: CommandParser) -> Settings:
     """The settings that ``arguments`` and the environment ask for.
 
-    :raises SystemExit: status 2 after one sentence, when a flag is wrong or names what is not there.
+    :raises SystemExit: status 2 after one sentence: a flag is wrong, or names a file or plugin that does not exist.
     """
     settings = parse_settings(arguments, parser=parser)
     try:

@@ -33,7 +33,10 @@ _UNREADABLE = (LatentdError, ValueError, KeyError, OSError, TypeError, Recursion
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Embedding:
-    """One embedding. ``vectors``: encoder (``clip_l``, ``clip_g``, or ``""`` for the only one) → [V,width], float32."""
+    """One embedding.
+
+    :param vectors: name of the encoder (``clip_l``, ``clip_g``, or ``""`` if there is one only) → [V,width], float32.
+    """
 
     name: str
     filename: str
@@ -55,7 +58,7 @@ class Embedding:
 
     @property
     def short_hash(self) -> str | None:
-        """The twelve digits of ``TI hashes``."""
+        """The first twelve digits of the SHA-256, which stand in ``TI hashes``."""
         return self.sha256[:12] if self.sha256 else None
 
     def row(self) -> dict[str, Any]:
@@ -70,10 +73,10 @@ class Embedding:
 
 
 class EmbeddingStore:
-    """All embeddings of the folders; files are read when the folder is scanned, and again when they change.
+    """All embeddings of the folders; a file is read when its folder is scanned, and again when it has changed.
 
-    :param folders: ``--embeddings-dir`` and those of plugins; the first holder of a name wins.
-    :param carried: files that packages carry; they come last.
+    :param folders: ``--embeddings-dir`` and the folders of plugins; of equal names the first counts.
+    :param carried: files that are part of packages; they come last.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class EmbeddingStore:
         self.refresh()
 
     def refresh(self) -> None:
-        """Scan again. A file that cannot be read is left out, with the reason in ``problems`` by file name."""
+        """Scan the folders again. Files that cannot be read are left out; ``problems`` has the reasons by file name."""
         found: dict[str, Embedding] = {}
         self.problems = {}
         endings = (*PICTURES, *PICKLES, ".safetensors")
@@ -110,7 +113,10 @@ class EmbeddingStore:
         return fitting, {name: e for name, e in known.items() if name not in fitting}
 
     def rows(self, width: int | None) -> dict[str, dict[str, dict[str, Any]]]:
-        """The body of ``/sdapi/v1/embeddings`` for a model of total width ``width``; None when none is loaded."""
+        """The body of ``/sdapi/v1/embeddings``.
+
+        :param width: total width of the loaded model's text encoders; None if no model is loaded.
+        """
         loaded, skipped = self.usable(width)
         return {
             "loaded": {name: e.row() for name, e in loaded.items()},
@@ -118,7 +124,7 @@ class EmbeddingStore:
         }
 
     def matcher(self, tokenizer: Tokenizer, width: int) -> EmbeddingIndex:
-        """What finds the names of fitting embeddings among ``tokenizer``'s ids."""
+        """An index that finds the names of embeddings of this width in rows of ``tokenizer``'s ids."""
         return EmbeddingIndex(self.usable(width)[0], tokenizer)
 
     def _load(self, file: FoundFile) -> Embedding | None:
@@ -161,10 +167,10 @@ class EmbeddingIndex:
 
 
 def read_embedding(path: Path, sha256: str | None = None) -> Embedding | None:
-    """The embedding in ``path``, named after the file unless a picture names it; None for a picture without one.
+    """The embedding in ``path``; None for a picture without one. It has the file's name, unless a picture names it.
 
     :raises LatentdError: the file is damaged or refused by the unpickler.
-    :raises ValueError: it holds no embedding that is understood.
+    :raises ValueError: it holds no embedding of a known form.
     """
     from latentd.conditioning.pixel_data import embedding_in_picture
     from latentd.models.files.state_dict import open_state_dict

@@ -33,10 +33,11 @@ _TOKENIZERS = {"clip": clip_tokenizer(), "openclip": open_clip_tokenizer()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSettings:
-    """What besides the text decides its encoding. Field names are those of the options where there is one.
+    """What else decides the encoding of a text. Fields have the names of options where there is such an option.
 
-    ``width`` and ``height`` are the pass's pixels, for SDXL's vector. ``networks`` is anything hashable that changes
-    when the networks applied to the text encoders do.
+    :param width: width of the pass in pixels, for SDXL's vector.
+    :param height: height of the pass in pixels.
+    :param networks: any hashable value that changes whenever the networks applied to the text encoders change.
     """
 
     clip_skip: int = 1
@@ -55,7 +56,11 @@ class TextSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """One text: ``context`` [n,width] float32 with n a multiple of 77; ``vector`` [k] of SDXL models, else None."""
+    """The encoding of one text.
+
+    :param context: [n,width] float32, n being a multiple of 77.
+    :param vector: [k] for SDXL models, else None.
+    """
 
     context: Tensor
     vector: Tensor | None = None
@@ -72,10 +77,11 @@ class _Batch:
 
 
 class TextConditioner:
-    """Encodes texts for one loaded model, and remembers the latest results.
+    """Encodes texts for one loaded model and caches the latest results.
 
-    :param embeddings: textual-inversion embeddings, or None for none.
-    :ivar bundled: embeddings that the networks laid over the model bring along; files of their names go before them.
+    :param embeddings: textual-inversion embeddings; None if there are none.
+    :ivar bundled: embeddings inside the networks that are applied to the model; a file of the same name takes
+        precedence.
     """
 
     def __init__(self, model: LoadedModel, embeddings: EmbeddingStore | None = None) -> None:
@@ -96,10 +102,11 @@ class TextConditioner:
     ) -> tuple[list[Encoded], list[Embedding]]:
         """The encoding of each of ``texts``, and the embeddings used in them, in order.
 
-        The texts are the segments of one prompt: they get equally many chunks, and the emphasis' normalisation takes
-        its means over all of them. The same question asked again is answered from memory.
+        The texts are the segments of one prompt: they get equally many chunks, and emphasis is normalised by means over
+        all of them. Results are cached.
 
-        :param check: called between the encoders' runs; what it raises ends the work.
+        :param check: called between the encoders' runs; an exception that it raises ends the work.
+        :raises InvalidRequest: weights so large that the result is no longer finite.
         """
         indexes = self._current_indexes()
         known = self._known_embeddings()
@@ -118,11 +125,11 @@ class TextConditioner:
 
     @property
     def width(self) -> int:
-        """Sum of the encoders' widths: what an embedding must have to fit."""
+        """Sum of the encoders' widths, which an embedding must have to fit."""
         return sum(encoder.architecture.width for encoder in self.model.text_encoders)
 
     def clear(self) -> None:
-        """Forget every result."""
+        """Empty the cache."""
         self._cache.clear()
 
     @torch.no_grad()
@@ -163,12 +170,12 @@ class TextConditioner:
         used: dict[str, Embedding],
         check: Callable[[], None],
     ) -> tuple[Tensor, Tensor | None]:
-        """Context [T,77k,width] and, of SDXL's second encoder, the first chunk's pooled vector [T,p]."""
+        """Context [T,77k,width] and, for SDXL's second encoder, the pooled vector [T,p] of the first chunk."""
         parts: list[Tensor] = []
         pooled: Tensor | None = None
         for number in range(len(texts[0])):
             chunks = [text[number] for text in texts]
-            # Equal chunks, which prompt editing makes in numbers, go through the encoder once.
+            # Equal chunks, of which prompt editing makes many, go through the encoder once.
             row_of = {chunk: row for row, chunk in enumerate(dict.fromkeys(chunks))}
             rows = [row_of[chunk] for chunk in chunks]
             z, pool = self._states(encoder, list(row_of), index, settings, used, check)
@@ -186,7 +193,7 @@ class TextConditioner:
         used: dict[str, Embedding],
         check: Callable[[], None],
     ) -> tuple[Tensor, Tensor | None]:
-        """The states [C,77,width] that condition, float32, and with a projection the pooled vectors [C,p]."""
+        """The states [C,77,width] in float32, and the pooled vectors [C,p] if the encoder has a projection."""
         device = encoder.transformer.final_layer_norm.weight.device
         states: list[Tensor] = []
         pooled: list[Tensor] = []
@@ -201,9 +208,9 @@ class TextConditioner:
         return torch.cat(states), torch.cat(pooled) if pooled else None
 
     def _select(self, encoder: TextEncoder, hidden: Hidden, settings: TextSettings) -> Tensor:
-        """The states that condition the UNet, by family (rules: a1111-clip-skip, a1111-sdxl)."""
+        """The states that condition a UNet of the model's family (rules: a1111-clip-skip, a1111-sdxl)."""
         if self.model.is_sdxl:
-            # Option sdxl_clip_l_skip: the first encoder's layer by clip skip; 1 is the last.
+            # Option sdxl_clip_l_skip: clip skip chooses the layer of the first encoder; 1 is the last.
             if settings.sdxl_clip_l_skip and encoder.architecture.kind == "clip":
                 return hidden.from_end(max(1, settings.clip_skip))
             return hidden.from_end(2)
@@ -226,7 +233,7 @@ class TextConditioner:
         return injected
 
     def _size_vector(self, settings: TextSettings, negative: bool) -> Tensor:
-        """The sinusoidal part of SDXL's vector: sizes as height, width; the refiner's score in place of the target."""
+        """The sinusoidal part of SDXL's vector: sizes as height, width; for the refiner a score replaces the target."""
         size = [float(settings.height), float(settings.width)]
         crop = [float(settings.sdxl_crop_top), float(settings.sdxl_crop_left)]
         score = settings.sdxl_refiner_low_aesthetic_score if negative else settings.sdxl_refiner_high_aesthetic_score
@@ -238,7 +245,7 @@ class TextConditioner:
         return {**fitting, **self.embeddings.usable(self.width)[0]}
 
     def _current_indexes(self) -> list[tuple[ClipTokenizer, EmbeddingIndex]]:
-        """One tokenizer and index per encoder, made anew when the embeddings have changed."""
+        """One tokenizer and index for each encoder, created again when the embeddings have changed."""
         known = self._known_embeddings()
         if known != self._indexed:
             tokenizers = [_TOKENIZERS[encoder.architecture.kind] for encoder in self.model.text_encoders]

@@ -1,4 +1,4 @@
-"""Textual-inversion embeddings that A1111 hid in pictures: in a PNG's text, or in the low bits of its pixels."""
+"""Textual-inversion embeddings that AUTOMATIC1111 hides in pictures: in a PNG's text or in the low bits of pixels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TEXT_KEY = "sd-ti-embedding"
 
 
 def embedding_in_picture(image: Image.Image) -> dict[str, Any] | None:
-    """The embedding's dictionary that ``image`` carries, its tensors as tensors; None where it carries none.
+    """The dictionary of the embedding in ``image``, with torch tensors; None if there is none.
 
-    :raises ValueError: there is one, and it is damaged or implausibly large.
+    :raises ValueError: the embedding is damaged or implausibly large.
     """
     if image.width * image.height > MAX_PIXELS:
         raise ValueError("the picture is too large")
@@ -34,10 +34,10 @@ def embedding_in_picture(image: Image.Image) -> dict[str, Any] | None:
 
 
 def _hidden_bytes(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes | None:
-    """What the picture's two side panels hold, uncompressed; None where there are no panels.
+    """The data in the picture's two side panels, decompressed; None if it has no panels.
 
-    The panels stand left and right of the picture proper, divided from it by columns whose low four bits are all zero:
-    the left holds the low half of every byte, the right the high half, each scrambled by the same stream.
+    The panels are to the left and right of the picture itself, separated from it by columns whose low four bits are all
+    zero. The left one has the low half of every byte, the right one the high half; both are scrambled by one stream.
     """
     low = _without_black_border(pixels) & 0x0F
     dividers = np.flatnonzero(low.sum(axis=(0, 2)) == 0) if low.size else np.empty(0, dtype=np.intp)

@@ -19,7 +19,7 @@ Padding = Literal["none", "empty", "v0"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timetable:
-    """What turns the numbers of prompt editing into steps; see :func:`latentd.prompts.editing.schedule`."""
+    """The arguments that turn the numbers of prompt editing into steps: :func:`latentd.prompts.editing.schedule`."""
 
     steps: int
     hires_steps: int | None = None
@@ -34,7 +34,7 @@ class Scheduled:
     encoded: tuple[Encoded, ...]
 
     def at(self, call: int) -> Encoded:
-        """What model call ``call`` (0-based) uses, with the look-up that covers one call more than written."""
+        """The encoding that model call ``call`` (0-based) uses: :func:`latentd.prompts.editing.segment_at`."""
         return self.encoded[self.segments.index(segment_at(self.segments, call))]
 
 
@@ -44,7 +44,8 @@ class BatchConditioning:
 
     ``context`` [R,n,d] and ``vector`` [R,k] (None without SDXL) are the positives: one row per part of every picture's
     composition, picture after picture. ``parts[i]`` lists picture i's rows and weights. ``negative_context`` [B,m,d]
-    and ``negative_vector`` [B,k] have one row a picture. ``padded`` is the infotext key of the option that padded.
+    and ``negative_vector`` [B,k] have one row for each picture. ``padded`` is the infotext key of the option by which
+    texts were padded.
     """
 
     context: Tensor
@@ -64,8 +65,8 @@ class BatchConditioning:
 class Conditioning:
     """Conditioning of a batch of pictures for one pass; ``at`` gives the tensors of a model call.
 
-    ``used`` lists the embeddings in the texts, once for each encoder of each different text: those of the last positive
-    text first, those of the first negative one last.
+    ``used`` lists the embeddings in the texts, once for each encoder of each different text, from the last positive
+    text to the first negative one.
     """
 
     positive: tuple[tuple[tuple[Scheduled, float], ...], ...]
@@ -77,7 +78,7 @@ class Conditioning:
     _last: tuple[Hashable, BatchConditioning] | None = None
 
     def at(self, call: int) -> BatchConditioning:
-        """Tensors for model call ``call`` (0-based); the same object as long as no text changes."""
+        """Tensors for model call ``call`` (0-based); as long as no text changes, the same object is returned."""
         chosen = [[(s.at(call), weight) for s, weight in parts] for parts in self.positive]
         negative = [s.at(call) for s in self.negative]
         key = tuple(id(e) for parts in chosen for e, _ in parts) + tuple(id(e) for e in negative)
@@ -116,12 +117,14 @@ def build_conditioning(
     padding: Padding = "none",
     check: Callable[[], None] = lambda: None,
 ) -> Conditioning:
-    """Conditioning for one batch: a prompt and a negative prompt for each picture, tags and comments removed already.
+    """Conditioning for one batch.
 
-    Positives are split at AND, negatives are not. Equal texts are encoded once.
+    Prompts are split at AND, negative prompts are not. Equal texts are encoded once.
 
+    :param prompts: one for each picture, without tags and comments.
+    :param negatives: negative prompts, one for each picture.
     :param padding: ``empty`` for option pad_cond_uncond, ``v0`` for pad_cond_uncond_v0.
-    :param check: called between pieces of the work; what it raises ends it.
+    :param check: called between pieces of the work; an exception that it raises ends it.
     :raises ValueError: the two lists differ in length, or are empty.
     """
     if not prompts or len(prompts) != len(negatives):
@@ -152,13 +155,13 @@ def build_conditioning(
 
 
 def stack_contexts(rows: Sequence[Encoded]) -> Tensor:
-    """[R,n,d] with n the longest; shorter ones are continued with their last vector (rules: a1111-guidance)."""
+    """The contexts as [R,n,d], n being the longest; shorter ones repeat their last vector (rules: a1111-guidance)."""
     longest = max(row.context.shape[0] for row in rows)
     return torch.stack([_repeat_last(row.context, longest) for row in rows])
 
 
 def _repeat_last(context: Tensor, length: int) -> Tensor:
-    """``context`` [..,n,d] continued with its last vector to ``length``."""
+    """``context`` [..,n,d] with its last vector repeated up to ``length``."""
     missing = length - context.shape[-2]
     if missing <= 0:
         return context
@@ -171,7 +174,7 @@ def _vectors(rows: Sequence[Encoded], device: torch.device) -> Tensor | None:
 
 
 def _pad(cond: Tensor, uncond: Tensor, padding: Padding, empty: Tensor | None) -> tuple[Tensor, Tensor, str | None]:
-    """Both sides at one length, where the option asks for it and they differ, and the infotext key that says so."""
+    """Both sides at equal length if ``padding`` asks for it, and the infotext key to write if that changed them."""
     if padding == "none" or cond.shape[1] == uncond.shape[1]:
         return cond, uncond, None
     if padding == "v0":

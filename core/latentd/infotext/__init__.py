@@ -1,1 +1,4 @@
-"""Infotext: the text that says how a picture was made. Built, parsed, and turned back into a request; all pure."""
+"""Infotext, the text that says how a picture was made: building, parsing, and turning it back into a request.
+
+All functions are pure.
+"""

@@ -1,4 +1,4 @@
-"""From an infotext to a request: fields it leaves out, and options it overrides."""
+"""From an infotext to a request: fields that the request leaves out, and options to override."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHARED: Fields = {
     "subseed_strength": ("Variation seed strength", float),
     "refiner_checkpoint": ("Refiner", str),
     "refiner_switch_at": ("Refiner switch at", float),
-    # An option of this name acts in a request only as the field's default, which is taken before overrides are.
+    # In a request, an option of this name is only the field's default, which is read before overrides apply.
     "s_min_uncond": ("NGMS", float),
 }
 _HIRES: Fields = {
@@ -61,11 +61,11 @@ def request_fields(
 ) -> dict[str, object]:
     """Request field → value for every field that ``infotext`` names and ``given`` lacks.
 
-    For img2img this fills more than AUTOMATIC1111 1.8, which knew only seeds and refiner there.
+    For img2img this fills more fields than AUTOMATIC1111 1.8, which fills only seeds and the refiner there.
 
-    :param given: names of the fields that the request states itself; those win.
-    :param masked: the request has a mask; an infotext of a masked picture then says how that was used.
-    :raises InvalidRequest: a value is not the number that its field takes.
+    :param given: names of the fields that the request itself contains; those take precedence.
+    :param masked: whether the request has a mask; the infotext of a masked picture then says how to use it.
+    :raises InvalidRequest: a value is not a number where its field takes one.
     """
     table = {**_SHARED, **(_HIRES if mode == "txt2img" else _IMG2IMG), **_seed_resize(infotext)}
     if mode == "img2img" and masked and any(key in infotext.stated for key, _ in _MASK.values()):
@@ -88,7 +88,7 @@ def request_fields(
 
 
 def _seed_resize(infotext: Infotext) -> Fields:
-    # AUTOMATIC1111 1.8 has these two the wrong way round, and pictures made with it depend on that
+    # AUTOMATIC1111 1.8 swaps these two, and pictures made with it depend on that.
     width, height = ("1", "2") if infotext.is_ours else ("2", "1")
     return {
         "seed_resize_from_w": (f"Seed resize from-{width}", int),
@@ -104,14 +104,14 @@ def override_settings(
     disable_weights_auto_swap: bool = True,
     settings: Mapping[str, Setting] = SETTINGS,
 ) -> dict[str, tuple[str, object]]:
-    """Option → infotext key and value for every option that ``infotext`` names with another value than now.
+    """Option → infotext key and value, for every option that ``infotext`` gives another value than it has now.
 
-    What the request's own override_settings say wins: merge those over the result.
+    The request's own override_settings take precedence: merge them over the result.
 
     :param current: option → its present value.
-    :param given: names of the fields that the request states itself.
-    :param disable_weights_auto_swap: the option of that name; when true the checkpoint is not taken over.
-    :param settings: infotext key → option; plugins' options may be added.
+    :param given: names of the fields that the request itself contains.
+    :param disable_weights_auto_swap: the option of that name; if true, the checkpoint is not taken over.
+    :param settings: infotext key → option; may include options of plugins.
     :raises InvalidRequest: a value is not of its option's type.
     """
     found: dict[str, tuple[str, object]] = {}
@@ -130,8 +130,8 @@ def override_settings(
 
 def _setting_value(key: str, infotext: Infotext, given: Collection[str]) -> object | None:
     value = infotext.values.get(key)
-    # "GPU" is what an infotext of A1111 without the key means, and it names the machine the picture was made on: no
-    # reason to leave the noise source that this server was told to use.
+    # In AUTOMATIC1111's texts a missing key means "GPU": the machine on which the picture was made. That is no reason
+    # to change the noise source that this server was told to use.
     if key == "RNG" and key not in infotext.stated and not infotext.is_ours:
         return None
     if key == "Schedule type":

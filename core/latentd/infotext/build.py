@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 
 def quote(value: object) -> str:
-    """``value`` as text, in JSON when it would be misread otherwise; non-ASCII letters stay.
+    """``value`` as text, quoted as JSON if readers would misread it otherwise; non-ASCII letters are not escaped.
 
-    That is so for a comma, a colon, a line break, and a text that looks like JSON's quoted one itself.
+    Values are quoted that have a comma, a colon or a line break, or that look like quoted JSON themselves.
     """
     text = str(value)
     if any(mark in text for mark in ",:\n") or (text[:1] == text[-1:] == '"'):
@@ -34,7 +34,7 @@ def build_infotext(prompt: str, negative_prompt: str, fields: Mapping[str, objec
 
 
 def with_entries(infotext: str, entries: Mapping[str, object]) -> str:
-    """``infotext`` with ``entries`` at the end of its parameters, before ``Version`` where there is one."""
+    """``infotext`` with ``entries`` at the end of its parameters, but before ``Version`` if it has one."""
     head, mark, version = infotext.rpartition(", Version: ")
     if not mark or "\n" in version:
         head, mark, version = infotext, "", ""

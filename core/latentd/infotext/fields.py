@@ -8,24 +8,27 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfotextFields:
-    """What one image's infotext says; a value that is None, or has its neutral value, is not written.
+    """The fields of one image's infotext; those that are None or have their neutral value are not written.
 
-    Floats are written as Python prints them, so give ``cfg_scale`` as a float (``5.0``).
+    Floats are written as Python prints them, so ``cfg_scale`` must be a float (``5.0``).
 
-    :param schedule_type: only where the sampler's name does not imply it (AUTOMATIC1111 1.9 and later).
+    :param schedule_type: only if the sampler's name does not imply it (AUTOMATIC1111 1.9 and later).
     :param image_cfg_scale: only for instruct-pix2pix models.
-    :param face_restoration: name of the restorer, when one was used.
-    :param size: width and height as asked for, of the first pass.
-    :param model: file stem of the checkpoint. :param model_hash: first ten digits of its SHA-256.
-    :param vae: file name of a separately loaded VAE. :param vae_hash: first ten digits of its SHA-256.
+    :param face_restoration: name of the restorer, if one was used.
+    :param size: width and height that were asked for, of the first pass.
+    :param model: file stem of the checkpoint.
+    :param model_hash: first ten digits of the checkpoint's SHA-256.
+    :param vae: file name of a separately loaded VAE.
+    :param vae_hash: first ten digits of that VAE's SHA-256.
     :param subseed: written when ``subseed_strength`` is not 0.
     :param seed_resize_from: width and height; written when both are above 0.
     :param denoising_strength: only with hires or img2img.
     :param conditional_mask_weight: only with an inpainting model.
-    :param clip_skip: written above 1. :param rng: written unless ``GPU``.
-    :param ensd: eta noise seed delta; give 0 unless the sampler uses it with an eta that is not 0.
-    :param ngms: the threshold of negative guidance in force.
-    :param extra: further keys in the order they were set; one that is also in the fixed part keeps its place there.
+    :param clip_skip: written if above 1.
+    :param rng: written unless ``GPU``.
+    :param ensd: eta noise seed delta; 0 unless the sampler uses it with an eta that is not 0.
+    :param ngms: the minimum sigma of negative guidance that is in force.
+    :param extra: further keys in the order in which they were set; a key of the fixed part keeps its place there.
     """
 
     steps: int
@@ -60,7 +63,7 @@ class InfotextFields:
     user: str | None = None
 
     def ordered(self) -> dict[str, object]:
-        """Key → value in the order of writing, without what is not written."""
+        """Key → value in the order of writing, without the fields that are not written."""
         values: dict[str, object] = {
             "Steps": self.steps,
             "Sampler": self.sampler,
@@ -91,7 +94,7 @@ class InfotextFields:
             "Tiling": True if self.tiling else None,
         }
         if self.schedule_type is None:
-            # an overridden schedule of 1.8 is an extra key and stands among those
+            # A schedule overridden as in 1.8 is one of the extra keys.
             del values["Schedule type"]
         values |= self.extra
         values |= {"Version": self.version, "User": self.user}

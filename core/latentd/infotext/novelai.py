@@ -1,4 +1,4 @@
-"""Pictures made by NovelAI carry JSON; here it becomes an infotext."""
+"""The JSON metadata of pictures made by NovelAI, converted to an infotext."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ _SCHEDULES: Mapping[str, str] = {
 
 
 def novelai_infotext(items: Mapping[str, object], width: int, height: int) -> str | None:
-    """The infotext of a picture whose text entries are ``items``; None when it is not NovelAI's, or is incomplete.
+    """The infotext of a picture whose text entries are ``items``; None if it is not NovelAI's, or is incomplete.
 
-    An unknown sampler is taken for Euler a.
+    An unknown sampler becomes Euler a.
 
-    :param width: of the picture, like ``height``; NovelAI's own size is not read.
+    :param width: width of the picture; the size in NovelAI's metadata is not read.
+    :param height: height of the picture.
     """
     if items.get("Software") != "NovelAI":
         return None

@@ -12,7 +12,7 @@ from latentd.infotext.versions import OWN_VERSION, compatibility_flags
 from latentd.prompts.styles import Style, extract_styles
 
 MAX_PARAMETERS = 65536
-"""Characters of a last line that can be parameters; a longer one is taken for prompt."""
+"""Most characters of a last line that is read as parameters; a longer one belongs to the prompt."""
 
 _NEGATIVE = "Negative prompt:"
 _KEY = re.compile(r"\w[\w \-/]+\Z")
@@ -22,7 +22,7 @@ _PLAIN = re.compile(r"\s*([^,]*)(?:,|\Z)")
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 _TEXTS = frozenset({"Hires prompt", "Hires negative prompt"})
-"""Keys whose value is a text, whatever it looks like."""
+"""Keys whose value is always text, even if it looks like a size."""
 
 _DEFAULTS_BEFORE: dict[str, object] = {
     "Hires sampler": "Use same sampler",
@@ -48,10 +48,11 @@ _DEFAULTS_AFTER: dict[str, object] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParseOptions:
-    """The options that parsing heeds.
+    """The options that influence parsing.
 
     :param styles: known styles, for finding them in the prompt.
-    :param infotext_styles: ``Ignore``, ``Apply``, ``Discard`` (found, but not reported) or ``Apply if any``.
+    :param infotext_styles: option of that name: ``Ignore``, ``Apply``, ``Discard`` (found, but not reported) or
+        ``Apply if any``.
     :param skip: option ``infotext_skip_pasting``: keys left out of the result.
     :param auto_backcompat: let the Version key switch old behaviour on.
     :param old_hires_size: option ``use_old_hires_fix_width_height``.
@@ -66,18 +67,18 @@ class ParseOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Infotext:
-    """An infotext that was read: a value for every key, and which keys the text itself states."""
+    """An infotext that was read: a value for every key, and which of the keys are in the text."""
 
     values: Mapping[str, object]
     stated: frozenset[str]
 
     @property
     def is_ours(self) -> bool:
-        """Whether latentd wrote it, so that what it does not state has the value for which nothing is written."""
+        """Whether latentd wrote it, so that a missing key has the value for which nothing is written."""
         return str(self.values.get("Version", "")).startswith(OWN_VERSION)
 
     def get(self, key: str) -> object | None:
-        """The value that the text states for ``key``, None where it does not."""
+        """The value of ``key`` in the text; None if it is not there."""
         return self.values.get(key) if key in self.stated else None
 
 
@@ -87,11 +88,11 @@ def parse_infotext(text: str, options: ParseOptions | None = None) -> dict[str, 
 
 
 def read_infotext(text: str, options: ParseOptions | None = None) -> Infotext:
-    """Every key of ``text``, with ``Prompt``, ``Negative prompt`` and the defaults of keys that are missing.
+    """Every key of ``text``, with ``Prompt``, ``Negative prompt`` and the defaults of missing keys.
 
-    Values are text as found; defaults may be numbers or booleans. ``NxM`` gives ``key-1`` and ``key-2``; keys without a
-    value are dropped. The last line counts as parameters when it has three or more; else all of it is prompt. Never
-    raises: any text is an infotext.
+    Values are text as found; defaults may be numbers or booleans. ``NxM`` becomes ``key-1`` and ``key-2``; keys without
+    a value are dropped. The last line is read as parameters if it has three or more of them, else as part of the
+    prompt. Nothing is raised: any text is an infotext.
     """
     options = options or ParseOptions()
     found: dict[str, object] = {}
@@ -111,14 +112,14 @@ def read_infotext(text: str, options: ParseOptions | None = None) -> Infotext:
 def parse_parameters(line: str) -> list[tuple[str, str]]:
     """The ``key: value`` pairs of ``line`` in order, values still quoted.
 
-    A key starts with a letter, digit or underscore and has at least one more of those, space, ``-`` or ``/``; a value
-    is a quoted text followed by a comma or the end, or everything up to the next comma.
+    A key starts with a letter, digit or underscore, followed by at least one letter, digit, underscore, space, ``-`` or
+    ``/``. A value is a quoted text followed by a comma or the end, or everything up to the next comma.
     """
     return list(_pairs(line)) if len(line) <= MAX_PARAMETERS else []
 
 
 def _pairs(line: str) -> Iterator[tuple[str, str]]:
-    # a regular expression for the whole pair would take quadratic time on lines without a colon
+    # A regular expression for the whole pair would take quadratic time on lines without a colon.
     start = 0
     while (colon := line.find(":", start)) >= 0:
         run = _NOT_KEY.split(line[start:colon])[-1].lstrip(" -/")
@@ -160,7 +161,7 @@ def _put(found: dict[str, object], key: str, value: str) -> None:
 
 
 def unquote(text: str) -> str:
-    """``text`` without the JSON quoting that :func:`latentd.infotext.build.quote` adds; as it is when it has none."""
+    """``text`` without the JSON quoting that :func:`latentd.infotext.build.quote` adds, if it has any."""
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return text
     try:
@@ -170,7 +171,7 @@ def unquote(text: str) -> str:
 
 
 def _complete(found: dict[str, object], options: ParseOptions) -> None:
-    """Add the defaults, and translate what old versions wrote."""
+    """Add the defaults, and convert the keys of old versions."""
     found.setdefault("Clip skip", "1")
     if "Hypernet" in found:
         tag = f"<hypernet:{found['Hypernet']}:{found.get('Hypernet strength', '1.0')}>"
@@ -200,7 +201,7 @@ def _default(found: dict[str, object], defaults: dict[str, object]) -> None:
 
 
 def _restore_first_pass(found: dict[str, object], old_hires_size: bool) -> None:
-    """Old infotexts give the final size and a first-pass size; make that a size and a hires size."""
+    """Convert the final size and first-pass size of old infotexts to a size and a hires size."""
     if old_hires_size:
         hires = _whole(found, "Hires resize-1", 0), _whole(found, "Hires resize-2", 0)
         if all(hires):
@@ -216,7 +217,7 @@ def _restore_first_pass(found: dict[str, object], old_hires_size: bool) -> None:
 
 
 def old_first_pass_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height of the first pass before 1.0: about 512² pixels in the same shape, rounded up to 64s."""
+    """Width and height of the first pass before 1.0: about 512² pixels, each side rounded up to a multiple of 64."""
     scale = math.sqrt(512 * 512 / (width * height))
     return math.ceil(scale * width / 64) * 64, math.ceil(scale * height / 64) * 64
 

@@ -1,4 +1,4 @@
-"""Which options an infotext speaks of, and under which keys."""
+"""The options that stand in infotexts, and their keys there."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 
 def truth(text: str) -> bool:
-    """False for ``False`` and nothing; any other text is true."""
+    """False for ``False`` and the empty text, True for any other text."""
     return text not in {"", "False"}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """An option, and how its value is read from text (ValueError when it cannot be)."""
+    """An option, and the function that reads its value from text and raises ValueError if it cannot."""
 
     option: str
     convert: Callable[[str], object] = str
 
 
 OPTION_SCHEDULES = ("karras", "exponential", "polyexponential")
-"""Schedules of 1.8's option ``k_sched_type``, as they stand in its infotexts; 1.9 and later write other words."""
+"""Schedules of 1.8's option ``k_sched_type``, as 1.8 writes them into infotexts; 1.9 and later write labels."""
 
 SETTINGS: Mapping[str, Setting] = {
     "Face restoration": Setting("face_restoration", truth),
@@ -55,7 +55,7 @@ SETTINGS: Mapping[str, Setting] = {
     "Schedule rho": Setting("rho", float),
     "ENSD": Setting("eta_noise_seed_delta", int),
     "Discard penultimate sigma": Setting("always_discard_next_to_last_sigma", truth),
-    # sic: AUTOMATIC1111 1.8 writes the word correctly and so never reads it back
+    # Misspelt in AUTOMATIC1111 1.8, which writes the word correctly and so never reads it back.
     "SGM noise multplier": Setting("sgm_noise_multiplier", truth),
     "SGM noise multiplier": Setting("sgm_noise_multiplier", truth),
     "UniPC variant": Setting("uni_pc_variant"),
@@ -74,7 +74,7 @@ SETTINGS: Mapping[str, Setting] = {
     "Hypertile VAE swap size": Setting("hypertile_swap_size_vae", int),
     "NGMS all steps": Setting("s_min_uncond_all", truth),
     "Skip Early CFG": Setting("skip_early_cond", float),
-    # 1.10 reads these under the first name and writes them under the second
+    # AUTOMATIC1111 1.10 reads these under the first name and writes them under the second.
     "Beta scheduler alpha": Setting("beta_dist_alpha", float),
     "Beta scheduler beta": Setting("beta_dist_beta", float),
     "Beta schedule alpha": Setting("beta_dist_alpha", float),

@@ -1,4 +1,4 @@
-"""The ``Version`` key: old pictures ask for old behaviour."""
+"""The ``Version`` key, by which pictures of old versions ask for old behaviour."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 _VERSION = re.compile(r"v?(\d+(?:\.\d+){0,5})(?:[-.]?(a|b|rc|alpha|beta)[-.]?\d*)?(?:-(\d+))?", re.IGNORECASE)
 
 OWN_VERSION = "latentd-"
-"""What latentd's own versions begin with; none of A1111's does, so readers switch no old behaviour on."""
+"""The beginning of latentd's own versions. AUTOMATIC1111's begin otherwise, so readers switch no old behaviour on."""
 
 Order = tuple[tuple[int, ...], bool, int]
-"""A version as something to compare: release, whether it is final, commits since."""
+"""A version in comparable form: release, whether it is final, commits since."""
 
 
 def parse_version(text: str | None) -> Order | None:
@@ -28,9 +28,9 @@ def parse_version(text: str | None) -> Order | None:
 
 
 def compatibility_flags(version: str | None, prompt: str, sampler: str, refiner: object) -> dict[str, bool]:
-    """The old behaviours that an infotext of ``version`` implies, by their infotext keys; all of them True.
+    """The old behaviours that an infotext of ``version`` implies, by their infotext keys; only True values.
 
-    Empty when the version is missing or unreadable.
+    Empty if the version is missing or unreadable.
     """
     order = parse_version(version)
     if order is None:

@@ -1,4 +1,4 @@
-"""TAESD: tiny networks that stand in for Stable Diffusion's VAE, one for each way.
+"""TAESD: tiny networks that replace Stable Diffusion's VAE, an encoder and a decoder.
 
 Source: the layout of the weight files at github.com/madebyollin/taesd (``taesd_decoder.pth`` and so on), whose keys
 are places in one row of layers.
@@ -17,7 +17,7 @@ from latentd.errors import ModelLoadError
 from latentd.models.files.state_dict import open_state_dict
 from latentd.models.loading.build import assemble
 
-Way = Literal["decoder", "encoder"]
+TaesdPart = Literal["decoder", "encoder"]
 
 WIDTH = 64
 LATENT_CHANNELS = 4
@@ -46,10 +46,10 @@ class Block(nn.Module):
         return torch.relu(self.conv(x) + x)
 
 
-def make_taesd(way: Way) -> nn.Sequential:
+def make_taesd(part: TaesdPart) -> nn.Sequential:
     """The network without weights: latents [B,4,h,w] to pictures [B,3,8h,8w] in 0 to 1, or back."""
     rows: list[nn.Module]
-    if way == "decoder":
+    if part == "decoder":
         rows = [SoftClamp(), _conv(LATENT_CHANNELS, WIDTH), nn.ReLU()]
         for _ in range(STAGES):
             rows += [*(Block() for _ in range(BLOCKS)), nn.Upsample(scale_factor=2), _conv(WIDTH, WIDTH, bias=False)]
@@ -60,21 +60,21 @@ def make_taesd(way: Way) -> nn.Sequential:
     return nn.Sequential(*rows, _conv(WIDTH, LATENT_CHANNELS))
 
 
-def load_taesd(path: Path, way: Way, device: torch.device, dtype: torch.dtype) -> Any:
+def load_taesd(path: Path, part: TaesdPart, device: torch.device, dtype: torch.dtype) -> Any:
     """The network of ``path``, in eval mode.
 
     :raises ModelLoadError: the file is damaged or holds another network.
     """
     weights = open_state_dict(path)
     try:
-        return assemble(partial(make_taesd, way), weights, device, dtype)
+        return assemble(partial(make_taesd, part), weights, device, dtype)
     except ModelLoadError as error:
-        raise ModelLoadError(f"{path.name} is no TAESD {way}", hint=error.detail) from error
+        raise ModelLoadError(f"{path.name} is no TAESD {part}", hint=error.detail) from error
 
 
-def taesd_file(way: Way, *, sdxl: bool) -> str:
+def taesd_file(part: TaesdPart, *, sdxl: bool) -> str:
     """The file name that A1111 gives the weights."""
-    return f"taesd{'xl' if sdxl else ''}_{way}.pth"
+    return f"taesd{'xl' if sdxl else ''}_{part}.pth"
 
 
 def _conv(into: int, out: int, **manners: Any) -> nn.Conv2d:

@@ -1,1 +1,1 @@
-"""LoRA family and hypernetworks: found on disk, mapped to modules, laid over a model's weights."""
+"""LoRA family and hypernetworks: found on disk, matched with a model's modules, applied to its weights."""

@@ -1,8 +1,8 @@
-"""The settings of PEFT's adapters in a network file's header, where alpha stands that no tensor holds.
+"""The settings of PEFT's adapters in a network file's header: there is alpha, if no tensor has it.
 
-diffusers packs them as one JSON text, ``lora_adapter_metadata``, with keys such as ``unet.lora_alpha``,
-``unet.alpha_pattern`` and ``text_encoder.r``; SimpleTuner and scripts of PEFT's own write the same keys straight into
-the header, or those of ``adapter_config.json`` without a prefix. The rank is that of the tensors, always.
+diffusers writes them as one JSON text, ``lora_adapter_metadata``, with keys such as ``unet.lora_alpha``,
+``unet.alpha_pattern`` and ``text_encoder.r``. SimpleTuner and PEFT's scripts write the same keys directly into the
+header, or the keys of ``adapter_config.json`` without a prefix. The rank is always that of the tensors.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _REPEATS, _GROUP_REPEAT = re.compile(r"[*+?{]"), re.compile(r"\)[*+?{]|\(\?")
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """One adapter's settings: alpha, alphas of single modules by pattern, and rsLoRA's other scale.
+    """One adapter's settings: alpha, the alphas of single modules by pattern, and whether rsLoRA's scale is used.
 
-    ``unread`` are the patterns that are not followed.
+    ``unread`` lists the patterns that are ignored.
     """
 
     alpha: float | None = None
@@ -42,9 +42,10 @@ class AdapterConfig:
     unread: tuple[str, ...] = ()
 
     def scale(self, path: str, rank: int) -> float | None:
-        """alpha / rank, or alpha / sqrt(rank) for rsLoRA (Kalajdzievski 2023), of the module ``path``; None: unknown.
+        """The scale of the module ``path``; None if alpha is unknown.
 
-        As in PEFT, a pattern names a module by its whole path or by its end, from a dot on.
+        It is alpha / rank, or alpha / sqrt(rank) for rsLoRA (Kalajdzievski 2023). As in PEFT, a pattern names a module
+        by its whole path or by the end of it that follows a dot.
         """
         patterns = self.alpha_pattern if len(path) <= _LONGEST_PATH else ()
         alpha = next((a for pattern, a in patterns if pattern.fullmatch(path)), self.alpha)
@@ -54,9 +55,9 @@ class AdapterConfig:
 
 
 class AdapterConfigs:
-    """All adapters' settings of one file, by whose modules they concern.
+    """The settings of all adapters in one file, by the part of the model that they are for.
 
-    :param metadata: the header's entries, texts that hold JSON objects parsed.
+    :param metadata: the header's entries; texts that are JSON objects are parsed already.
     """
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
@@ -69,11 +70,11 @@ class AdapterConfigs:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """The patterns of ``alpha_pattern`` that are not followed."""
+        """The patterns of ``alpha_pattern`` that are ignored."""
         return tuple(pattern for config in self._by_prefix.values() for pattern in config.unread)
 
     def of(self, module: ModuleName) -> AdapterConfig | None:
-        """The settings for ``module``; where its name says not whose it is, those of the only adapter."""
+        """The settings for ``module``; if its name does not say whose it is, those of the only adapter."""
         for prefix, owners in _PREFIXES.items():
             if module.owner in owners and prefix in self._by_prefix:
                 return self._by_prefix[prefix]
@@ -100,7 +101,7 @@ def _entries(source: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _config(entries: Mapping[str, Any]) -> AdapterConfig:
-    # PEFT's LoHa and LoKr say alpha where its LoRA says lora_alpha; without its own word the key may mean anything.
+    # PEFT's LoHa and LoKr write alpha, its LoRA writes lora_alpha. Without other keys of PEFT, alpha may mean anything.
     other = entries.get("alpha") if "peft_type" in entries else None
     given = entries.get("alpha_pattern")
     listed = given.items() if isinstance(given, Mapping) else ()
@@ -114,9 +115,9 @@ def _config(entries: Mapping[str, Any]) -> AdapterConfig:
 
 
 def _pattern(text: str) -> re.Pattern[str] | None:
-    """The regular expression for a module's path that PEFT makes of a pattern; None for one that could take long.
+    """The regular expression for module paths that PEFT makes from a pattern; None for one that could take long.
 
-    Trainers write plain paths and ends of them; a file from anywhere may hold anything.
+    Trainers write plain paths and ends of paths, but a hostile file could contain any expression.
     """
     inner = text.removeprefix("^").removesuffix("$")
     slow = len(inner) > _LONGEST_PATTERN or len(_REPEATS.findall(inner)) > _MOST_REPEATS or _GROUP_REPEAT.search(inner)

@@ -1,6 +1,7 @@
-"""Networks applied beside a layer at each call, its weights untouched (``lora_functional``, ``lora_apply_to_outputs``).
+"""Networks applied beside a layer at each call, without changing weights.
 
-Source: AUTOMATIC1111's forward of its LoRA extension: output plus the change's own answer to the layer's input.
+Options ``lora_functional`` and ``lora_apply_to_outputs``. As in AUTOMATIC1111's LoRA extension, the change is itself a
+layer, whose output for the same input is added.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ _KINDS = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
 
 
 class Beside:
-    """A forward hook that adds a change's answer to that of its layer.
+    """A forward hook that adds the output of a change to that of its layer.
 
-    :param multiplier: of the tag. :param rank: keep only so many ranks.
-    :param on_outputs: give the change the layer's output in place of its input, where both have one shape.
+    :param change: the change, at multiplier 1.
+    :param multiplier: the tag's multiplier.
+    :param rank: how many ranks of the change to use; None for all.
+    :param on_outputs: feed the change with the layer's output instead of its input if both have the same shape.
     """
 
     def __init__(self, change: NetworkModule, *, multiplier: float, rank: int | None, on_outputs: bool) -> None:
@@ -31,6 +34,7 @@ class Beside:
         self._on_outputs = on_outputs
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        """The layer's output ``out`` plus that of the change."""
         x: Tensor = args[0]
         if self._on_outputs and out.shape == x.shape:
             x = out
@@ -49,12 +53,12 @@ class Beside:
 
 
 def fits_beside(module: nn.Module, weight: Tensor) -> bool:
-    """Whether changes can stand beside a layer; an inpainting model's first takes channels unknown to them."""
+    """Whether changes can be applied beside a layer; an inpainting model's first has more channels than they know."""
     return isinstance(module, _KINDS) and not (weight.dim() == 4 and weight.shape[1] == 9)
 
 
 def _apply(module: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What a layer of ``module``'s kind gives with this weight and bias."""
+    """The output of a layer of ``module``'s kind with this weight and bias."""
     if isinstance(module, nn.Linear):
         return functional.linear(x, weight, bias)
     if isinstance(module, nn.Conv2d):

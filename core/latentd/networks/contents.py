@@ -1,4 +1,4 @@
-"""What a network file holds: tensors by module and parameter under their canonical names, and bundled embeddings."""
+"""The contents of a network file: tensors by module and parameter under canonical names, and bundled embeddings."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _NESTED = ".string_to_param."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkContents:
-    """What a file holds, on the CPU: per module the tensors by parameter, and embeddings it brings along, by name.
+    """The contents of a file, on the CPU: for each module the tensors by parameter, and bundled embeddings by name.
 
-    ``kind``: what its tensors look like (``a VAE``), for messages; None where nothing tells. ``unread``: patterns of
-    the header's settings that are not followed.
+    ``kind`` is what the tensors look like (``a VAE``), for messages; None if that is unknown. ``unread`` lists patterns
+    of the header's settings that are ignored.
     """
 
     modules: Mapping[ModuleName, Mapping[str, Tensor]]
@@ -43,9 +43,10 @@ class NetworkContents:
 
 
 def read_network(path: Path) -> NetworkContents:
-    """What the file holds; safetensors are mapped, pickles go through the restricted unpickler.
+    """The contents of the file; safetensors are mapped, pickles are read by the restricted unpickler.
 
-    :raises ModelLoadError: damaged, refused by the unpickler, with weights that are no number, or with two adapters.
+    :raises ModelLoadError: the file is damaged, refused by the unpickler, has weights that are NaN or infinite, or
+        holds two adapters.
     """
     modules: dict[ModuleName, dict[str, Tensor]] = {}
     embeddings: dict[str, dict[str, Any]] = {}
@@ -69,7 +70,10 @@ def read_network(path: Path) -> NetworkContents:
 
 
 def _check_numbers(path: Path, key: str, tensor: Tensor) -> None:
-    """:raises ModelLoadError: some of the tensor's values are NaN or infinite."""
+    """Refuse a tensor with NaN or infinite values.
+
+    :raises ModelLoadError: it has such values.
+    """
     if not tensor.is_floating_point() or not tensor.numel():
         return
     low, high = torch.aminmax(tensor if tensor.element_size() > 1 else tensor.half())
@@ -81,7 +85,10 @@ def _check_numbers(path: Path, key: str, tensor: Tensor) -> None:
 
 
 def _add_embedding(embeddings: dict[str, dict[str, Any]], rest: str, tensor: Tensor) -> None:
-    """``rest``: the embedding's name, a dot, and the vectors' name, as files of a single embedding have it."""
+    """Add one tensor of a bundled embedding.
+
+    :param rest: the embedding's name, a dot, and the name of the vectors that files of a single embedding use.
+    """
     name, nested, vectors = rest.rpartition(_NESTED)
     if nested:
         embeddings.setdefault(name, {}).setdefault("string_to_param", {})[vectors] = tensor
@@ -91,12 +98,12 @@ def _add_embedding(embeddings: dict[str, dict[str, Any]], rest: str, tensor: Ten
 
 
 def _as_dora(parameter: str, tensor: Tensor) -> tuple[str, Tensor]:
-    """PEFT's norms, one per output, in the shape that tells so: [out, 1]; others as they are."""
+    """The parameter's name and tensor; PEFT's norms of DoRA, one per output, get the shape [out, 1] that says so."""
     return ("dora_scale", tensor.reshape(-1, 1)) if parameter == MAGNITUDE else (parameter, tensor)
 
 
 def _add_scales(path: Path, modules: Mapping[ModuleName, dict[str, Tensor]]) -> tuple[str, ...]:
-    """Where no tensor holds alpha, add the scale by the header's metadata; its patterns that are not followed."""
+    """Add the scale from the header's metadata to modules without a tensor alpha; returns the patterns ignored."""
     configs = AdapterConfigs({**config_beside(path), **read_metadata(path)})
     for name, weights in modules.items():
         config = configs.of(name)

@@ -1,4 +1,4 @@
-"""Network files on disk: what is there, and under which names. No torch: what they hold is read elsewhere."""
+"""Network files on disk and their names. No torch is imported here: contents are read in another module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOnDisk:
-    """A network file. ``name`` is its stem, ``alias`` the name its training gave it (else the stem)."""
+    """A network file. ``name`` is its stem, ``alias`` the name in its metadata, or the stem if there is none."""
 
     name: str
     alias: str
@@ -30,13 +30,13 @@ class NetworkOnDisk:
     stamp: tuple[int, int]
 
     def digest(self) -> str:
-        """The hash that infotexts shorten: the metadata's own, else of the file (:func:`network_digest`)."""
+        """The hash whose beginning stands in infotexts: from the metadata, else :func:`network_digest`."""
         given = self.metadata.get("sshs_model_hash")
         return given if isinstance(given, str) and given else network_digest(self.path)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of a network file, texts that hold JSON objects parsed; empty for other kinds or when damaged."""
+    """The metadata of a safetensors file, with JSON objects parsed; empty for other kinds of files and damaged ones."""
     if path.suffix.lower() != ".safetensors":
         return {}
     try:
@@ -56,9 +56,10 @@ def _parsed(value: object) -> object:
 
 
 def network_digest(path: Path) -> str:
-    """sha256 in hex: of a safetensors file without its header, so that edited metadata keep it; else of the whole.
+    """SHA-256 in hexadecimal: of a safetensors file without its header, of any other file as a whole.
 
-    What only has a safetensors file's name is hashed whole.
+    A safetensors file whose metadata are edited therefore keeps its hash. A file that only has such a name is hashed as
+    a whole.
     """
     digest = hashlib.sha256()
     with open_regular(path) as file:
@@ -73,8 +74,8 @@ def network_digest(path: Path) -> str:
 class NetworkLibrary:
     """The network files of some folders, found by the names that prompts use.
 
-    :param folders: searched with all below them; missing ones are skipped.
-    :param carried: files that packages carry; one of the same name in a folder is taken instead.
+    :param folders: searched with their subfolders; missing ones are skipped.
+    :param carried: files that are part of packages; a file of the same name in a folder takes precedence.
     :param hidden: whether folders whose name begins with a dot are searched.
     """
 
@@ -91,7 +92,7 @@ class NetworkLibrary:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look at the folders again; an unchanged file is not read again."""
+        """Scan the folders again; unchanged files are not read again."""
         known = {(net.path, net.stamp): net for net in self._by_name.values()}
         by_name: dict[str, NetworkOnDisk] = {}
         by_alias: dict[str, NetworkOnDisk] = {}
@@ -110,11 +111,11 @@ class NetworkLibrary:
         return sorted(self._by_name.values(), key=lambda net: net.name.lower())
 
     def find(self, name: str) -> NetworkOnDisk | None:
-        """The file a tag means: by alias or stem; by stem only where an alias is shared, or is ``none``."""
+        """The file that a tag names by its alias or stem; by stem only if an alias is shared or is ``none``."""
         return (self._by_name if name.lower() in self._ambiguous else self._by_alias).get(name)
 
     def short_hash(self, net: NetworkOnDisk) -> str:
-        """The first 12 digits of the file's digest, computed once a file."""
+        """The first 12 digits of the file's digest, computed once for each file."""
         key = (net.path, net.stamp)
         if key not in self._digests:
             self._digests[key] = net.digest()

@@ -24,18 +24,18 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
         *(nn.Softsign, nn.Tanh, nn.Tanhshrink),
     )
 }
-"""Activations of torch that need no argument, by their lower-case class names, as A1111 knows them."""
+"""Activations of torch that need no argument, by their lower-case class names, as in AUTOMATIC1111."""
 
 
 class Hypernetwork:
-    """A loaded file: for each context width it knows, one network for keys and one for values."""
+    """A loaded file: one network for keys and one for values, for each context width."""
 
     def __init__(self, name: str, layers: Mapping[int, tuple[nn.Module, nn.Module]]) -> None:
         self.name = name
         self.layers = layers
 
     def changes(self, key_context: Tensor, value_context: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What to add to the contexts [B, n, width] at multiplier 1, or None for a width it does not know."""
+        """The changes of both contexts [B, n, width] at multiplier 1; None if the file has no network of that width."""
         pair = self.layers.get(key_context.shape[-1])
         if pair is None:
             return None
@@ -45,9 +45,9 @@ class Hypernetwork:
 
 
 class HypernetworkHook:
-    """Called by every attention with its context [B, n, width]; gives the contexts for keys and for values.
+    """Called by every attention layer with its context [B, n, width]; returns the contexts for keys and for values.
 
-    Hypernetworks act one after another, each on what the one before it left.
+    Hypernetworks act one after another, each on the result of the one before.
 
     :param active: hypernetworks with their multipliers.
     """
@@ -56,6 +56,7 @@ class HypernetworkHook:
         self._active = tuple(active)
 
     def __call__(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The contexts for keys and for values, both [B, n, width]."""
         keys = values = context
         for hypernetwork, multiplier in self._active:
             if (change := hypernetwork.changes(keys, values)) is not None:
@@ -64,16 +65,16 @@ class HypernetworkHook:
 
 
 class HypernetworkHooks(UNetHook):
-    """A UNet hook that lets hypernetworks act on every attention, self and cross.
+    """A UNet hook that applies hypernetworks to every attention layer, self and cross.
 
-    To be the last of a job's hooks: it chooses separate contexts for keys and values, which ends a chain of handlers.
+    It must be the last of a job's hooks: it uses separate contexts for keys and values, so that no handler can follow.
     """
 
     def __init__(self, active: Sequence[tuple[Hypernetwork, float]]) -> None:
         self._hook = HypernetworkHook(active)
 
     def attention(self, site: AttentionSite) -> AttentionHandler:
-        """The same handler for every site: contexts are told apart by their width."""
+        """The same handler for every site; it recognises contexts by their width."""
         return self._handle
 
     def _handle(self, call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
@@ -83,7 +84,7 @@ class HypernetworkHooks(UNetHook):
 def load_hypernetwork(path: Path) -> Hypernetwork:
     """The hypernetwork in a ``.pt`` file, on the CPU.
 
-    :raises ModelLoadError: damaged, refused by the unpickler, or of an unknown activation.
+    :raises ModelLoadError: the file is damaged, refused by the unpickler, or has an unknown activation.
     """
     from latentd.models.files.unpickle import load_pickle
 
@@ -91,7 +92,7 @@ def load_hypernetwork(path: Path) -> Hypernetwork:
 
 
 def build_hypernetwork(state: Mapping[Any, Any], name: str) -> Hypernetwork:
-    """The hypernetwork described by a file's dictionary: integer keys are widths, text keys its settings.
+    """The hypernetwork in a file's dictionary, whose integer keys are widths and whose text keys are settings.
 
     :raises ModelLoadError: layers that do not form a network, or an unknown activation.
     """
@@ -124,7 +125,7 @@ def _network(weights: Mapping[str, Tensor], activation: str, activate_output: bo
 
 
 def _tensor(weights: Mapping[str, Tensor], number: int, part: str) -> Tensor:
-    """Under today's key, or under that of the first files (``linear1.weight``)."""
+    """The tensor under its present key, or under the key of the first files (``linear1.weight``)."""
     key = f"linear.{number}.{part}"
     tensor = weights[key if key in weights else f"linear{number}.{part}"].float()
     if not bool(tensor.isfinite().all()):
@@ -141,7 +142,7 @@ def _layer(weight: Tensor, bias: Tensor) -> nn.Module:
 
 
 def _activation(name: str) -> nn.Module:
-    if name == "swish":  # A1111's word for it
+    if name == "swish":  # AUTOMATIC1111's name for it
         return nn.Hardswish()
     if name not in _ACTIVATIONS:
         raise ModelLoadError(f"unknown activation {name!r} in a hypernetwork")

@@ -1,7 +1,7 @@
 """Hypertile: self-attention within tiles of the feature map instead of across all of it (options ``hypertile_*_unet``).
 
-Source: github.com/tfernd/HyperTile as AUTOMATIC1111 1.8 carries it out: how many tiles there are is drawn at every
-attention, from Python's generator seeded with the job's first seed.
+Source: github.com/tfernd/HyperTile, as AUTOMATIC1111 1.8 does it: at every attention layer the number of tiles is drawn
+from Python's generator, which is seeded with the job's first seed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LAYER = re.compile(r"transformer_blocks\.(\d+)\.")
 _SETTINGS_UNET = {"max depth": ("max_depth", 3), "max tile size": ("max_tile", 256), "swap size": ("swap_size", 3)}
 _SETTINGS_VAE = {**_SETTINGS_UNET, "max tile size": ("max_tile", 128)}
 
-# The levels of A1111's tables, by block; SDXL's first layer of a block and its others stand at different levels.
+# The levels in AUTOMATIC1111's tables, by block. In SDXL, the first layer of a block has another level than the rest.
 _LEVELS_SD = {**dict.fromkeys(("i1", "i2", "o9", "o10", "o11"), 0), **dict.fromkeys(("i4", "i5", "o6", "o7", "o8"), 1),
               **dict.fromkeys(("i7", "i8", "o3", "o4", "o5"), 2), "m": 3}  # fmt: skip
 _LEVELS_XL = {**dict.fromkeys(("i4", "i5", "o3", "o4", "o5"), 0), **dict.fromkeys(("i7", "i8", "o0", "o1", "o2"), 1),
@@ -35,9 +35,12 @@ _LEVELS_XL = {**dict.fromkeys(("i4", "i5", "o3", "o4", "o5"), 0), **dict.fromkey
 class Hypertile(UNetHook):
     """One pass's tiling.
 
-    :param width, height: of the pass's pictures in pixels. :param max_tile: largest tile in pixels.
-    :param swap_size: how many tile sizes are drawn from. :param max_depth: the deepest level that is tiled.
-    :param rng: the generator; shared by the passes of a job.
+    :param width: width of the pass's pictures in pixels.
+    :param height: height of the pass's pictures in pixels.
+    :param max_tile: largest tile in pixels.
+    :param swap_size: how many tile sizes are drawn from.
+    :param max_depth: the deepest level that is tiled.
+    :param rng: the generator, which all passes of a job share.
     """
 
     width: int
@@ -49,12 +52,13 @@ class Hypertile(UNetHook):
     rng: random.Random
 
     def attention(self, site: AttentionSite) -> AttentionHandler | None:
+        """A handler for self-attention in the blocks that are tiled; None for other sites."""
         level = _level(site, self.sdxl)
         if site.kind != "self" or level is None or level > self.max_depth:
             return None
 
         def attend_in_tiles(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Any) -> Tensor:
-            # A1111 takes the rows for the columns here where a picture is not square.
+            # AUTOMATIC1111 confuses rows with columns here, which matters for pictures that are not square.
             rows, columns = _grid(hidden.shape[1], self.width / self.height)
             least = tile_cells(self.width, self.height, self.max_tile) * 2**level
             down = draw_parts(rows, least, self.swap_size, self.rng)
@@ -69,9 +73,9 @@ class Hypertile(UNetHook):
 
 
 def hypertile_notes(options: Mapping[str, Any], *, second_pass: bool) -> dict[str, Any]:
-    """Entries of the infotext, empty where nothing is tiled.
+    """Entries of the infotext; empty if nothing is tiled.
 
-    :param second_pass: the job has a pass of hires fix.
+    :param second_pass: whether the job has a hires pass.
     """
     notes: dict[str, Any] = {}
     if options["hypertile_enable_unet"]:

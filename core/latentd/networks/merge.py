@@ -1,4 +1,4 @@
-"""Laying networks over a loaded model's weights, and taking them off again without a trace."""
+"""Applying networks to a loaded model's weights, and removing them again exactly."""
 
 from __future__ import annotations
 
@@ -24,28 +24,33 @@ from latentd.networks.spellings import ModuleName
 
 log = logging.getLogger(__name__)
 
-Way = Literal["merged", "beside", "outputs"]
+ApplyMode = Literal["merged", "beside", "outputs"]
 Read = Callable[[Path], NetworkContents]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRequest:
-    """One tag of a prompt, resolved: the file, its multipliers for text encoders and UNet, and ``dyn`` ranks.
+    """One tag of a prompt with its file found.
 
-    ``way``: ``merged`` into the weights; ``beside`` each layer at every call; ``outputs``: beside, and fed the layer's
-    output where its shape is the input's. ``as_original``: pass over what AUTOMATIC1111 1.8 passes over.
+    :param network: the file.
+    :param te: multiplier for the text encoders.
+    :param unet: multiplier for the UNet.
+    :param dyn: how many ranks to use; None for all.
+    :param mode: ``merged`` into the weights; ``beside`` each layer at every call; or ``outputs``: beside, and fed
+        with the layer's output if it has the input's shape.
+    :param as_original: leave out the modules that AUTOMATIC1111 1.8 leaves out.
     """
 
     network: NetworkOnDisk
     te: float = 1.0
     unet: float = 1.0
     dyn: int | None = None
-    way: Way = "merged"
+    mode: ApplyMode = "merged"
     as_original: bool = True
 
     def key(self) -> tuple[Any, ...]:
-        """Equal for requests with equal effect."""
-        return (self.network.path, self.network.stamp, self.te, self.unet, self.dyn, self.way, self.as_original)
+        """A value that is equal for requests with equal effect."""
+        return (self.network.path, self.network.stamp, self.te, self.unet, self.dyn, self.mode, self.as_original)
 
 
 class Reason(StrEnum):
@@ -59,10 +64,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedNetwork:
-    """What became of one request: how many modules were changed, and the others by reason, as the file spells them.
+    """The effect of one request: how many modules it changed, and the names of those that it did not, by reason.
 
-    ``embeddings`` come along, by name; ``kind``: what the file looks like; ``unread``: patterns for alpha in its header
-    that are not followed.
+    Names are spelled as in the file. ``embeddings`` are those in the file, by name; ``kind`` is what the file looks
+    like; ``unread`` lists patterns for alpha in its header that are ignored.
     """
 
     network: NetworkOnDisk
@@ -83,12 +88,12 @@ class AppliedNetwork:
 
 
 class NetworkState:
-    """The networks laid over one loaded model; the model's cache entry holds one of these.
+    """The networks applied to one loaded model; belongs to the model's cache entry.
 
-    Weights are never written to: a changed module gets a new parameter and its own is put aside, so taking networks
-    off is exact and leaves nothing behind. Not for use by two threads at once.
+    Weights are never overwritten: a changed module gets a new parameter and its own is kept, so that networks are
+    removed exactly. Not for use by two threads at once.
 
-    :param keep_on: device for the originals meanwhile (``cpu`` saves a GPU's memory); None leaves them in place.
+    :param keep_on: device on which original parameters are kept (``cpu`` saves a GPU's memory); None for their own.
     """
 
     def __init__(self, *, keep_on: torch.device | str | None = None) -> None:
@@ -101,19 +106,18 @@ class NetworkState:
 
     @property
     def applied(self) -> tuple[AppliedNetwork, ...]:
-        """What is laid over the model now."""
+        """The networks that are applied to the model now."""
         return self._applied
 
     def apply(
         self, targets: Targets, requests: Sequence[NetworkRequest], *, read: Read = read_network
     ) -> tuple[AppliedNetwork, ...]:
-        """Make ``requests``, in order, what is laid over the model; nothing is done when that is so already.
+        """Apply exactly ``requests`` to the model, in order; nothing happens if they are applied already.
 
-        W' = W + Σ m·s·ΔW, network after network in the model's dtype. On an error the model is left as it was loaded.
-        What does not fit is passed over, as in AUTOMATIC1111; the answer tells what, and what to make of it is for the
-        caller to say.
+        W' = W + Σ m·s·ΔW, network after network in the model's dtype. After an error the model is as it was loaded.
+        Modules that do not fit are left out, as in AUTOMATIC1111; the result lists them for the caller to judge.
 
-        :param read: gives what a file holds.
+        :param read: returns the contents of a file.
         :raises ModelLoadError: a file is damaged or refused.
         """
         key = (*(id(module) for module in targets.modules()), *(request.key() for request in requests))
@@ -172,7 +176,7 @@ class NetworkState:
         )
 
     def _fits(self, site: Site, change: NetworkModule, request: NetworkRequest) -> bool:
-        """Whether the change is one for this module; it is made then."""
+        """Apply the change to the module if it fits; returns whether it did."""
         try:
             self._change(site, change, request)
         except torch.OutOfMemoryError:
@@ -189,8 +193,8 @@ class NetworkState:
         delta = _padded(change.delta(weight, rank=request.dyn) * multiplier, weight)
         if delta.shape != weight.shape:
             raise ValueError(f"a change of shape {tuple(delta.shape)} for a weight of {tuple(weight.shape)}")
-        if request.way != "merged" and fits_beside(site.module, weight):
-            on_outputs = request.way == "outputs"
+        if request.mode != "merged" and fits_beside(site.module, weight):
+            on_outputs = request.mode == "outputs"
             hook = Beside(change, multiplier=multiplier, rank=request.dyn, on_outputs=on_outputs)
             self._beside.append(site.module.register_forward_hook(hook))
             return
@@ -204,7 +208,7 @@ class NetworkState:
             self._replace(site.module, "bias", bias_delta if bias is None else bias + bias_delta)
 
     def _present(self, module: nn.Module, name: str) -> Tensor | None:
-        """The parameter as the networks before left it; not rounded to eight bits where a copy of more is kept."""
+        """The parameter after the networks so far; taken from the copy of more than eight bits if one is kept."""
         found = self._exact.get((id(module), name))
         return exact_parameter(module, name) if found is None else found
 
@@ -221,8 +225,10 @@ class NetworkState:
 
 
 def _passed_over(index: SiteIndex, sites: Mapping[ModuleName, Sequence[Site]]) -> frozenset[ModuleName]:
-    """The names that AUTOMATIC1111 1.8 passes over: those that its rules map to nothing, and the parts of an OpenCLIP
-    attention that is not changed whole."""
+    """The names that AUTOMATIC1111 1.8 leaves out.
+
+    They are names that its rules map to no module, and parts of an OpenCLIP attention that is not changed as a whole.
+    """
     joined: dict[str, list[ModuleName]] = {}
     for name, found in sites.items():
         if name.kohya and found and found[0].joined is not None:
@@ -232,14 +238,14 @@ def _passed_over(index: SiteIndex, sites: Mapping[ModuleName, Sequence[Site]]) -
 
 
 def _padded(delta: Tensor, weight: Tensor) -> Tensor:
-    """A change made for 4 latent channels, with zeros for the 5 more of an inpainting model's first convolution."""
+    """A change for 4 latent channels, with zeros for the 5 further channels of an inpainting model's first layer."""
     if weight.dim() == 4 and weight.shape[1] == 9 and delta.dim() == 4 and delta.shape[1] == 4:
         return functional.pad(delta, (0, 0, 0, 0, 0, 5))
     return delta
 
 
 class _Original:
-    """A parameter put aside (or the absence of one), with where it belongs."""
+    """An original parameter (or the absence of one) and its place."""
 
     __slots__ = ("_module", "_name", "_parameter")
 
@@ -250,7 +256,7 @@ class _Original:
             self._parameter = _on(self._parameter, keep_on)
 
     def put_back(self) -> None:
-        """Undo the replacement; the model may have moved to another device since."""
+        """Undo the replacement, also if the model has moved to another device since."""
         if self._parameter is not None:
             device = getattr(self._module, self._name).device
             self._parameter = _on(self._parameter, device)
@@ -258,5 +264,5 @@ class _Original:
 
 
 def _on(parameter: nn.Parameter, device: torch.device) -> nn.Parameter:
-    """The parameter itself where it is there already, else a copy there."""
+    """The parameter itself if it is on ``device``, else a copy there."""
     return parameter if parameter.device == device else nn.Parameter(parameter.to(device), requires_grad=False)

@@ -1,7 +1,7 @@
-"""Where a name in a network file points in a loaded model (rules: a1111-networks).
+"""Which module of a loaded model a name in a network file means (rules: a1111-networks).
 
-The model's modules are written down under the path that diffusers gives them and under LDM's, OpenCLIP's beside
-transformers', so that a name is looked up, never parsed. How files spell names is :mod:`latentd.networks.spellings`.
+Each module of the model is listed under its path in diffusers and in LDM (text encoders: in transformers and in
+OpenCLIP), so that names are looked up rather than parsed. How files spell names: :mod:`latentd.networks.spellings`.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ ATTENTION_PARTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One module that networks may change, and which of a tag's two multipliers counts there.
+    """One module that networks may change, and which of a tag's two multipliers applies to it.
 
-    ``joined`` names the attention of an OpenCLIP encoder whose part this is: AUTOMATIC1111, which keeps q, k and v in
-    one matrix, changes such an attention only where a file has all of q, k, v and out.
+    ``joined`` names the OpenCLIP attention that this module is a part of, if any. AUTOMATIC1111 keeps q, k and v in one
+    matrix and changes such an attention only if a file has all of q, k, v and out.
     """
 
     path: str
@@ -68,15 +68,16 @@ class Site:
 class Targets:
     """The parts of a loaded model that networks act on.
 
-    ``unet``: diffusers' UNet2DConditionModel. ``text_encoders``: transformers' CLIP models, or wrappers that hold one
-    as ``transformer``: the only one of SD 1 and 2, or SDXL's CLIP-L and bigG.
+    :param unet: diffusers' UNet2DConditionModel.
+    :param text_encoders: transformers' CLIP models, or wrappers with one in their attribute ``transformer``: the only
+        one of SD 1 and SD 2, or CLIP-L and bigG of SDXL.
     """
 
     unet: nn.Module | None
     text_encoders: tuple[nn.Module, ...]
 
     def modules(self) -> Iterator[nn.Module]:
-        """The parts that are there."""
+        """The parts that are not None."""
         if self.unet is not None:
             yield self.unet
         yield from self.text_encoders
@@ -88,7 +89,7 @@ def targets_of(unet: nn.Module | None, text_encoders: Sequence[nn.Module]) -> Ta
 
 
 class SiteIndex:
-    """The modules of a model that have a weight, by every path that files may give them."""
+    """The modules of a model that have a weight, by every path that files use for them."""
 
     def __init__(self, targets: Targets) -> None:
         self._unet: dict[str, Site] = {}
@@ -104,7 +105,7 @@ class SiteIndex:
         self._encoders = tuple(encoders)
 
     def find(self, name: ModuleName) -> tuple[Site, ...]:
-        """The modules that ``name`` may mean: one, none, or several where it does not say whose module it is."""
+        """The modules that ``name`` may mean: one or none, or several if it does not say which part of the model."""
         if name.owner == "unet":
             tables: Sequence[Mapping[str, Site]] = (self._unet,)
         elif name.owner == "any":
@@ -114,7 +115,7 @@ class SiteIndex:
         return tuple(table[name.path] for table in tables if name.path in table)
 
     def is_dropped(self, name: ModuleName) -> bool:
-        """Whether AUTOMATIC1111 1.8 passes over ``name``: it puts SDXL's first upsampler where SD 1 has it."""
+        """Whether AUTOMATIC1111 1.8 leaves out ``name``: it looks for SDXL's first upsampler where SD 1 has it."""
         return name.kohya and name.owner == "unet" and name.path in self._dropped
 
     def _add_unet(self, unet: nn.Module) -> None:
@@ -130,14 +131,14 @@ class SiteIndex:
 
 
 def _text_sites(encoder: nn.Module, number: int) -> dict[str, Site]:
-    """Paths without ``text_model``: transformers', OpenCLIP's, and those of diffusers' attention processors."""
+    """A text encoder's modules by their paths in transformers, OpenCLIP and attention processors; no ``text_model``."""
     architecture = getattr(encoder, "architecture", None)
     is_openclip = getattr(architecture, "kind", None) == "openclip"
     sites: dict[str, Site] = {}
     for path, module in _weighted(encoder):
         inner = path.removeprefix("transformer.").removeprefix("text_model.")
         full = f"text encoder {number + 1}.{path}"
-        # A1111 tells the multipliers apart by the word "transformer" in its own names; the projection's lacks it
+        # AUTOMATIC1111 uses the text multiplier for those of its names that contain "transformer": not the projection.
         if inner in ("projection", "text_projection"):
             sites["text_projection"] = Site(full, module, "unet")
             continue
@@ -167,10 +168,10 @@ def _block_facts(unet: nn.Module) -> tuple[int, frozenset[int]]:
 
 
 def ldm_path(path: str, resnets: int, attending: frozenset[int]) -> str:
-    """LDM's path of a module of the UNet given by its path in diffusers; unknown ones come back unchanged.
+    """The path in LDM of a module of the UNet, given its path in diffusers; unknown paths are returned unchanged.
 
-    :param resnets: resnets in a down block (2 in every Stable Diffusion).
-    :param attending: indices of the up blocks that have attentions, whose upsampler comes one place later.
+    :param resnets: number of resnets in a down block (2 in every Stable Diffusion).
+    :param attending: indices of the up blocks with attentions; their upsamplers come one place later.
     """
     if path in _OUTSIDE_BLOCKS:
         return _OUTSIDE_BLOCKS[path]

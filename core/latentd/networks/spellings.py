@@ -1,9 +1,9 @@
-"""How trainers spell a tensor's name in a network file, and the one canonical name that each spelling means.
+"""How trainers spell a tensor's name in a network file, and the one canonical name for all spellings.
 
-A key says three things: whose module (UNet or which text encoder), which module, which of its parameters. Trainers
+A key names the part of the model (the UNet or a text encoder), a module of it, and a parameter of that. Trainers
 differ in all three; the tables below list what each writes. ``canonical("unet.mid_block.attentions.0.proj_in.lora_A.
-weight")`` and ``canonical("lora_unet_mid_block_attentions_0_proj_in.lora_down.weight")`` are the same name. Whether a
-path is diffusers' or LDM's is left open: :mod:`latentd.networks.names` writes down both for the model at hand.
+weight")`` and ``canonical("lora_unet_mid_block_attentions_0_proj_in.lora_down.weight")`` are the same name. A path may
+be diffusers' or LDM's: :mod:`latentd.networks.names` lists both for a model.
 
 Sources: files and documentation of kohya's sd-scripts, LyCORIS, AUTOMATIC1111, diffusers (0.11 to 0.35), PEFT,
 OneTrainer, SimpleTuner, ai-toolkit and ComfyUI.
@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Owner = Literal["unet", "te", "te1", "te2", "first", "any"]
-"""Whose module a name means. ``te``: the only text encoder (SD 1, SD 2); ``te1`` and ``te2``: SDXL's two; ``first``:
-the only one or the first of two; ``any``: the name does not say."""
+"""The part of the model that a name is for. ``te``: the only text encoder (SD 1, SD 2); ``te1`` and ``te2``: SDXL's
+two; ``first``: the only one or the first of two; ``any``: the name does not say."""
 
-#: What stands before a module's path, flattened with underscores; the longest that fits counts.
+#: Prefixes of a module's path, with underscores for dots; the longest that fits counts.
 OWNERS: dict[str, Owner] = {
-    # kohya's sd-scripts, LyCORIS, AUTOMATIC1111; with dots in place of underscores OneTrainer's inner names
+    # kohya's sd-scripts, LyCORIS, AUTOMATIC1111; with dots for underscores, OneTrainer's inner names
     "lora_unet": "unet",
     "oft_unet": "unet",
     "lora_te": "te",
@@ -55,7 +55,7 @@ OWNERS: dict[str, Owner] = {
     "1_model": "te2",
 }
 
-#: Words around a module that say nothing about it: PEFT's and torch's wrappers, LyCORIS' and SimpleTuner's prefix.
+#: Prefixes that wrappers of PEFT and torch, LyCORIS and SimpleTuner add, and that say nothing about a module.
 WRAPPERS = ("base_model_model", "lycoris", "_orig_mod", "module")
 
 _UP_DOWN = {"down": "lora_down", "up": "lora_up", "mid": "lora_mid", "A": "lora_down", "B": "lora_up"}
@@ -69,7 +69,7 @@ _LORA = re.compile(
 _ALPHA = re.compile(r"(?P<module>.+?)(?:[._]lora(?:_linear_layer)?)?\.alpha(?:\.default)?")
 #: PEFT's norms of DoRA, one per output: ``.lora_magnitude_vector``, ``.lora_magnitude_vector.<adapter>.weight``
 _MAGNITUDE = re.compile(r"(?P<module>.+?)\.lora_magnitude_vector(?:\.(?!weight$)[^.]+)?(?:\.weight)?")
-#: The other weights, named alike by everybody; PEFT adds the adapter's name.
+#: The other weights, which all trainers name alike; PEFT adds the adapter's name.
 _OTHER = re.compile(
     r"(?P<module>.+?)\.(?P<parameter>dora_scale|scale|hada_[wt][12](?:_[ab])?|lokr_w[12](?:_[ab])?|lokr_t2|"
     r"oft_blocks|oft_diag|rescale|diff_b|diff|[wb]_norm|[ab][12]\.weight|on_input|weight|bias)(?:\.default)?"
@@ -79,10 +79,12 @@ MAGNITUDE = "magnitude"
 
 @dataclass(frozen=True, slots=True)
 class ModuleName:
-    """A module as a file names it: ``path`` has underscores for dots and no prefix.
+    """A module as a file names it.
 
-    ``spelling`` is the file's own word, for messages. ``kohya``: spelled as sd-scripts do, which AUTOMATIC1111 1.8
-    reads; the quirks of its reading concern no other spelling.
+    :param path: the path with underscores for dots and without a prefix.
+    :param spelling: the name in the file, for messages.
+    :param kohya: whether it is spelled as sd-scripts does, the spelling that AUTOMATIC1111 1.8 reads; the quirks of its
+        reading apply to no other spelling.
     """
 
     owner: Owner
@@ -93,20 +95,20 @@ class ModuleName:
 
 @dataclass(frozen=True, slots=True)
 class TensorName:
-    """The canonical name of one tensor: of the names of PEFT's adapters nothing is kept."""
+    """The canonical name of one tensor, without the names that PEFT gives adapters."""
 
     module: ModuleName
     parameter: str
 
 
 def canonical(key: str) -> TensorName:
-    """What ``key`` names; an unknown parameter keeps its own word."""
+    """The canonical name for ``key``; an unknown parameter keeps its name."""
     module, parameter = _split(key)
     return TensorName(module_name(module), parameter)
 
 
 def module_name(spelling: str) -> ModuleName:
-    """The module behind what stands before a parameter's name."""
+    """The module that the part of a key before the parameter's name means."""
     flat = spelling.replace(".processor.", ".").removesuffix(".processor").replace(".", "_")
     flat = _unwrapped(flat)
     prefix = max((p for p in OWNERS if flat.startswith(f"{p}_")), key=len, default="")
@@ -125,7 +127,7 @@ def _unwrapped(flat: str) -> str:
 
 
 def _split(key: str) -> tuple[str, str]:
-    """The module's spelling and the canonical parameter in ``key``."""
+    """The spelling of the module in ``key``, and the canonical parameter."""
     if match := _LORA.fullmatch(key):
         return match["module"], f"{_UP_DOWN[match['side']]}.{match['what'] or 'weight'}"
     if match := _MAGNITUDE.fullmatch(key):

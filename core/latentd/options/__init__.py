@@ -1,4 +1,4 @@
-"""The option store: AUTOMATIC1111's settings with their types, kept in config.json, laid over by each request."""
+"""The option store: AUTOMATIC1111's options with their types, kept in config.json and overridden by requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any JSON value to the type, range and choices of an option."""
+"""Converting any JSON value to the type, range and choices of an option."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FALSE = frozenset({"false", "0", "off", "no", "n", "f", ""})
 def coerce(spec: OptionSpec, value: Any) -> Any:
     """``value`` as the type of the option's default, clamped to its range.
 
-    Null is the default where the option cannot be null. Text is matched with the fixed choices regardless of case.
+    Null becomes the default if the option cannot be null. Text is compared with the fixed choices regardless of case.
 
     :raises InvalidRequest: the value cannot be read as that type, is none of the fixed choices, or cannot be stored.
     """
@@ -98,7 +98,7 @@ def _object(spec: OptionSpec, value: Any) -> dict[str, Any]:
 
 
 def _chosen(spec: OptionSpec, text: str) -> str:
-    # Lists that are known at run time only (files, plugins) are checked by what uses them.
+    # Choices that are known only at run time (files, plugins) are checked by the code that uses them.
     if spec.choices is None or callable(spec.choices) or text in spec.choices:
         return text
     for choice in spec.choices:

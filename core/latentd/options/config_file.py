@@ -13,12 +13,12 @@ from latentd.options.storable import why_not_storable
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The values in ``path``; empty when there is no such file, or it is put aside (:func:`read_object`)."""
+    """The values in ``path``; empty if there is no such file, or if it is renamed as damaged (:func:`read_object`)."""
     return read_object(path, objection=_objection)
 
 
 def write_config(path: Path, values: Mapping[str, Any]) -> None:
-    """Replace ``path`` by ``values``: a reader sees the old file or the new one, never a part.
+    """Replace the contents of ``path`` by ``values``; a reader sees the whole old or the whole new file.
 
     :raises OSError: the folder cannot be written.
     """
@@ -26,5 +26,5 @@ def write_config(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _objection(values: Any) -> str | None:
-    """Why the file's values could not be written back; extensions keep large ones in it."""
+    """Why the file's values could not be written back, or None; extensions may keep large values in it."""
     return why_not_storable(values, max_text=MAX_BYTES, max_entries=MAX_BYTES)

@@ -1,4 +1,4 @@
-"""Options of early 2023 and what became of them (rules: a1111-early-options)."""
+"""Options of early 2023 and their present counterparts (rules: a1111-early-options)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NO_EMPHASIS, EMPHASIS = "None", "Original"
 
 
 def with_counterparts(changes: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-    """``changes`` and what they imply for the options that say the same under another name.
+    """``changes``, and the corresponding changes of options that mean the same under another name.
 
-    Where both of a pair change, the newer one counts.
+    If both options of a pair change, the newer one counts.
     """
     complete = dict(changes)
     if VAE_NEW in changes:
@@ -31,7 +31,7 @@ def with_counterparts(changes: Mapping[str, Any], current: Mapping[str, Any]) ->
 
 
 def migrated(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of a config.json with old keys carried over to the new ones that it lacks."""
+    """The contents of a config.json; missing new keys are filled from old ones."""
     values = dict(stored)
     if VAE_OLD in values and VAE_NEW not in values:
         values[VAE_NEW] = not values[VAE_OLD]

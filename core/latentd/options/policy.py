@@ -1,4 +1,4 @@
-"""Which options may be written, and by whom."""
+"""Which options may be written, and over which way."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ NAMING = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WritePolicy:
-    """What the flags about the settings file forbid.
+    """Which writes of options the flags and the safety rules forbid.
 
-    ``paths`` turn what an option says into a path; None: no bound on folders and files. ``outputs`` are the folders,
-    absolute, in which folders named over the API must lie, and ``fonts`` those for a font; links are followed.
+    :param paths: turn the values of options into paths; None if folders and files are not restricted.
+    :param outputs: absolute folders in which folders named over the API must lie; links are followed.
+    :param fonts: absolute folders in which a font named over the API must lie; links are followed.
     """
 
     frozen: bool = False
@@ -61,7 +62,7 @@ class WritePolicy:
         )
 
     def with_outputs(self, stored: Mapping[str, Any]) -> WritePolicy:
-        """The policy under which the folders that config.json names at start, which are the operator's, count too."""
+        """The policy that also allows the folders in config.json at start, since the operator wrote them there."""
         if self.paths is None:
             return self
         named = (
@@ -69,12 +70,12 @@ class WritePolicy:
             for key, value in stored.items()
             if key.startswith(FOLDER_PREFIX) and isinstance(value, str) and value and is_text(value)
         )
-        # A folder above the models would let pictures be written among them.
+        # In a folder above the models, pictures could be written among them.
         safe = [folder for folder in named if not self.paths.data.resolve().is_relative_to(folder.resolve())]
         return replace(self, outputs=tuple(dict.fromkeys([*self.outputs, *safe])))
 
     def objection(self, spec: OptionSpec, value: Any) -> str | None:
-        """Why a write of ``value`` over the API leaves the option as it is, without failing; None: it is written."""
+        """Why a write of ``value`` over the API is ignored, though it does not fail; None if it is carried out."""
         if not spec.api_writable:
             return "it is not writable over the API"
         if self.hide_folders and (spec.key in NAMING or spec.key.startswith(FOLDER_PREFIX)):
@@ -86,7 +87,10 @@ class WritePolicy:
         return None
 
     def check_unfrozen(self, spec: OptionSpec) -> None:
-        """:raises NotConfigured: a flag forbids changing this option."""
+        """Refuse a change of a frozen option.
+
+        :raises NotConfigured: a flag forbids changing this option.
+        """
         if self.frozen:
             raise NotConfigured("changing settings is disabled", hint="the server runs with --freeze-settings")
         if spec.section in self.frozen_sections or spec.key in self.frozen_keys:
@@ -96,7 +100,7 @@ class WritePolicy:
             )
 
     def _within(self, value: str, roots: Sequence[Path]) -> bool:
-        """Whether the path lies in one of ``roots``, by Windows' rules as well as by this system's."""
+        """Whether the path lies in one of ``roots``, by the rules of Windows and those of this system."""
         if self.paths is None:
             return True
         if not is_text(value) or ".." in value.replace("\\", "/").split("/"):

@@ -1,4 +1,4 @@
-"""The options as one job sees them: frozen when it is planned."""
+"""The options as one job sees them, fixed when the job is planned."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 class Snapshot(Mapping[str, Any]):
-    """Effective values of every option at one moment, a request's overrides on top. Immutable and picklable.
+    """The value of every option at one moment, with a request's overrides applied. Immutable and picklable.
 
-    :ivar overrides: the overrides that took effect, validated.
-    :ivar ignored: the overrides that did not, each with the reason.
+    :ivar overrides: the overrides that took effect, converted to their types.
+    :ivar ignored: the overrides that did not take effect, with the reasons.
     """
 
     __slots__ = ("_values", "ignored", "overrides")

@@ -8,21 +8,22 @@ from typing import Any
 MAX_DEPTH = 32
 MAX_TEXT = 100_000
 MAX_ENTRIES = 10_000
-#: Digits of the largest integer that Python's own reader of JSON takes.
+#: Digits of the largest integer that Python's JSON reader accepts.
 MAX_DIGITS = 4000
 
 
 def is_text(value: str) -> bool:
-    """Whether ``value`` is well-formed text without NUL: an unpaired surrogate has no place in any file."""
+    """Whether ``value`` can be written as UTF-8 and has no NUL; an unpaired surrogate cannot."""
     return "\0" not in value and _encodes(value)
 
 
 def why_not_storable(value: Any, *, max_text: int = MAX_TEXT, max_entries: int = MAX_ENTRIES) -> str | None:
-    """What keeps ``value`` out of a JSON file, in a few words; None when it can be stored.
+    """Why ``value`` cannot be stored in a JSON file, in a few words; None if it can.
 
-    :param max_text: characters of the longest text. :param max_entries: values in it, at every depth.
+    It works without recursion, because the values may be nested too deeply for that.
 
-    Works without recursion, so that the nesting it refuses cannot overflow it.
+    :param max_text: most characters of a text.
+    :param max_entries: most values in it, at all depths together.
     """
     waiting: list[tuple[Any, int]] = [(value, 1)]
     entries = 0

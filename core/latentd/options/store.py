@@ -28,10 +28,10 @@ CORE = "latentd"
 
 
 class OptionStore(Mapping[str, Any]):
-    """Effective values by key. Reading never waits; writes are serialised.
+    """The present value of every option. Reading never waits; writes happen one after another.
 
-    :param path: the config.json to read and write; None keeps the options in memory only.
-    :param policy: what may be written over the API.
+    :param path: the config.json to read and write; None if options are kept in memory only.
+    :param policy: which options may be written over the API.
     """
 
     def __init__(self, path: Path | None = None, policy: WritePolicy | None = None) -> None:
@@ -41,14 +41,14 @@ class OptionStore(Mapping[str, Any]):
         self._specs: dict[str, OptionSpec] = {}
         self._owners: dict[str, str] = {}
         self._callbacks: dict[str, list[OnChange]] = {}
-        # Replaced, never changed in place: readers hold a whole mapping without a lock.
+        # The mapping is replaced, never changed in place, so that readers need no lock.
         self._values: dict[str, Any] = {}
         self._unknown: dict[str, Any] = migrated(read_config(path)) if path else {}
         self.register(CORE, CORE_OPTIONS)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> OptionStore:
-        """The store on the settings file that the flags name."""
+        """The store for the settings file that the flags name."""
         store = cls(settings.paths.config_file, WritePolicy.from_settings(settings))
         store.policy = store.policy.with_outputs(store)
         return store
@@ -56,9 +56,9 @@ class OptionStore(Mapping[str, Any]):
     # --- declaration -------------------------------------------------------------------------------------------------
 
     def register(self, owner: str, specs: Iterable[OptionSpec]) -> None:
-        """Add options of a plugin; values that config.json holds for them take effect.
+        """Add options of a plugin; values for them in config.json take effect.
 
-        :raises ValueError: a key is declared already; names both owners. Nothing is added then.
+        :raises ValueError: a key is declared already; the message names the other owner, and nothing is added.
         """
         specs = list(specs)
         with self._lock:
@@ -72,7 +72,7 @@ class OptionStore(Mapping[str, Any]):
                 self._unknown.pop(key, None)
 
     def withdraw(self, owner: str) -> None:
-        """Take the options of ``owner`` away; their values stay in config.json."""
+        """Remove the options of ``owner``; their values stay in config.json."""
         with self._lock:
             gone = [key for key, other in self._owners.items() if other == owner]
             self._unknown |= {key: self._values[key] for key in gone}
@@ -111,9 +111,9 @@ class OptionStore(Mapping[str, Any]):
         return len(self._values)
 
     def snapshot(self, overrides: Mapping[str, Any] | None = None) -> Snapshot:
-        """Effective values with validated ``overrides`` on top; what a plan carries.
+        """All values with ``overrides`` applied, as a plan needs them.
 
-        Unknown and restricted keys are left out; ``ignored`` of the snapshot tells them.
+        Unknown and restricted keys are ignored and listed in the snapshot's ``ignored``.
 
         :raises InvalidRequest: an override cannot be read as the option's type.
         :raises NotConfigured: an override changes a frozen option.
@@ -130,15 +130,15 @@ class OptionStore(Mapping[str, Any]):
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def update(self, changes: Mapping[str, Any], *, from_api: bool = True) -> list[str]:
-        """Set options and write config.json; gives the keys whose value changed.
+        """Set options and write config.json; returns the keys whose values changed.
 
-        All or nothing: a value that is refused leaves every option as it was. A callback that raises takes its own key
-        back and its error is raised when the others are done.
+        If one value is refused, no option changes. If a callback raises an exception, its option gets its old value
+        back, and the exception is raised again after the other callbacks.
 
-        :param from_api: False for the server's own writes, which no restriction stops.
+        :param from_api: False for the server's own writes, to which no restriction applies.
         :raises InvalidRequest: a value cannot be read as the option's type.
         :raises NotConfigured: an option is frozen by a flag.
-        :raises NotStored: the options are set and config.json could not be written (``from_api`` only).
+        :raises NotStored: the options are set, but config.json could not be written (``from_api`` only).
         """
         with self._lock:
             before = self._values
@@ -157,13 +157,13 @@ class OptionStore(Mapping[str, Any]):
         return list(changed)
 
     def on_change(self, key: str, callback: OnChange) -> None:
-        """Have ``callback(value)`` called after ``key`` was set to another value."""
+        """Call ``callback(value)`` whenever ``key`` has been set to another value."""
         self._callbacks.setdefault(key, []).append(callback)
 
     def save(self) -> None:
-        """Write config.json: every option, and the keys that nobody declared.
+        """Write config.json: all options, and the keys that are not declared.
 
-        :raises NotStored: the file cannot be written; the options count all the same, until the server ends.
+        :raises NotStored: the file cannot be written; the options keep their values until the server ends.
         """
         if self.path is None:
             return
@@ -178,7 +178,7 @@ class OptionStore(Mapping[str, Any]):
                 ) from error
 
     def _try_to_save(self) -> None:
-        """Save where nobody could be told that it failed; the log says so."""
+        """Save the options; a failure is only logged, because there is no caller to whom it could be reported."""
         with suppress(NotStored):
             self.save()
 
@@ -194,7 +194,7 @@ class OptionStore(Mapping[str, Any]):
     def _accepted(
         self, changes: Mapping[str, Any], current: Mapping[str, Any], *, from_api: bool
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """The changes that differ from ``current``, typed, with their counterparts; and why others are ignored."""
+        """The changes that differ from ``current``, with their types and counterparts, and why others are ignored."""
         accepted: dict[str, Any] = {}
         ignored: dict[str, str] = {}
         for key, raw in changes.items():
@@ -229,7 +229,7 @@ class OptionStore(Mapping[str, Any]):
 
 
 def _kept_in_file(spec: OptionSpec) -> bool:
-    # Notes for web pages are texts of the program, not of the user: a file from AUTOMATIC1111 must not bring its own.
+    # Notes for web pages are texts of the program, so those in a file from AUTOMATIC1111 are not used.
     return spec.affects != "ui" or spec.api_writable
 
 

@@ -1,4 +1,4 @@
-"""Flags that cannot be followed as they are: found before anything is loaded."""
+"""Finding flags that cannot be followed, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _FILES = ("ckpt", "vae_path")
 
 
 def check_settings(settings: Settings) -> None:
-    """Nothing, if the server can be started as ``settings`` say; the disk is looked at.
+    """Check that the server can be started with ``settings``, also against the files on the disk.
 
-    :raises ValueError: one sentence about the first flag that cannot be followed.
+    :raises ValueError: the first flag that cannot be followed, in one sentence.
     """
     if not settings.paths.data.is_dir():
         raise ValueError(f"--data-dir {settings.data_dir}: there is no such folder")
@@ -37,7 +37,7 @@ def _check_tls(settings: Settings) -> None:
 
 
 def missing_places(settings: Settings) -> list[str]:
-    """Flags that name folders or files which are not there, each with its value; the server starts without them."""
+    """Flags that name folders or files that do not exist, with their values; the server starts without them."""
     names = [*(flag for flags in FOLDER_FLAGS.values() for flag in flags), "models_dir", *_FILES]
     defaults = {name: default for name, (_, default) in declared_flags(Settings).items()}
     missing = []

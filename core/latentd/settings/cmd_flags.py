@@ -21,10 +21,10 @@ FOLDERS = (
 
 
 def cmd_flags(settings: Settings) -> dict[str, Any]:
-    """Every listed flag with its value, as AUTOMATIC1111 1.8.0 types it (rules: a1111-cmd-flags).
+    """Every listed flag with its value, typed as in AUTOMATIC1111 1.8.0 (rules: a1111-cmd-flags).
 
-    A flag whose default is null is text: a number given for it comes back as text. Folders are absolute, since clients
-    read them to find the files. ``api`` is on: the API is always there. A secret is null when unset, else ``***``.
+    A flag whose default is null is text: a number given for it comes back as text. Folders are absolute, because
+    clients use them to find files. ``api`` is always true. A secret is null if it is not set, else ``***``.
     """
     return {
         name: _shown(settings, name, default, secret=flag.secret)
@@ -36,7 +36,7 @@ def cmd_flags(settings: Settings) -> dict[str, Any]:
 def _shown(settings: Settings, name: str, default: Any, *, secret: bool) -> Any:
     value = getattr(settings, name)
     if secret and value:
-        # ngrok_options is declared as an object, so a text in its place would not fit the schema.
+        # ngrok_options is an object in the schema, so it cannot be replaced by a text.
         return {} if isinstance(value, dict) else HIDDEN
     if name == "api":
         return True

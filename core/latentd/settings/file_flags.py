@@ -1,4 +1,4 @@
-"""Flags that name files and folders, and those that govern the settings file."""
+"""Flags that name files and folders, and flags about the settings file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIRECTORY = "DIR"
 
 @dataclass(frozen=True, kw_only=True)
 class FileFlags:
-    """Where models, settings and pictures lie. A relative folder is taken from the data folder."""
+    """The places of models, settings and pictures. Relative folders are relative to the data folder."""
 
     data_dir: str = text(
         ".", "base folder of models, embeddings, outputs and config.json", group=GROUP, metavar=DIRECTORY

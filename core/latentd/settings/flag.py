@@ -1,4 +1,4 @@
-"""How a command-line flag is declared: once, as a typed dataclass field that carries its help and its manners."""
+"""How a command-line flag is declared: once, as a typed dataclass field with its help and further properties."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ METADATA_KEY = "latentd.flag"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """What is said about one flag beside its name and default.
+    """The properties of one flag except its name and default.
 
-    ``acts`` False: accepted for AUTOMATIC1111's sake and without effect here. ``listed``: part of
-    ``/sdapi/v1/cmd-flags``. ``secret``: its value is never shown. ``extra_names`` are further spellings. ``separate``:
-    a list flag takes its values after one mention (``--use-cpu vae unet``) instead of one value a mention.
-    ``commas``: one value may hold several names separated by commas.
+    :param acts: False if the flag is accepted for compatibility with AUTOMATIC1111 and has no effect.
+    :param listed: whether it is part of ``/sdapi/v1/cmd-flags``.
+    :param secret: whether its value is never shown.
+    :param extra_names: further spellings.
+    :param separate: whether a list flag is given once with all values (``--use-cpu vae unet``) rather than once for
+        each value.
+    :param commas: whether one value may contain several names separated by commas.
     """
 
     kind: Kind

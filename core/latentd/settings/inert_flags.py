@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's flags for its web page and its launcher: accepted, listed, and without effect here."""
+"""AUTOMATIC1111's flags for its web page and its launcher, which are accepted and listed and have no effect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _launcher(help_text: str, **manners: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class InertFlags:
-    """Flags that an old start script may carry; the server says at start which of those given do nothing."""
+    """Flags that an old start script may contain; at start the server logs which of the given flags have no effect."""
 
     api: bool = _page("the API is always there")
     share: bool = _page("public address by gradio")

@@ -1,6 +1,7 @@
 """From the command line and the environment to :class:`~latentd.settings.settings.Settings`.
 
-What counts, strongest first: the command line, ``LATENTD_<FLAG>`` variables, AUTOMATIC1111's ``COMMANDLINE_ARGS``.
+The command line takes precedence over ``LATENTD_<FLAG>`` variables, and these over AUTOMATIC1111's
+``COMMANDLINE_ARGS``.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ FALSE = frozenset({"0", "false", "no", "off", ""})
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, and which flags are spelt like an unknown one.
+    """A parser whose errors are one line, with flags that are spelt like an unknown one.
 
-    :param also: flags that another parser reads from the same command line; they are offered as near matches, too.
+    :param also: flags that another parser reads from the same command line; they are suggested as well.
     """
 
     def __init__(
@@ -40,9 +41,9 @@ class CommandParser(argparse.ArgumentParser):
         return [name for name in self._option_string_actions if name.startswith("--")]
 
     def refuse_unknown(self, rest: Sequence[str]) -> None:
-        """Nothing when ``rest``, the arguments that no parser knows, is empty.
+        """End the process if ``rest``, the arguments that no parser knows, is not empty.
 
-        :raises SystemExit: status 2; the message names the first one.
+        :raises SystemExit: status 2; the message names the first of them.
         """
         if not rest:
             return
@@ -63,10 +64,10 @@ def parse_settings(
     *,
     parser: CommandParser | None = None,
 ) -> Settings:
-    """The settings that ``arguments`` (default: none) and ``environment`` (default: the process's) ask for.
+    """The settings from ``arguments`` (default: none) and ``environment`` (default: that of the process).
 
-    :param parser: one made by :func:`flags_parser`, whose name stands in the messages.
-    :raises SystemExit: status 2 with a message of one line, when a flag or a variable is wrong.
+    :param parser: from :func:`flags_parser`; its program name stands in messages.
+    :raises SystemExit: status 2 with a message of one line: a flag or a variable is wrong.
     """
     environment = os.environ if environment is None else environment
     parser = parser or flags_parser("latentd")
@@ -90,7 +91,7 @@ def _flags(parser: CommandParser, arguments: Sequence[str]) -> dict[str, Any]:
 def flags_parser(program: str, description: str | None = None, *, also: Sequence[str] = ()) -> CommandParser:
     """A parser of every flag of :class:`Settings`.
 
-    :param also: as of :class:`CommandParser`.
+    :param also: as for :class:`CommandParser`.
     """
     parser = CommandParser(program, description=description, also=also)
     add_flags(parser)
@@ -98,7 +99,7 @@ def flags_parser(program: str, description: str | None = None, *, also: Sequence
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add every flag of :class:`Settings` to ``parser``, in groups. Flags not given leave no attribute behind."""
+    """Add every flag of :class:`Settings` to ``parser``, in groups. Flags that are not given set no attribute."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, (flag, default) in declared_flags(Settings).items():
         if flag.group not in groups:
@@ -137,7 +138,7 @@ def _default_note(flag: Flag, default: Any) -> str:
 
 
 class _Collect(argparse.Action):
-    """Gathers the values of a flag that may be given several times into a tuple."""
+    """Collects the values of a flag that may be given several times into a tuple."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, *, commas: bool, **manners: Any) -> None:
         super().__init__(option_strings, dest, **manners)
@@ -160,7 +161,7 @@ def split_names(text: str) -> list[str]:
 def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """Values of the flags for which ``LATENTD_<FLAG>`` is set.
 
-    :raises ValueError: a value is not of the flag's type; names the variable.
+    :raises ValueError: a value is not of the flag's type; the message names the variable.
     """
     values: dict[str, Any] = {}
     for name, (flag, _) in declared_flags(Settings).items():

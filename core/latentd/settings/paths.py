@@ -8,7 +8,7 @@ from pathlib import Path
 
 from latentd.settings.file_flags import FileFlags
 
-# Kind of model to the flags that name its folders; the first is AUTOMATIC1111's own, the others are searched after it.
+# Kind of model → flags that name its folders; the first is AUTOMATIC1111's own, the others are searched after it.
 FOLDER_FLAGS: dict[str, tuple[str, ...]] = {
     "Stable-diffusion": ("ckpt_dir",),
     "VAE": ("vae_dir",),
@@ -28,7 +28,7 @@ FOLDER_FLAGS: dict[str, tuple[str, ...]] = {
     "CLIP": ("clip_models_path",),
     "annotators": ("controlnet_annotator_models_path",),
 }
-# Kinds that have a folder below models/ whatever the flags say.
+# Kinds that always have a folder below models/.
 BELOW_MODELS = frozenset({"Stable-diffusion", "VAE", "ControlNet"})
 MODELS_PREFIX = "models/"
 
@@ -64,9 +64,9 @@ class Paths:
         return paths
 
     def models(self, kind: str) -> list[Path]:
-        """Folders of one kind (``Stable-diffusion``, ``Lora``, ``ESRGAN``, ``ControlNet``...), first found wins.
+        """Folders of one kind (``Stable-diffusion``, ``Lora``, ``ESRGAN``, ``ControlNet``...), in order of precedence.
 
-        A kind that no flag names has the folder of its name below the models folder.
+        A kind without a flag has the folder of its name below the models folder.
         """
         return list(self.folders.get(kind) or [self.models_root / kind])
 
@@ -77,9 +77,9 @@ class Paths:
         return self.resolve(text)
 
     def resolve(self, text: str) -> Path:
-        """``text`` as an absolute path, taken from the data folder when relative (output folders, ``--ckpt``)."""
+        """``text`` as an absolute path; a relative one is relative to the data folder (output folders, ``--ckpt``)."""
         return Path(os.path.normpath(self.data / Path(text).expanduser()))
 
     def contains(self, path: Path) -> bool:
-        """Whether ``path``, links followed, lies in the data folder."""
+        """Whether ``path`` lies in the data folder after links are followed."""
         return path.resolve().is_relative_to(self.data.resolve())

@@ -1,4 +1,4 @@
-"""Flags that choose plugins and govern how jobs share the device."""
+"""Flags that choose plugins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GROUP = "plugins and engine"
 
 @dataclass(frozen=True, kw_only=True)
 class PluginFlags:
-    """latentd's own flags; none of them is listed in ``/sdapi/v1/cmd-flags``."""
+    """Flags of latentd about plugins; ``/sdapi/v1/cmd-flags`` does not list them."""
 
     disable_plugin: tuple[str, ...] = texts(
         (),

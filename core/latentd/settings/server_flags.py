@@ -12,7 +12,7 @@ BOUNDS = "bounds"
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFlags:
-    """Where the server listens and whom it serves."""
+    """Where the server listens, and which clients it serves."""
 
     listen: bool = switch("serve every network interface (0.0.0.0) instead of this machine alone", group=GROUP)
     server_name: str | None = text(None, "address or host name to bind to", group=GROUP)

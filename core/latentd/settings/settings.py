@@ -22,8 +22,9 @@ EVERY_INTERFACE = "0.0.0.0"
 # The order of the bases is the order of the groups in `latentd serve --help`, last base first.
 @dataclass(frozen=True, kw_only=True)
 class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
-    """Every flag as an attribute. ``Settings()`` has the defaults; :func:`latentd.settings.parse_settings` reads the
-    command line and the environment.
+    """Every flag as an attribute.
+
+    ``Settings()`` has the defaults; :func:`latentd.settings.parse_settings` reads the command line and the environment.
     """
 
     @cached_property
@@ -54,8 +55,8 @@ class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
     def users(self) -> dict[str, str]:
         """User names to passwords of ``--api-auth``.
 
-        :raises ValueError: it was given and names nobody, an entry is not ``user:password`` with both of them, the
-            password has a colon, or a user has two passwords. A server that was meant to be closed must not be open.
+        :raises ValueError: the flag is given but names no user, an entry is not ``user:password``, a password has a
+            colon, or a user has two passwords. A server that was meant to be protected must not start unprotected.
         """
         users: dict[str, str] = {}
         if self.api_auth is None:
@@ -70,7 +71,7 @@ class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
 
     @property
     def is_open_to_all(self) -> bool:
-        """Whether other machines can reach the server and nothing asks them who they are."""
+        """Whether other machines can reach the server without credentials."""
         loopback = self.bind_host in (LOOPBACK, "localhost", "::1")
         return not loopback and not self.api_auth and not self.api_key and self.api_keys_file is None
 
@@ -79,6 +80,6 @@ class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
         return [f.name for f in fields(self) if getattr(self, f.name) != default_of(f)]
 
     def without_effect(self) -> list[str]:
-        """Command-line spellings of the given flags that do nothing in latentd; reported at start."""
+        """Command-line spellings of the given flags that have no effect in latentd; they are logged at start."""
         inert = {f.name for f in fields(self) if not flag_of(f).acts}
         return ["--" + name.replace("_", "-") for name in self.given() if name in inert and name != "f"]

@@ -16,7 +16,7 @@ TYPES: tuple[type[NetworkModule], ...] = (Lora, LoHa, IA3, LoKr, FullDifference,
 
 
 def module_from(weights: Weights) -> NetworkModule | None:
-    """The change that ``weights`` (by weight name) describe, or None for names of no known type."""
+    """The change that ``weights`` (by weight name) describe, or None if they are of no known type."""
     found = next((kind for kind in TYPES if kind.matches(weights)), None)
     return found(weights) if found is not None else None
 

@@ -1,4 +1,4 @@
-"""What every weight type shares: scale, shape, the bias part, and DoRA's renormalisation."""
+"""What all weight types share: scale, shape, the bias part, and DoRA's renormalisation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Weights = Mapping[str, Tensor]
 
 
 class NetworkModule(ABC):
-    """The change that a network file asks of one module.
+    """The change of one module that a network file contains.
 
-    Subclasses say which weight names they are made of (:meth:`matches`) and what change these mean (:meth:`raw`).
+    Subclasses define which weight names belong to them (:meth:`matches`) and what change these mean (:meth:`raw`).
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -27,24 +27,24 @@ class NetworkModule(ABC):
 
     @abstractmethod
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
-        """The unscaled change, with as many elements as ``weight`` or in a shape that broadcasts to none other.
+        """The unscaled change, with as many elements as ``weight`` or in a shape that broadcasts to its shape.
 
-        :param weight: the module's present weight, which types of a multiplicative kind need.
-        :param rank: keep only so many ranks (a tag's ``dyn``); types without ranks ignore it.
+        :param weight: the module's present weight, which multiplicative types need.
+        :param rank: use only so many ranks (a tag's ``dyn``); types without ranks ignore it.
         """
 
     @property
     def dim(self) -> int | None:
-        """The rank that ``alpha`` is divided by, or None where the type has none."""
+        """The rank by which ``alpha`` is divided; None if the type has no rank."""
         return None
 
     def elements(self, weight: Tensor) -> int:
-        """How many elements the change will have, told before it is made; by default as many as ``weight``."""
+        """The number of elements of the change, known before it is computed; by default that of ``weight``."""
         return weight.numel()
 
     @property
     def scale(self) -> float:
-        """The tensor ``scale`` if present, else alpha / dim where both are known, else 1."""
+        """The tensor ``scale`` if there is one, else alpha / dim if both are known, else 1."""
         if "scale" in self.weights:
             return float(self.weights["scale"])
         if self.dim and "alpha" in self.weights:
@@ -56,9 +56,9 @@ class NetworkModule(ABC):
         return self.weights[name].to(device=like.device, dtype=like.dtype)
 
     def delta(self, weight: Tensor, *, rank: int | None = None) -> Tensor:
-        """The change of ``weight`` at multiplier 1, in its dtype and, where the sizes agree, its shape.
+        """The change of ``weight`` at multiplier 1, in its dtype and, if the sizes agree, in its shape.
 
-        :raises ValueError: the change is larger than the weight, so that it is another module's.
+        :raises ValueError: the change is larger than the weight, so it must be another module's.
         """
         if self.elements(weight) > weight.numel():
             raise ValueError(f"a change of {self.elements(weight)} elements for a weight of {weight.numel()}")
@@ -71,13 +71,13 @@ class NetworkModule(ABC):
         return self._renormalised(change, weight) if "dora_scale" in self.weights else change
 
     def bias_delta(self, like: Tensor) -> Tensor | None:
-        """The change of the module's bias at multiplier 1 (``diff_b``, which goes with every type), or None."""
+        """The change of the module's bias at multiplier 1 (``diff_b``, which any type may have), or None."""
         return self.get("diff_b", like) if "diff_b" in self.weights else None
 
     def _renormalised(self, change: Tensor, weight: Tensor) -> Tensor:
-        """DoRA: the changed weight brought to the learned norms, minus the weight.
+        """DoRA: the changed weight scaled to the learned norms, minus the weight.
 
-        The norms are one per input channel, or one per output channel where ``dora_scale`` has that shape.
+        There is one norm per input channel, or one per output channel if ``dora_scale`` has that shape.
         Source: Liu et al., DoRA (2024), and LyCORIS for the axis.
         """
         norms = self.get("dora_scale", weight)

@@ -9,14 +9,17 @@ from latentd.networks.modules.base import NetworkModule, Weights
 
 
 class FullDifference(NetworkModule):
-    """``diff``, and ``diff_b`` for the bias; the bias alone where the weight stays as it is."""
+    """``diff`` for the weight and ``diff_b`` for the bias, or ``diff_b`` alone."""
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
+        """Whether there is a ``diff``, or a ``diff_b`` alone."""
         return "diff" in weights or weights.keys() == {"diff_b"}
 
     def elements(self, weight: Tensor) -> int:
+        """As many as ``diff`` has; 0 if only the bias changes."""
         return self.weights["diff"].numel() if "diff" in self.weights else 0
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        """``diff`` itself; zeros if only the bias changes."""
         return self.get("diff", weight) if "diff" in self.weights else torch.zeros_like(weight)

@@ -16,12 +16,15 @@ class GLora(NetworkModule):
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
+        """Whether all five tensors of GLoRA are there."""
         return all(name in weights for name in _PARTS)
 
     def elements(self, weight: Tensor) -> int:
+        """The size of ``b2 · b1``."""
         b1, b2 = self.weights["b1.weight"], self.weights["b2.weight"]
         return b2.shape[0] * math.prod(b1.shape[1:])
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        """The change, a matrix [out, in]; GLoRA has no ranks to leave out."""
         a1, a2, b1, b2 = (self.get(name, weight).flatten(1) for name in _PARTS[:4])
         return b2 @ b1 + (weight.flatten(1) @ a2) @ a1

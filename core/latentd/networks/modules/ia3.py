@@ -12,9 +12,11 @@ class IA3(NetworkModule):
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
+        """Whether there are ``weight`` and ``on_input``."""
         return "weight" in weights and "on_input" in weights
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        """The product of ``weight`` and the learned factors, of the weight's shape."""
         axis = 1 if bool(self.weights["on_input"]) else 0
         shape = [1] * weight.dim()
         shape[axis] = weight.shape[axis]

@@ -14,23 +14,27 @@ _FACTORS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
 
 class LoHa(NetworkModule):
-    """``(w1a · w1b) ⊙ (w2a · w2b)``, each side in CP form where its tensor ``t`` is there."""
+    """``(w1a · w1b) ⊙ (w2a · w2b)``; a side that has a tensor ``t`` is in CP form."""
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
+        """Whether all four factors are there."""
         return all(name in weights for name in _FACTORS)
 
     @property
     def dim(self) -> int:
+        """The rank of the first product."""
         return self.weights["hada_w1_b"].shape[0]
 
     def elements(self, weight: Tensor) -> int:
+        """The size of the first product."""
         a, b = self.weights["hada_w1_a"], self.weights["hada_w1_b"]
         if "hada_t1" in self.weights:
             return a.shape[1] * b.shape[1] * math.prod(self.weights["hada_t1"].shape[2:])
         return a.shape[0] * math.prod(b.shape[1:])
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        """The element-wise product of both sides; ``rank`` is ignored."""
         return self._side(weight, 1) * self._side(weight, 2)
 
     def _side(self, weight: Tensor, n: int) -> Tensor:

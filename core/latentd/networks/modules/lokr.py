@@ -16,21 +16,25 @@ class LoKr(NetworkModule):
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
+        """Whether both factors are there, each whole or as two matrices."""
         return all(
             name in weights or (f"{name}_a" in weights and f"{name}_b" in weights) for name in ("lokr_w1", "lokr_w2")
         )
 
     @property
     def dim(self) -> int | None:
+        """The rank of the second factor, else of the first; None if both are whole."""
         for name in ("lokr_w2_b", "lokr_w1_b"):
             if name in self.weights:
                 return self.weights[name].shape[0]
         return None
 
     def elements(self, weight: Tensor) -> int:
+        """The product of both factors' sizes."""
         return self._size("lokr_w1") * self._size("lokr_w2")
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        """The Kronecker product of both factors; ``rank`` is ignored."""
         w1, w2 = self._factor("lokr_w1", weight), self._factor("lokr_w2", weight)
         if w2.dim() == 4:
             w1 = w1[:, :, None, None]

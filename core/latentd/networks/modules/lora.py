@@ -15,10 +15,12 @@ class Lora(NetworkModule):
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
+        """Whether there are ``lora_up`` and ``lora_down``."""
         return "lora_up.weight" in weights and "lora_down.weight" in weights
 
     @property
     def dim(self) -> int:
+        """The number of rows of ``lora_down``."""
         return self.weights["lora_down.weight"].shape[0]
 
     @property
@@ -27,6 +29,7 @@ class Lora(NetworkModule):
         return not {"lora_mid.weight", "bias", "dora_scale", "diff_b", "lora_up.bias"} & set(self.weights)
 
     def elements(self, weight: Tensor) -> int:
+        """The size of the product, its kernel included."""
         up, down = self.weights["lora_up.weight"], self.weights["lora_down.weight"]
         kernel = self.weights.get("lora_mid.weight", down)
         return up.shape[0] * down.shape[1] * math.prod(kernel.shape[2:])
@@ -43,6 +46,7 @@ class Lora(NetworkModule):
         return (up, down) if rank is None else (up[:, :rank], down[:rank])
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        """The product, of the first ``rank`` ranks; a product through ``lora_mid`` always has all ranks."""
         up, down = self.get("lora_up.weight", weight), self.get("lora_down.weight", weight)
         if "lora_mid.weight" in self.weights:
             mid = self.get("lora_mid.weight", weight)

@@ -12,13 +12,17 @@ class NormDifference(NetworkModule):
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
+        """Whether there are ``w_norm`` and ``b_norm``."""
         return "w_norm" in weights and "b_norm" in weights
 
     def elements(self, weight: Tensor) -> int:
+        """The size of ``w_norm``."""
         return self.weights["w_norm"].numel()
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
+        """``w_norm`` itself."""
         return self.get("w_norm", weight)
 
     def bias_delta(self, like: Tensor) -> Tensor:
+        """``b_norm`` itself."""
         return self.get("b_norm", like)

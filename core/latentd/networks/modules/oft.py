@@ -16,15 +16,17 @@ class Oft(NetworkModule):
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
+        """Whether there are ``oft_blocks`` or ``oft_diag``."""
         return "oft_blocks" in weights or "oft_diag" in weights
 
     @property
     def scale(self) -> float:
-        """1: ``alpha`` bounds the rotation here and scales nothing."""
+        """1, because ``alpha`` bounds the rotation of this type and is not a scale."""
         return 1.0
 
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
-        # Inverting in half precision is neither implemented everywhere nor accurate.
+        """The rotated weight minus the weight, of the weight's shape; ``rank`` is ignored."""
+        # Inversion in half precision is not implemented everywhere, nor is it accurate.
         exact = weight.float()
         blocks = self._blocks(exact, weight.shape[0])
         turned = _butterfly(exact, blocks) if blocks.dim() == 4 else _turn(exact, blocks.transpose(-1, -2))
@@ -55,7 +57,7 @@ def _turn(weight: Tensor, blocks: Tensor) -> Tensor:
 
 
 def _butterfly(weight: Tensor, stages: Tensor) -> Tensor:
-    """Stage after stage, channels are gathered at a distance that doubles, turned in blocks, and put back."""
+    """``weight`` after all stages: each gathers channels at twice the last distance and rotates them by blocks."""
     half = stages.shape[-1] // 2
     for stage, blocks in enumerate(stages):
         distance = half * 2**stage

@@ -1,4 +1,4 @@
-"""A short way to write an option down."""
+"""A short way to declare an option."""
 
 from __future__ import annotations
 

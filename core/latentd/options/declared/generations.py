@@ -1,4 +1,4 @@
-"""Options of other generations of AUTOMATIC1111: what 1.8 had dropped by then, and what 1.9 and 1.10 added."""
+"""Options of other releases of AUTOMATIC1111: those dropped before 1.8, and those that 1.9 and 1.10 added."""
 
 from __future__ import annotations
 

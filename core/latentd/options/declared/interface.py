@@ -1,4 +1,4 @@
-"""Options of the web page: kept for the clients that read them, without effect on pictures but where said."""
+"""Options of the web page, kept for clients that read them; without effect on pictures unless their help says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the model, its VAE, and of how it is evaluated."""
+"""Options of the model, its VAE, and its evaluation."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from latentd.errors import InvalidRequest
 from latentd.models.files.hashes import file_stamp
 from latentd.networks.contents import NetworkContents, read_network
 from latentd.networks.hypernetworks import Hypernetwork, HypernetworkHooks, load_hypernetwork
-from latentd.networks.merge import AppliedNetwork, NetworkRequest, NetworkState, Reason, Way
+from latentd.networks.merge import AppliedNetwork, ApplyMode, NetworkRequest, NetworkState, Reason
 from latentd.networks.names import targets_of
 from latentd.pipeline.passes.bundled_embeddings import bundle_of, read_bundles
 from latentd.pipeline.planning.network_tags import hypernetwork_multiplier, lora_arguments, surplus_arguments, tag_name
@@ -148,14 +148,14 @@ def _reader(gen: RunningGeneration) -> Callable[[Path], NetworkContents]:
 
 def _request(gen: RunningGeneration, tag: NetworkTag, network: Any) -> NetworkRequest:
     options, arguments = gen.options, lora_arguments(tag)
-    way: Way = "beside" if options["lora_functional"] else "merged"
+    mode: ApplyMode = "beside" if options["lora_functional"] else "merged"
     if options["lora_apply_to_outputs"]:
-        way = "outputs"
+        mode = "outputs"
     return NetworkRequest(
         network=network,
         te=arguments.te,
         unet=arguments.unet,
         dyn=arguments.dyn,
-        way=way,
+        mode=mode,
         as_original=bool(options["lora_as_automatic1111"]),
     )

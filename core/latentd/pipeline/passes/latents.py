@@ -15,7 +15,7 @@ from latentd.errors import NotConfigured
 from latentd.models.files.hashes import file_stamp
 from latentd.models.modules.vae_tiles import VaeHypertile
 from latentd.models.nans import NansError, is_nan
-from latentd.models.taesd import Way, load_taesd, taesd_file
+from latentd.models.taesd import TaesdPart, load_taesd, taesd_file
 from latentd.models.vae import VaeUse, decode, encode
 from latentd.regular import is_regular
 
@@ -94,17 +94,17 @@ def taesd_decode(gen: RunningGeneration, latents: Tensor, *, check: Callable[[],
     return torch.cat(pictures)
 
 
-def taesd(gen: RunningGeneration, way: Way) -> Any:
+def taesd(gen: RunningGeneration, part: TaesdPart) -> Any:
     """TAESD's network for ``way`` and the model in use, from the cache of models.
 
     :raises NotConfigured: the file is missing.
     """
-    name = taesd_file(way, sdxl=gen.model.is_sdxl)
+    name = taesd_file(part, sdxl=gen.model.is_sdxl)
     path = find_file(gen, TAESD_FOLDER, name)
     if path is None:
         folder = gen.services.paths.models(TAESD_FOLDER)[0]
         raise NotConfigured("TAESD model not found", hint=f"put {name} (github.com/madebyollin/taesd) into {folder}")
-    return small_network(gen, path, partial(load_taesd, path, way))
+    return small_network(gen, path, partial(load_taesd, path, part))
 
 
 def find_file(gen: RunningGeneration, kind: str, name: str) -> Path | None:
