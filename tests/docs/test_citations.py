@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 FOLDERS = ("core", "plugins", "tests", "tools", "benchmarks")
 SECTION = re.compile(r"\ba1111-[a-z0-9-]+")
 PAGE = re.compile(r"(?:[\w-]+/)*[\w-]+\.md\b(?!5)")
-OUTSIDE = re.compile(r"\b(?:semantics|endpoints|controlnet|options|design)(?:\.md)?,? (?:§ ?)?S?\d")
+OUTSIDE = re.compile(r"\b(?:semantics|endpoints|controlnet|options|design)(?:\.md)?,? (?:§ ?)?S?\d|[Ss]ections? \d")
 """Numbered sections: no page of the repository numbers its own."""
 
 

@@ -1,4 +1,7 @@
-"""What some modules do to the finished pictures: recolour, and the unmasked part under inpaint_only (section 7.2)."""
+"""Changes that some modules make to finished pictures: recolour, and the unmasked part under inpaint_only.
+
+Rules: a1111-controlnet-kinds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fitting a control map to the picture's size: the original's way of enlarging edges, labels and masks (section 6)."""
+"""Fitting a control map to the picture's size, as the original does it for edges, labels and masks.
+
+Rules: a1111-controlnet-fitting.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""From a unit's picture to its control maps: choosing, cropping, preprocessing, fitting (sections 3, 6 and 9)."""
+"""From a unit's picture to its control maps: choosing, cropping, preprocessing, fitting.
+
+Rules: a1111-controlnet-images, a1111-controlnet-interplay.
+"""
 
 from __future__ import annotations
 

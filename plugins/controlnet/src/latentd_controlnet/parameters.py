@@ -1,4 +1,4 @@
-"""Resolution and thresholds of a unit, resolved against the sliders of its module (section 5.1 of the rules)."""
+"""Resolution and thresholds of a unit, within the sliders of its module (rules: a1111-controlnet-parameters)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""From a ControlNet's file to its module: names, difference models, control-LoRA (section 12 of the rules)."""
+"""From a ControlNet's file to its module: names, difference models, control-LoRA.
+
+Rules: a1111-controlnet-recognition.
+"""
 
 from __future__ import annotations
 

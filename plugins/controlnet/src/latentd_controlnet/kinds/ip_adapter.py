@@ -1,4 +1,4 @@
-"""IP-Adapter: a second cross-attention to tokens made of a picture, added to the first (section 7.2)."""
+"""IP-Adapter: a second cross-attention, to tokens of a picture, is added to the first (a1111-controlnet-kinds)."""
 
 from __future__ import annotations
 

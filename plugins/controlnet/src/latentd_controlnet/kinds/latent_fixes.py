@@ -1,6 +1,7 @@
-"""What some modules do to the UNet's answer or input beside their model's residuals (section 7.2).
+"""Changes that some modules make to the UNet's output or input, beside their model's residuals.
 
-Tile colour fix, the unmasked part under inpaint_only, and the extra channels of inpainting checkpoints.
+Tile colour fix, the unmasked part under inpaint_only, and the extra channels of inpainting checkpoints (rules:
+a1111-controlnet-kinds).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ControlLLLite: small networks, fed with the map, that shift what attention projects (section 7.2)."""
+"""ControlLLLite: small networks that shift the inputs of attention's projections (rules: a1111-controlnet-kinds)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a control model's file holds, told from its keys in the original's order (section 12 of the rules)."""
+"""Recognising the kind of a control model by its keys (rules: a1111-controlnet-recognition)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reference control without a model: the UNet sees a noised reference picture first, and remembers (section 7.2)."""
+"""Reference control without a model: the UNet first records a noised reference picture.
+
+Rules: a1111-controlnet-kinds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Revision: CLIP's view of a picture in place of the prompt's pooled vector (SDXL, section 7.2)."""
+"""Revision: CLIP's embedding of a picture replaces the prompt's pooled vector (SDXL; rules: a1111-controlnet-kinds)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""T2I style adapter: eight tokens made of CLIP's view of a picture, appended to the prompt's (section 7.2)."""
+"""T2I style adapter: appends eight tokens, made from CLIP's view of a picture, to the prompt's.
+
+Rules: a1111-controlnet-kinds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ControlNet Union (ProMax): one network for many kinds of map, told which by an embedding (section 12, step 5)."""
+"""ControlNet Union (ProMax): one network for many kinds of map; an embedding says which (a1111-controlnet-kinds)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays of pixels: channels, and the common way in which preprocessors meet a resolution (section 5.4)."""
+"""Arrays of pixels: channels, and how preprocessors reach a resolution (rules: a1111-controlnet-resolution)."""
 
 from __future__ import annotations
 
