@@ -13,7 +13,7 @@ NODE := tests/clients/node
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 BIN := .venv/bin
 
-.PHONY: help env run test check docs bench fuzz soak mutations parity core-alone clean
+.PHONY: help env run test check types docs dist bench fuzz soak mutations parity core-alone clean
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -40,9 +40,12 @@ test: env  ## the whole test suite (ARGS= for pytest)
 check: env docs  ## lint, types, layers, versions, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(MAKE) types
 	$(BIN)/lint-imports
 	$(BIN)/python tools/versions.py
+
+types: env  ## mypy over the core, the plugins, the tools and the benchmarks
+	$(BIN)/mypy
 
 docs: env  ## the documentation, warnings are errors
 	$(BIN)/python tools/reference.py --check
@@ -71,5 +74,15 @@ core-alone: .make/core  ## the core without any plugin starts and answers
 	.venv-core/bin/pip install --quiet -c constraints/light.txt $$($(PYTHON) tools/torch_choice.py) .
 	@mkdir -p .make && touch $@
 
+dist: .make/dist  ## every distribution in dist/, source and wheel, checked
+	rm -rf dist
+	for project in . $(PLUGINS); do .venv-dist/bin/python -m build --outdir dist $$project >/dev/null || exit 1; done
+	.venv-dist/bin/python -m twine check --strict dist/*
+	.venv-dist/bin/python tools/versions.py
+.make/dist: constraints/dev.txt
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/pip install --quiet -c constraints/dev.txt build twine packaging
+	@mkdir -p .make && touch $@
+
 clean:  ## remove the environments and what was built
-	rm -rf .venv .venv-run .venv-core .make build dist docs/_build $(NODE)/node_modules
+	rm -rf .venv .venv-run .venv-core .venv-dist .make build dist docs/_build $(NODE)/node_modules

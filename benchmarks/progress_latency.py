@@ -15,15 +15,19 @@ import json
 import math
 import shlex
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from urllib.parse import urlsplit
 
-COMMAND = f"{shlex.quote(sys.executable)} -m latentd serve --port {{port}} --data-dir {{data}}"
+from _data import ROOT, assembled
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+from server_process import SERVE, server_process
+
 BODY = {"prompt": "a red circle on a blue background", "seed": 5, "width": 256, "height": 256, "sampler_name": "Euler"}
 READS = {
     "GET /sdapi/v1/progress": ("GET", "/sdapi/v1/progress"),
@@ -32,7 +36,6 @@ READS = {
     "GET /latentd/v1/jobs": ("GET", "/latentd/v1/jobs"),
 }
 INTERRUPT = "POST /sdapi/v1/interrupt"
-ASSEMBLE = Path(__file__).parents[1] / "tests" / "reference" / "assemble.py"
 
 
 @dataclass
@@ -40,7 +43,6 @@ class Server:
     """A server process and one kept connection to it."""
 
     port: int
-    process: subprocess.Popen[bytes]
     connection: http.client.HTTPConnection = field(init=False)
     pending: list[socket.socket] = field(default_factory=list)
 
@@ -74,43 +76,14 @@ class Server:
         connection.sendall(head.encode() + data)
         self.pending.append(connection)
 
-    def wait_until_up(self, seconds: float = 120) -> None:
-        """Return when the server answers.
-
-        :raises RuntimeError: it ended, or did not answer in time.
-        """
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the server ended with {self.process.returncode}")
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                self.ask("GET", "/internal/ping")
-                return
-            self.connection.close()
-            time.sleep(0.1)
-        raise RuntimeError("the server did not answer")
-
 
 @contextlib.contextmanager
 def served(command: str, data: str) -> Iterator[Server]:
     """A server that has made its first picture; stopped in the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    # The log of hundreds of requests cut short at the end is no part of the table.
-    words = shlex.split(command.format(port=port, data=shlex.quote(data)))
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        server = Server(port, process)
-        server.wait_until_up()
+    with server_process("--data-dir", data, command=shlex.split(command)) as process:
+        server = Server(urlsplit(process.url).port or 80)
         server.ask("POST", "/sdapi/v1/txt2img", {**BODY, "steps": 2})
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -162,19 +135,13 @@ def measure(idle: Server, loaded: Server, waiting: int, requests: int, interrupt
         )
 
 
-def assembled(folder: str) -> str:
-    """``folder``, filled with the tiny models that the tests use."""
-    subprocess.run([sys.executable, str(ASSEMBLE), folder], check=True, stdout=subprocess.DEVNULL)
-    return folder
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--waiting", type=int, nargs="+", default=[100, 200], help="numbers of jobs that wait")
     parser.add_argument("--requests", type=int, default=300, help="how often each address is asked")
     parser.add_argument("--interrupts", type=int, default=20, help="how many interrupts; each ends one job")
     parser.add_argument("--data-dir", help="data directory with a checkpoint; default: the tests' tiny models")
-    parser.add_argument("--command", default=COMMAND, help="how to start a server; {port} and {data} are filled in")
+    parser.add_argument("--command", default=shlex.join(SERVE), help="what starts a server; flags follow")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = arguments.data_dir or assembled(folder)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from dataclasses import replace
 
-from shared_batches import assembled
+from _data import assembled
 
 from latentd.server.services import AppServices, create_services
 from latentd.settings import parse_settings

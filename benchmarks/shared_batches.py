@@ -13,21 +13,18 @@ import argparse
 import asyncio
 import math
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
+from _data import assembled
 
 from latentd.server.services import AppServices, create_services
 from latentd.settings import parse_settings
 from latentd.types import GenerationRequest, Result
 
-ASSEMBLE = Path(__file__).parents[1] / "tests" / "reference" / "assemble.py"
 SUBJECTS = ("a red circle", "a [cat|dog]", "a house, " + "very detailed, " * 30, "a (blue:1.2) boat AND the sea")
 
 
@@ -86,12 +83,6 @@ def measure(services: AppServices, arguments: argparse.Namespace, sampler: str, 
     mean = statistics.median(together.mean / apart.mean for together, apart in rounds)
     furthest, psnr = difference(rounds[0][0].results, rounds[0][1].results)
     print(f"{sampler:22} {count:4} {last:12.2f} {mean:12.2f} {furthest:11} {psnr:10.1f}", flush=True)
-
-
-def assembled(folder: str) -> str:
-    """``folder``, filled with the tiny models that the tests use."""
-    subprocess.run([sys.executable, str(ASSEMBLE), folder], check=True, stdout=subprocess.DEVNULL)
-    return folder
 
 
 def main() -> None:

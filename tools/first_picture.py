@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import sys
-import urllib.error
 from pathlib import Path
 
-from server_process import ServerDied, call, running_server
+from server_process import ServerDied, call, server_process
 
 PICTURE = Path("picture.png")
 FIRST = {"prompt": "a red apple", "steps": 20, "seed": 1, "width": 128, "height": 128, "cfg_scale": 5}
@@ -26,19 +25,18 @@ Ctrl-C stops the server.
 
 def main(port: str, flags: list[str]) -> int:
     """Serve until interrupted; 1 when the server does not start or draw."""
-    address = f"http://127.0.0.1:{port}"
     try:
-        with running_server(address, ["--port", port, *flags]) as server:
+        with server_process("--port", port, *flags, echo=True) as server:
             try:
-                answer = call(address, "/sdapi/v1/txt2img", FIRST)
-            except urllib.error.HTTPError as error:
-                print(f"the first picture failed: {error.read().decode()}", file=sys.stderr)
+                answer = call(server.url, "/sdapi/v1/txt2img", FIRST)
+            except RuntimeError as error:
+                print(f"the first picture failed: {error}", file=sys.stderr)
                 return 1
             PICTURE.write_bytes(base64.b64decode(answer["images"][0]))
-            print(FAREWELL.format(picture=PICTURE, address=address), flush=True)
-            return server.wait()
+            print(FAREWELL.format(picture=PICTURE, address=server.url), flush=True)
+            return server.process.wait()
     except ServerDied as error:
-        print(error, file=sys.stderr)
+        print(f"{error}; on another port: make run PORT=7861", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0

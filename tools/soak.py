@@ -8,13 +8,12 @@ import random
 import sys
 import tempfile
 import threading
-import urllib.error
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import psutil
-from server_process import call, running_server
+from server_process import ask, call, server_process
 
 SMALL = {"width": 64, "height": 64, "prompt": "a red circle", "steps": 2, "sampler_name": "Euler"}
 #: The first part of the jobs fills caches and pools; growth is counted from there on.
@@ -46,12 +45,11 @@ def main() -> int:
     parser.add_argument("--most", type=float, default=5.0, help="MiB that the server may grow by after the warm-up")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    address = f"http://127.0.0.1:{given.port}"
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONPATH"] = os.pathsep.join([_probe(Path(folder)), os.environ.get("PYTHONPATH", "")])
         (Path(folder) / "data").mkdir()
-        with running_server(address, ["--port", str(given.port), "--data-dir", f"{folder}/data"]) as process:
-            return _soak(address, psutil.Process(process.pid), given)
+        with server_process("--port", str(given.port), "--data-dir", f"{folder}/data") as server:
+            return _soak(server.url, psutil.Process(server.process.pid), given)
 
 
 def _probe(folder: Path) -> str:
@@ -87,12 +85,7 @@ def _soak(address: str, process: psutil.Process, given: argparse.Namespace) -> i
 
 def _post(address: str, path: str, body: Any) -> int:
     """The status of the answer."""
-    try:
-        call(address, path, body)
-    except urllib.error.HTTPError as error:
-        error.read()
-        return error.code
-    return 200
+    return ask(address, "POST", path, body)[0]
 
 
 def _text(address: str, _: str, choose: random.Random) -> int:

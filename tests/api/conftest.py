@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from tools.server_process import server_process
 
 from latentd.testing import AppFactory
 
@@ -36,25 +33,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data = tmp_path_factory.mktemp("data")
     write_empty_checkpoint(data)
     core = str(Path(__file__).parents[2] / "core")
-    environment = {**os.environ, "PYTHONPATH": core, "OMP_NUM_THREADS": "1"}
-    flags = ["--port", "0", "--core-only", "--skip-load-model-at-start", "--api-server-stop", "--data-dir", str(data)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "latentd", "serve", *flags],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        lines: list[str] = []
-        for line in process.stdout:
-            lines.append(line)
-            if found := re.search(r"listens on (http://\S+)", line):
-                yield found[1]
-                break
-        else:
-            pytest.fail("the server did not start:\n" + "".join(lines))
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+    flags = ["--core-only", "--skip-load-model-at-start", "--api-server-stop", "--data-dir", str(data)]
+    with server_process(*flags, environment={"PYTHONPATH": core, "OMP_NUM_THREADS": "1"}) as running:
+        yield running.url

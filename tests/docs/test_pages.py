@@ -21,7 +21,8 @@ from latentd.settings.parse import flags_parser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+PAGES += [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
 @pytest.fixture(scope="module")

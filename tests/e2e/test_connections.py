@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import resource
 import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from tools.server_process import server_process
 
 DESCRIPTORS = 256
 SILENT = 400
@@ -23,24 +21,17 @@ def few_descriptors() -> None:
 
 
 def test_whoever_speaks_is_served_and_the_log_stays_short(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    command = [sys.executable, "-m", "latentd", "serve", "--core-only", "--port", "0", "--data-dir", str(tmp_path)]
-    with log.open("w") as written, ExitStack() as stack:
-        process = subprocess.Popen(command, stderr=written, preexec_fn=few_descriptors)
-        stack.callback(process.wait, 15)
-        stack.callback(process.kill)
-        end = time.monotonic() + PATIENCE
-        while not (found := re.search(r"listens on (http\S+)", log.read_text())):
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.1)
-        address = urlsplit(found[1])
-        before = len(log.read_bytes())
+    flags = ["--core-only", "--data-dir", str(tmp_path)]
+    with ExitStack() as stack:
+        server = stack.enter_context(server_process(*flags, before=few_descriptors))
+        address = urlsplit(server.url)
+        before = len("".join(server.lines))
         for number in range(SILENT):
             client = stack.enter_context(socket.create_connection((address.hostname, address.port), PATIENCE))
             if number % 2:
                 client.sendall(b"POST /sdapi/v1/txt2img HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
         for _ in range(3):
-            with urllib.request.urlopen(found[1] + "/livez", timeout=PATIENCE) as reply:
+            with urllib.request.urlopen(server.url + "/livez", timeout=PATIENCE) as reply:
                 assert reply.status == 200
-        assert len(log.read_bytes()) - before < 2000
-        assert "file descriptors suffice for 128 connections" in log.read_text()
+        assert len("".join(server.lines)) - before < 2000
+        assert "file descriptors suffice for 128 connections" in "".join(server.lines)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import base64
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -22,47 +18,30 @@ from urllib.parse import urlsplit
 import pytest
 from tests.e2e.calls import BASE, opened
 from tests.reference_server import ReferenceServer
+from tools.server_process import ServerProcess, server_process
 
 PATIENCE = 120.0
 LONG = {**BASE, "steps": 150, "n_iter": 4}
 
 
 @dataclass
-class Process:
+class Drawing:
     """A server process with a long generation under way; ``answers`` gets (status, body) of its client."""
 
+    process: ServerProcess
     server: ReferenceServer
-    process: subprocess.Popen[str]
-    lines: list[str]
     answers: list[Any] = field(default_factory=list)
-
-    def ended(self) -> tuple[int, str]:
-        """(exit status, log) once the process has ended."""
-        return self.process.wait(PATIENCE), "".join(self.lines)
 
 
 @contextmanager
-def drawing(data: Path, *flags: str) -> Iterator[Process]:
-    command = [sys.executable, "-m", "latentd", "serve", "--data-dir", str(data), "--port", "0", *flags]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True)  # type: ignore[union-attr]
-    reader.start()
-    try:
-        found = until(lambda: next((m for line in lines if (m := re.search(r"listens on (http\S+)", line))), None))
-        running = Process(ReferenceServer(found[1], data), process, lines)
+def drawing(data: Path, *flags: str) -> Iterator[Drawing]:
+    with server_process("--data-dir", str(data), *flags, environment={"OMP_NUM_THREADS": "1"}) as process:
+        running = Drawing(process, ReferenceServer(process.url, data))
         asking = threading.Thread(target=lambda: running.answers.append(ask(running.server)))
         asking.start()
         until(lambda: sampling(running.server))
         yield running
         asking.join(PATIENCE)
-        reader.join(PATIENCE)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
 
 
 def ask(server: ReferenceServer) -> Any:
@@ -92,9 +71,9 @@ def data(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def assert_in_order(running: Process) -> None:
+def assert_in_order(running: Drawing) -> None:
     """Status 0, no traceback, and the client has the picture so far."""
-    status, log = running.ended()
+    status, log = running.process.ended(PATIENCE)
     until(lambda: running.answers)
     assert (status, "Traceback" in log) == (0, False), log
     code, reply = running.answers[0]
@@ -105,7 +84,7 @@ def assert_in_order(running: Process) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_lets_the_client_have_what_there_is(data: Path, number: signal.Signals) -> None:
     with drawing(data) as running:
-        running.process.send_signal(number)
+        running.process.process.send_signal(number)
         assert_in_order(running)
 
 
@@ -124,8 +103,8 @@ def test_a_second_signal_ends_at_once(data: Path, number: signal.Signals) -> Non
         url = urlsplit(running.server.url)
         with socket.create_connection((url.hostname, url.port)) as hanging:
             hanging.sendall(b"POST /sdapi/v1/options HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-            running.process.send_signal(number)
+            running.process.process.send_signal(number)
             until(lambda: running.answers)
-            assert running.process.poll() is None
-            running.process.send_signal(number)
-            assert running.ended()[0] == 128 + number
+            assert running.process.process.poll() is None
+            running.process.process.send_signal(number)
+            assert running.process.ended(PATIENCE)[0] == 128 + number

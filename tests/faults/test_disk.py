@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.reference_server import ReferenceServer, started
+from tests.reference_server import ReferenceServer, listening, started
 
 resource = pytest.importorskip("resource", reason="POSIX's limits")
 pytestmark = pytest.mark.slow
@@ -46,8 +46,8 @@ def check_whole(data: Path) -> int:
 @pytest.mark.parametrize("delay", [0.05, 0.33])
 def test_after_kill_9_every_file_is_whole_and_the_server_starts(tmp_path: Path, delay: float) -> None:
     stop = threading.Event()
-    with started(tmp_path) as (url, process):
-        server = ReferenceServer(url, tmp_path)
+    with started(tmp_path) as running:
+        server = ReferenceServer(running.url, tmp_path)
         assert server.call("POST", "/sdapi/v1/txt2img", PICTURE)[0] == 200
 
         def write(path: str, bodies: Iterator[Any]) -> None:
@@ -67,13 +67,13 @@ def test_after_kill_9_every_file_is_whole_and_the_server_starts(tmp_path: Path, 
         for writer in writers:
             writer.start()
         time.sleep(1 + delay)
-        process.kill()
-        process.wait()
+        running.process.kill()
+        running.process.wait()
         stop.set()
         for writer in writers:
             writer.join(30)
     assert check_whole(tmp_path) >= 1
-    with started(tmp_path) as (url, _):
+    with listening(tmp_path) as url:
         server = ReferenceServer(url, tmp_path)
         status, kept = server.call("GET", "/sdapi/v1/options")
         assert status == 200
@@ -123,7 +123,7 @@ def fill(path: Path) -> None:
 
 def test_a_full_disk_loses_no_picture_and_breaks_no_file(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with mounted(data, "4m"), started(data) as (url, _):
+    with mounted(data, "4m"), listening(data) as url:
         server = ReferenceServer(url, data)
         assert server.call("POST", "/sdapi/v1/txt2img", PICTURE)[0] == 200
         assert server.call("POST", "/sdapi/v1/options", {"CLIP_stop_at_last_layers": 2})[0] == 200
@@ -143,7 +143,7 @@ def test_a_limit_on_the_size_of_files_loses_no_picture_and_breaks_no_file(tmp_pa
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 
-    with started(tmp_path, before=limit) as (url, _):
+    with listening(tmp_path, before=limit) as url:
         check_serving(ReferenceServer(url, tmp_path))
     assert check_whole(tmp_path) == 0
 
@@ -152,7 +152,7 @@ def test_a_file_system_that_is_read_only_still_serves(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with mounted(data, "4m"):
         subprocess.run(["mount", "-o", "remount,ro", data], check=True)
-        with started(data) as (url, _):
+        with listening(data) as url:
             check_serving(ReferenceServer(url, data))
 
 
@@ -161,6 +161,6 @@ def test_files_in_place_of_folders_and_folders_in_place_of_files_still_serve(tmp
         (tmp_path / name).write_text("no folder", encoding="utf-8")
     for name in ("config.json", "styles.csv", "params.txt"):
         (tmp_path / name).mkdir()
-    with started(tmp_path) as (url, _):
+    with listening(tmp_path) as url:
         check_serving(ReferenceServer(url, tmp_path))
     assert os.listdir(tmp_path / "config.json") == []  # noqa: PTH208

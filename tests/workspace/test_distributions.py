@@ -132,3 +132,18 @@ def test_no_other_file_of_the_packages_names_the_version() -> None:
         for file in package_of(folder).rglob("*.py"):
             found = re.findall(r'^__version__ = "', file.read_text(encoding="utf-8"), re.MULTILINE)
             assert not found or file == ROOT / "core/latentd/__init__.py"
+
+
+def test_every_plugin_is_known_to_the_tools() -> None:
+    names = {package_of(folder).name for folder in FOLDERS[1:]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    assert {requirement.replace("-", "_") for extra in extras.values() for requirement in extra} == names
+    sources = {str(package_of(folder).parent.relative_to(ROOT)) for folder in FOLDERS}
+    assert sources <= set(project["tool"]["mypy"]["mypy_path"])
+    linter = project["tool"]["importlinter"]
+    assert set(linter["root_packages"]) == {"latentd", *names}
+    contracts = {contract["name"]: contract for contract in linter["contracts"]}
+    assert set(contracts["Plugins import the public face alone"]["source_modules"]) == names
+    circles = contracts["No circles among a plugin's modules"]["ancestors"]
+    assert {ancestor.removesuffix(".**") for ancestor in circles} == names

@@ -22,7 +22,7 @@ class _Budget:
     """The pixels that the pictures of one request may have together."""
 
     def __init__(self, settings: Settings) -> None:
-        self._left = self._most = int(settings.max_batch_mp * 1e6)
+        self._left = self._most = settings.max_batch_pixels
 
     def take(self, image: Image) -> Image:
         """``image``, its pixels taken off.

@@ -17,6 +17,7 @@ UI_PORT = 7860
 API_ONLY_PORT = 7861
 LOOPBACK = "127.0.0.1"
 EVERY_INTERFACE = "0.0.0.0"
+_MEGAPIXEL = 1_000_000
 
 
 # The order of the bases is the order of the groups in `latentd serve --help`, last base first.
@@ -49,7 +50,17 @@ class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
     @property
     def max_pixels(self) -> int:
         """Pixels of the largest picture that is accepted or generated: ``--max-image-mp``."""
-        return int(self.max_image_mp * 1_000_000)
+        return int(self.max_image_mp * _MEGAPIXEL)
+
+    @property
+    def max_batch_pixels(self) -> int:
+        """Pixels of the pictures of one batch together, or of one request's own: ``--max-batch-mp``."""
+        return int(self.max_batch_mp * _MEGAPIXEL)
+
+    @property
+    def max_total_pixels(self) -> int:
+        """Pixels of all the pictures that one request generates: ``--max-total-mp``."""
+        return int(self.max_total_mp * _MEGAPIXEL)
 
     @property
     def users(self) -> dict[str, str]:

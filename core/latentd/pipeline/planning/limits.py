@@ -159,9 +159,9 @@ def check_pixels(batch: int, total: int, settings: Settings) -> None:
     :param batch: pixels of the pictures that are sampled together. :param total: those of the whole request.
     :raises TooLarge: over ``--max-batch-mp`` or ``--max-total-mp``.
     """
-    if batch > settings.max_batch_mp * 1e6:
+    if batch > settings.max_batch_pixels:
         raise TooLarge(f"a batch of over {settings.max_batch_mp:g} megapixels is too large", hint="--max-batch-mp")
-    if total > settings.max_total_mp * 1e6:
+    if total > settings.max_total_pixels:
         raise TooLarge(f"over {settings.max_total_mp:g} megapixels in one request are too many", hint="--max-total-mp")
 
 
