@@ -1,4 +1,4 @@
-"""ControlNet for latentd: what the plugin registers. Nothing heavy is imported here."""
+"""ControlNet for latentd: the plugin's hooks. Nothing that takes time to import is imported here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_options() -> list[OptionSpec]:
+    """The extension's options."""
     from latentd_controlnet.options import OPTIONS
 
     return OPTIONS
@@ -19,6 +20,7 @@ def register_options() -> list[OptionSpec]:
 
 @hookimpl
 def register_preprocessors(services: Services) -> list[PreprocessorSpec]:
+    """Every preprocessor, whether its weights are there or not."""
     from latentd_controlnet.preprocessors.table import specs
 
     return specs()
@@ -26,6 +28,7 @@ def register_preprocessors(services: Services) -> list[PreprocessorSpec]:
 
 @hookimpl
 def register_scripts() -> list[Script]:
+    """The always-on script and the selectable ``controlnet m2m``."""
     from latentd_controlnet.movie import MovieScript
     from latentd_controlnet.script import ControlNetScript
 
@@ -34,6 +37,7 @@ def register_scripts() -> list[Script]:
 
 @hookimpl
 def register_routes(services: Services) -> list[APIRouter]:
+    """The routes under ``/controlnet``."""
     from latentd_controlnet.routes import detect_router, list_router
     from latentd_controlnet.seed_routes import seed_router
 

@@ -1,4 +1,4 @@
-"""Whether a control model fits the checkpoint that a plan names, told from the files' headers before anything loads."""
+"""Checking that a control model fits the checkpoint of a plan, from the files' headers and before anything loads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentd.api import LatentdError, Services
 from latentd_controlnet.model_files import ControlFile, stamp
 from latentd_controlnet.unit import Unit
 
-#: Width of the text conditioning → what people call such models.
+#: Width of the text conditioning → the usual name of such models.
 FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
 _CROSS = "attn2.to_k.weight"
 
@@ -19,9 +19,9 @@ _CROSS = "attn2.to_k.weight"
 def check_base(unit: Unit, file: ControlFile, plan: Any, services: Services) -> None:
     """Refuse a control model whose text conditioning has another width than the checkpoint's.
 
-    Files without a header that can be read cheaply (pickles, diffusers folders) are checked when they load.
+    Files whose header takes long to read (pickles, folders of diffusers) are checked when they are loaded.
 
-    :raises InvalidRequest: the two do not belong together.
+    :raises InvalidRequest: the model is for another family of checkpoints.
     """
     info = services.models.find(plan.checkpoint)
     wanted, given = _width(file.path), None if info is None else _width(Path(info.filename))
@@ -34,7 +34,7 @@ def check_base(unit: Unit, file: ControlFile, plan: Any, services: Services) -> 
 
 
 def family(width: int) -> str:
-    """A name for models whose text conditioning is ``width`` wide."""
+    """The name of the family whose text conditioning has this width."""
     return FAMILIES.get(width, f"a base with text conditioning of width {width}")
 
 

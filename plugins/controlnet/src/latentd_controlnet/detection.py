@@ -1,4 +1,4 @@
-"""What ``/controlnet/detect`` does on the worker."""
+"""The work of ``/controlnet/detect``, done on the worker."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def detect(
     control: JobControl,
     services: Services,
 ) -> Detected:
-    """The maps of ``images`` at the module's resolution, not fitted to anything.
+    """The maps of ``images`` at the module's resolution.
 
-    :param sent: resolution and thresholds; values outside the sliders mean the module's own.
+    :param sent: resolution and thresholds; values outside the sliders' ranges mean the module's own.
     :raises LatentdError: the module lacks its weights or its package; a mask has another size.
     """
     from PIL import Image as Images

@@ -1,4 +1,4 @@
-"""The enumerations of a unit in every spelling that clients of any generation send."""
+"""The enumerations of a unit, in all spellings that clients send."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ResizeMode(IntEnum):
 
 
 class ControlMode(IntEnum):
-    """Whose word counts more."""
+    """Whether the prompt or the control has more influence."""
 
     BALANCED = 0
     PROMPT = 1
@@ -36,7 +36,7 @@ class ControlMode(IntEnum):
 
 
 class HiresOption(StrEnum):
-    """In which passes of hires fix a unit acts."""
+    """The passes of hires fix in which a unit acts."""
 
     BOTH = "Both"
     LOW = "Low res only"
@@ -46,7 +46,7 @@ class HiresOption(StrEnum):
 UNION_TYPES = (
     "OpenPose", "Depth", "Soft Edge", "Hard Edge", "Normal Map", "Segmentation", "Tile", "Inpaint",
 )  # fmt: skip
-#: The index of each type in a union model's task embedding; Tile and Inpaint share files with two rows more.
+#: The index of each type in a union model's task embedding; files with Tile and Inpaint have two more rows.
 UNION_INDEX = {"openpose": 0, "depth": 1, "soft edge": 2, "hard edge": 3, "normal map": 4, "segmentation": 5,
                "tile": 6, "inpaint": 7}  # fmt: skip
 
@@ -72,19 +72,28 @@ _HIRES = {"both": HiresOption.BOTH, "low res only": HiresOption.LOW, "low": Hire
 
 
 def read_resize_mode(value: Any) -> ResizeMode:
-    """:raises ValueError: no spelling of a resize mode. 3, img2img's latent resize, is a stretch."""
+    """The resize mode that ``value`` names; 3, img2img's latent resize, means the stretch.
+
+    :raises ValueError: ``value`` names no resize mode.
+    """
     if _as_int(value) == 3:
         return ResizeMode.STRETCH
     return _read(value, ResizeMode, _RESIZE)
 
 
 def read_control_mode(value: Any) -> ControlMode:
-    """:raises ValueError: no spelling of a control mode."""
+    """The control mode that ``value`` names.
+
+    :raises ValueError: ``value`` names no control mode.
+    """
     return _read(value, ControlMode, _CONTROL)
 
 
 def read_hires_option(value: Any) -> HiresOption:
-    """:raises ValueError: no spelling of a hires option."""
+    """The hires option that ``value`` names.
+
+    :raises ValueError: ``value`` names no hires option.
+    """
     found = _HIRES.get(str(value).strip().lower())
     if found is None:
         raise ValueError("one of " + ", ".join(repr(str(option)) for option in HiresOption))

@@ -22,7 +22,7 @@ Finish = Callable[["Image"], "Image"]
 
 
 def finish_of(prepared: PreparedUnit, maps: UnitMaps, generation: Generation) -> Finish | None:
-    """What is to be done to every picture of the job for this unit, or None."""
+    """The function that this unit applies to every picture of the job, or None."""
     final = maps.fitted.get("hires", maps.fitted.get("base"))
     if final is None:
         return None
@@ -52,7 +52,7 @@ def recolour(image: Image, grey: Pixels, space: str) -> Image:
 
 
 def keep_unmasked(image: Image, source: Pixels, sigma: int) -> Image:
-    """``image`` where the fourth channel of ``source`` is set, ``source`` elsewhere, the border blurred."""
+    """``image`` where the fourth channel of ``source`` is set, ``source`` elsewhere, with a blurred border."""
     import cv2
     from PIL import Image as Images
 

@@ -13,15 +13,15 @@ from latentd_controlnet.enums import ResizeMode
 from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, check_size, grey_to_rgb, round_half_even
 from latentd_controlnet.thinning import suppress_non_maxima, thin
 
-#: With at most this many colours a map is taken for labels, which must not be blended.
+#: A map of at most this many colours consists of labels, which must not be blended.
 MOST_LABELS = 200
 
 
 def fit_map(image: Pixels, mode: ResizeMode, height: int, width: int, *, keep_mask: bool = False) -> Pixels:
     """``image`` [h,w,3|4] at ``height`` x ``width``.
 
-    :param keep_mask: the fourth channel is an inpainting mask, and the result float32, which may overshoot 0 and 255;
-        otherwise it is transparency and laid on white.
+    :param keep_mask: whether the fourth channel is an inpainting mask. The result is then float32 and may exceed the
+        range from 0 to 255. Otherwise the channel is transparency, and the picture is laid on white.
     """
     is_masked = keep_mask and image.ndim == 3 and image.shape[2] == 4
     source: Any = image.astype(np.float32) if is_masked else as_rgb(image)
@@ -81,7 +81,7 @@ def _scaled(image: Pixels, mask: Any, width: int, height: int) -> tuple[Pixels, 
 
 
 def _binary(image: Pixels, scaled: Any, *, grows: bool) -> Pixels:
-    """A map of two levels made two levels again after scaling; lines of one pixel become lines of one pixel."""
+    """A scaled map of two levels, reduced to two levels again; lines of one pixel stay one pixel wide."""
     import cv2
 
     opened = cv2.dilate(cv2.erode(image, np.ones((3, 3), np.uint8)), np.ones((3, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""What an infotext says of units, and units from it: ``ControlNet 0: "Module: canny, Model: x, Weight: 1.0, ..."``."""
+"""Units in infotexts, written and read: ``ControlNet 0: "Module: canny, Model: x, Weight: 1.0, ..."``."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _TRUTH = {"True": True, "False": False}
 
 
 def write_unit(values: Mapping[str, object]) -> str | None:
-    """The text of a unit with these ``values`` by key; None where one holds a comma or colon: it could not be read."""
+    """The text of a unit with these ``values`` by key; None if one has a comma or colon and cannot be read back."""
     if any(mark in str(value) for value in values.values() for mark in ",:"):
         return None
     return ", ".join(f"{key}: {value}" for key, value in values.items())
 
 
 def read_unit(text: str) -> dict[str, Any]:
-    """The fields of the unit that ``text`` describes; what is not known is left out."""
+    """The fields of the unit that ``text`` describes, without unknown keys."""
     pairs = (entry.strip().partition(": ") for entry in text.split(","))
     return {KEYS[key]: _TRUTH.get(value, value) for key, _, value in pairs if key in KEYS}
 
 
 def units_of(entries: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Every unit that an infotext's ``entries`` tell, by its number."""
+    """The units in the ``entries`` of an infotext, by number."""
     texts = {number: entries.get(f"ControlNet {number}") for number in range(MOST_UNITS)}
     return {number: read_unit(text) for number, text in texts.items() if isinstance(text, str)}
 
 
 def completed(given: Sequence[Any], told: Mapping[int, Mapping[str, Any]]) -> list[Any]:
-    """``given`` with each unit that names neither module nor model completed from the one of its number in ``told``."""
+    """``given``; a unit that names neither module nor model is completed from the unit of its number in ``told``."""
     units: list[Any] = []
     for number, unit in enumerate(given):
         bare = isinstance(unit, Mapping) and not {"module", "model"}.intersection(unit)

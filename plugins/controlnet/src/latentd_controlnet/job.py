@@ -1,4 +1,4 @@
-"""The units of one job on the worker: their models on lease, their maps, their hooks, and what they do at the end."""
+"""The units of one job on the worker: their models, control maps and UNet hooks, and their changes of the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ControlJob:
-    """Everything of ControlNet's that hangs off one job, and goes with it."""
+    """ControlNet's state for one job, released with the job."""
 
     def __init__(self, prepared: tuple[PreparedUnit, ...], generation: Generation) -> None:
         self.prepared = prepared
@@ -36,11 +36,11 @@ class ControlJob:
 
     @property
     def hooks(self) -> list[UNetHook]:
-        """Those of every unit, all reference units in one."""
+        """The UNet hooks of all units; all reference units share one."""
         return [*self._hooks, *([self._reference] if self._reference else [])]
 
     def make_maps(self, generation: Generation) -> None:
-        """Preprocess every unit's picture; the first batch does, the others share the maps."""
+        """Preprocess every unit's picture in the first batch; later batches use the same maps."""
         if self._maps:
             return
         self._maps = [make_maps(unit, generation) for unit in self.prepared]
@@ -53,25 +53,25 @@ class ControlJob:
         self._finishes = [finish for finish in finishes if finish is not None]
 
     def start_noise(self, generation: Generation, noise: Any) -> Any:
-        """A pass's ``noise`` [B,C,h,w] with what LaMa filled in shining through."""
+        """A pass's ``noise`` [B,C,h,w]; with LaMa, it has the filled picture in it."""
         for unit, maps in zip(self.prepared, self._maps, strict=False):
             if unit.module.name == LAMA:
                 noise = noised_fill(generation, maps, noise)
         return noise
 
     def finish(self, image: Image) -> Image:
-        """A generated picture with what recolour and inpaint_only do to it."""
+        """A generated picture after recolour and inpaint_only."""
         for finish in self._finishes:
             image = finish(image)
         return image
 
     def shown_maps(self) -> list[Any]:
-        """Maps that the reply appends, uint8 arrays, in the order of the units."""
+        """The maps to append to the reply, as uint8 arrays in the order of the units."""
         pairs = zip(self.prepared, self._maps, strict=False)
         return [shown for unit, maps in pairs if unit.unit.save_map for shown in maps.shown]
 
     def save_maps(self, generation: Generation) -> None:
-        """Write the maps beside the pictures where option ``control_net_detectmap_autosaving`` is on."""
+        """Write the maps beside the pictures if option ``control_net_detectmap_autosaving`` is on."""
         if generation.options["control_net_detectmap_autosaving"]:
             pairs = zip(self.prepared, self._maps, strict=False)
             save_maps([(u.module.name, s) for u, m in pairs if u.unit.save_map for s in m.shown], generation)

@@ -19,21 +19,22 @@ from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, round_half_e
 from latentd_controlnet.unit_images import without_mask
 
 FILL_REGION = 2
-#: Maps that the routes of March 2023 show black on white.
+#: Modules whose maps the routes of March 2023 return black on white.
 SHOWN_INVERTED = frozenset({"canny", "mlsd", "scribble", "scribble_hed", "pidinet", "binary"})
 LAMA = "inpaint_only+lama"
 AUTOMATIC = "ip-adapter-auto"
-#: Weights that read the outputs of ViT-bigG and not ViT-H's, and their widths.
+#: Weights that read the outputs of ViT-bigG rather than ViT-H, and their widths.
 _LARGE_INPUTS = (("proj.weight", 1280), ("proj_in.weight", 1664))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitMaps:
-    """What a unit's module made, per pass (``base``, and ``hires`` where there is one).
+    """The results of a unit's module.
 
-    ``fitted``: control maps [H,W,3|4] from 0 to 255 at the pass's size, float32 with a mask, else uint8; empty when
-    the module gives tensors, which are in ``tensors``, one entry per picture. ``shown``: what the reply appends, in its
-    order.
+    :param fitted: pass (``base``, and ``hires`` if there is one) → control map [H,W,3|4] from 0 to 255 at the pass's
+        size, float32 if it has a mask, else uint8; empty if the module returns tensors.
+    :param tensors: the module's tensors, one entry for each picture.
+    :param shown: the maps to append to the reply, in their order.
     """
 
     fitted: Mapping[str, Pixels]
@@ -51,7 +52,7 @@ def pass_sizes(plan: Any) -> dict[str, tuple[int, int]]:
 
 
 def make_maps(prepared: PreparedUnit, generation: Generation) -> UnitMaps:
-    """Run the unit's module on its picture and fit the result to the picture's size.
+    """Run the unit's module on its picture and fit the result to the sizes of the passes.
 
     :raises LatentdError: the module lacks its weights or its package.
     """
@@ -62,7 +63,7 @@ def make_maps(prepared: PreparedUnit, generation: Generation) -> UnitMaps:
     for source, mode in _sources(prepared, generation):
         source = _cropped(source, mode, prepared, generation)
         if prepared.module.name == LAMA and mode == ResizeMode.FILL:
-            # LaMa paints what the picture is to be extended by, too.
+            # LaMa also paints the parts by which the picture is to be extended.
             source = fit_map(source, mode, *sizes.get("hires", sizes["base"]), keep_mask=True)
             source = source.clip(0, 255).astype(np.uint8)
         results.append(_run(prepared, source, mode, sizes["base"], generation))
@@ -81,7 +82,7 @@ def make_maps(prepared: PreparedUnit, generation: Generation) -> UnitMaps:
 
 
 def as_shown(image: Pixels) -> Pixels:
-    """A map as the reply carries it: an inpainting mask becomes half a transparency."""
+    """A map as the reply shows it: an inpainting mask becomes half transparent."""
     if image.shape[2] != 4:
         return image
     shown = image.clip(0, 255)
@@ -89,7 +90,7 @@ def as_shown(image: Pixels) -> Pixels:
 
 
 def _sources(prepared: PreparedUnit, generation: Generation) -> list[tuple[Pixels, ResizeMode]]:
-    """The unit's pictures, else img2img's first, each with how it is to be resized."""
+    """The unit's pictures, or else img2img's first, each with its resize mode."""
     unit = prepared.unit
     if prepared.pictures:
         if prepared.takes_mask:
@@ -108,7 +109,7 @@ def _rgb_or_rgba(image: Any) -> Pixels:
 
 
 def _request_mask(request: Any, like: Pixels) -> Pixels:
-    """img2img's mask, inverted and blurred as asked for, at the size of ``like``; all clear without one."""
+    """img2img's mask at the size of ``like``, inverted and blurred as the request says; zeros if there is none."""
     mask = _prepared_mask(request)
     if mask is None:
         return np.zeros(like.shape[:2], np.uint8)
@@ -133,7 +134,7 @@ def _prepared_mask(request: Any) -> Any:
 
 
 def _cropped(source: Pixels, mode: ResizeMode, prepared: PreparedUnit, generation: Generation) -> Pixels:
-    """``source`` cut to the region that "only masked" inpainting works on, where it does and the unit follows."""
+    """``source``, cut to the region of "only masked" inpainting if the request has one and the unit follows it."""
     start = generation.img2img
     box = start.init.box if start is not None else None
     if box is None or not prepared.unit.crop_to_mask or prepared.module.name.startswith("reference"):
@@ -168,9 +169,9 @@ def _run(
 
 
 def run_module(spec: PreprocessorSpec, source: Pixels, parameters: Mapping[str, Any], context: UpscaleContext) -> Any:
-    """What the preprocessor makes of ``source`` [h,w,3|4]: a uint8 array, or tensors with ``to_safetensors``.
+    """The preprocessor's result for ``source`` [h,w,3|4]: a uint8 array, or tensors with ``to_safetensors``.
 
-    :raises LatentdError: it failed, or gave something else; the plugin that offers it is named.
+    :raises LatentdError: it failed, or returned something else; the message names the plugin that offers it.
     """
     with blamed(owner_of(context.services.registry.preprocessors, spec.name), f"preprocessor {spec.name!r}"):
         result = spec.run(source, parameters, context)
@@ -180,7 +181,7 @@ def run_module(spec: PreprocessorSpec, source: Pixels, parameters: Mapping[str, 
 
 
 def _module(prepared: PreparedUnit, generation: Generation) -> PreprocessorSpec:
-    """The unit's module; for ``ip-adapter-auto`` the encoder whose outputs have the width that the adapter reads."""
+    """The unit's module; for ``ip-adapter-auto`` the encoder whose outputs have the width of the adapter's input."""
     if prepared.module.name != AUTOMATIC or prepared.file is None:
         return prepared.module
     from latentd_controlnet.kinds.ip_adapter_weights import projection_shapes
@@ -192,7 +193,7 @@ def _module(prepared: PreparedUnit, generation: Generation) -> PreprocessorSpec:
 
 
 def worker_context(generation: Generation) -> UpscaleContext:
-    """What preprocessors get on the worker."""
+    """The context of preprocessors on the worker."""
     return UpscaleContext(
         options=generation.options,
         device=str(generation.device),
@@ -202,7 +203,7 @@ def worker_context(generation: Generation) -> UpscaleContext:
 
 
 def pixel_perfect(image: Pixels, mode: ResizeMode, size: tuple[int, int]) -> int:
-    """The resolution at which one pixel of the map is one of the picture."""
+    """The resolution at which one pixel of the map is one pixel of the picture."""
     height, width = image.shape[:2]
     factors = size[0] / height, size[1] / width
     factor = min(factors) if mode == ResizeMode.FILL else max(factors)

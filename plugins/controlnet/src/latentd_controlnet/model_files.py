@@ -1,4 +1,4 @@
-"""Control models on disk: where they are looked for, how they are listed, and which one a request means."""
+"""Control models on disk: their folders, their names in lists, and which one a request means."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ControlFile:
 
 
 def folders(services: Services) -> list[Path]:
-    """Where control models are looked for, first found wins."""
+    """The folders of control models, in order of precedence."""
     found = list(services.paths.models("ControlNet"))
     extra = str(services.options["control_net_models_path"] or "")
     if extra:
@@ -39,7 +39,7 @@ def folders(services: Services) -> list[Path]:
 
 
 def list_models(services: Services) -> list[ControlFile]:
-    """Every control model of the folders, or where they hold none of packages, sorted by name regardless of case."""
+    """The control models in the folders, or else those in packages, sorted by name regardless of case."""
     own = _named(chain.from_iterable(map(_files, folders(services))))
     return own or _carried(services)
 
@@ -58,11 +58,11 @@ def _named(paths: Iterable[Path]) -> list[ControlFile]:
 
 
 def find_model(services: Services, wanted: str) -> ControlFile:
-    """The model that ``wanted`` names: its title, its stem, else the shortest stem that contains the text.
+    """The model that ``wanted`` names: by its title, its stem, or else as part of the shortest stem.
 
-    The hash in brackets is left out of account where no title fits.
+    If no title fits, a hash in brackets is ignored.
 
-    :raises NotFound: there is none (status 422, as a value of the request is wrong).
+    :raises NotFound: there is none (with status 422, because a value of the request is wrong).
     """
     models = list_models(services)
     found = _best(models, wanted) or _best(_carried(services), wanted)
@@ -120,6 +120,6 @@ def _legacy_hash(path: str, _size: int, _mtime: int) -> str:
 
 
 def stamp(path: Path) -> tuple[str, int, int]:
-    """What tells one state of a file from another; part of cache keys."""
+    """A value that changes when the file changes; part of cache keys."""
     stat: Any = path.stat()
     return str(path), stat.st_size, stat.st_mtime_ns

@@ -8,7 +8,7 @@ from typing import Any
 from latentd.api import PreprocessorSpec
 
 NONE_MODEL, NONE_MODULE, ALL = "None", "none", "All"
-#: Texts in a model's name that put it under a tag, beside the tag itself.
+#: Texts in a model's name that put it under a tag, besides the tag itself.
 FILTERS = {
     "segmentation": ("seg",),
     "normalmap": ("normal",),
@@ -20,14 +20,14 @@ FILTERS = {
     "ip-adapter": ("ip_adapter", "ipadapter"),
     "instant-id": ("instant_id", "instantid"),
 }
-#: Tags whose maps a union model takes.
+#: Tags whose maps a union model accepts.
 UNION = frozenset(
     ("canny", "depth", "lineart", "mlsd", "normalmap", "openpose", "scribble", "segmentation", "softedge", "tile")
 ) | {"inpaint"}
 
 
 def control_types(modules: Sequence[PreprocessorSpec], models: Sequence[str]) -> dict[str, Any]:
-    """Tag → its modules' labels, its models, and which of them to begin with."""
+    """Tag → the labels of its modules, its models, and the default ones."""
     tags = sorted({tag for spec in modules for tag in spec.tags})
     found = {ALL: _entry([_label(spec) for spec in modules], [NONE_MODEL, *models], all_of_them=True)}
     for tag in tags:

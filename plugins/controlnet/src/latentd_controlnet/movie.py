@@ -1,4 +1,4 @@
-"""The selectable script ``controlnet m2m``: listed as the original lists it; videos do not travel over this API."""
+"""The selectable script ``controlnet m2m``: listed as in the original, but the API cannot carry videos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNITS = 3
 
 
 class MovieArgs(BaseModel):
-    """Whatever is sent: the script never runs."""
+    """No arguments: the script never runs."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -25,15 +25,19 @@ class MovieScript(Script):
     Args = MovieArgs
 
     def arg_info(self, mode: str) -> Sequence[ArgInfo]:
-        """Three values a unit and the duration, as the original has."""
+        """Three values for each unit and the duration, as in the original."""
         unit = [ArgInfo(label=""), ArgInfo(label=""), ArgInfo(label="Save preprocessed", value=False)]
         return [*unit * UNITS, ArgInfo(label="Duration", value=50.0, minimum=10.0, maximum=200.0, step=10)]
 
     def parse_args(self, args: Any, request: Any) -> MovieArgs:
+        """Whatever was sent, unread."""
         return MovieArgs()
 
     def plan(self, plan: Any, args: MovieArgs, services: Any) -> None:
-        """:raises NotConfigured: always; a video cannot be sent."""
+        """Refuse the script.
+
+        :raises NotConfigured: always; a video cannot be sent.
+        """
         raise NotConfigured(
             "Script 'controlnet m2m' works on video files, which the API does not carry",
             hint="send the frames one by one as units of alwayson_scripts.controlnet",

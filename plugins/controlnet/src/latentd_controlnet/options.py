@@ -1,4 +1,4 @@
-"""The options of the ControlNet extension, under its names; those that only steer its web page are kept for clients."""
+"""The options of the ControlNet extension, under its names; those of its web page are kept for clients."""
 
 from __future__ import annotations
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from latentd.api import PreprocessorSpec
 from latentd_controlnet.preprocessors.table import FIXED_RESOLUTION
 
-#: What the original has for a module without a slider: values from 0 to 1, by default a half.
+#: The slider that the original assumes for modules without one: from 0 to 1, by default 0.5.
 HIDDEN = (0.0, 1.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """Values that a module runs with; also what the infotext tells."""
+    """The values with which a module runs, and which stand in the infotext."""
 
     resolution: float
     threshold_a: float
@@ -21,7 +21,7 @@ class Parameters:
 
 
 def resolve(spec: PreprocessorSpec, resolution: float, threshold_a: float, threshold_b: float) -> Parameters:
-    """Each value where it lies within its slider, else the slider's default."""
+    """Each value if it is within its slider's range, else the slider's default."""
     if spec.resolution is not None:
         low, high, default, _ = spec.resolution
         resolution = _within(resolution, low, high, default)

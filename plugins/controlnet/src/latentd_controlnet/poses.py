@@ -1,4 +1,4 @@
-"""Drawings of poses from OpenPose's JSON: limbs as coloured ellipses on black, joints as dots, hands and faces."""
+"""Drawing poses from OpenPose's JSON on black: limbs as coloured ellipses, joints as dots, hands and faces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Joint = tuple[float, float] | None
 
 
 def draw_poses(people: Sequence[Mapping[str, Any]], width: int, height: int, *, bodies: bool = True) -> Pixels:
-    """RGB [height,width,3] with the poses of ``people``; joints of no confidence are left out."""
+    """RGB [height,width,3] with the poses of ``people``; joints with confidence 0 are left out."""
     canvas = np.zeros((height, width, 3), np.uint8)
     for person in people[:MOST_PEOPLE]:
         if bodies:
@@ -39,7 +39,7 @@ def draw_poses(people: Sequence[Mapping[str, Any]], width: int, height: int, *, 
 
 
 def _found(joints: list[Joint]) -> list[Joint]:
-    """``joints`` without those that lie at the edge: that is how hands and faces say that they have none."""
+    """``joints`` without those at the edge, which in hands and faces mean that a joint was not found."""
     return [joint if joint is not None and min(joint) >= 1 else None for joint in joints]
 
 

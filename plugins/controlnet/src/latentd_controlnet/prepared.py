@@ -1,4 +1,4 @@
-"""A unit after planning: everything about it that can be known before the job runs, checked."""
+"""Units after planning: checked, with everything that can be known before the job runs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ CLIP_MODULES = ("clip", "ip-adapter", "revision")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PreparedUnit:
-    """``module`` is the preprocessor that runs; ``file`` is None for modules that need no model.
+    """A unit that has been checked.
 
-    ``index`` counts the enabled units of the request from 0. ``pictures`` are empty when img2img's own is to be used.
-    ``on_prompt_alone``: the negative half of the guidance goes without this control.
+    :param module: the preprocessor that runs.
+    :param file: the control model; None for modules that need none.
+    :param index: number among the enabled units of the request, from 0.
+    :param pictures: the unit's pictures; empty if img2img's own is used.
+    :param on_prompt_alone: whether rows without the prompt are left uncontrolled.
     """
 
     index: int
@@ -37,21 +40,21 @@ class PreparedUnit:
 
     @property
     def is_inpaint(self) -> bool:
-        """Whether the module takes the mask as the map's fourth channel."""
+        """Whether the module uses the mask as the map's fourth channel."""
         return self.module.name.startswith("inpaint")
 
     @property
     def takes_mask(self) -> bool:
-        """Whether the picture's mask stays its fourth channel on the way to the module."""
+        """Whether the module gets the picture's mask as a fourth channel."""
         return self.is_inpaint or any(part in self.module.name for part in CLIP_MODULES)
 
     @property
     def is_soft(self) -> bool:
-        """Whether layers count less the further they are from the middle."""
+        """Whether soft weights are used: less influence for layers far from the middle."""
         return self.unit.control_mode != ControlMode.BALANCED
 
     def acts(self, step: int, steps: int, pass_name: str) -> bool:
-        """Whether this unit takes part in an evaluation: inside its window, and wanted in this pass."""
+        """Whether this unit takes part in an evaluation: within its guidance window and its ``hr_option``."""
         other = {"base": HiresOption.HIGH, "hires": HiresOption.LOW}[pass_name]
         share = step / max(steps, 1)
         return self.unit.hires != other and self.unit.guidance_start <= share <= self.unit.guidance_end
@@ -66,11 +69,11 @@ class ControlNetArgs:
 
 
 def prepare_units(units: tuple[Unit, ...], plan: Any, services: Services) -> tuple[PreparedUnit, ...]:
-    """Every unit checked against what is installed and what the request holds.
+    """All units, checked against what is installed and what the request contains.
 
     :raises InvalidRequest: a unit cannot act: no picture, unknown module or model, a model for another base.
     """
-    # As March 2023 had it: guess mode of one unit, or the option, leaves the negative half out for all.
+    # As in March 2023: guess mode of one unit, or the option, leaves rows without the prompt uncontrolled by any unit.
     guessing = any(unit.style == "seed" and unit.control_mode == ControlMode.CONTROL for unit in units)
     alone = guessing or bool(plan.options["control_net_cfg_based_guidance"])
     decode = services.image_decoder()
@@ -79,7 +82,7 @@ def prepare_units(units: tuple[Unit, ...], plan: Any, services: Services) -> tup
 
 
 def _one_each(prepared: PreparedUnit) -> list[PreparedUnit]:
-    """A unit with several pictures as units of one picture and a share of the weight; adapters take them together."""
+    """A unit with several pictures as units of one picture with a share of the weight; adapters use them together."""
     count = len(prepared.pictures)
     if count < 2 or any(part in prepared.module.name for part in CLIP_MODULES):
         return [prepared]
@@ -113,7 +116,7 @@ def _prepare(unit: Unit, plan: Any, services: Services, decode: Decode, *, alone
 
 
 def find_module(unit: Unit, services: Services, plan: Any) -> PreprocessorSpec:
-    """The preprocessor that a unit names, by name, label or old name.
+    """The preprocessor that a unit names by its name, label or old name.
 
     :raises InvalidRequest: there is none.
     """
@@ -124,7 +127,7 @@ def find_module(unit: Unit, services: Services, plan: Any) -> PreprocessorSpec:
             f"module({unit.module}) not found in supported modules.", hint=near_matches(unit.module, list(registry))
         )
     if spec.name == "inpaint_only" and plan.is_img2img and plan.request.mask is not None:
-        # img2img's own mask does the same work already.
+        # img2img's own mask has the same effect.
         fallback: PreprocessorSpec = registry["inpaint"]
         return fallback
     return spec
@@ -142,7 +145,10 @@ def _file(unit: Unit, module: PreprocessorSpec, services: Services) -> ControlFi
 
 
 def _check_mask(unit: Unit, module: PreprocessorSpec, pictures: tuple[Pixels, ...], plan: Any) -> None:
-    """An inpainting unit in txt2img needs a mask, or it would keep the whole picture and say nothing."""
+    """Refuse an inpainting unit in txt2img without a mask, which would keep the whole picture.
+
+    :raises InvalidRequest: the mask is missing or empty.
+    """
     if not module.needs_mask or plan.is_img2img or not pictures:
         return
     if not any(picture[:, :, 3].any() for picture in pictures):
@@ -150,7 +156,7 @@ def _check_mask(unit: Unit, module: PreprocessorSpec, pictures: tuple[Pixels, ..
 
 
 def describe(prepared: PreparedUnit) -> str | None:
-    """The infotext of a unit; None where a value holds a comma or colon and could not be read back."""
+    """The infotext of a unit; None if a value has a comma or colon and could not be read back."""
     unit, values = prepared.unit, prepared.parameters
     return write_unit({
         "Module": unit.module,

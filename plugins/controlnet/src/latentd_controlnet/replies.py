@@ -1,4 +1,4 @@
-"""What the routes answer, for the OpenAPI document; nothing passes through these models."""
+"""The replies of the routes, for the OpenAPI document only; replies are not built from these models."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class DetectBody(BaseModel):
     controlnet_module: str = Field("none", description="A name of /controlnet/module_list.")
     controlnet_input_images: Texts = Field(
         default_factory=list,
-        # webuiapi sends the second name, which the original never had.
+        # The client webuiapi sends the second name, which the original never had.
         validation_alias=AliasChoices("controlnet_input_images", "controlnet_images"),
         description="Base64 texts.",
     )
@@ -66,7 +66,7 @@ class PoseData(BaseModel):
 
 
 def list_router(services: Services) -> APIRouter:
-    """What can be chosen: models, modules, types, settings."""
+    """The routes that list models, modules, control types and settings."""
     from latentd.api import reply_of
 
     router = APIRouter(prefix="/controlnet", tags=["controlnet"])
@@ -105,7 +105,7 @@ def list_router(services: Services) -> APIRouter:
 
 
 def detect_router(services: Services) -> APIRouter:
-    """Preprocessing without generation."""
+    """The routes that run preprocessors without generating a picture."""
     from latentd.api import reply_of
 
     router = APIRouter(prefix="/controlnet", tags=["controlnet"])
@@ -171,7 +171,10 @@ def _detail(spec: PreprocessorSpec) -> Mapping[str, Any]:
 
 
 def _detectable(services: Services, body: DetectBody) -> PreprocessorSpec:
-    """:raises InvalidRequest: in the original's words."""
+    """The preprocessor of the request.
+
+    :raises InvalidRequest: it cannot run; the message has the original's words.
+    """
     registry = services.registry.preprocessors
     spec: PreprocessorSpec | None = registry.find(body.controlnet_module)
     if spec is None:

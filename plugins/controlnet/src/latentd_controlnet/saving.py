@@ -18,7 +18,7 @@ _NUMBERED = re.compile(r"(\d+)-")
 def save_maps(maps: list[tuple[str, Pixels]], generation: Generation) -> None:
     """Write each (module, map) to ``<samples>/<control_net_detectedmap_dir>/<module>/NNNNN-<module>.png``.
 
-    A folder outside the data folder is not written to.
+    Nothing is written if that folder is outside the data folder.
     """
     from PIL import Image
 

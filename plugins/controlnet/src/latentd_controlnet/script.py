@@ -1,4 +1,4 @@
-"""The always-on script ``ControlNet``: units in, checks while planning, hooks on the worker, maps in the reply."""
+"""The always-on script ``ControlNet``: reads units, checks them in planning, and runs them on the worker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JOB = "controlnet"
 
 
 class UnitList(BaseModel):
-    """What the documentation of the API says about ``alwayson_scripts.controlnet.args``."""
+    """``alwayson_scripts.controlnet.args`` in the documentation of the API."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -32,18 +32,18 @@ class UnitList(BaseModel):
 
 
 class ControlNetScript(Script):
-    """Control of generation by pictures. Its arguments are a list of units of any length."""
+    """Control of generation by pictures; its arguments are a list of any number of units."""
 
     title = "ControlNet"
     alwayson = True
     Args = UnitList
 
     def arg_info(self, mode: str) -> Sequence[ArgInfo]:
-        """One row a unit, as the original has."""
+        """One row for each unit, as in the original."""
         return [ArgInfo(label="", value=default_unit()) for _ in range(LISTED_UNITS)]
 
     def parse_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> ControlNetArgs | None:
-        """The enabled units; None when there are none.
+        """The enabled units; None if there are none.
 
         :raises InvalidRequest: a unit cannot be read.
         """
@@ -54,13 +54,13 @@ class ControlNetScript(Script):
         return ControlNetArgs(tuple(units)) if units else None
 
     def ignored_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Sequence[str]:
-        """Keys of units that nobody knows."""
+        """Unknown keys of units."""
         return unknown_keys(args or ())
 
     def from_infotext(
         self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]
     ) -> list[Any] | str | None:
-        """The units that the infotext tells: for pictures that the request gives, or for those of img2img."""
+        """The units in the infotext, with the pictures that the request gives or those of img2img."""
         told = units_of(entries)
         if told and args is None:
             missing = "ControlNet's pictures do not stand in it: give them as units with an image and nothing else"
@@ -69,35 +69,37 @@ class ControlNetScript(Script):
         return completed(args, told) if told and given else None
 
     def plan(self, plan: Plan, args: ControlNetArgs, services: Services) -> Planned[ControlNetArgs]:
-        """The units made ready.
+        """The units, checked.
 
-        :raises InvalidRequest: a unit that is enabled cannot act; says why.
+        :raises InvalidRequest: an enabled unit cannot act; the message says why.
         """
         return Planned(args=replace(args, prepared=prepare_units(args.units, plan, services)))
 
     def before_process(self, generation: Generation, args: ControlNetArgs) -> None:
-        """Load the control models, so that a file that will not do fails the job before anything is computed."""
+        """Load the control models, so that an unusable file fails the job before anything is computed."""
         from latentd_controlnet.job import ControlJob
 
         entries = {f"ControlNet {p.index}": text for p in args.prepared if (text := describe(p)) is not None}
-        # The original notes its units before anything that sampling notes.
+        # The original writes its units into the infotext before everything that sampling writes.
         rest = dict(generation.infotext)
         generation.infotext.clear()
         generation.infotext.update(entries | rest)
         generation.state[JOB] = ControlJob(args.prepared, generation)
 
     def unet_hooks(self, generation: Generation, args: ControlNetArgs) -> Sequence[UNetHook]:
-        """One hook a unit, in their order."""
+        """The hooks of the units, in their order."""
         return self._job(generation).hooks
 
     def before_batch(self, generation: Generation, args: ControlNetArgs) -> None:
-        """Make the control maps, once a job."""
+        """Make the control maps, once for the job."""
         self._job(generation).make_maps(generation)
 
     def modify_noise(self, generation: Generation, args: ControlNetArgs, noise: Any) -> Any:
+        """A pass's start noise [B,C,h,w], changed by units with LaMa."""
         return self._job(generation).start_noise(generation, noise)
 
     def postprocess_image(self, generation: Generation, args: ControlNetArgs, image: Image, index: int) -> Image:
+        """A finished picture, changed by recolour and inpaint_only."""
         return self._job(generation).finish(image)
 
     def after_process(self, generation: Generation, args: ControlNetArgs, images: list[GeneratedImage]) -> None:

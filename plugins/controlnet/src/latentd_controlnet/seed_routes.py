@@ -16,13 +16,13 @@ from latentd_controlnet.unit import ALIASES, FIELDS
 TITLE = ControlNetScript.title
 UNITS = "controlnet_units"
 PREFIX = "controlnet_"
-#: The very first API had no units: ``controlnet_<field>`` at the top level describe one more, before the listed ones.
+#: The very first API had no list of units; its fields ``controlnet_<field>`` make one more, before those in the list.
 FLAT = tuple(sorted({*FIELDS, *ALIASES} - {"enabled"}))
-#: webuiapi sent this one without the prefix.
+#: The client webuiapi sent this one without the prefix.
 GUESS_MODE = "guess_mode"
-#: In the flat form pictures come as lists of one.
+#: In the flat form a picture is a list with one entry.
 PICTURES = frozenset({"image", "input_image", "mask", "mask_image", "effective_region_mask"})
-#: What the interactive documentation of an API fills in for a text; its own example is sent with these.
+#: The text that interactive API documentation fills in; people send its example unchanged.
 PLACEHOLDER = "string"
 NAMES = ("sampler_name", "script_name", "hr_upscaler")
 
@@ -72,7 +72,7 @@ def seed_router(services: Services) -> APIRouter:
         return await answer(body, Img2ImgRequest, request)
 
     for route, model in ((txt2img, txt2img_body), (img2img, img2img_body)):
-        # The models are made here, so FastAPI is told of them by value and not by name.
+        # The models are created here, so FastAPI must get them as values, not as names.
         route.__annotations__ = {"body": model, "request": Request, "return": Response}
         router.post(f"/{route.__name__}")(route)
     return router
@@ -86,7 +86,7 @@ def _with_fields(model: type[Any], fields: Mapping[str, Any]) -> type[Any]:
 
 
 def flat_units(body: Any, warnings: list[str]) -> list[dict[str, Any]]:
-    """The unit that ``controlnet_<field>`` at the top level describe, or none; ``warnings`` gets what is left out."""
+    """The unit in the body's fields ``controlnet_<field>``, if any; ``warnings`` gets what is ignored."""
     unit: dict[str, Any] = {}
     for name in FLAT:
         value = getattr(body, PREFIX + name)
@@ -102,6 +102,6 @@ def flat_units(body: Any, warnings: list[str]) -> list[dict[str, Any]]:
 
 
 def _with_units(scripts: Mapping[str, Any], units: list[dict[str, Any]]) -> dict[str, Any]:
-    """``scripts`` with ControlNet's arguments replaced by ``units``, read by the rules of March 2023."""
+    """``scripts`` with ControlNet's arguments replaced by ``units``, to be read by the rules of March 2023."""
     others = {title: entry for title, entry in scripts.items() if title.lower() != TITLE.lower()}
     return {**others, TITLE: {"args": {"style": "seed", "units": units}}}

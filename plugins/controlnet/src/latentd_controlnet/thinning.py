@@ -10,8 +10,8 @@ import numpy as np
 from latentd_controlnet.preprocessors.pixels import Pixels
 
 MAX_ROUNDS = 32
-# Rows of a 3x3 neighbourhood: 1 is set, -1 is clear, 0 may be either. Classical thinning removes border pixels of
-# which these are two; each is used in its four rotations.
+# Rows of a 3x3 neighbourhood: 1 is set, -1 is clear, 0 is either. Classical thinning removes border pixels that match
+# one of these two patterns in one of four rotations.
 _EDGES = (((-1, -1, -1), (0, 1, 0), (1, 1, 1)), ((0, -1, -1), (1, 1, -1), (0, 1, 0)))
 # Ends of stray branches.
 _ENDS = (((-1, -1, -1), (-1, 1, -1), (0, 0, -1)), ((-1, -1, -1), (-1, 1, -1), (-1, 0, 0)))
@@ -35,7 +35,7 @@ def suppress_non_maxima(image: Pixels) -> Pixels:
 
 
 def thin(image: Pixels, *, prune: bool) -> Pixels:
-    """A binary ``image`` [h,w] with its lines one pixel wide; ``prune`` takes branches' last pixels away, too."""
+    """A binary ``image`` [h,w] with its lines one pixel wide; ``prune`` also removes the last pixels of branches."""
     result = image.copy()
     for _ in range(MAX_ROUNDS):
         if not _remove(result, _rotated(_EDGES)):
@@ -51,7 +51,7 @@ def _rotated(patterns: Sequence[Any]) -> list[Any]:
 
 
 def _remove(image: Pixels, patterns: Sequence[Any]) -> bool:
-    """Whether any pixel of ``image`` fitted a pattern; those that did are cleared, pattern after pattern."""
+    """Clear the pixels of ``image`` that match a pattern, pattern by pattern; returns whether there were any."""
     import cv2
 
     changed = False

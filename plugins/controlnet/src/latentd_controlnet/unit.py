@@ -1,4 +1,4 @@
-"""A unit of a request: one control with its picture, read from any spelling that clients have sent since 2023."""
+"""A unit of a request: one control with its picture, read from all forms that clients have sent since 2023."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentd_controlnet.enums import (
 )
 
 Style = Literal["alwayson", "seed"]
-#: Other name → the field it stands for. Where both are sent, the field's own name wins.
+#: Alias → field. If both are sent, the field's own name counts.
 ALIASES = {
     "input_image": "image",
     "mask_image": "mask",
@@ -42,9 +42,9 @@ _LONGEST_KEY = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One control as asked for. ``image``, ``mask`` and ``region`` are still as the client sent them.
+    """One control as the request has it; ``image``, ``mask`` and ``region`` are not decoded yet.
 
-    ``processor_res`` and the thresholds are negative where the module's own values are wanted.
+    ``processor_res`` and the thresholds are negative if the module's own values are wanted.
     """
 
     number: int
@@ -75,7 +75,7 @@ class Unit:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is asked for: neither a picture nor a module nor a model, as in the page's default unit."""
+        """Whether the unit has neither picture nor module nor model, like the default unit of the web page."""
         names = {self.module.lower(), self.model.lower()}
         return names <= {"none"} and not any((self.mask, self.region, self.embedding)) and not _has_picture(self.image)
 
@@ -88,14 +88,14 @@ def read_units(args: Any, *, style: Style = "alwayson") -> list[Unit]:
     """The units of ``args`` that are enabled and ask for something.
 
     :param args: a list of objects, one object, or the flat lists of March 2023.
-    :raises InvalidRequest: an entry is no unit, or a value of it will not do; names the unit and the field.
+    :raises InvalidRequest: an entry is not a unit, or has an invalid value; the message names the unit and the field.
     """
     units = [read_unit(entry, number, style=style) for number, entry in _entries(args) if entry is not None]
     return [unit for unit in units if unit.enabled and not unit.is_empty]
 
 
 def unknown_keys(args: Any) -> list[str]:
-    """Keys of enabled units that have a value and no meaning, in a few words each, at most :data:`MAX_TOLD`."""
+    """Unknown keys with values in enabled units, in a few words each, at most :data:`MAX_TOLD` of them."""
     return [
         f"{str(key)[:_LONGEST_KEY]!r} of unit {number}"
         for number, entry in _entries(args)
@@ -106,7 +106,10 @@ def unknown_keys(args: Any) -> list[str]:
 
 
 def _entries(args: Any) -> list[tuple[int, Any]]:
-    """:raises InvalidRequest: ``args`` is no list of units."""
+    """The entries of ``args`` with their numbers.
+
+    :raises InvalidRequest: ``args`` is not a list of units.
+    """
     if isinstance(args, Mapping):
         listed = args.get("units")
         args = listed if isinstance(listed, Sequence) else [args]
@@ -116,7 +119,7 @@ def _entries(args: Any) -> list[tuple[int, Any]]:
 
 
 def _unfolded(args: Sequence[Any]) -> list[Any]:
-    """Flat positional values as objects; True or False at the start begins a unit."""
+    """Flat positional values as objects; each True or False in the first position of a unit begins one."""
     units: list[Any] = []
     rest = list(args)
     while rest:
@@ -131,7 +134,7 @@ def _unfolded(args: Sequence[Any]) -> list[Any]:
 def read_unit(entry: Any, number: int, *, style: Style = "alwayson") -> Unit:
     """The unit that ``entry`` describes; unknown keys are ignored.
 
-    :raises InvalidRequest: a value will not do.
+    :raises InvalidRequest: a value is invalid.
     """
     if isinstance(entry, Unit):
         return entry
@@ -166,7 +169,7 @@ def read_unit(entry: Any, number: int, *, style: Style = "alwayson") -> Unit:
 
 
 def _seed_window(given: dict[str, Any]) -> dict[str, Any]:
-    """March 2023: ``guidance`` below 1, its default, ends the window, whatever ``guidance_end`` says."""
+    """The fields with ``guidance_end`` as in March 2023: replaced by ``guidance`` if that is below its default of 1."""
     guidance = given.get("guidance")
     if isinstance(guidance, int | float) and guidance < 1:
         return {key: value for key, value in given.items() if key != "guidance_end"}
@@ -187,7 +190,7 @@ def _means_seed_defaults(given: Mapping[str, Any]) -> bool:
 
 
 def _seed_parameters(given: dict[str, Any]) -> dict[str, Any]:
-    """March 2023: up to 64, the default, a resolution means the module's own values, thresholds included."""
+    """The fields as in March 2023: a resolution up to its default of 64 means the module's values and thresholds."""
     resolution = given.get("processor_res", SEED_DEFAULT)
     if not isinstance(resolution, int | float) or resolution > SEED_DEFAULT:
         return given
@@ -195,7 +198,7 @@ def _seed_parameters(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _control_mode(values: Mapping[str, Any], given: Mapping[str, Any], style: Style) -> ControlMode:
-    """``control_mode``, else what ``guessmode`` meant: true, which the first routes had by default, is mode 2."""
+    """``control_mode``, or else the mode for ``guessmode``: mode 2 if true, which was the first routes' default."""
     if "control_mode" in values:
         mode: ControlMode = values["control_mode"]
         return mode
@@ -226,7 +229,7 @@ def _number(value: Any) -> float:
     return number
 
 
-#: Beyond it a layer's scale gives nothing but NaN.
+#: With a larger scale of a layer the result is NaN.
 LARGEST_WEIGHT = 1000.0
 
 
@@ -296,9 +299,9 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
-#: Names of a unit's fields as they are read; others are aliases, or have no effect.
+#: The fields of a unit; other keys are aliases or have no effect.
 FIELDS = frozenset({*_READERS, "guessmode"})
-#: What the original's page and other extensions send and its API passes over.
+#: Keys that the original's page and other extensions send, and that its API ignores.
 PASSED_OVER = frozenset(
     {
         "is_ui", "input_mode", "batch_images", "output_dir", "loopback", "low_vram", "pulid_mode", "batch_mask_dir",

@@ -1,4 +1,4 @@
-"""The pictures of a unit, decoded: every form in which clients have sent them, as RGBA with the mask as alpha."""
+"""Decoding the pictures of a unit, in all forms that clients send, to RGBA with the mask as alpha."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 
 Decode = Callable[[str], "Image"]
 MAX_IMAGES = 16
-#: A mask with nothing below or nothing above these levels says nothing.
+#: A mask without levels below the first, or without levels above the second, is ignored.
 _DARK, _LIGHT = 5, 250
 
 
 def unit_pictures(unit: Unit, decode: Decode) -> tuple[Pixels, ...]:
-    """The unit's own pictures, each uint8 [h,w,4] with its mask (0 where none was sent) as fourth channel.
+    """The unit's own pictures, each uint8 [h,w,4] with its mask (or zeros) as fourth channel.
 
-    Empty when the unit has none.
-
-    :param decode: from a request's text to a picture, under the server's guards.
-    :raises InvalidRequest: a picture does not decode, a mask has another size; names the unit.
+    :param decode: turns a text of the request into a picture, within the server's limits.
+    :raises InvalidRequest: a picture cannot be decoded, or a mask has another size; the message names the unit.
     """
     try:
         return tuple(_with_mask(image, mask, decode) for image, mask in _pairs(unit.image, unit.mask))
@@ -71,7 +69,7 @@ def _array(value: Any, decode: Decode) -> Pixels:
 
 
 def first_channel(image: Pixels) -> Pixels:
-    """[h,w]: the channel that masks are read from."""
+    """The first channel [h,w], from which masks are read."""
     return image if image.ndim == 2 else image[:, :, 0]
 
 
@@ -86,10 +84,10 @@ def region_mask(unit: Unit, decode: Decode) -> Pixels | None:
 
 
 def without_mask(image: Pixels, unit: Unit, *, ignore_mask: bool) -> Pixels:
-    """RGB of ``image`` [h,w,4] for a module that takes no mask.
+    """RGB of ``image`` [h,w,4] for a module that uses no mask.
 
-    A mask that says something is a scribble and becomes the picture, as the original's canvas had it; with the routes
-    of March 2023 it is inverted, too.
+    A mask that is not uniform is a scribble and replaces the picture, as on the original's page; on the routes of March
+    2023 it is also inverted.
 
     :param ignore_mask: option ``controlnet_ignore_noninpaint_mask``.
     """

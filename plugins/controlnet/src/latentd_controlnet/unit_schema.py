@@ -1,4 +1,4 @@
-"""A unit as OpenAPI documents it and as ``/sdapi/v1/script-info`` shows its default; reading is ``unit``'s work."""
+"""A unit in OpenAPI and its default in ``/sdapi/v1/script-info``; the module ``unit`` reads units."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class UnitBody(BaseModel):
 
 
 def default_unit() -> dict[str, Any]:
-    """The default unit with the keys and order of the original, page-only ones included."""
+    """The default unit, with the keys of the original in their order, including those of its web page."""
     return {
         "is_ui": False,
         "input_mode": "simple",

@@ -1,1 +1,1 @@
-"""Kinds of control: one module each, from the file's keys to the hook that acts."""
+"""Kinds of control, one module each: from the file's keys to the UNet hook."""

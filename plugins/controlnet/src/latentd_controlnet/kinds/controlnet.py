@@ -1,7 +1,7 @@
-"""ControlNet proper: a copy of the UNet's encoder that sees the control map, in LDM's or diffusers' names.
+"""ControlNets: copies of the UNet's encoder that see the control map.
 
-Difference models, control-LoRA and global average pooling (shuffle) included; the modules are diffusers'
-``ControlNetModel``, the walk through them ours, as the core's through the UNet.
+Difference models, control-LoRA and global average pooling (shuffle) are included. The modules are those of diffusers'
+``ControlNetModel``; the order in which they run is written here, as the core does it for the UNet.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from latentd_controlnet.prepared import PreparedUnit
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class ControlNet:
-    """A loaded ControlNet. ``pooled``: its residuals are their means over the picture (shuffle models).
+    """A loaded ControlNet.
 
-    ``union_types``: rows of a union model's task embedding, 0 for other models.
+    :param pooled: whether residuals are replaced by their means over the picture (shuffle models).
+    :param union_types: number of rows of a union model's task embedding, 0 for other models.
     """
 
     module: Any
@@ -33,9 +34,10 @@ class ControlNet:
     union_types: int = 0
 
     def residuals(self, call: UNetCall, hint: Tensor, context: Tensor, union_type: int | None) -> list[Tensor]:
-        """Outputs of the zero convolutions in encoder order, the middle's last.
+        """Outputs of the zero convolutions in the order of the encoder, the middle's last.
 
-        :param hint: the embedding of the control map [1,C,h,w]. :param context: what it attends to [B,n,width].
+        :param hint: the embedding of the control map [1,C,h,w].
+        :param context: the context of the cross-attentions [B,n,width].
         """
         net = self.module
         dtype = net.conv_in.weight.dtype
@@ -85,7 +87,10 @@ class ControlNetHook(UnitHook):
     """Adds a ControlNet's residuals to the UNet's skip connections and middle."""
 
     def __init__(self, prepared: PreparedUnit, net: ControlNet, face: IPAdapterHook | None = None) -> None:
-        """:param face: the adapter to whose tokens the network attends in place of the prompt (InstantID)."""
+        """Keep the network.
+
+        :param face: the adapter whose tokens are the network's context in place of the prompt (InstantID).
+        """
         super().__init__(prepared)
         self._face = face
         kind = prepared.unit.union_type
@@ -95,6 +100,7 @@ class ControlNetHook(UnitHook):
         self._embedded: dict[str, Tensor] = {}
 
     def residuals(self, call: UNetCall) -> Residuals | None:
+        """The scaled residuals, by skip connection and for the middle; None while the unit does not act."""
         if not self.acts(call):
             return None
         context = call.context if self._face is None else self._face.tokens(call)
@@ -115,7 +121,7 @@ class ControlNetHook(UnitHook):
         return soft_scales(self.weight, count) if self.is_soft(call) else [self.weight] * count
 
     def _embedding(self, call: UNetCall) -> Tensor:
-        """The embedding of this pass's control map, made once."""
+        """The embedding of this pass's control map, computed once."""
         if call.pass_name not in self._embedded:
             embed = self.net.module.controlnet_cond_embedding
             hint = inpaint_hint(self.hint(call)).to(embed.conv_in.weight)
@@ -123,12 +129,13 @@ class ControlNetHook(UnitHook):
         return self._embedded[call.pass_name]
 
     def close(self) -> None:
+        """Drop the embeddings of the passes' control maps."""
         super().close()
         self._embedded = {}
 
 
 def inpaint_hint(hint: Tensor) -> Tensor:
-    """A hint of three channels: a fourth, the mask, sets the others to -1 where it is above a half."""
+    """The hint with three channels; where a fourth, the mask, is above a half, the others become -1."""
     if hint.shape[1] != 4:
         return hint
     mask = (hint[:, 3:] > 0.5).to(hint)

@@ -29,9 +29,9 @@ _DEPTH = re.compile(r"(down_blocks\.(\d+)|mid_block)\.attentions\.\d+\.transform
 
 
 def load_controlnet(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> ControlNet:
-    """The ControlNet in ``path``, fitted to the loaded checkpoint ``base``.
+    """The ControlNet in ``path`` for the loaded checkpoint ``base``.
 
-    :raises ModelLoadError: weights are missing, or made for another family of checkpoints.
+    :raises ModelLoadError: weights are missing, or are for another family of checkpoints.
     """
     source = read_weights(path)
     keys = {strip(key): key for key in source}
@@ -61,9 +61,9 @@ def _to_diffusers(tensors: Mapping[str, Tensor], base: Any) -> dict[str, Tensor]
 
 
 def diffusers_name(key: str, modules: Mapping[str, str]) -> str | None:
-    """The name in ``ControlNetModel`` of a key in LDM's naming; None where it has none.
+    """The name in ``ControlNetModel`` for a key in LDM's naming; None if there is none.
 
-    :param modules: the base's ``module_names``.
+    :param modules: ``module_names`` of the base.
     """
     head, *rest = key.split(".")
     if head == "input_hint_block":
@@ -79,7 +79,7 @@ def diffusers_name(key: str, modules: Mapping[str, str]) -> str | None:
 
 
 def _added_to_base(tensors: dict[str, Tensor], base: Any) -> dict[str, Tensor]:
-    """A difference model's weights: those of the base added to every tensor that it has, too."""
+    """A difference model's weights: each tensor that the base has as well, plus the base's tensor."""
     own = base.unet.state_dict()
     return {
         key: value + own[key].to(value) if key in own and own[key].shape == value.shape else value
@@ -88,7 +88,7 @@ def _added_to_base(tensors: dict[str, Tensor], base: Any) -> dict[str, Tensor]:
 
 
 def _with_base_weights(tensors: Mapping[str, Tensor], base: Any, name: str) -> dict[str, Tensor]:
-    """A control-LoRA's weights: the base's encoder, changed by ``up·down`` where given, replaced where given whole."""
+    """A control-LoRA's weights: the base's encoder plus ``up·down``, or the file's own tensors where it has them."""
     own = base.unet.state_dict()
     encoder = {
         key: value.float()
@@ -125,7 +125,7 @@ def _check_family(tensors: Mapping[str, Tensor], base: Any, name: str) -> None:
 
 
 def _projection(key: str, value: Tensor, base: Any) -> Tensor:
-    """Projections around transformers as the base has them: matrices, or convolutions of one pixel."""
+    """A projection around transformers in the base's form: a matrix, or a convolution of one pixel."""
     if not key.endswith((".proj_in.weight", ".proj_out.weight")):
         return value
     if base.unet.config.use_linear_projection:
@@ -171,7 +171,7 @@ def _module(tensors: Mapping[str, Tensor], base: Any, union: int) -> Any:
 
 
 def _union_sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """What a union model has beyond a ControlNet, from its weights."""
+    """The further sizes of a union model, from its weights."""
     types, width = tensors["task_embedding"].shape
     layers = {key.split(".")[1] for key in tensors if key.startswith("transformer_layes.")}
     return {
@@ -183,7 +183,7 @@ def _union_sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _depths(tensors: Mapping[str, Tensor], levels: int) -> tuple[list[int], int]:
-    """Transformer layers per level, and in the middle."""
+    """The number of transformer layers in each level, and in the middle."""
     depths, middle = [0] * levels, 0
     for key in tensors:
         if match := _DEPTH.match(key):

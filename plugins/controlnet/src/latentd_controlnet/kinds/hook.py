@@ -1,4 +1,4 @@
-"""What the hooks of all kinds share: when a unit acts, on which rows, and where in the picture."""
+"""The base of the hooks of all kinds: when a unit acts, on which rows, and where in the picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from latentd_controlnet.prepared import PreparedUnit
 if TYPE_CHECKING:
     from latentd_controlnet.maps import UnitMaps
 
-#: The factor by which each layer further from the middle counts less under soft weights, and the middle's number.
+#: With soft weights, the factor for each layer further from the middle; and the number of the middle.
 SOFTNESS, MIDDLE = 0.825, 12
 ALWAYS_SOFT_IN_HIRES = ("canny", "mlsd")
 
@@ -24,7 +24,7 @@ class UnitHook(UNetHook):
     """Base of the hooks: one unit of one job.
 
     :ivar maps: set before the first pass.
-    :cvar reads_tensors: whether it wants what an encoder sees in the unit's picture, rather than a control map.
+    :cvar reads_tensors: whether it needs an encoder's output for the unit's picture rather than a control map.
     """
 
     reads_tensors = False
@@ -36,12 +36,13 @@ class UnitHook(UNetHook):
 
     @property
     def weight(self) -> float:
+        """The unit's weight."""
         return self.prepared.unit.weight
 
     def take(self, maps: UnitMaps) -> None:
-        """Take what the unit's module made.
+        """Take the results of the unit's module.
 
-        :raises InvalidRequest: it is not of the sort that the model reads.
+        :raises InvalidRequest: they are not of the kind that the model reads.
         """
         unit, module = self.prepared.unit, self.prepared.module.name
         if unit.embedding is None and bool(maps.tensors) is not self.reads_tensors:
@@ -62,7 +63,7 @@ class UnitHook(UNetHook):
         return self.pass_hint(call.pass_name, call.sample.device)
 
     def pass_hint(self, name: str, device: Any) -> Tensor:
-        """As :meth:`hint` by the pass's name."""
+        """The control map of the pass called ``name``, as :meth:`hint`."""
         if name not in self._hints:
             assert self.maps is not None
             fitted = self.maps.fitted.get(name, self.maps.fitted["base"])
@@ -70,18 +71,18 @@ class UnitHook(UNetHook):
         return self._hints[name]
 
     def is_soft(self, call: UNetCall) -> bool:
-        """Whether layers count less the further they are from the middle, in this pass."""
+        """Whether soft weights are used in this pass: less influence for layers far from the middle."""
         forced = call.pass_name == "hires" and any(m in self.prepared.module.name for m in ALWAYS_SOFT_IN_HIRES)
         return self.prepared.is_soft or forced
 
     def rows(self, call: UNetCall, *, prompt_alone: bool = False) -> Tensor | float:
-        """1 for rows that the unit acts on [B,1,1,1]: all, or under mode 2 the prompt's."""
+        """1 for the rows on which the unit acts [B,1,1,1]: all, or in mode 2 those with the prompt."""
         if not (prompt_alone or self.prepared.on_prompt_alone):
             return 1.0
         return call.is_cond[:, None, None, None].float()
 
     def in_region(self, residual: Tensor) -> Tensor:
-        """``residual`` [B,C,h,w] where the unit's region mask allows it."""
+        """``residual`` [B,C,h,w] multiplied by the unit's region mask."""
         region = self.prepared.region
         if region is None or residual.shape[-2:] == (1, 1):
             return residual
@@ -89,10 +90,11 @@ class UnitHook(UNetHook):
         return residual * F.interpolate(mask, size=residual.shape[-2:], mode="bilinear")
 
     def close(self) -> None:
+        """Release what the hook has computed."""
         self.maps = None
         self._hints = {}
 
 
 def soft_scales(weight: float, count: int) -> Sequence[float]:
-    """Scales of ``count`` residuals in encoder order: ``weight·0.825^(12-i)``, also where there are fewer than 13."""
+    """Scales of ``count`` residuals in encoder order: ``weight·0.825^(12-i)``, also if there are fewer than 13."""
     return [weight * SOFTNESS ** (MIDDLE - index) for index in range(count)]

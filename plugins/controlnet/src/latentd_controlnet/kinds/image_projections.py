@@ -1,4 +1,4 @@
-"""IP-Adapter's projections: from CLIP's view of a picture, or a face's embedding, to tokens of the prompt's width."""
+"""IP-Adapter's projections: from CLIP's outputs for a picture, or a face's embedding, to tokens of the context."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from torch import Tensor, nn
 
 Shapes = Mapping[str, tuple[int, ...]]
 HEAD_WIDTH = 64
-#: Width of a face's embedding by insightface, which no CLIP has.
+#: Width of insightface's embedding of a face; no CLIP has this width.
 FACE_WIDTH = 512
 _RESAMPLER = "perceiver_resampler."
 
 
 class Projection(Protocol):
-    """What all projections share: what they read, by name (``embeds``, ``next_to_last``, ``face``), and the call."""
+    """A projection: the names of its inputs (``embeds``, ``next_to_last``, ``face``), and the call."""
 
     reads: tuple[str, ...]
 
-    def __call__(self, *read: Tensor) -> Tensor: ...
+    def __call__(self, *read: Tensor) -> Tensor:
+        """Tokens [B,k,context] from the named inputs, in their order."""
 
 
 class PlainProjection(nn.Module):
@@ -36,6 +37,7 @@ class PlainProjection(nn.Module):
         self.proj, self.norm = nn.Linear(width, out), nn.LayerNorm(self.context)
 
     def forward(self, embedding: Tensor) -> Tensor:
+        """Tokens [B,k,context] from CLIP's embedding [B,width]."""
         return self.norm(self.proj(embedding).unflatten(-1, (-1, self.context)))  # type: ignore[no-any-return]
 
 
@@ -51,6 +53,7 @@ class FullProjection(nn.Module):
         self.proj = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, out), nn.LayerNorm(out))
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Tokens [B,n,context] from CLIP's hidden states [B,n,width]."""
         return self.proj(hidden)  # type: ignore[no-any-return]
 
 
@@ -81,7 +84,7 @@ def _feed_forward(shapes: Shapes, prefix: str) -> nn.Sequential:
 class PlusProjection(nn.Module):
     """``forward(hidden)`` [B,n,width] → tokens [B,k,context]; a perceiver over CLIP's next-to-last hidden states.
 
-    InstantID's reads a face [B,width] in their place.
+    InstantID's reads a face [B,width] instead.
     """
 
     reads: tuple[str, ...] = ("next_to_last",)
@@ -95,13 +98,14 @@ class PlusProjection(nn.Module):
             self.reads = ("face",)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Tokens [B,k,context] from hidden states [B,n,width], or from a face [B,width]."""
         if hidden.ndim == 2:
             hidden = hidden[:, None]
         return _perceive(self, self.latents.expand(hidden.shape[0], -1, -1), hidden)
 
 
 def _add_perceiver(module: nn.Module, shapes: Shapes, prefix: str = "") -> None:
-    """Give ``module`` the layers of a perceiver as the file has them."""
+    """Add the layers of the file's perceiver to ``module``."""
     parts = {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
     layers = 1 + max(int(key.split(".")[1]) for key in parts if key.startswith("layers."))
     (width, embedded), out = parts["proj_in.weight"], parts["proj_out.weight"][0]
@@ -135,13 +139,14 @@ class FaceProjection(nn.Module):
         self.norm = nn.LayerNorm(self.context)
 
     def forward(self, face: Tensor) -> Tensor:
+        """Tokens [B,k,context] from a face's embedding [B,512]."""
         return self.norm(self.proj(face).unflatten(-1, (-1, self.context)))  # type: ignore[no-any-return]
 
 
 class FacePlusProjection(FaceProjection):
-    """``forward(face, hidden)``: FaceID's tokens seen through CLIP's hidden states [B,n,width] (FaceID plus).
+    """``forward(face, hidden)``: FaceID's tokens, refined by CLIP's hidden states [B,n,width] (FaceID plus).
 
-    :ivar shortcut: the tokens themselves are added, as version 2 was trained.
+    :ivar shortcut: whether the tokens themselves are added, as in version 2.
     """
 
     reads = ("face", "next_to_last")
@@ -153,13 +158,14 @@ class FacePlusProjection(FaceProjection):
         _add_perceiver(self.perceiver_resampler, shapes, _RESAMPLER)
 
     def forward(self, face: Tensor, hidden: Tensor) -> Tensor:  # type: ignore[override]
+        """Tokens [B,k,context] from a face's embedding [B,512] and CLIP's hidden states [B,n,width]."""
         tokens = super().forward(face)
         seen = _perceive(self.perceiver_resampler, tokens, hidden)
         return tokens + seen if self.shortcut else seen
 
 
 def projection_of(shapes: Shapes) -> nn.Module | None:
-    """The empty projection that a file's ``image_proj`` shapes describe; None for one of another making."""
+    """A projection without weights for the shapes of a file's ``image_proj``; None if the kind is unknown."""
     if "latents" in shapes and "proj_in.weight" in shapes:
         return PlusProjection(shapes)
     if f"{_RESAMPLER}proj_in.weight" in shapes:

@@ -23,7 +23,7 @@ _ORDER = {"input": 0, "output": 1, "middle": 2}
 
 
 class IPAdapterHook(UnitHook):
-    """Adds ``weight`` times the attention to the picture's tokens, at every cross-attention."""
+    """Adds ``weight`` times the attention to the picture's tokens in every cross-attention."""
 
     reads_tensors = True
 
@@ -47,7 +47,10 @@ class IPAdapterHook(UnitHook):
             raise prepared.unit.error(f"advanced_weighting has {len(own)} values, this adapter {layers} layers")
 
     def _check_widths(self) -> None:
-        """:raises InvalidRequest: given embeddings do not fit the adapter."""
+        """Check the widths of the embeddings that the unit gives.
+
+        :raises InvalidRequest: they do not fit the adapter.
+        """
         try:
             if self._given:
                 self._tokens = self._make_tokens()
@@ -56,16 +59,17 @@ class IPAdapterHook(UnitHook):
             raise self.prepared.unit.error(f"ipadapter_input does not fit this adapter: {reason}") from error
 
     def open(self, generation: Generation) -> None:
-        """Number the cross-attentions: by execution for weights, encoder, decoder, middle for the file's layers."""
+        """Number the cross-attentions: in running order for weights; encoder, decoder, middle for the file's layers."""
         cross = [site for site in generation.model.unet_runner.attention_sites if site.kind == "cross"]
         filed = sorted(cross, key=lambda site: _ORDER[site.block.partition("_")[0]])
         self._places = {site.name: (filed.index(site), site.index) for site in cross}
 
     def before(self, call: UNetCall) -> None:
+        """Remember the size of the latent, to which the region mask is scaled."""
         self._shape = tuple(call.sample.shape[-2:])  # type: ignore[assignment]
 
     def tokens(self, call: UNetCall) -> Tensor:
-        """The picture's tokens [B,k,width]: of something for rows with the prompt, of nothing for those without."""
+        """Tokens [B,k,width]: of the picture for rows with the prompt, of a blank one for rows without."""
         if self._tokens is None:
             self._tokens = self._make_tokens()
         cond, uncond = self._tokens
@@ -79,13 +83,14 @@ class IPAdapterHook(UnitHook):
         return cond, uncond
 
     def _encoded(self) -> list[tuple[Read, Read]]:
-        """(what the projection reads of a picture, the same of nothing) for each of the unit's pictures."""
+        """For each of the unit's pictures, (the projection's inputs, the same inputs for a blank picture)."""
         assert self.maps is not None
         if self.adapter.projection.reads == ("next_to_last",):
             return [((seen.next_to_last,), (seen.blank_next_to_last,)) for seen in self.maps.tensors]
         return [((seen.embeds,), (torch.zeros_like(seen.embeds),)) for seen in self.maps.tensors]
 
     def attention(self, site: AttentionSite) -> AttentionHandler | None:
+        """A handler that adds the second attention; None for self-attention."""
         if site.kind != "cross":
             return None
 
@@ -109,7 +114,7 @@ class IPAdapterHook(UnitHook):
         return F.linear(attended, module.to_out[0].weight)
 
     def _in_region_tokens(self, attended: Tensor) -> Tensor:
-        """``attended`` [B,n,c], n cells of the feature map row by row, where the region mask allows it."""
+        """``attended`` [B,n,c], n being the cells of the feature map row by row, multiplied by the region mask."""
         if self.prepared.region is None:
             return attended
         height, width = self._shape
@@ -120,17 +125,18 @@ class IPAdapterHook(UnitHook):
         return attended * F.interpolate(mask, size=(height, width), mode="bilinear").flatten(2).transpose(1, 2)
 
     def close(self) -> None:
+        """Drop the tokens and embeddings."""
         super().close()
         self._tokens, self._given = None, []
 
 
 def _given_embeddings(prepared: PreparedUnit, reads: tuple[str, ...]) -> list[tuple[Read, Read]]:
-    """``ipadapter_input``: base64 of safetensors with what the adapter reads, or a list of these; pickles are refused.
+    """The embeddings in ``ipadapter_input``: base64 of a safetensors file, or a list of these. Pickles are refused.
 
-    The tensors are named as in ``reads``; ``cond`` stands for any of them. What stands for nothing is in
-    ``blank_<name>`` or ``uncond``, else it is zeros.
+    The tensors have the names in ``reads``, or the name ``cond``. Those of a blank picture are called ``blank_<name>``
+    or ``uncond``; without them zeros are used.
 
-    :raises InvalidRequest: it is none, or lacks what this adapter reads.
+    :raises InvalidRequest: it is something else, or lacks an input of this adapter.
     """
     given = prepared.unit.embedding
     pairs = []

@@ -17,7 +17,7 @@ _LAYERS = (".to_k_ip.weight", ".to_v_ip.weight")
 
 
 class IPAdapter(nn.Module):
-    """A picture's projection and, for every cross-attention in the file's order, its keys and values."""
+    """The projection, and the keys and values for each cross-attention, in the order of the file."""
 
     def __init__(self, projection: Shapes, layers: Shapes) -> None:
         super().__init__()
@@ -34,10 +34,11 @@ class IPAdapter(nn.Module):
 def load_ip_adapter(path: Path, base: Any, dtype: torch.dtype) -> IPAdapter:
     """The adapter in ``path``.
 
-    :raises ModelLoadError: it is for another family of checkpoints. :raises NotConfigured: a PuLID adapter.
+    :raises ModelLoadError: it is for another family of checkpoints.
+    :raises NotConfigured: its projection is of an unknown kind, such as PuLID's.
     """
     projection, layers = _parts(path)
-    # FaceID files carry a LoRA for the UNet, too; as in the original, it is used as a LoRA or not at all.
+    # FaceID files also have a LoRA for the UNet; as in the original, it acts only if a prompt names it as a LoRA.
     layers = {key: value for key, value in layers.items() if key.endswith(_LAYERS)}
     shapes = [{key: tuple(value.shape) for key, value in part.items()} for part in (projection, layers)]
     if projection_of(shapes[0]) is None:

@@ -22,7 +22,7 @@ INPAINT_EXTRA = 5
 
 
 def fixes_of(prepared: PreparedUnit, generation: Generation) -> list[UnitHook]:
-    """Further hooks of a unit, beside its model's own."""
+    """The hooks of a unit besides its model's."""
     found: list[UnitHook] = []
     if prepared.is_inpaint and generation.model.unet_in_channels == 4 + INPAINT_EXTRA:
         found.append(InpaintChannels(prepared))
@@ -34,7 +34,7 @@ def fixes_of(prepared: PreparedUnit, generation: Generation) -> list[UnitHook]:
 
 
 class _LatentHook(UnitHook):
-    """Keeps the control map's latent per pass, and turns the UNet's answers to clean latents and back."""
+    """Keeps the control map's latent for each pass, and converts the UNet's outputs to clean latents and back."""
 
     def __init__(self, prepared: PreparedUnit) -> None:
         super().__init__(prepared)
@@ -67,7 +67,7 @@ class _LatentHook(UnitHook):
         return (call.sample - alpha.sqrt() * clean) / (1 - alpha).sqrt()
 
     def blended(self, call: UNetCall, out: Tensor, clean: Tensor) -> Tensor:
-        """``out`` as it would be for ``clean``, mixed in by the unit's weight."""
+        """A mixture, by the unit's weight, of ``out`` and the output for which ``clean`` is the clean latent."""
         share = min(max(self.weight, 0.0), 1.0)
         return self.from_clean(call, clean) * share + out * (1 - share)
 
@@ -77,9 +77,10 @@ class _LatentHook(UnitHook):
 
 
 class ColourFix(_LatentHook):
-    """The large-scale colours of the map in place of the UNet's."""
+    """Replaces the large-scale colours of the clean latent by those of the map."""
 
     def after(self, call: UNetCall, out: Tensor) -> Tensor:
+        """The UNet's output for a clean latent with the map's large-scale colours."""
         values = self.prepared.parameters
         doubled = call.pass_name == "hires" and self.prepared.unit.hires != "Low res only"
         radius = int(values.threshold_a) * (2 if doubled else 1)
@@ -94,9 +95,10 @@ class ColourFix(_LatentHook):
 
 
 class KeepUnmasked(_LatentHook):
-    """The original where the mask is clear, at every step."""
+    """Keeps the original outside the mask at every step."""
 
     def after(self, call: UNetCall, out: Tensor) -> Tensor:
+        """The UNet's output for a clean latent that is the original's outside the mask."""
         hint = self.hint(call)
         if hint.shape[1] != 4:
             return out
@@ -106,9 +108,10 @@ class KeepUnmasked(_LatentHook):
 
 
 class InpaintChannels(_LatentHook):
-    """The unit's mask and picture in place of an inpainting checkpoint's own."""
+    """Replaces an inpainting checkpoint's mask and picture by those of the unit."""
 
     def before(self, call: UNetCall) -> None:
+        """Replace the mask and the masked picture among the UNet's input channels."""
         if call.concat is None or call.concat.shape[1] != INPAINT_EXTRA:
             return
         hint = self.hint(call)

@@ -1,4 +1,4 @@
-"""Control maps as latents, and the noise that hooks draw."""
+"""Control maps as latents, and the random numbers of hooks."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 class PassNoise:
-    """The noise of one sampling pass, from a generator of its own, seeded as the original leaves torch's.
+    """The random numbers of one sampling pass, from its own generator with the seed that torch's has in the original.
 
-    AUTOMATIC1111 seeds torch with the last seed of the batch when a pass begins, and what hooks and the VAE draw after
-    that comes from this stream, in the order of their calls.
+    AUTOMATIC1111 seeds torch with the last seed of the batch when a pass begins. Hooks and the VAE then draw from
+    torch, in the order of their calls.
     """
 
     def __init__(self) -> None:
         self._generator = torch.Generator()
 
     def open(self, generation: Generation) -> None:
-        """A pass begins."""
+        """Seed the generator at the beginning of a pass."""
         plan = generation.plan
         end = min((generation.batch + 1) * plan.batch_size, len(plan.seeds))
         self._generator.manual_seed(int(plan.seeds[end - 1]) % 2**64)
 
     def draw(self, shape: Any, device: Any) -> Tensor:
-        """Standard normal values, drawn on the CPU on every machine."""
+        """Standard normal numbers, always drawn on the CPU."""
         return torch.randn(tuple(shape), generator=self._generator).to(device)
 
 
 def encode_hint(model: Any, hint: Tensor, noise: PassNoise | None = None, mask: Tensor | None = None) -> Tensor:
     """The latent [1,4,h,w] of a control map [1,3|4,H,W] in 0 to 1.
 
-    :param noise: draws from the posterior as the original does; without it the latent is the posterior's mean.
+    :param noise: for drawing from the posterior as the original does; if None, the latent is the posterior's mean.
     :param mask: [1,1,H,W]; the picture is grey (0 in -1 to 1) where it is 1.
     """
     pictures = hint[:, :3]
@@ -48,7 +48,7 @@ def encode_hint(model: Any, hint: Tensor, noise: PassNoise | None = None, mask: 
         height, width = (side // 8 for side in pictures.shape[-2:])
         sample = noise.draw((1, model.latent_channels, height, width), "cpu")
     latent: Tensor = encode_pictures(model, pictures, sample)
-    # This may run in the midst of an evaluation, and a small device may have sent the UNet away for the VAE.
+    # This may run in the middle of an evaluation; on a small device, loading the VAE may have moved the UNet away.
     with model.part("unet"):
         return latent
 
@@ -60,7 +60,7 @@ def blur_latent(latent: Tensor, radius: int) -> Tensor:
 
 
 def noised_fill(generation: Generation, maps: UnitMaps, noise: Tensor) -> Tensor:
-    """``noise`` [B,C,h,w] as the noisiest state of the first pass's control map; as it is where the sizes differ."""
+    """The first pass's control map, noised with ``noise`` [B,C,h,w] to the last timestep; ``noise`` if sizes differ."""
     fitted = maps.fitted["base"]
     if (fitted.shape[0] // 8, fitted.shape[1] // 8) != tuple(noise.shape[2:]):
         return noise

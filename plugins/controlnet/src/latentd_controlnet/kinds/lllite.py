@@ -33,7 +33,7 @@ _DIFFUSERS = re.compile(
 
 
 class LLLite(nn.Module):
-    """One shift: ``forward(x, embedding)``, both [B,n,width] and [1,n,c], gives [B,n,width]."""
+    """One shift: ``forward(x, embedding)`` of [B,n,width] and [1,n,c] returns [B,n,width]."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> None:
         super().__init__()
@@ -53,6 +53,7 @@ class LLLite(nn.Module):
         return self.conditioning1(hint).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """The shift of ``x`` [B,n,width]."""
         joined = torch.cat([embedding.expand(x.shape[0], -1, -1), self.down(x)], dim=2)
         return self.up(self.mid(joined))  # type: ignore[no-any-return]
 
@@ -66,7 +67,7 @@ def _linear(shapes: Mapping[str, tuple[int, ...]], name: str) -> nn.Sequential:
 
 
 class LLLiteSet(nn.Module):
-    """All shifts of a file, by the attention they act in (its path in diffusers) and projection."""
+    """All shifts of a file, by attention (its path in diffusers) and projection."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], places: Mapping[str, tuple[str, str]]) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ class LLLiteSet(nn.Module):
 def load_lllite(path: Path, base: Any, dtype: torch.dtype) -> LLLiteSet:
     """The shifts in ``path``.
 
-    :raises ModelLoadError: their widths are not this checkpoint's.
+    :raises ModelLoadError: their widths do not fit this checkpoint.
     """
     source = read_weights(path)
     shapes = dict(source.shapes)
@@ -101,7 +102,7 @@ def _is_matrix(key: str) -> bool:
 
 
 def _place(name: str, modules: Mapping[str, str]) -> tuple[str, str] | None:
-    """(attention's path in diffusers, projection) that a module's name means."""
+    """(path of the attention in diffusers, projection) for the name of a module."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -120,7 +121,7 @@ def _place(name: str, modules: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 class LLLiteHook(UnitHook):
-    """Shifts the inputs of queries, keys and values at the attentions that the file names."""
+    """Shifts the inputs of queries, keys and values in the attentions that the file names."""
 
     def __init__(self, prepared: PreparedUnit, shifts: LLLiteSet) -> None:
         super().__init__(prepared)
@@ -128,6 +129,7 @@ class LLLiteHook(UnitHook):
         self._embeddings: dict[tuple[str, str], Tensor] = {}
 
     def attention(self, site: AttentionSite) -> AttentionHandler | None:
+        """A handler that shifts the inputs of this attention; None if the file has no shift for it."""
         found = self.shifts.of(site.name)
         if not found:
             return None
@@ -153,5 +155,6 @@ class LLLiteHook(UnitHook):
         return shift(x.to(embedding), embedding).to(x) * self.weight  # type: ignore[no-any-return]
 
     def close(self) -> None:
+        """Drop the embeddings of the map."""
         super().close()
         self._embeddings = {}

@@ -1,4 +1,4 @@
-"""Loading a unit's model, through the server's cache, and the hooks that act with it."""
+"""Loading a unit's model through the server's cache, and creating its hooks."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _KINDS_WITH_REGION = (*_CONTROLNETS, Kind.T2I_ADAPTER, Kind.T2I_LIGHT, Kind.IP_A
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Fitted:
-    """A control model and what it was fitted to: the checkpoint's file, the device, the type of its numbers."""
+    """A control model, and the checkpoint's file, device and dtype for which it was loaded."""
 
     model: Any
     belongs: tuple[str, str, str]
 
 
 def hooks_of(prepared: PreparedUnit, generation: Generation, before: UnitHook | None = None) -> list[UnitHook]:
-    """The hooks of a unit that is no reference unit, its model loaded and on lease until the job ends.
+    """The hooks of a unit other than reference; its model is loaded and kept until the job ends.
 
     :param before: the first hook of the unit before it.
-    :raises LatentdError: the model will not do for this unit or this checkpoint.
+    :raises LatentdError: the model does not fit this unit or this checkpoint.
     """
     if prepared.file is None:
         return [RevisionHook(prepared, generation)]
@@ -74,11 +74,11 @@ def _face(prepared: PreparedUnit, before: UnitHook | None) -> IPAdapterHook:
 
 
 def _leased(path: Path, kind: Kind, generation: Generation) -> Any:
-    """The model in ``path``, in the cache and kept there until the job ends."""
+    """The model in ``path``, kept in the cache until the job ends."""
     cache = generation.services.models.cache
     cache.limit(CACHE, int(generation.options["control_net_model_cache_size"]))
     base = generation.model
-    # Fitted to its checkpoint: weights may be the base's own with changes, and names are told from its layout.
+    # It depends on the checkpoint: weights may be the base's with changes, and names depend on the base's layout.
     whole = bool(getattr(generation.services.settings, "no_half_controlnet", False))
     dtype = torch.float32 if whole else base.dtype
     belongs = base.info.filename, str(base.device), str(dtype)

@@ -28,7 +28,7 @@ LDM_HINT = "input_hint_block.0.weight"
 DIFFUSERS_ADAPTER = "body.0.resnets.0.block1.weight"
 _SPARSE = "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
 _INSTANT_ID = ("instant_id", "instantid", "instant-id")
-#: Keys whose presence alone decides, in the order in which they are asked for.
+#: Keys that decide the kind by their presence, in the order in which they are looked for.
 _TELLING = (
     ("lora_controlnet", Kind.CONTROL_LORA),
     (_SPARSE, Kind.SPARSE),
@@ -42,14 +42,14 @@ _TELLING = (
 
 
 def recognise(keys: Collection[str], name: str) -> Kind:
-    """The kind of a file with ``keys``, prefixes stripped or not.
+    """The kind of a file with ``keys``, whether their prefixes are stripped or not.
 
-    :raises ModelLoadError: it is none of them.
+    :raises ModelLoadError: it is of no known kind.
     """
     stripped = {strip(key) for key in keys}
     for key, kind in _TELLING:
         if key in stripped:
-            # InstantID's ControlNet has the keys and shapes of any other for SDXL: its name alone tells it.
+            # InstantID's ControlNet has the same keys and shapes as any other for SDXL; only its name differs.
             named_so = kind == Kind.CONTROLNET and any(part in name.lower() for part in _INSTANT_ID)
             return Kind.INSTANT_ID if named_so else kind
     if any(key == "ip_adapter" or key.startswith("ip_adapter.") for key in stripped):

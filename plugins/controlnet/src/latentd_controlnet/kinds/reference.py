@@ -31,13 +31,13 @@ from latentd_controlnet.prepared import PreparedUnit
 
 TAG = "reference"
 _EPSILON = 1e-6
-#: Blocks whose statistics are matched beside the middle, in LDM's numbering; SDXL's decoder has fewer of them.
+#: Blocks besides the middle whose statistics are matched, in LDM's numbering; SDXL's decoder has fewer of them.
 _NORM_INPUTS, _NORM_OUTPUTS, _NORM_OUTPUTS_SDXL = (4, 5, 7, 8, 10, 11), (0, 1, 2, 3, 4, 5, 6, 7), (0, 1, 2, 3, 4, 5)
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What one site saw in the reference passes of an evaluation."""
+    """What was recorded at one site in the reference passes of an evaluation."""
 
     tokens: list[Tensor] = field(default_factory=list)
     moments: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class _Memory:
 
 
 class ReferenceHook(UNetHook):
-    """All reference units of a job: each records one pass an evaluation, the evaluation reads them together."""
+    """All reference units of a job: before an evaluation each records one pass, and the evaluation uses all of them."""
 
     def __init__(self, units: tuple[PreparedUnit, ...]) -> None:
         self._units = tuple(UnitHook(unit) for unit in units)
@@ -67,6 +67,7 @@ class ReferenceHook(UNetHook):
             unit.maps = maps[unit.prepared.index]
 
     def open(self, generation: Generation) -> None:
+        """Rank the blocks of the loaded UNet."""
         self._noise.open(generation)
         self._model = generation.model
         runner = generation.model.unet_runner
@@ -76,7 +77,7 @@ class ReferenceHook(UNetHook):
         self._block_ranks = _block_ranks(len(runner.inputs), len(runner.outputs), sdxl=generation.model.is_sdxl)
 
     def residuals(self, call: UNetCall) -> Residuals | None:
-        """Records the reference passes of this evaluation; adds nothing itself."""
+        """None, after recording the reference passes of this evaluation."""
         self._memory = {}
         acting = [unit for unit in self._units if unit.acts(call)]
         for unit in acting:
@@ -106,7 +107,7 @@ class ReferenceHook(UNetHook):
         return self._latents[key]
 
     def _fidelity(self, unit: UnitHook, call: UNetCall) -> float:
-        """How far rows without the prompt keep clear of the reference."""
+        """To what degree rows without the prompt ignore the reference, from 0 to 1."""
         mode = unit.prepared.unit.control_mode
         if mode == ControlMode.CONTROL:
             return 1.0
@@ -116,6 +117,7 @@ class ReferenceHook(UNetHook):
         return float(fidelity**3 if call.added is not None else fidelity)
 
     def attention(self, site: AttentionSite) -> AttentionHandler | None:
+        """A handler that records tokens in reference passes, and appends them in others."""
         if site.kind != "self" or not any(_attends(unit) for unit in self._units):
             return None
 
@@ -141,6 +143,7 @@ class ReferenceHook(UNetHook):
         memory.fidelities.append(fidelity)
 
     def block(self, site: BlockSite) -> BlockHandler | None:
+        """A handler that records mean and deviation in reference passes, and matches them in others."""
         if not any(_matches(unit) for unit in self._units):
             return None
 
@@ -168,13 +171,14 @@ class ReferenceHook(UNetHook):
         memory.fidelities.append(fidelity)
 
     def close(self) -> None:
+        """Drop what was recorded."""
         self._memory, self._latents, self._model = {}, {}, None
         for unit in self._units:
             unit.close()
 
 
 def _block_ranks(inputs: int, outputs: int, *, sdxl: bool) -> dict[str, float]:
-    """Block → the weight above which a unit acts there, for a UNet with so many input and output blocks."""
+    """Block → the weight above which a unit acts there, for a UNet with these numbers of input and output blocks."""
     encoder = [i for i in _NORM_INPUTS if i < inputs]
     decoder = [i for i in (_NORM_OUTPUTS_SDXL if sdxl else _NORM_OUTPUTS) if i < outputs]
     ranks = {"middle_block": 0.0}
@@ -184,17 +188,17 @@ def _block_ranks(inputs: int, outputs: int, *, sdxl: bool) -> dict[str, float]:
 
 
 def _attends(unit: UnitHook) -> bool:
-    """Whether attention sees the reference's tokens."""
+    """Whether the unit appends the reference's tokens in attention."""
     return unit.prepared.module.name in ("reference_only", "reference_adain+attn")
 
 
 def _matches(unit: UnitHook) -> bool:
-    """Whether blocks take over the reference's mean and deviation."""
+    """Whether the unit matches blocks to the reference's mean and deviation."""
     return "adain" in unit.prepared.module.name
 
 
 def _matched(x: Tensor, memory: _Memory) -> Tensor:
-    """``x`` [B,C,h,w] with the mean and deviation of each channel that the reference had."""
+    """``x`` [B,C,h,w] with the reference's mean and deviation in each channel."""
     variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True, correction=0)
     count = len(memory.moments)
     wanted_mean = sum(m for m, _ in memory.moments) / count
@@ -204,7 +208,7 @@ def _matched(x: Tensor, memory: _Memory) -> Tensor:
 
 
 def _mixed(with_reference: Tensor, call: UNetCall, fidelity: float, plain_of: Any) -> Tensor:
-    """``fidelity`` of (rows without the prompt as if there were no reference), the rest of all with it."""
+    """A mixture by ``fidelity``: rows without the prompt as if there were no reference, and all rows with it."""
     rows = (~call.is_cond).nonzero().flatten()
     if fidelity <= 1e-5 or not len(rows):
         return with_reference

@@ -13,14 +13,14 @@ from latentd_controlnet.prepared import PreparedUnit
 TAG = "revision"
 #: Width of SDXL's pooled text vector, the first part of ``added``.
 POOLED = 1280
-#: The schedule of the noise augmentation, a thousand steps, linear in the square root.
+#: The schedule of the noise augmentation: a thousand steps, linear in the square root.
 _START, _END, _STEPS = 1e-4, 2e-2, 1000
 
 
 class RevisionHook(UnitHook):
-    """Replaces the pooled vector, by nothing in rows without the prompt.
+    """Replaces the pooled vector; in rows without the prompt by zeros.
 
-    ``revision_ignore_prompt`` blanks the context, too.
+    ``revision_ignore_prompt`` makes the context zeros as well.
     """
 
     reads_tensors = True
@@ -36,9 +36,11 @@ class RevisionHook(UnitHook):
         self._vector: Tensor | None = None
 
     def open(self, generation: Generation) -> None:
+        """Start the pass's noise."""
         self._noise.open(generation)
 
     def before(self, call: UNetCall) -> None:
+        """Replace the pooled vector, or add to that of the unit before this one."""
         if call.added is None or not self.acts(call):
             return
         if self._vector is None:
@@ -46,7 +48,7 @@ class RevisionHook(UnitHook):
         vector = self._vector.to(call.added) * self.weight * call.is_cond[:, None].to(call.added)
         added = call.added.clone()
         width = min(POOLED, vector.shape[1])
-        # The first unit puts its vector in place of the prompts', the negative's too; others add theirs.
+        # The first unit replaces the vectors of prompt and negative prompt by its own; further units add theirs.
         before = added[:, :width] if call.tags.setdefault(TAG, self) is not self else 0.0
         added[:, :width] = before + vector[:, :width]
         call.added = added
@@ -54,7 +56,7 @@ class RevisionHook(UnitHook):
             call.context = torch.zeros_like(call.context)
 
     def _augmented(self) -> Tensor:
-        """The picture's embedding [1,width] with the noise that threshold A asks for."""
+        """The picture's embedding [1,width] with as much noise as threshold A says."""
         assert self.maps is not None
         embeds: Tensor = self.maps.tensors[0].embeds
         betas = torch.linspace(_START**0.5, _END**0.5, _STEPS, dtype=torch.float64) ** 2
@@ -63,5 +65,6 @@ class RevisionHook(UnitHook):
         return alpha.sqrt() * embeds + (1 - alpha).sqrt() * self._noise.draw(embeds.shape, embeds.device)
 
     def close(self) -> None:
+        """Drop the embedding."""
         super().close()
         self._vector = None

@@ -21,7 +21,7 @@ HEADS = 8
 
 
 class _Mlp(nn.Module):
-    """The two layers of a block, between them GELU by its sigmoid form."""
+    """The two layers of a block with GELU in its sigmoid form between them."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -60,6 +60,7 @@ class StyleAdapter(nn.Module):
         self.proj = nn.Parameter(torch.empty(shapes["proj"]))
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Tokens [1,k,context] from CLIP's last hidden states [1,n,width]."""
         x = torch.cat([hidden, self.style_embedding.expand(hidden.shape[0], -1, -1)], dim=1)
         x = self.transformer_layes(self.ln_pre(x))
         return self.ln_post(x[:, -self.count :]) @ self.proj  # type: ignore[no-any-return]
@@ -76,7 +77,7 @@ def load_style(path: Path, base: Any, dtype: torch.dtype) -> nn.Module:
 
 
 class StyleHook(UnitHook):
-    """Appends the style's tokens to the context; for the prompt's rows, the others get zeros."""
+    """Appends the style's tokens to the context of rows with the prompt, and zeros to the others."""
 
     reads_tensors = True
 
@@ -86,6 +87,7 @@ class StyleHook(UnitHook):
         self._tokens: Tensor | None = None
 
     def before(self, call: UNetCall) -> None:
+        """Append the tokens to the context, zeros in rows without the prompt."""
         if not self.acts(call):
             return
         if self._tokens is None:
@@ -96,5 +98,6 @@ class StyleHook(UnitHook):
         call.context = torch.cat([call.context, (self._tokens * rows).to(call.context)], dim=1)
 
     def close(self) -> None:
+        """Drop the tokens."""
         super().close()
         self._tokens = None

@@ -1,4 +1,4 @@
-"""T2I-Adapter: a small network that sees the map alone and adds four features to the encoder. Full and light."""
+"""T2I-Adapters, full and light: small networks that see only the map and add four features to the encoder."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.kinds.recognise import Kind, strip
 from latentd_controlnet.prepared import PreparedUnit
 
-#: Soft weights of the four features, coarse ones last.
+#: Soft weights of the four features, from fine to coarse.
 SOFT = (0.25, 0.62, 0.825, 1.0)
 #: Blocks after which the features are added.
 SD_BLOCKS = ("input_blocks.2", "input_blocks.5", "input_blocks.8", "input_blocks.11")
 SDXL_BLOCKS = ("input_blocks.3", "input_blocks.5", "input_blocks.8", "middle_block")
 LEVELS = 4
-#: Channels after unshuffling by 16 (SDXL) a hint of one or three channels; else it is unshuffled by 8.
+#: Channels of a hint of one or three channels after unshuffling by 16 (SDXL); others are unshuffled by 8.
 _BY_16 = (256, 768)
 _ONE_CHANNEL = (64, 256)
 _DIFFUSERS = re.compile(r"body\.(\d+)\.(?:resnets\.(\d+)\.)?(.+)")
 
 
 class _Block(nn.Module):
-    """A residual block, with what the file has before it: halving, and a convolution to another width."""
+    """A residual block, with the file's layers before it: halving, and a convolution to another width."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], prefix: str, *, down: bool) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class _Block(nn.Module):
 
 
 class FullAdapter(nn.Module):
-    """The full adapter. ``forward(hint)`` [1,C,H,W] gives the feature after every ``len(body)/4`` blocks."""
+    """The full adapter. ``forward(hint)`` [1,C,H,W] returns the feature after every ``len(body)/4`` blocks."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class FullAdapter(nn.Module):
         self.each = max(count // LEVELS, 1)
         channels = shapes["conv_in.weight"][1]
         self.shrink, self.one_channel = (16 if channels in _BY_16 else 8), channels in _ONE_CHANNEL
-        # SDXL halves once, before its third level; the others before each but the first.
+        # SDXL's halves once, before its third level; the others halve before every level but the first.
         halved = {2} if self.shrink == 16 else {1, 2, 3}
         self.conv_in = _conv(shapes, "conv_in")
         self.body = nn.ModuleList(
@@ -67,6 +67,7 @@ class FullAdapter(nn.Module):
         )
 
     def forward(self, hint: Tensor) -> list[Tensor]:
+        """Four features [1,c,h,w], from fine to coarse."""
         assert self.conv_in is not None
         x = self.conv_in(F.pixel_unshuffle(hint[:, :1] if self.one_channel else hint, self.shrink))
         features = []
@@ -104,6 +105,7 @@ class LightAdapter(nn.Module):
         self.body = nn.ModuleList(_LightLevel(shapes, f"body.{i}") for i in range(count))
 
     def forward(self, hint: Tensor) -> list[Tensor]:
+        """Four features [1,c,h,w], from fine to coarse."""
         x = F.pixel_unshuffle(hint[:, :1] if self.one_channel else hint, 8)
         features = []
         for index, level in enumerate(self.body):
@@ -113,7 +115,7 @@ class LightAdapter(nn.Module):
 
 
 def _conv(shapes: Mapping[str, tuple[int, ...]], name: str) -> nn.Conv2d | None:
-    """The convolution of this name as the file has it, padded to keep sizes; None where it has none."""
+    """The file's convolution of this name, padded so that sizes stay; None if the file has none."""
     shape = shapes.get(f"{name}.weight")
     if shape is None:
         return None
@@ -121,9 +123,9 @@ def _conv(shapes: Mapping[str, tuple[int, ...]], name: str) -> nn.Conv2d | None:
 
 
 def load_adapter(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> nn.Module:
-    """The adapter in ``path``, in the original's or diffusers' names.
+    """The adapter in ``path``, with the original's names or those of diffusers.
 
-    :raises ModelLoadError: it is damaged or for another family of checkpoints.
+    :raises ModelLoadError: it is damaged, or for another family of checkpoints.
     """
     source = read_weights(path)
     tensors = {strip(key): source[key] for key in source}
@@ -164,6 +166,7 @@ class AdapterHook(UnitHook):
         self._features: dict[str, list[Tensor]] = {}
 
     def residuals(self, call: UNetCall) -> Residuals | None:
+        """The scaled features, by block of the encoder; None while the unit does not act."""
         if not self.acts(call):
             return None
         own = self.prepared.unit.advanced_weighting
@@ -186,5 +189,6 @@ class AdapterHook(UnitHook):
         return self._features[call.pass_name]
 
     def close(self) -> None:
+        """Drop the features."""
         super().close()
         self._features = {}

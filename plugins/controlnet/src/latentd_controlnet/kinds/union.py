@@ -9,10 +9,11 @@ from torch import Tensor
 
 
 def fuse_union(net: Any, h: Tensor, hint: Tensor, kind: int | None, types: int) -> tuple[Tensor, Tensor]:
-    """What a union model adds to its first features [B,C,h,w] and to the time embedding [B,4C].
+    """The first features [B,C,h,w] and the time embedding [B,4C] with what a union model adds to them.
 
-    :param h: the first convolution's output [B,C,h,w]. :param hint: the control map's embedding [1,C,h,w].
-    :param kind: index of the kind of map; None tells the model nothing about it.
+    :param h: the first convolution's output [B,C,h,w].
+    :param hint: the control map's embedding [1,C,h,w].
+    :param kind: index of the kind of map; None if the model is not told.
     """
     hint = hint.expand(h.shape[0], -1, -1, -1)
     token = hint.mean(dim=(2, 3))

@@ -15,16 +15,19 @@ from latentd_controlnet.thinning import suppress_non_maxima
 
 Params = Mapping[str, Any]
 Run = Callable[[Pixels, Params, UpscaleContext], Any]
-#: Smoothing of a scribble's lines, and the level above which they are drawn.
+#: Deviation of the blur of a scribble's lines, and the level above which they are drawn.
 _SMOOTH, _DRAWN, _SPREAD = 3.0, 127, 4
-#: Weight of the flat direction in normals made of depth.
+#: Length of the component towards the viewer in normals computed from depth.
 _FLAT = 2 * np.pi
-#: Specks of lines below this many pixels are no lines.
+#: Lines of fewer pixels are removed.
 _SPECK = 12
 
 
 def absent(image: Pixels, params: Params, context: UpscaleContext) -> NoReturn:
-    """:raises NotConfigured: always; no package that could be depended on has this module."""
+    """Refuse a module that no package offers.
+
+    :raises NotConfigured: always.
+    """
     raise NotConfigured(
         f"Preprocessor {params['module']} is not part of latentd-controlnet",
         hint="send a finished map with module none, or install a plugin that registers it",
@@ -32,7 +35,10 @@ def absent(image: Pixels, params: Params, context: UpscaleContext) -> NoReturn:
 
 
 def absent_face(image: Pixels, params: Params, context: UpscaleContext) -> NoReturn:
-    """:raises NotConfigured: always; the networks that recognise faces may not be passed on."""
+    """Refuse a module that needs insightface's networks, which may not be redistributed.
+
+    :raises NotConfigured: always.
+    """
     raise NotConfigured(
         f"Preprocessor {params['module']} needs insightface, whose networks are not free to pass on",
         hint="send the face's embedding as ipadapter_input, a safetensors file with a tensor cond [1,512]",
@@ -46,7 +52,7 @@ def _detector(context: UpscaleContext, params: Params, name: str, *files: str) -
 
 
 def _mapped(detector: Any, scaled: Pixels, params: Params, **arguments: Any) -> Pixels:
-    """What ``detector`` makes of a picture whose sides are multiples of 64, at its size.
+    """The result of ``detector`` for a picture whose sides are multiples of 64, at the picture's size.
 
     :raises InvalidRequest: it fails on this picture.
     """
@@ -118,7 +124,7 @@ def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Any:
 
 
 def _midas_depth(image: Pixels, params: Params, context: UpscaleContext) -> tuple[Any, Callable[[Any], Any]]:
-    """(MiDaS' inverse depth float32 [h,w], what cuts the padding off)."""
+    """(MiDaS' inverse depth float32 [h,w], the function that removes the padding)."""
     import torch
 
     network = _detector(context, params, "midas", "dpt_hybrid-midas-501f0c75.pt")
@@ -129,13 +135,13 @@ def _midas_depth(image: Pixels, params: Params, context: UpscaleContext) -> tupl
 
 
 def _unit(values: Any) -> Any:
-    """``values`` from 0 to 1."""
+    """``values`` scaled to the range from 0 to 1."""
     low, high = values.min(), values.max()
     return (values - low) / max(high - low, 1e-12)
 
 
 def leres(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Depth by LeReS, near and far parts cut off by percent."""
+    """Depth by LeReS, with percentages of near and far parts cut off."""
     return _leres(image, params, context, _detector(context, params, "leres", _LERES), boost=False)
 
 
@@ -163,7 +169,7 @@ def teed(image: Pixels, params: Params, context: UpscaleContext) -> Any:
 
 
 def anyline(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Soft edges by TEED's weights for lines, faint lines of the standard line art left out of them."""
+    """Soft edges by TEED's weights for lines, without the faint lines of the standard line art."""
     import cv2
 
     scaled, cut = at_resolution(image, params["resolution"])
@@ -205,7 +211,7 @@ def mediapipe_face(image: Pixels, params: Params, context: UpscaleContext) -> An
     from latentd_controlnet.preprocessors.networks import package
 
     try:
-        # The package's detector is written against this part of mediapipe, which version 0.10.30 dropped.
+        # The package's detector needs a part of mediapipe that version 0.10.30 removed.
         _ = import_module("mediapipe").solutions
     except (ImportError, AttributeError) as error:
         raise NotConfigured(

@@ -1,4 +1,4 @@
-"""CLIP's view of a picture, for adapters: the encoders' files, made into transformers' modules."""
+"""CLIP's outputs for a picture, which adapters read: from the encoders' files to transformers' modules."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Seen:
     blank_next_to_last: Any
 
     def to_safetensors(self) -> bytes:
-        """The outputs as a safetensors file; what ``ipadapter_input`` takes."""
+        """The outputs as a safetensors file, as ``ipadapter_input`` accepts it."""
         from safetensors.torch import save
 
         named = {"cond": self.embeds, "embeds": self.embeds, "last_hidden": self.last_hidden}
@@ -55,10 +55,12 @@ def vit_g(image: Pixels, params: Params, context: UpscaleContext) -> Seen:
 
 
 def see(image: Pixels, params: Params, context: UpscaleContext, names: tuple[str, ...]) -> Seen:
-    """What the encoder in the first file of ``names`` sees in ``image``; a mask, the fourth channel, blanks what it
-    leaves out.
+    """The outputs for ``image`` of the encoder in the first existing file of ``names``.
 
-    :raises NotConfigured: none of the files is there. :raises ModelLoadError: it is no CLIP image encoder.
+    A mask, the fourth channel, makes the part outside it blank.
+
+    :raises NotConfigured: none of the files exists.
+    :raises ModelLoadError: the file is not a CLIP image encoder.
     """
     import torch
 
@@ -102,9 +104,9 @@ def _pixels(image: Pixels, size: int) -> Any:
 
 
 def load_encoder(path: Path, device: str) -> Any:
-    """A ``CLIPVisionModelWithProjection`` in float32 from transformers' names, its sizes read from the weights.
+    """A ``CLIPVisionModelWithProjection`` in float32; its sizes are those of the file's weights.
 
-    :raises ModelLoadError: the file holds no such encoder.
+    :raises ModelLoadError: the file has no such encoder with transformers' names.
     """
     import torch
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -132,7 +134,7 @@ def load_encoder(path: Path, device: str) -> Any:
         hidden_act="quick_gelu" if width == 1024 else "gelu",
     )
     encoder = build_module(lambda: CLIPVisionModelWithProjection(config), weights, torch.device(device), torch.float32)
-    # Not a weight and not in the file's own form, so still on the meta device.
+    # The positions are not among the file's weights, so they are still on the meta device.
     positions = torch.arange(tokens, device=device)[None]
     encoder.vision_model.embeddings.register_buffer("position_ids", positions, persistent=False)
     return encoder

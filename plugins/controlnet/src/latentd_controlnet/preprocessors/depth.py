@@ -12,7 +12,7 @@ from latentd_controlnet.preprocessors.model_folders import folder_network, norma
 from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution, grey_to_rgb
 
 Params = Mapping[str, Any]
-#: The network's own short side and the size of its patches, of which both sides are multiples.
+#: The short side for which the network was trained, and the size of its patches; sides are multiples of that.
 SIDE, PATCH = 518, 14
 
 

@@ -1,6 +1,6 @@
-"""Poses of whole bodies by DWPose: YOLOX finds people, an RTMPose network their 133 joints; both run in OpenCV.
+"""Poses of whole bodies by DWPose: YOLOX finds people, RTMPose finds their 133 joints; both run in OpenCV.
 
-The files are ONNX, as their authors publish them. Sizes, thresholds and the order of joints are theirs.
+The files are ONNX as published by the authors, who also chose the sizes, thresholds and the order of joints.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from latentd_controlnet.preprocessors.weights import cached, find_weights
 Params = Mapping[str, Any]
 Floats = NDArray[np.float32]
 DETECTOR, ESTIMATOR = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
-#: The detector's square, the grey beside pictures that are not square, and its strides.
+#: The side of the detector's square, the grey that fills it beside the picture, and the detector's strides.
 SQUARE, GREY, STRIDES = 640, 114, (8, 16, 32)
-#: Boxes below the first score are no person, below the second nothing; boxes that overlap by more than this are one.
+#: The score from which a box is a person, the score from which it is anything, and the overlap from which two are one.
 LEAST_SCORE, ANYTHING, MOST_OVERLAP = 0.3, 0.1, 0.45
-#: The estimator's width and height, by how much boxes are widened for it, and bins per pixel of its answers.
+#: The estimator's width and height, the factor by which boxes are widened for it, and bins per pixel of its output.
 PORTRAIT, PADDING, BINS = (288, 384), 1.25, 2.0
 _MEAN, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 LEAST_CONFIDENCE = 0.3
-#: For each of OpenPose's 18 joints the joint of the estimator's 133; -1 is the neck, between the shoulders.
+#: For each of OpenPose's 18 joints, the number among the estimator's 133; -1 is the neck, between the shoulders.
 _BODY = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 _SHOULDERS = (5, 6)
-#: Joints of the face and the hands, and the body's eyes that OpenPose's faces end with.
+#: Joints of the face and the hands, and the eyes of the body, with which OpenPose's faces end.
 _FACE, _LEFT, _RIGHT, _EYES = slice(23, 91), slice(91, 112), slice(112, 133), (14, 15)
 
 
@@ -44,7 +44,7 @@ class _Networks:
 
 
 def whole_body(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Bodies, hands and faces on black; ``params["poses"]``, where it is there, is called with them as a JSON text."""
+    """Bodies, hands and faces on black; ``params["poses"]``, if given, is called with them as a JSON text."""
     from latentd_controlnet.preprocessors.networks import quiet
 
     paths = [find_weights(context, params["module"], name) for name in (DETECTOR, ESTIMATOR)]
@@ -75,14 +75,14 @@ def _answers(network: Any, pixels: Floats) -> list[Floats]:
 
 
 def _joints(networks: _Networks, image: Pixels) -> list[Floats]:
-    """``x, y, confidence`` [133,3] in pixels of every person in ``image`` [h,w,3]; nobody is no person at all."""
+    """``x, y, confidence`` [133,3] in pixels for every person in ``image`` [h,w,3]; empty if there is none."""
     return [_joints_in(networks.estimator, image, box) for box in find_people(networks.detector, image)]
 
 
 def find_people(network: Any, image: Pixels) -> list[Floats]:
-    """Boxes ``left, top, right, bottom`` in pixels of ``image``, the surest first.
+    """Boxes ``left, top, right, bottom`` in pixels of ``image``, by descending score.
 
-    None where nothing is found at all; the whole of ``image`` where something is, but no person.
+    The list is empty if nothing at all is found; if something is found but no person, it has the whole ``image``.
     """
     import cv2
 
@@ -114,7 +114,7 @@ def _cells() -> tuple[Floats, Floats]:
 
 
 def _apart(boxes: Floats, scores: Floats) -> list[Floats]:
-    """``boxes`` without those that a surer one overlaps by more than :data:`MOST_OVERLAP`, counted in whole pixels."""
+    """``boxes`` without those that a box of higher score overlaps by over :data:`MOST_OVERLAP`, in whole pixels."""
     kept: list[Floats] = []
     for box in boxes[np.argsort(-scores, kind="stable")]:
         if all(_overlap(box, other) <= MOST_OVERLAP for other in kept):
@@ -148,7 +148,7 @@ def _joints_in(network: Any, image: Pixels, box: Floats) -> Floats:
 
 
 def _person(joints: Floats) -> dict[str, Any]:
-    """``joints`` [133,3] in OpenPose's form and order."""
+    """``joints`` [133,3] in OpenPose's format and order."""
     shoulders = joints[list(_SHOULDERS)]
     neck = np.append(shoulders[:, :2].mean(axis=0), float((shoulders[:, 2] > LEAST_CONFIDENCE).all()))
     body = [neck if index < 0 else joints[index] for index in _BODY]
@@ -162,7 +162,7 @@ def _person(joints: Floats) -> dict[str, Any]:
 
 
 def _flat(joints: Sequence[Any] | Floats) -> list[float] | None:
-    """``x, y, 1`` of every joint, zeros for those of little confidence; None where all are."""
+    """``x, y, 1`` for every joint, zeros for joints of low confidence; None if all are of low confidence."""
     sure = [float(joint[2]) >= LEAST_CONFIDENCE for joint in joints]
     if not any(sure):
         return None

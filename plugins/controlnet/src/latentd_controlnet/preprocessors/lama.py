@@ -1,4 +1,4 @@
-"""LaMa fills what a mask leaves out, before inpainting; the network is spandrel's."""
+"""Filling the masked part of a picture by LaMa before inpainting; the network is spandrel's."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from latentd.api import ModelLoadError, NotConfigured, UpscaleContext, build_mod
 from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
 from latentd_controlnet.preprocessors.weights import cached, find_weights
 
-#: The short side that LaMa was trained at.
+#: The short side of the pictures with which LaMa was trained.
 SIDE = 256
 _TELLING = "model.1.bn_l.running_mean"
 
 
 def fill(image: Pixels, params: Mapping[str, Any], context: UpscaleContext) -> Any:
-    """``image`` [h,w,4] with the part where its fourth channel, the mask, is set painted anew.
+    """``image`` [h,w,4] with the part filled where its fourth channel, the mask, is set.
 
     :raises NotConfigured: the weights or spandrel are missing.
     """
@@ -48,7 +48,7 @@ def _load(path: Path, module: str, device: str) -> Any:
             f"Preprocessor {module} needs spandrel ({error})", hint=install_hint("controlnet", "annotators")
         ) from error
     weights = read_weights(path)
-    # The generator is under different names in files of the authors and of others.
+    # The generator has different names in the authors' files and in others.
     prefix = next((key.removesuffix(_TELLING) for key in weights if key.endswith(_TELLING)), None)
     if prefix is None:
         raise ModelLoadError(f"{path.name} holds no LaMa ({_TELLING} is missing)")

@@ -1,4 +1,4 @@
-"""Networks in transformers' form: a folder of weights with ``config.json`` and ``model.safetensors``."""
+"""Networks in the format of transformers: a folder with ``config.json`` and ``model.safetensors``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from latentd.api import ModelLoadError, UpscaleContext, check_regular
 from latentd_controlnet.preprocessors.pixels import Pixels
 from latentd_controlnet.preprocessors.weights import cached, find_weights
 
-#: Mean and deviation of ImageNet's pictures, to which such networks' inputs are normalised.
+#: Mean and deviation of ImageNet's pictures, by which inputs of such networks are normalised.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def folder_network(context: UpscaleContext, params: Mapping[str, Any], folder: str, kind: str) -> Any:
     """The network of transformers' class ``kind`` in ``folder`` on the context's device, kept loaded.
 
-    :raises NotConfigured: the folder is not there. :raises ModelLoadError: it holds no such network in safetensors.
+    :raises NotConfigured: the folder does not exist.
+    :raises ModelLoadError: it has no such network in safetensors.
     """
     path = find_weights(context, params["module"], folder)
     return cached(context, kind, [path], lambda: _load(path, kind, context.device))
@@ -35,13 +36,13 @@ def _load(path: Path, kind: str, device: str) -> Any:
         found = getattr(transformers, kind).from_pretrained(
             str(path), local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
-    except Exception as error:  # whatever a damaged or foreign folder provokes is the folder's fault
+    except Exception as error:  # a damaged or foreign folder can raise anything in transformers
         raise ModelLoadError(f"{path.name} holds no {kind}: {' '.join(str(error).split())[:300]}") from error
     return found.eval().requires_grad_(False).to(device)
 
 
 def normalised(image: Pixels, height: int, width: int, device: str) -> Any:
-    """``image`` [h,w,3] as [1,3,height,width], scaled by cubic curves and normalised."""
+    """``image`` [h,w,3] as [1,3,height,width], scaled by cubic interpolation and normalised."""
     import torch
 
     pixels = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255

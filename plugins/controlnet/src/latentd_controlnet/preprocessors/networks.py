@@ -1,6 +1,6 @@
-"""controlnet-aux's detectors made of weight files: the networks are that package's, the reading is latentd's.
+"""Detectors of controlnet-aux, whose weight files latentd reads itself.
 
-Its own loaders are passed by: they unpickle as torch's default has it, and ask a hub for what they miss.
+The package's own loaders are not used: they unpickle without restrictions and download missing files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from latentd_controlnet.preprocessors.weights import cached, find_weights
 log = logging.getLogger(__name__)
 PACKAGE = "controlnet_aux"
 EXTRA = install_hint("controlnet", "annotators")
-#: Dictionaries in which files keep their weights, beside those that :func:`read_weights` unwraps.
+#: Dictionaries in which files keep their weights, besides those that :func:`read_weights` unwraps.
 _NESTED = ("model", "depth_model")
 
 
@@ -45,7 +45,8 @@ def detector(context: UpscaleContext, module: str, name: str, *files: str) -> An
 
     Each file may also have the suffix ``.safetensors``.
 
-    :raises NotConfigured: a file or the package is missing; says which. :raises ModelLoadError: a file will not do.
+    :raises NotConfigured: a file or the package is missing; the message says which.
+    :raises ModelLoadError: a file is damaged or for another network.
     """
     paths = [find_weights(context, module, file, f"{Path(file).stem}.safetensors") for file in files]
     with quiet(module):
@@ -55,16 +56,16 @@ def detector(context: UpscaleContext, module: str, name: str, *files: str) -> An
 
 
 def package(module: str) -> Any:
-    """controlnet-aux.
+    """The package controlnet-aux.
 
-    :raises NotConfigured: it is not installed, or does not load.
+    :raises NotConfigured: it is not installed, or cannot be imported.
     """
     try:
         return import_module(PACKAGE)
     except ImportError as error:
         raise NotConfigured(f"Preprocessor {module} needs controlnet-aux ({error})", hint=EXTRA) from error
     except AttributeError as error:
-        # Its mediapipe detector reads attributes that mediapipe has dropped.
+        # The package's mediapipe detector reads attributes that mediapipe has removed.
         raise NotConfigured(
             f"Preprocessor {module} needs controlnet-aux, which the installed mediapipe keeps from loading ({error})",
             hint="pip uninstall mediapipe",
@@ -73,7 +74,7 @@ def package(module: str) -> Any:
 
 @contextmanager
 def quiet(module: str) -> Iterator[None]:
-    """Keeps the package's prints and warnings off the server's output; what goes wrong in it is told as a 422.
+    """Suppress the package's prints and warnings, and turn its exceptions into a 422.
 
     :raises InvalidRequest: the package fails on this picture, as some of its detectors do on small ones.
     """
@@ -92,7 +93,7 @@ def quiet(module: str) -> Iterator[None]:
 
 
 def _part(where: str) -> Any:
-    """``module:name`` below the package."""
+    """The object at ``module:name`` in the package."""
     module, _, name = where.partition(":")
     return getattr(import_module(f"{PACKAGE}.{module}"), name)
 
@@ -113,7 +114,7 @@ def _built(make: Callable[[], nn.Module], path: Path, device: str) -> Any:
 
 
 def _whole(make: Callable[[], nn.Module], path: Path, device: str) -> Any:
-    """As :func:`_built`, for networks that compute tensors when they are made, and so cannot be made without memory."""
+    """As :func:`_built`, for networks that compute tensors in their constructor and so need memory for them."""
     module, weights = make(), _weights(path)
     missing = [key for key in module.state_dict() if key not in weights]
     if missing:
@@ -126,46 +127,53 @@ def _whole(make: Callable[[], nn.Module], path: Path, device: str) -> Any:
 
 
 def hed(path: Path, device: str) -> Any:
+    """Soft edges by HED."""
     return _part("hed:HEDdetector")(_built(_part("hed:ControlNetHED_Apache2"), path, device))
 
 
 def pidinet(path: Path, device: str) -> Any:
+    """Soft edges by PiDiNet."""
     return _part("pidi:PidiNetDetector")(_built(_part("pidi.model:pidinet"), path, device))
 
 
 def lineart(path: Path, device: str) -> Any:
-    """Of the fine or the coarse weights alone: the detector holds the same network for both."""
+    """Line art with the fine or the coarse weights; the detector has the same network for both."""
     network = _built(partial(_part("lineart:Generator"), 3, 1, 3), path, device)
     return _part("lineart:LineartDetector")(network, network)
 
 
 def lineart_anime(path: Path, device: str) -> Any:
+    """Line art of drawings."""
     norm = partial(nn.InstanceNorm2d, affine=False, track_running_stats=False)
     make = partial(_part("lineart_anime:UnetGenerator"), 3, 1, 8, 64, norm_layer=norm, use_dropout=False)
     return _part("lineart_anime:LineartAnimeDetector")(_built(make, path, device))
 
 
 def mlsd(path: Path, device: str) -> Any:
+    """Straight lines."""
     return _part("mlsd:MLSDdetector")(_built(_part("mlsd.models.mbv2_mlsd_large:MobileV2_MLSD_Large"), path, device))
 
 
 def normal_bae(path: Path, device: str) -> Any:
+    """Normals."""
     plan = SimpleNamespace(architecture="BN", sampling_ratio=0.4, importance_ratio=0.7)
     return _part("normalbae:NormalBaeDetector")(_built(partial(_part("normalbae:NNET"), plan), path, device))
 
 
 def midas(path: Path, device: str) -> Any:
-    """The network itself; ``network(x)`` [1,3,H,W] in -1 to 1 gives [1,H,W], near parts high."""
+    """The network of MiDaS: ``network(x)`` with x [1,3,H,W] in -1 to 1 returns [1,H,W], near parts high."""
     make = partial(_part("midas.midas.dpt_depth:DPTDepthModel"), path=None, backbone="vitb_rn50_384", non_negative=True)
     return _built(make, path, device)
 
 
 def zoe(path: Path, device: str) -> Any:
+    """Depth by ZoeDepth."""
     plan = _part("zoe:get_config")("zoedepth", "infer")
     return _part("zoe:ZoeDetector")(_whole(lambda: _part("zoe:ZoeDepth").build_from_config(plan), path, device))
 
 
 def leres(path: Path, device: str) -> Any:
+    """Depth by LeReS."""
     make = partial(_part("leres.leres.multi_depth_model_woauxi:RelDepthModel"), backbone="resnext101")
     return _part("leres:LeresDetector")(_built(make, path, device), None)
 
@@ -186,27 +194,30 @@ def leres_boost(path: Path, merge: Path, device: str) -> Any:
 
 
 def teed(path: Path, device: str) -> Any:
+    """Soft edges by TEED."""
     return _part("teed:TEEDdetector")(_built(_part("teed:TED"), path, device))
 
 
 def mobile_sam(path: Path, device: str) -> Any:
-    """What ``generate(image)`` of gives masks: Segment Anything with MobileSAM's encoder."""
+    """Segment Anything with MobileSAM's encoder; its method ``generate(image)`` returns masks."""
     make = partial(_part("segment_anything:sam_model_registry")["vit_t"], checkpoint=None)
     return _part("segment_anything:SamAutomaticMaskGenerator")(_whole(make, path, device))
 
 
 def openpose_body(body: Path, device: str) -> Any:
+    """OpenPose's estimator of bodies."""
     return _part("open_pose:OpenposeDetector")(_estimator("open_pose:Body", body, device))
 
 
 def openpose_all(body: Path, hand: Path, face: Path, device: str) -> Any:
+    """OpenPose's estimators of bodies, hands and faces."""
     names = ("open_pose:Body", "open_pose:Hand", "open_pose:Face")
     parts = (_estimator(name, path, device) for name, path in zip(names, (body, hand, face), strict=True))
     return _part("open_pose:OpenposeDetector")(*parts)
 
 
 def _estimator(name: str, path: Path, device: str) -> Any:
-    """One of OpenPose's estimators. They read a file themselves: they are given what was read already."""
+    """One of OpenPose's estimators, which are made to read a file and are given tensors instead."""
     file = io.BytesIO()
     torch.save(dict(_weights(path)), file)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""Poses by OpenPose: drawings, and the joints as OpenPose writes them. Its networks are for non-commercial use."""
+"""Poses by OpenPose: drawings, and joints in OpenPose's format. Its networks are for non-commercial use only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def face(image: Pixels, params: Params, context: UpscaleContext) -> Any:
 
 
 def face_only(image: Pixels, params: Params, context: UpscaleContext) -> Any:
-    """Faces, found by their bodies, which are not drawn."""
+    """Faces; they are found through bodies, which are not drawn."""
     return _drawn(image, params, context, bodies=False, faces=True)
 
 
@@ -43,7 +43,7 @@ def _drawn(
     image: Pixels, params: Params, context: UpscaleContext, *, bodies: bool = True, hands: bool = False,
     faces: bool = False,
 ) -> Any:  # fmt: skip
-    """The poses on black; ``params["poses"]``, where it is there, is called with them as a JSON text."""
+    """The poses on black; ``params["poses"]``, if given, is called with them as a JSON text."""
     from latentd_controlnet.preprocessors.networks import detector, quiet
 
     whole = hands or faces
@@ -59,7 +59,7 @@ def _drawn(
 
 
 def as_openpose(poses: Sequence[Any], width: int, height: int) -> dict[str, Any]:
-    """``poses`` in OpenPose's form: ``x, y, confidence`` of each joint, as shares of the canvas; zeros for none."""
+    """``poses`` in OpenPose's format: ``x, y, confidence`` for each joint as shares of the canvas, zeros if missing."""
     people = [
         {
             "pose_keypoints_2d": _flat(pose.body.keypoints),

@@ -1,7 +1,7 @@
-"""The colours in which segmentation models of ControlNet were taught their classes, one of each class in its order.
+"""The colours of classes with which ControlNets for segmentation were trained, in the order of the classes.
 
-Data, not made by us: ADE20K's 150 (MIT's scene parsing benchmark) as controlnet-aux 0.0.10 lists them (Apache-2.0),
-COCO's 133 panoptic classes (80 things, 53 kinds of stuff) as mmdet 3.3.0 lists them (Apache-2.0).
+The tables come from elsewhere: ADE20K's 150 classes (MIT's scene parsing benchmark) from controlnet-aux 0.0.10
+(Apache-2.0), COCO's 133 panoptic classes (80 things, 53 kinds of stuff) from mmdet 3.3.0 (Apache-2.0).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ UNKNOWN = (0, 0, 0)
 
 
 def _table(text: str) -> Pixels:
-    """[n+1,3]: the colours, and last that of classes beyond them."""
+    """The colours [n+1,3]; the last one is for classes without a colour."""
     return np.array([*(list(bytes.fromhex(colour)) for colour in text.split()), UNKNOWN], np.uint8)
 
 
@@ -47,6 +47,6 @@ ADE20K, COCO = _table(_ADE20K), _table(_COCO)
 
 
 def class_colours(classes: Any, palette: Pixels) -> Pixels:
-    """RGB [h,w,3] of class numbers [h,w] in the colours of ``palette``; black where it has none."""
+    """RGB [h,w,3] of class numbers [h,w] in the colours of ``palette``; black for classes without a colour."""
     numbers = np.asarray(classes).astype(np.int64)
     return palette[np.where((numbers >= 0) & (numbers < len(palette) - 1), numbers, len(palette) - 1)]

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from latentd.api import TooLarge
 
 Pixels = NDArray[np.uint8]
-#: No map grows beyond this, whatever the proportions of its picture.
+#: Most pixels of a map, whatever the proportions of its picture.
 MAX_PIXELS = 64_000_000
 
 
 def as_rgb(image: Any) -> Pixels:
-    """``image`` [h,w], [h,w,1|3|4] as RGB [h,w,3]; transparency is laid on white."""
+    """``image`` [h,w] or [h,w,1|3|4] as RGB [h,w,3]; a transparent picture is laid on white."""
     if image.ndim == 2:
         image = image[:, :, None]
     if image.shape[2] == 1:
@@ -34,8 +34,10 @@ def grey_to_rgb(grey: Pixels) -> Pixels:
 
 
 def at_resolution(image: Pixels, resolution: float, *, keep_alpha: bool = False) -> tuple[Pixels, Callable[[Any], Any]]:
-    """``image`` scaled so that its short side is ``resolution``, its edges repeated up to multiples of 64; and what
-    cuts that padding off a result again."""
+    """``image`` with its short side at ``resolution``, and the function that removes the padding from a result.
+
+    The edges are repeated up to multiples of 64 pixels.
+    """
     import cv2
 
     source = image if keep_alpha else as_rgb(image)
@@ -50,11 +52,14 @@ def at_resolution(image: Pixels, resolution: float, *, keep_alpha: bool = False)
 
 
 def check_size(width: int, height: int) -> None:
-    """:raises TooLarge: a picture much longer than wide would fill the memory when its short side is enlarged."""
+    """Refuse a size that would take too much memory, as a very narrow picture does when its short side is enlarged.
+
+    :raises TooLarge: the size is over the limit.
+    """
     if width * height > MAX_PIXELS:
         raise TooLarge(f"a control map of {width}x{height} pixels is over the limit", hint="send a picture less narrow")
 
 
 def round_half_even(value: float) -> int:
-    """``value`` rounded as numpy rounds."""
+    """``value`` rounded as numpy does it, half to even."""
     return int(np.round(value))

@@ -1,7 +1,7 @@
-"""Preprocessors that need no weights: image processing alone. Each takes RGB or RGBA and gives RGB or RGBA, uint8.
+"""Preprocessors without weights, from RGB or RGBA to RGB or RGBA, uint8.
 
-``params`` holds ``resolution``, ``threshold_a``, ``threshold_b``, all resolved to values inside the module's sliders,
-and may hold ``seed``.
+``params`` has ``resolution``, ``threshold_a`` and ``threshold_b``, all within the ranges of the module's sliders, and
+may have ``seed``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHUFFLE_CELL = 256
 
 
 def identity(image: Pixels, params: Params, context: Any) -> Any:
-    """The picture itself; its mask, where it has one, stays its fourth channel."""
+    """The picture itself, with its mask as fourth channel if it has one."""
     return image
 
 
@@ -51,7 +51,7 @@ def blur(image: Pixels, params: Params, context: Any) -> Any:
 
 
 def scribble_xdog(image: Pixels, params: Params, context: Any) -> Any:
-    """Lines where a difference of Gaussians (deviations 0.5 and 5) is strong: twice it above ``threshold_a``."""
+    """Lines where twice the difference of Gaussians (deviations 0.5 and 5) is above ``threshold_a``."""
     import cv2
 
     scaled, cut = at_resolution(image, params["resolution"])
@@ -72,7 +72,7 @@ def threshold(image: Pixels, params: Params, context: Any) -> Any:
 
 
 def binary(image: Pixels, params: Params, context: Any) -> Any:
-    """March 2023's threshold: dark lines become white, the level by Otsu when ``threshold_a`` is 0 or 255."""
+    """The threshold of March 2023: dark lines become white; Otsu chooses the level if ``threshold_a`` is 0 or 255."""
     import cv2
 
     scaled, cut = at_resolution(image, params["resolution"])
@@ -85,7 +85,7 @@ def binary(image: Pixels, params: Params, context: Any) -> Any:
 
 
 def scribble(image: Pixels, params: Params, context: Any) -> Any:
-    """March 2023's scribble: white where the darkest channel is below 127."""
+    """The scribble of March 2023: white where the darkest channel is below 127."""
     scaled, cut = at_resolution(image, params["resolution"])
     return grey_to_rgb(cut(np.where(np.min(scaled, axis=2) < 127, np.uint8(255), np.uint8(0))))
 
@@ -120,7 +120,7 @@ def lineart_standard(image: Pixels, params: Params, context: Any) -> Any:
 
 
 def standard_lines(image: Pixels) -> Pixels:
-    """[h,w]: how much darker ``image`` is than its surroundings (deviation 6)."""
+    """How much darker ``image`` is than its surroundings (deviation 6), [h,w]."""
     import cv2
 
     values = image.astype(np.float32)
@@ -150,7 +150,7 @@ def _toned(grey: Any, params: Params) -> Pixels:
 
 
 def shuffle(image: Pixels, params: Params, context: Any) -> Any:
-    """The picture's contents moved about along a smooth random flow; ``params["seed"]`` makes it repeatable."""
+    """The picture distorted by a smooth random flow; ``params["seed"]`` makes it repeatable."""
     import cv2
 
     scaled, cut = at_resolution(image, SHUFFLE_SIZE)

@@ -1,4 +1,4 @@
-"""Classes of what is in a picture, each in the colour that ControlNets for segmentation were taught."""
+"""The classes of the things in a picture, in the colours that ControlNets for segmentation expect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentd_controlnet.preprocessors.palette import ADE20K, COCO, class_colours
 from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
 
 Params = Mapping[str, Any]
-#: The short side of OneFormer's pictures by data set, and "the task is semantic" in CLIP's tokens, padded with zeros.
+#: The short side of OneFormer's pictures by data set, and "the task is semantic" as CLIP's tokens, padded with zeros.
 ADE20K_SIDE, COCO_SIDE = 640, 800
 TASK, TASK_LENGTH = (49406, 518, 10549, 533, 29119, 1550, 49407), 77
 

@@ -1,4 +1,4 @@
-"""Every preprocessor that this package offers, in one table: names, labels, tags, sliders, and what runs it."""
+"""Table of all preprocessors in this package: names, labels, tags, sliders and functions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from latentd.api import PreprocessorSpec
 Slider = tuple[str, float, float, float, float]
 RESOLUTION = (64, 2048, 512, 8)
 STAR = 100
-#: Modules of March 2023 that have no later name: they run when asked for and are not listed.
+#: Modules of March 2023 without a later name; they can be used but are not listed.
 UNLISTED = frozenset({"binary", "scribble"})
-#: Modules without a resolution slider that work, and are recorded, at a fixed one.
+#: Modules without a resolution slider, which use a fixed resolution and write it into infotexts.
 FIXED_RESOLUTION = {"shuffle": 512}
-#: Modules whose result is no picture, and which /controlnet/detect does not run.
+#: Modules whose result is not a picture, and which /controlnet/detect does not run.
 NOT_DETECTABLE = frozenset({"clip_vision", "revision_clipvision", "revision_ignore_prompt", "ip-adapter-auto"})
 
 _STYLE: Slider = ("Style Fidelity (only for Balanced mode)", 0.0, 1.0, 0.5, 0.01)
@@ -84,7 +84,7 @@ _ROWS: tuple[_Row, ...] = (
     _Row("reference_adain+attn", "plain:rgb", ("Reference",), (_STYLE,), model_free=True),
     _Row("binary", "plain:binary", (), (("Binarization Threshold", 0, 255, 0, 0.01),)),
     _Row("scribble", "plain:scribble"),
-    # Weights of their own, through controlnet-aux.
+    # With weights, through controlnet-aux.
     _Row("depth", "annotators:midas", _DEPTH, label="depth_midas", priority=STAR),
     _Row("depth_leres", "annotators:leres", _DEPTH, (_NEAR, _FAR)),
     _Row("depth_leres++", "annotators:leres_boost", _DEPTH, (_NEAR, _FAR)),
@@ -127,7 +127,7 @@ _ROWS: tuple[_Row, ...] = (
     _Row("oneformer_coco", "segments:oneformer_coco", _SEG, label="seg_ofcoco"),
     _Row("anime_face_segment", "annotators:absent", _SEG, label="seg_anime_face"),
     _Row("mobile_sam", "annotators:mobile_sam", _SEG),
-    # CLIP's view of a picture, for adapters.
+    # CLIP's outputs for a picture, for adapters.
     _Row("clip_vision", "clip:vit_l", ("T2I-Adapter",), label="t2ia_style_clipvision"),
     _Row("revision_clipvision", "clip:vit_g", ("Revision",), (_AUGMENT,), priority=STAR, model_free=True),
     _Row("revision_ignore_prompt", "clip:vit_g", ("Revision",), (_AUGMENT,), model_free=True),
@@ -145,7 +145,7 @@ _ROWS: tuple[_Row, ...] = (
 
 
 def specs() -> list[PreprocessorSpec]:
-    """What this package registers, in the table's order."""
+    """The preprocessors of this package, in the table's order."""
     return [_spec(row) for row in _ROWS]
 
 
@@ -166,7 +166,7 @@ def _spec(row: _Row) -> PreprocessorSpec:
 
 
 def _named(where: str, name: str) -> Callable[..., Any]:
-    """As :func:`_late`; the module's own name goes along in ``params``, for those that share a function."""
+    """As :func:`_late`, with the module's name in ``params``, for functions that several modules share."""
     run = _late(where)
 
     def with_name(image: Any, params: Any, context: Any) -> Any:
@@ -176,7 +176,7 @@ def _named(where: str, name: str) -> Callable[..., Any]:
 
 
 def in_order(found: Sequence[PreprocessorSpec]) -> list[PreprocessorSpec]:
-    """``found`` as the API lists them: none, then by priority and label, descending; unlisted ones left out."""
+    """``found`` as the API lists them, without unlisted ones: none first, then by priority and label, descending."""
     listed = [spec for spec in found if spec.name not in UNLISTED]
     ranked = sorted(listed, key=lambda s: f"{s.priority:04d}{s.label or s.name}", reverse=True)
     return sorted(ranked, key=lambda s: s.name != "none")

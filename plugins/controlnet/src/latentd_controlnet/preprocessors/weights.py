@@ -1,4 +1,4 @@
-"""Where the weights of preprocessors lie, and what is said when they do not."""
+"""Finding the weights of preprocessors, and the errors if they are missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folders(context: UpscaleContext) -> Iterator[Path]:
 def find_weights(context: UpscaleContext, module: str, *names: str) -> Path:
     """The first file (or folder) of one of ``names`` below those folders.
 
-    :raises NotConfigured: there is none; says which file goes where.
+    :raises NotConfigured: there is none; the message says which file belongs where.
     """
     for root in folders(context):
         for name in names:
@@ -55,10 +55,10 @@ def _find(root: Path, name: str) -> Path | None:
 
 
 def cached(context: UpscaleContext, name: str, paths: Sequence[Path], load: Callable[[], Any]) -> Any:
-    """The network ``name`` of the files (or folders) ``paths``, kept in the server's cache of models.
+    """The network ``name`` from the files (or folders) ``paths``, kept in the server's cache of models.
 
-    As many stay loaded as control models do (option ``control_net_model_cache_size``); a file that was replaced is
-    read again.
+    As many networks stay loaded as control models (option ``control_net_model_cache_size``); a file that was replaced
+    is read again.
     """
     cache = context.services.models.cache
     cache.limit(CACHE, int(context.options.get("control_net_model_cache_size", 2)))
@@ -66,7 +66,7 @@ def cached(context: UpscaleContext, name: str, paths: Sequence[Path], load: Call
 
 
 def network_bytes(found: Any) -> int:
-    """Bytes of the weights of ``found``: a network, several, or an object that holds some."""
+    """Bytes of the weights of ``found``: a network, several, or an object with networks as attributes."""
     if hasattr(found, "state_dict"):
         return sum(value.numel() * value.element_size() for value in found.state_dict().values())
     parts = found if isinstance(found, tuple) else getattr(found, "__dict__", {}).values()
