@@ -1,4 +1,4 @@
-"""Face restoration for latentd: GFPGAN and CodeFormer. Importing this pulls in neither torch nor spandrel."""
+"""Face restoration for latentd: GFPGAN and CodeFormer. This module imports neither torch nor spandrel."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["register_face_restorers"]
 
 @hookimpl
 def register_face_restorers(services: Services) -> list[FaceRestorerSpec]:
-    """CodeFormer and GFPGAN, whether their weights are there or not, as AUTOMATIC1111 lists them."""
+    """CodeFormer and GFPGAN, whether their weights exist or not, as in AUTOMATIC1111."""
     return [face_restorer(kind, services) for kind in RESTORERS]

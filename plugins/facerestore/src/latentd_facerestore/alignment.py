@@ -1,7 +1,7 @@
-"""Cutting a face out upright at 512 pixels, and putting it back.
+"""Cutting out a face, upright and with a side of 512 pixels, and putting it back.
 
-A similarity is a pair of complex numbers: z → a·z + b with points as x + iy; it holds a rotation, a scale and a shift.
-Points are pixel centres at whole numbers.
+A similarity is a pair of complex numbers: z → a·z + b with points as x + iy, that is a rotation, a scaling and a shift.
+Coordinates are whole numbers at the centres of pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 SIDE = 512
 """Width and height of an upright face, in pixels."""
 
-# Where the eyes, the nose and the corners of the mouth lie in an upright face (the 512-pixel template of FFHQ).
+# The places of the eyes, the nose and the corners of the mouth in an upright face (the 512-pixel template of FFHQ).
 TEMPLATE = np.array(
     [
         [192.98138, 239.94708],
@@ -26,8 +26,8 @@ TEMPLATE = np.array(
         [313.08905, 371.15118],
     ]
 )
-_OUTSIDE = (132, 133, 135)  # what lies beyond the picture's edge
-_INSET, _BLUR = 27, 8.5  # of the mask by which faces are put back, in pixels of the upright face
+_OUTSIDE = (132, 133, 135)  # the colour beyond the picture's edge
+_INSET, _BLUR = 27, 8.5  # of the mask through which faces are put back, in pixels of the upright face
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Similarity:
     shift: complex
 
     def inverse(self) -> Similarity:
-        """The map back."""
+        """The inverse map, from an upright face to the picture."""
         return Similarity(scale=1 / self.scale, shift=-self.shift / self.scale)
 
     def apply(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -48,7 +48,7 @@ class Similarity:
 
     def sampling(self, origin: tuple[int, int] = (0, 0)) -> tuple[float, float, float, float, float, float]:
         """Coefficients for ``Image.transform``, whose result begins at ``origin``: from its pixels to the source's."""
-        # Pillow counts from the corner of a pixel, half a pixel off its centre.
+        # Pillow counts from the corner of a pixel, half a pixel from its centre.
         offset = complex(origin[0] - 0.5, origin[1] - 0.5)
         shift = self.scale * offset + self.shift + complex(0.5, 0.5)
         real, imag = self.scale.real, self.scale.imag
@@ -56,7 +56,7 @@ class Similarity:
 
 
 def fit_similarity(points: NDArray[np.float64], target: NDArray[np.float64] = TEMPLATE) -> Similarity:
-    """The similarity that takes ``points`` [n,2] nearest to ``target`` [n,2], in least squares."""
+    """The similarity that maps ``points`` [n,2] nearest to ``target`` [n,2], by least squares."""
     given, wanted = (side[:, 0] + 1j * side[:, 1] for side in (points, target))
     given_mean, wanted_mean = given.mean(), wanted.mean()
     centred = given - given_mean
@@ -65,8 +65,8 @@ def fit_similarity(points: NDArray[np.float64], target: NDArray[np.float64] = TE
 
 
 def cut_face(image: Image.Image, upright: Similarity) -> Image.Image:
-    """The face, RGB of 512x512."""
-    # Where the face is larger than that, shrinking first keeps fine detail from aliasing.
+    """The upright face in ``image``, RGB of 512x512."""
+    # A larger face is smoothed first, because fine detail would cause aliasing.
     factor = max(int(1 / abs(upright.scale)), 1)
     source = upright.inverse()
     if factor > 1:
@@ -81,7 +81,7 @@ def cut_face(image: Image.Image, upright: Similarity) -> Image.Image:
 def paste_face(image: Image.Image, face: Image.Image, upright: Similarity, mask: Image.Image | None = None) -> None:
     """Put ``face`` (RGB of 512x512) back into ``image``, in place, with soft edges.
 
-    :param mask: mode L of 512x512, where to take the face; :func:`feathered_mask` where None.
+    :param mask: mode L of 512x512, white where the face is used; :func:`feathered_mask` if None.
     """
     corners = np.array([[0, 0], [SIDE, 0], [SIDE, SIDE], [0, SIDE]], dtype=np.float64)
     reached = upright.inverse().apply(corners)
@@ -100,14 +100,14 @@ def paste_face(image: Image.Image, face: Image.Image, upright: Similarity, mask:
 
 
 def _shrunk(layer: Image.Image, upright: Similarity) -> Image.Image:
-    """``layer`` smoothed as much as its coming reduction asks for, at its size."""
+    """``layer`` at its size, smoothed as much as the reduction that follows needs."""
     factor = abs(upright.scale)
     return layer if factor < 2 else layer.filter(ImageFilter.BoxBlur((factor - 1) / 2))
 
 
 @lru_cache(maxsize=1)
 def feathered_mask() -> Image.Image:
-    """Mode L of 512x512: white, black at the border, with a soft change between."""
+    """A mask in mode L of 512x512: white, with a soft change to black at the border."""
     mask = Image.new("L", (SIDE, SIDE))
     ImageDraw.Draw(mask).rectangle((_INSET, _INSET, SIDE - _INSET - 1, SIDE - _INSET - 1), fill=255)
     return mask.filter(ImageFilter.GaussianBlur(_BLUR))

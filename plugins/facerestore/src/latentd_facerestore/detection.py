@@ -1,4 +1,4 @@
-"""The faces in a picture, as points to align them by. Imports torch: only the worker comes here."""
+"""Finding the faces in a picture, as landmarks for alignment. This module imports torch, so only the worker uses it."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _SMALLEST_EYE_DISTANCE = 5.0  # in pixels of the searched picture
 def find_faces(image: Image.Image, context: UpscaleContext) -> list[NDArray[np.float64]]:
     """The landmarks [5,2] of each face in ``image`` (RGB), in its pixels: eyes, nose, corners of the mouth.
 
-    RetinaFace searches where its weights are in the folders of models, else MTCNN, whose weights come with the package.
+    RetinaFace is used if its weights are in the folders of models, else MTCNN, whose weights are part of the package.
     """
     better = helper_file(retinaface.FILE_NAME, context)
     factor = _SHORT_SIDE / min(image.size)
     searched = image
-    # MTCNN goes through a pyramid of its own and finds small faces in large pictures better at full size.
+    # MTCNN uses its own pyramid of sizes, and finds small faces in large pictures better at full size.
     if factor > 1 or (better and factor < 1):
         size = (max(int(image.width * factor), 1), max(int(image.height * factor), 1))
         searched = image.resize(size, Image.Resampling.LANCZOS)
     faces = _search(searched, better, context)
     stretch = np.array([image.width / searched.width, image.height / searched.height])
     found = faces.landmarks.double().cpu().numpy()
-    # Landmarks are pixel centres, which a change of size moves by half a pixel's difference.
+    # Landmarks are centres of pixels, which a change of size shifts by half of the change in a pixel's width.
     return [(points + 0.5) * stretch - 0.5 for points in found if _eye_distance(points) >= _SMALLEST_EYE_DISTANCE]
 
 

@@ -1,4 +1,4 @@
-"""What a detector finds, and how it chooses among overlapping boxes."""
+"""The faces that a detector finds, and the choice among overlapping boxes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faces:
-    """What was found, the surest first.
+    """The faces that were found, by descending score.
 
     ``boxes`` [n,4] left, top, right, bottom in pixels; ``scores`` [n]; ``landmarks`` [n,5,2] as x, y: left eye and
     right eye (in the picture), nose, left and right corner of the mouth.
@@ -22,9 +22,10 @@ class Faces:
 
 
 def suppress(boxes: Tensor, scores: Tensor, threshold: float, *, over_smaller: bool = False) -> Tensor:
-    """Indices of the boxes that stay, the surest first: each drops those it overlaps by more than ``threshold``.
+    """Indices of the boxes that remain, by descending score, without boxes that a better one overlaps too much.
 
-    :param over_smaller: measure the overlap by the smaller of two boxes, not by their union.
+    :param threshold: the overlap from which a box is dropped, 0 to 1.
+    :param over_smaller: whether the overlap is a share of the smaller box rather than of the union of both.
     """
     areas = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
     order = scores.argsort(descending=True)

@@ -1,4 +1,4 @@
-"""Weights of facexlib that AUTOMATIC1111 keeps beside its restorers: used where they are, never needed."""
+"""Weights of facexlib that AUTOMATIC1111 keeps beside its restorers; they are used if they exist, but not needed."""
 
 from __future__ import annotations
 

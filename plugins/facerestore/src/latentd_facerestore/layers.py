@@ -1,4 +1,4 @@
-"""Layers of a network that is written out as functions over its weights."""
+"""Layers of networks that are written as functions of their weights."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Layers:
         return sum(tensor.nbytes for tensor in self._weights.values())
 
     def convolve(self, name: str, values: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-        """A convolution, with its bias where there is one."""
+        """The output of a convolution, with its bias if it has one."""
         weight, bias = self._weights[name + ".weight"], self._weights.get(name + ".bias")
         return functional.conv2d(values, weight, bias, stride, padding)
 
     def normalise(self, name: str, values: Tensor) -> Tensor:
-        """A batch normalisation by the statistics of training."""
+        """The output of a batch normalisation with the statistics of training."""
         mean, variance = (self._weights[f"{name}.running_{kind}"] for kind in ("mean", "var"))
         return functional.batch_norm(
             values, mean, variance, self._weights[name + ".weight"], self._weights[name + ".bias"]
         )
 
     def dense(self, name: str, values: Tensor) -> Tensor:
-        """A fully connected layer."""
+        """The output of a fully connected layer."""
         return functional.linear(values, self._weights[name + ".weight"], self._weights[name + ".bias"])
 
     def prelu(self, name: str, values: Tensor) -> Tensor:
-        """A rectifier with a trained slope."""
+        """The output of a rectifier with a trained slope."""
         return functional.prelu(values, self._weights[name + ".weight"])

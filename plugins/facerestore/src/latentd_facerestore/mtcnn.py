@@ -1,7 +1,7 @@
-"""Face detection with MTCNN (Zhang et al. 2016): three small networks, each refining the boxes of the one before.
+"""Face detection with MTCNN (Zhang et al. 2016): three small networks, each of which refines the boxes of the last.
 
-Written from the paper for the weights of facenet-pytorch (MIT), which lie in ``data/mtcnn.safetensors``. Those were
-trained on transposed feature maps, hence the permutation before the first dense layer.
+Written from the paper for the weights of facenet-pytorch (MIT) in ``data/mtcnn.safetensors``. These were trained on
+transposed feature maps, hence the permutation before the first dense layer.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from latentd_facerestore.layers import Layers
 
 Pool = tuple[int, int] | None
 
-_CELL = 12  # side of the picture of which the first network judges one cell
+_CELL = 12  # side in pixels of the square that one output of the first network judges
 _STRIDE = 2
 _SMALLEST_FACE = 20
 _PYRAMID_STEP = 0.709
 _THRESHOLDS = (0.6, 0.7, 0.7)
 _CROPS_AT_ONCE = 512
-# Convolutions of each network with the pooling (window, stride) after each.
+# Convolutions of each network, with the pooling (window, stride) after each.
 _POOLS: Mapping[str, Sequence[Pool]] = {
     "pnet": ((2, 2), None, None),
     "rnet": ((3, 2), (3, 2), None),
@@ -38,7 +38,7 @@ class Mtcnn(Layers):
     def detect(self, picture: Tensor, check: Callable[[], None] = lambda: None) -> Faces:
         """The faces in ``picture`` [3,h,w], RGB in 0..255, on the device of the weights.
 
-        :param check: called between the stages; may raise to leave.
+        :param check: called between the stages; an exception that it raises ends the search.
         """
         picture = picture.unsqueeze(0)
         boxes, scores = self._propose(picture, check)
@@ -52,7 +52,7 @@ class Mtcnn(Layers):
         return Faces(boxes=boxes[keep], scores=scores[keep], landmarks=points[keep])
 
     def _propose(self, picture: Tensor, check: Callable[[], None]) -> tuple[Tensor, Tensor]:
-        """Boxes and scores from the first network, which slides over a pyramid of sizes."""
+        """Boxes and scores from the first network, which is applied to a pyramid of sizes."""
         height, width = picture.shape[-2:]
         factor = _CELL / _SMALLEST_FACE
         found_boxes, found_scores = [picture.new_zeros(0, 4)], [picture.new_zeros(0)]
@@ -80,7 +80,7 @@ class Mtcnn(Layers):
     def _refine(
         self, net: str, picture: Tensor, boxes: Tensor, side: int, threshold: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes that ``net`` takes for faces, with scores and (of the last network) landmarks."""
+        """Boxes that ``net`` recognises as faces, with scores and (from the last network) landmarks."""
         boxes = _squared(boxes)
         crops, used = _crops(picture, boxes, side)
         if not used:
@@ -95,7 +95,7 @@ class Mtcnn(Layers):
         return _shifted(boxes, shift, inclusive=True), probability[sure], landmarks
 
     def _judge(self, net: str, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Probability [n], shift [n,4] and landmarks [n,5,2] in shares of the box."""
+        """Probability [n], shift [n,4] and landmarks [n,5,2] as shares of the box."""
         features = self._features(net, _normalised(crops)).permute(0, 3, 2, 1).flatten(1)
         number = 4 if net == "rnet" else 5
         hidden = self.prelu(f"{net}.prelu{number}", self.dense(f"{net}.dense{number}", features))
@@ -104,7 +104,7 @@ class Mtcnn(Layers):
         shift = self.dense(head + "2", hidden)
         if net == "rnet":
             return probability, shift, shift.new_zeros(len(shift), 5, 2)
-        # Five x, then five y.
+        # The network's output has five x, then five y.
         points = self.dense(head + "3", hidden).reshape(-1, 2, 5).transpose(1, 2)
         return probability, shift, points
 
@@ -125,20 +125,20 @@ def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _shifted(boxes: Tensor, shift: Tensor, *, inclusive: bool = False) -> Tensor:
-    """Boxes with each edge moved by a share of the width or height."""
+    """``boxes`` with each edge moved by a share of the width or height."""
     size = boxes[:, 2:] - boxes[:, :2] + (1 if inclusive else 0)
     return boxes + shift * size.repeat(1, 2)
 
 
 def _squared(boxes: Tensor) -> Tensor:
-    """Boxes widened or heightened to squares about the same centre."""
+    """``boxes`` grown to squares with the same centre."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True) / 2
     return torch.cat((centre - half, centre + half), dim=1)
 
 
 def _crops(picture: Tensor, boxes: Tensor, side: int) -> tuple[Tensor, list[int]]:
-    """The boxes' contents [n,3,side,side], cut at the picture's edges, and which boxes had any."""
+    """The contents of the boxes [n,3,side,side], cut at the picture's edges, and the indices of boxes with contents."""
     height, width = picture.shape[-2:]
     crops, used = [], []
     for index, (left, top, right, bottom) in enumerate(boxes.trunc().int().tolist()):

@@ -1,4 +1,4 @@
-"""Face-restoring networks: weights read without unrestricted unpickling, the architecture recognised by spandrel."""
+"""Face-restoring networks: weights are read without unrestricted unpickling, spandrel recognises the architecture."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class FaceNetwork:
         return Image.fromarray(np.ascontiguousarray(restored.numpy().transpose(1, 2, 0)))
 
     def _run(self, face: Tensor, weight: float | None) -> Tensor:
-        """[1,3,512,512] from the same, both in -1..1. (What spandrel's own call takes differs by architecture.)"""
+        """The restored face [1,3,512,512] for ``face`` of the same shape, both in -1..1."""
         module = self.descriptor.model
         if self.architecture == "GFPGAN":
-            # The noise that the file brings, not fresh one: the same picture gives the same face.
+            # With the noise in the file rather than fresh noise, the same picture gives the same face.
             return module(face, return_rgb=False, randomize_noise=False)[0]  # type: ignore[no-any-return]
         if self.architecture == "CodeFormer":
             return module(face, weight=0.5 if weight is None else weight)[0]  # type: ignore[no-any-return]
@@ -54,7 +54,7 @@ class FaceNetwork:
 def load_face_network(path: Path, device: str) -> FaceNetwork:
     """The restorer in ``path`` on ``device``, in float32.
 
-    :raises ModelLoadError: damaged, of no known architecture, or no face restorer.
+    :raises ModelLoadError: the file is damaged, of an unknown architecture, or not a face restorer.
     :raises NotConfigured: spandrel or torchvision cannot be imported.
     """
     loader = _loader(path)
@@ -63,7 +63,7 @@ def load_face_network(path: Path, device: str) -> FaceNetwork:
     }
     try:
         descriptor = loader.load_from_state_dict(weights)
-    except Exception as error:  # whatever a builder says of keys that it does not know or that do not fit
+    except Exception as error:  # with unknown keys or wrong shapes, a builder can raise anything
         reason = " ".join(str(error).split())[:300]
         raise ModelLoadError(f"{path.name} cannot be loaded as a face restorer: {reason}") from error
     if descriptor.purpose != "FaceSR":
@@ -77,10 +77,10 @@ def load_face_network(path: Path, device: str) -> FaceNetwork:
 
 
 def _loader(path: Path) -> Any:
-    """spandrel's loader, with CodeFormer's architecture beside its own where that package is installed."""
+    """The loader of spandrel, which knows CodeFormer's architecture if that package is installed."""
     try:
         import spandrel
-    except (ImportError, RuntimeError) as error:  # a torchvision that does not fit its torch raises RuntimeError
+    except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises RuntimeError
         raise NotConfigured(
             f"restoring faces with {path.name} needs spandrel and torchvision: {error}",
             hint=install_hint("facerestore") + ", with a torchvision made for the installed torch",

@@ -1,7 +1,7 @@
-"""Which pixels of an upright face are face, told by ParseNet, for the weights that AUTOMATIC1111 uses.
+"""ParseNet, which finds the pixels of an upright face that belong to the face, for the weights that AUTOMATIC1111 uses.
 
-Written out from the layout of ``parsing_parsenet.pth`` (facexlib): residual blocks down to a sixteenth, ten more, and
-up again to 19 classes.
+Written from the layout of ``parsing_parsenet.pth`` (facexlib): residual blocks down to a sixteenth of the size, ten
+more at that size, and up again to 19 classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from latentd_facerestore.layers import Layers
 FILE_NAME = "parsing_parsenet.pth"
 
 _LEVELS, _BODY = 4, 10
-_NOT_FACE = (0, 14, 16, 17, 18)  # background, neck, clothes, hat and what hangs from the ears
+_NOT_FACE = (0, 14, 16, 17, 18)  # background, neck, clothes, hat and earrings
 _BLUR = 11.0
 _BORDER = 10
 
@@ -27,7 +27,7 @@ class FaceParser(Layers):
 
     @torch.inference_mode()
     def mask(self, face: Image.Image) -> Image.Image:
-        """Mode L of 512x512: white where ``face`` (RGB of 512x512) is face; soft, and black at the border."""
+        """A soft mask in mode L of 512x512: white for the face in ``face`` (RGB of 512x512), black at the border."""
         pixels = np.asarray(face, dtype=np.float32).transpose(2, 0, 1)
         device = self._weights["out_mask_conv.conv2d.weight"].device
         classes = self.classes(torch.from_numpy(pixels).div(127.5).sub(1).unsqueeze(0).to(device)).argmax(dim=1)[0]
@@ -61,5 +61,5 @@ class FaceParser(Layers):
         return values + self.normalise(f"{name}.conv2.norm.norm", inner)
 
     def _reflected(self, name: str, values: Tensor, stride: int = 1) -> Tensor:
-        """A convolution over the picture continued by reflection."""
+        """The output of a convolution over the values, continued by reflection at the edges."""
         return self.convolve(f"{name}.conv2d", functional.pad(values, (1, 1, 1, 1), mode="reflect"), stride=stride)

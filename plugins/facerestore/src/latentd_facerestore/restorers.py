@@ -1,4 +1,4 @@
-"""The restorers, and the weight files each of them takes."""
+"""The restorers and their weight files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class Restorer:
     """A kind of restorer.
 
     :param folder: kind of its folder, for ``services.paths.models``.
-    :param file_name: the weights as they are published, at ``url``.
-    :param pattern: what other files of it are called; among several the last in order of names is taken.
-    :param weighted: whether it takes a weight between quality and fidelity.
-    :param extra: whether its architecture is in a package of its own, and why.
+    :param file_name: name of the weights as published.
+    :param url: where they are published.
+    :param pattern: pattern for the names of other files; of several, the last by name is used.
+    :param weighted: whether it has a weight between quality and fidelity.
+    :param extra: how to install its architecture if that is in another package, and why it is.
     """
 
     name: str
@@ -60,7 +61,7 @@ RESTORERS: tuple[Restorer, ...] = (
 
 
 def face_restorer(kind: Restorer, services: Services) -> FaceRestorerSpec:
-    """The entry for ``kind``; its weights are looked for at each use, so that a new file needs no restart."""
+    """The entry for ``kind``. Its weights are looked for at each use, so that a new file needs no restart."""
 
     def check() -> None:
         find_weights(kind, services)
@@ -77,9 +78,9 @@ def face_restorer(kind: Restorer, services: Services) -> FaceRestorerSpec:
 
 
 def find_weights(kind: Restorer, services: Services) -> Path:
-    """The file to use: that of ``--gfpgan-model``, the published one, else the last whose name fits.
+    """The file to use: that of ``--gfpgan-model``, or the published one, or the last whose name fits the pattern.
 
-    :raises NotConfigured: there is none, or the package with the architecture is missing; says which to put where.
+    :raises NotConfigured: there is none, or the package of the architecture is missing; the message says what to do.
     """
     if kind.extra is not None and find_spec(_EXTRA) is None:
         raise NotConfigured(f"face restorer {kind.name!r} needs the package spandrel-extra-arches", hint=kind.extra)

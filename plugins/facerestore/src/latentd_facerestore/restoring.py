@@ -1,4 +1,4 @@
-"""A whole picture with its faces restored. Imports torch: only the worker comes here."""
+"""Restoring all faces in a picture. This module imports torch, so only the worker uses it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ KIND = "face-restorer"
 
 
 def restore_faces(image: Image, path: Path, context: UpscaleContext, *, weight: float | None) -> Image:
-    """``image`` as RGB with every face that is found restored by the network in ``path``.
+    """``image`` as RGB, with every face that is found restored by the network in ``path``.
 
-    A picture without faces is returned as it is. The cancel check of ``context`` runs before every face.
+    A picture without faces is returned unchanged. The cancel check of ``context`` runs before every face.
 
-    :raises ModelLoadError: the file is damaged or no face restorer.
+    :raises ModelLoadError: the file is damaged, or not a face restorer.
     """
     image = image.convert("RGB")
     faces = find_faces(image, context)
@@ -42,7 +42,7 @@ def restore_faces(image: Image, path: Path, context: UpscaleContext, *, weight: 
         for landmarks in faces:
             context.check()
             upright = fit_similarity(landmarks)
-            # Cut from the picture as it was: a face that overlaps another is not restored twice.
+            # Faces are cut from the original picture, so that overlapping faces are not restored twice.
             face = network.restore(cut_face(image, upright), weight)
             paste_face(restored, face, upright, parser.mask(face) if parser else None)
     if context.options["face_restoration_unload"]:
@@ -51,7 +51,7 @@ def restore_faces(image: Image, path: Path, context: UpscaleContext, *, weight: 
 
 
 def _parser(context: UpscaleContext, stack: ExitStack) -> FaceParser | None:
-    """The network that tells face from hair and background, where its weights are in the folders of models."""
+    """The network that separates the face from hair and background, or None without its weights."""
     path = helper_file(parsing.FILE_NAME, context)
     if path is None:
         return None

@@ -1,7 +1,7 @@
 """Face detection with RetinaFace (Deng et al. 2019) over ResNet-50, for the weights that AUTOMATIC1111 uses.
 
-Written out from the layout of ``detection_Resnet50_Final.pth`` (facexlib): a ResNet, a feature pyramid of three levels,
-a context module for each, and heads for class, box and landmarks over two anchors a cell.
+Written from the layout of ``detection_Resnet50_Final.pth`` (facexlib): a ResNet, a feature pyramid of three levels, a
+context module for each level, and heads for class, box and landmarks with two anchors in each cell.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BLOCKS = (3, 4, 6, 3)
 _MEAN = (104.0, 117.0, 123.0)  # blue, green, red
 _STEPS = (8, 16, 32)  # pixels from cell to cell
 _ANCHORS = ((16, 32), (64, 128), (256, 512))  # sides of the anchors, in pixels
-_VARIANCE = (0.1, 0.2)  # by which shifts and sizes were divided in training
+_VARIANCE = (0.1, 0.2)  # the factors of shifts and sizes in the network's output
 _LEAST_SCORE = 0.97
 _OVERLAP = 0.4
 
@@ -70,7 +70,7 @@ class RetinaFace(Layers):
         return (inner + values).relu()
 
     def _pyramid(self, stages: list[Tensor]) -> list[Tensor]:
-        """Three levels of one width, the finer ones with the coarser laid over them."""
+        """Three levels of equal width; the coarser levels are added to the finer ones."""
         fine, middle, coarse = (
             self._normalised(f"fpn.output{number}.0", f"fpn.output{number}.1", stage).relu()
             for number, stage in enumerate(stages, start=1)
@@ -91,7 +91,7 @@ class RetinaFace(Layers):
         return torch.cat((layer("conv3X3", values), layer("conv5X5_2", inner), wide), dim=1).relu()
 
     def _head(self, name: str, features: list[Tensor], width: int) -> Tensor:
-        """[anchors of all levels, width]."""
+        """The outputs of one head for the anchors of all levels [n,width]."""
         parts = (self.convolve(f"{name}.{level}.conv1x1", values) for level, values in enumerate(features))
         return torch.cat([part.permute(0, 2, 3, 1).reshape(-1, width) for part in parts])
 
@@ -103,7 +103,7 @@ _HEADS = (("ClassHead", 2), ("BboxHead", 4), ("LandmarkHead", 10))
 
 
 def _anchors(sizes: list[torch.Size], device: torch.device) -> Tensor:
-    """[n,4] centre and width and height in pixels: cell by cell, row by row, level by level."""
+    """The anchors [n,4] as centre, width and height in pixels: by level, row and cell."""
     levels = []
     for (height, width), step, sides in zip(sizes, _STEPS, _ANCHORS, strict=True):
         cells = itertools.product(range(height), range(width), sides)

@@ -1,4 +1,4 @@
-"""Interrogators for latentd: CLIP interrogation and taggers. Importing this pulls in neither torch nor transformers."""
+"""Interrogators for latentd: CLIP interrogation and taggers. This module imports neither torch nor transformers."""
 
 from __future__ import annotations
 

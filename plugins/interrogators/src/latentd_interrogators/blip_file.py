@@ -10,8 +10,8 @@ from torch import Tensor
 
 from latentd.api import ModelLoadError, load_pickle
 
-_HEAD = 64  # channels of one attention head, in picture and text encoder of every published size
-# Parts of a key of the picture encoder (timm's names) and of transformers'; the text decoder's names are the same.
+_HEAD = 64  # channels of one attention head, in picture encoder and text decoder of all published sizes
+# Parts of the picture encoder's keys (timm's names) and those of transformers; the text decoder's keys are the same.
 _TOP = {
     "cls_token": "embeddings.class_embedding",
     "pos_embed": "embeddings.position_embedding",
@@ -28,9 +28,9 @@ _BLOCK = {
 
 
 def read_blip_file(path: Path) -> Any:
-    """A ``BlipForConditionalGeneration`` on the CPU with the weights in ``path``, its sizes read off their shapes.
+    """A ``BlipForConditionalGeneration`` on the CPU with the weights in ``path`` and the sizes that their shapes imply.
 
-    :raises ModelLoadError: damaged, or of another layout.
+    :raises ModelLoadError: the file is damaged, or of another layout.
     """
     from transformers import BlipConfig, BlipForConditionalGeneration
 
@@ -55,7 +55,7 @@ def read_blip_file(path: Path) -> Any:
 
 
 def transformers_key(key: str) -> str:
-    """transformers' name of the weight that BLIP's own code calls ``key``."""
+    """The name in transformers of the weight that BLIP's own code calls ``key``."""
     prefix = "visual_encoder."
     if not key.startswith(prefix):
         return key
@@ -74,7 +74,7 @@ def _replaced(key: str, names: Mapping[str, str]) -> str:
 
 
 def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The arguments of ``BlipConfig``. What shapes do not tell is as in BLIP's own code.
+    """The arguments of ``BlipConfig``; those that shapes do not imply are as in BLIP's own code.
 
     :raises KeyError: a weight that every captioner has is missing.
     """
@@ -100,7 +100,7 @@ def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
             "num_hidden_layers": _layers(weights, f"{text}encoder.layer."),
             "intermediate_size": weights[f"{text}encoder.layer.0.intermediate.dense.weight"].shape[0],
             "max_position_embeddings": weights[f"{text}embeddings.position_embeddings.weight"].shape[0],
-            # The last two words are BLIP's own: beginning of a text to write, and of one to compare.
+            # The last two words are BLIP's own: they begin a text to be written, and one to be compared.
             "bos_token_id": words - 2,
             "sep_token_id": 102,
             "eos_token_id": 102,

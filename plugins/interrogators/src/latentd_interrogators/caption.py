@@ -1,4 +1,4 @@
-"""Captions by BLIP. Imports torch and transformers: only the worker comes here."""
+"""Captions by BLIP. This module imports torch and transformers, so only the worker uses it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class Captioner:
 
     @torch.inference_mode()
     def caption(self, image: Image, *, beams: int, shortest: int, longest: int) -> str:
-        """What ``image`` is a picture of.
+        """A caption for ``image``.
 
-        :param shortest: tokens to write at least, and ``longest`` at most; both count the prompt, as BLIP's own do.
+        :param beams: number of beams of the search.
+        :param shortest: least number of tokens, the prompt included, as in BLIP's own code.
+        :param longest: greatest number of tokens, the prompt included.
         """
         text = self.model.config.text_config
         prompt = [text.bos_token_id, *self.tokenizer.encode(PROMPT, add_special_tokens=False)]
@@ -37,7 +39,7 @@ class Captioner:
         device = self.model.device
         written = self.model.generate(
             pixel_values=squashed(image, self.model.config.vision_config.image_size).to(device),
-            # The model takes a whole sentence and drops its last token.
+            # The model expects a whole sentence and drops its last token.
             input_ids=torch.tensor([[*prompt, text.sep_token_id]], device=device),
             do_sample=False,
             num_beams=beams,
@@ -56,7 +58,7 @@ class Captioner:
 def load_captioner(path: Path, device: str) -> Captioner:
     """The captioner in the folder or file ``path``, in float32 on ``device``.
 
-    :raises ModelLoadError: damaged, or no BLIP captioner.
+    :raises ModelLoadError: it is damaged, or not a BLIP captioner.
     """
     from transformers import AutoTokenizer, BertTokenizer, BlipForConditionalGeneration
 
@@ -70,7 +72,7 @@ def load_captioner(path: Path, device: str) -> Captioner:
             tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
     except ModelLoadError:
         raise
-    except Exception as error:  # a damaged folder may provoke anything in its readers
+    except Exception as error:  # a damaged folder can raise anything in its readers
         reason = " ".join(str(error).split())[:300]
         raise ModelLoadError(f"{path.name} cannot be loaded as a BLIP captioner: {reason}") from error
     return Captioner(model=model.float().eval().requires_grad_(False).to(device), tokenizer=tokenizer)

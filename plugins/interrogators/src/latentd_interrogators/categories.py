@@ -1,4 +1,4 @@
-"""Category files: lists of artists, mediums, movements, flavours, or anything else that a picture may be ranked by."""
+"""Category files: lists of artists, mediums, movements, flavours, or anything else by which CLIP describes pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOP = re.compile(r"\.top(\d+)$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Category:
-    """Entries of which the best ``top`` are wanted."""
+    """A list of entries, of which the best ``top`` are used."""
 
     name: str
     top: int
@@ -26,10 +26,10 @@ class Category:
 
 
 def read_categories(folder: Path, *, skip: Collection[str] = (), limit: int = 0) -> list[Category]:
-    """The categories in ``folder``, by name; [] without the folder. Empty lines and empty files are left out.
+    """The categories in ``folder``, sorted by name; none if there is no folder. Empty lines and files are left out.
 
-    :param skip: names of files, without ``.txt`` (and with or without ``.topN``), to leave out.
-    :param limit: the most entries of one category, 0 for all.
+    :param skip: names of files to leave out, without ``.txt`` and with or without ``.topN``.
+    :param limit: most entries of one category, 0 for all.
     """
     found = []
     for path in sorted(folder.glob("*.txt")):

@@ -1,4 +1,4 @@
-"""CLIP interrogation as AUTOMATIC1111 composes it: a caption, then what CLIP ranks first in each category."""
+"""CLIP interrogation as in AUTOMATIC1111: a caption, then the entries of each category that CLIP ranks first."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def interrogate(image: Image, context: UpscaleContext, *, services: Services) -> str:
-    """``caption, entry, entry...``; with scores where ``interrogate_return_ranks`` asks for them.
+    """``caption, entry, entry...``, with scores if option ``interrogate_return_ranks`` is on.
 
-    :raises NotConfigured: weights are missing; says which to put where, before anything is loaded.
+    :raises NotConfigured: weights are missing. The message, raised before anything is loaded, says which belong where.
     """
     options = context.options
     categories = read_categories(

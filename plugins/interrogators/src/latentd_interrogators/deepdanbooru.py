@@ -1,4 +1,4 @@
-"""Tags of a picture, from DeepDanbooru or another tagger of its kind, written as AUTOMATIC1111 writes them."""
+"""Tags of a picture, from DeepDanbooru or a similar tagger, written as in AUTOMATIC1111."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RATING = "rating:"
 def interrogate(image: Image, context: UpscaleContext, *, services: Services) -> str:
     """The tags, separated by commas.
 
-    :raises NotConfigured: weights or onnxruntime are missing; says what to put or install.
+    :raises NotConfigured: weights or onnxruntime are missing; the message says what to do.
     """
     files = find_tagger(services)
     device = device_for(context)
@@ -42,7 +42,7 @@ def interrogate(image: Image, context: UpscaleContext, *, services: Services) ->
 
 
 def format_tags(scores: Mapping[str, float], options: Mapping[str, Any]) -> str:
-    """``tag, tag`` of those scores that the options let through (rules: a1111-interrogate); ratings never are.
+    """``tag, tag`` for the scores that the options admit, without ratings (rules: a1111-interrogate).
 
     :param scores: tag, with underscores, to its probability.
     """

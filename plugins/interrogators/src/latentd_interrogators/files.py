@@ -1,4 +1,4 @@
-"""Where the weights lie, and what is said when they do not."""
+"""Finding the weights, and the errors if they are missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OFFLINE = "nothing is downloaded by itself"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaggerFiles:
-    """A tagger's weights; ``labels`` is None where the weights hold their own."""
+    """A tagger's weights; ``labels`` is None if the file of the weights includes them."""
 
     weights: Path
     labels: Path | None = None
@@ -26,7 +26,7 @@ class TaggerFiles:
 def find_captioner(services: Services) -> Path:
     """The folder of a BLIP captioner in transformers' layout, or AUTOMATIC1111's single file.
 
-    :raises NotConfigured: there is neither, or the single file lacks its vocabulary.
+    :raises NotConfigured: neither exists, or the vocabulary beside the single file is missing.
     """
     folders = services.paths.models("BLIP")
     folder = _model_folder(folders, "blip")
@@ -63,9 +63,9 @@ def find_ranker(services: Services) -> Path:
 
 
 def find_tagger(services: Services) -> TaggerFiles:
-    """DeepDanbooru's torch file, else the first ONNX file with labels beside it.
+    """DeepDanbooru's torch file, or else the first ONNX file with labels beside it.
 
-    :raises NotConfigured: there is neither.
+    :raises NotConfigured: neither exists.
     """
     torch_folders, onnx_folders = services.paths.models("torch_deepdanbooru"), services.paths.models("WD14")
     for found in (found for root in torch_folders for found in find_models(root, (".pt", ".pth"))):
@@ -82,7 +82,7 @@ def find_tagger(services: Services) -> TaggerFiles:
 
 
 def _model_folder(roots: Sequence[Path], model_type: str) -> Path | None:
-    """The first folder, among ``roots`` and those in them, whose config.json says that it holds ``model_type``."""
+    """The first folder, among ``roots`` and their subfolders, whose config.json names ``model_type``."""
     for root in roots:
         for config in (root / "config.json", *sorted(root.glob("*/config.json"))):
             if is_regular(config) and _type_of(config) == model_type:

@@ -1,4 +1,4 @@
-"""Models from the server's cache, dropped after use unless option ``interrogate_keep_models_in_memory`` keeps them."""
+"""Models from the server's cache, dropped after use unless option ``interrogate_keep_models_in_memory`` is on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _KEPT = 2  # caption and ranks
 
 
 class Sized(Protocol):
-    """A model that knows its bytes."""
+    """A model that knows its size."""
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Bytes of the model's weights."""
 
 
 M = TypeVar("M", bound=Sized)
@@ -26,7 +27,7 @@ M = TypeVar("M", bound=Sized)
 
 @contextmanager
 def loaded(context: UpscaleContext, path: Path, load: Callable[[], M]) -> Iterator[M]:
-    """The model that ``load`` makes of ``path``, or that was kept from the last time."""
+    """The model of ``path``, loaded by ``load`` unless it is still in the cache."""
     try:
         with context.lease(KIND, path, load, lambda model: model.nbytes, keep=_KEPT) as model:
             yield model
@@ -37,7 +38,7 @@ def loaded(context: UpscaleContext, path: Path, load: Callable[[], M]) -> Iterat
 
 
 def device_for(context: UpscaleContext) -> str:
-    """The device to compute on: the context's, or the CPU where ``--use-cpu interrogate`` (or ``all``) says so."""
+    """The device to compute on: the context's, or the CPU with ``--use-cpu interrogate`` (or ``all``)."""
     settings = getattr(context.services, "settings", None)
     on_cpu = {part.lower() for part in getattr(settings, "use_cpu", ())}
     return "cpu" if on_cpu & {"all", "interrogate"} else context.device

@@ -1,4 +1,4 @@
-"""Taggers as ONNX files: the WD taggers, and DeepDanbooru itself. Imports onnxruntime when one is loaded."""
+"""Taggers as ONNX files: the WD taggers, and DeepDanbooru. onnxruntime is imported when one is loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_LABELS = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxTagger:
-    """An onnxruntime session, its tags, and how it wants its picture [side,side,3] float32."""
+    """An onnxruntime session, its tags, and the function that prepares its picture [side,side,3] float32."""
 
     session: Any
     tags: list[str]
@@ -30,7 +30,7 @@ class OnnxTagger:
     nbytes: int
 
     def scores(self, image: Image.Image) -> dict[str, float]:
-        """Tag → probability; ratings are called ``rating:...``."""
+        """Tag → probability; the names of ratings begin with ``rating:``."""
         pixels = self.prepare(image.convert("RGB"), self.side)
         (given,) = self.session.get_inputs()
         probabilities = self.session.run(None, {given.name: pixels[None]})[0][0]
@@ -42,7 +42,8 @@ class OnnxTagger:
 def load_onnx(weights: Path, labels: Path, device: str) -> OnnxTagger:
     """The tagger in ``weights`` with the names in ``labels`` (``selected_tags.csv`` or ``tags.txt``).
 
-    :raises NotConfigured: onnxruntime is not installed. :raises ModelLoadError: one of the files is damaged.
+    :raises NotConfigured: onnxruntime is not installed.
+    :raises ModelLoadError: one of the files is damaged.
     """
     try:
         import onnxruntime
@@ -56,7 +57,7 @@ def load_onnx(weights: Path, labels: Path, device: str) -> OnnxTagger:
     check_regular(weights)
     try:
         session = onnxruntime.InferenceSession(str(weights), providers=providers)
-    except Exception as error:  # onnxruntime's errors have no class of their own in common
+    except Exception as error:  # onnxruntime's errors have no common base class
         reason = " ".join(str(error).split())[:300]
         raise ModelLoadError(f"{weights.name} cannot be loaded as an ONNX tagger: {reason}") from error
     shape = session.get_inputs()[0].shape
@@ -73,7 +74,7 @@ def load_onnx(weights: Path, labels: Path, device: str) -> OnnxTagger:
 
 
 def _wd_tags(labels: Path) -> list[str]:
-    """Names from the columns ``name`` and ``category``, of which 9 is the rating."""
+    """Names from the columns ``name`` and ``category``; category 9 is the rating."""
     rows = list(csv.DictReader(io.StringIO(read_regular(labels, _MAX_LABELS).decode(), newline="")))
     if not rows or not {"name", "category"} <= rows[0].keys():
         raise ModelLoadError(f"{labels.name} has no columns name and category")
@@ -81,7 +82,7 @@ def _wd_tags(labels: Path) -> list[str]:
 
 
 def _wd_picture(image: Image.Image, side: int) -> np.ndarray:
-    """The picture in the middle of a white square, BGR, 0..255."""
+    """The picture in the middle of a white square, channels blue, green, red, from 0 to 255."""
     longest = max(image.size)
     square = Image.new("RGB", (longest, longest), "white")
     square.paste(image, ((longest - image.width) // 2, (longest - image.height) // 2))
@@ -90,6 +91,6 @@ def _wd_picture(image: Image.Image, side: int) -> np.ndarray:
 
 
 def _deepdanbooru_picture(image: Image.Image, side: int) -> np.ndarray:
-    """The picture fitted into the square, its borders filled, RGB, 0..1."""
+    """The picture fitted into the square with its borders filled, RGB, from 0 to 1."""
     fitted: Image.Image = resize_image(2, image, side, side)
     return np.asarray(fitted, dtype=np.float32) / 255

@@ -1,4 +1,4 @@
-"""Pictures as the tensors that BLIP and CLIP take. Imports torch: only the worker comes here."""
+"""Pictures as the input tensors of BLIP and CLIP. This module imports torch, so only the worker uses it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
 def squashed(image: Image.Image, side: int) -> Tensor:
-    """[1,3,side,side] float32, normalised, of the whole picture whatever its shape."""
+    """The whole picture, stretched to a square: [1,3,side,side] float32, normalised."""
     return _normalised(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
 
 
 def cropped(image: Image.Image, side: int) -> Tensor:
-    """[1,3,side,side] float32, normalised, of the picture's middle: its shorter edge becomes ``side``."""
+    """The middle of the picture, its shorter edge scaled to ``side``: [1,3,side,side] float32, normalised."""
     scale = side / min(image.size)
     width, height = (max(side, int(edge * scale)) for edge in image.size)
     resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""Which entries of a category CLIP finds most like a picture. Imports torch and transformers: worker only."""
+"""Ranking the entries of a category by CLIP. This module imports torch and transformers, so only the worker uses it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from latentd_interrogators.pixels import cropped
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SHARPNESS = 100.0  # CLIP's own temperature, at which its similarities are probabilities
+_SHARPNESS = 100.0  # CLIP's own factor, by which its similarities become probabilities
 _TEXTS_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranker:
-    """A loaded CLIP model (``transformers.CLIPModel``), its tokenizer, and the features of entries it has seen."""
+    """A loaded CLIP model (``transformers.CLIPModel``), its tokenizer, and a cache of the entries' features."""
 
     model: Any
     tokenizer: Any
@@ -32,17 +32,19 @@ class Ranker:
 
     @torch.inference_mode()
     def image_features(self, image: Image) -> Tensor:
-        """[1,d], of length one."""
+        """The features of ``image`` [1,d], of length 1."""
         pixels = cropped(image, self.model.config.vision_config.image_size).to(self.model.device)
         pooled = self.model.vision_model(pixel_values=pixels).pooler_output
         return normalize(self.model.visual_projection(pooled), dim=-1)
 
     @torch.inference_mode()
     def best(self, features: Tensor, category: Category, *, check: Callable[[], None]) -> list[tuple[str, float]]:
-        """The category's first entries and their probabilities, the likeliest first.
+        """The category's best entries and their probabilities, in descending order.
 
-        softmax(100·cosine) over all entries of the category (rules: a1111-interrogate).
-        :param check: called before each batch of texts; raises when the job is cancelled.
+        Probabilities are softmax(100·cosine) over all entries of the category (rules: a1111-interrogate).
+
+        :param features: of the picture, from :meth:`image_features`.
+        :param check: called before each batch of texts; raises an exception if the job is cancelled.
         """
         if category.entries not in self.known:
             self.known[category.entries] = self._text_features(category.entries, check)
@@ -77,7 +79,7 @@ class Ranker:
 def load_ranker(path: Path, device: str) -> Ranker:
     """The CLIP model in the folder ``path``, in float32 on ``device``.
 
-    :raises ModelLoadError: damaged, or no CLIP model.
+    :raises ModelLoadError: it is damaged, or not a CLIP model.
     """
     from transformers import AutoTokenizer, CLIPModel
 
@@ -85,7 +87,7 @@ def load_ranker(path: Path, device: str) -> Ranker:
     try:
         model = CLIPModel.from_pretrained(str(path), local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
-    except Exception as error:  # a damaged folder may provoke anything in its readers
+    except Exception as error:  # a damaged folder can raise anything in its readers
         reason = " ".join(str(error).split())[:300]
         raise ModelLoadError(f"{path.name} cannot be loaded as a CLIP model: {reason}") from error
     return Ranker(model=model.float().eval().requires_grad_(False).to(device), tokenizer=tokenizer)

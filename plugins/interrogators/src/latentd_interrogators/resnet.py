@@ -1,8 +1,9 @@
-"""DeepDanbooru's residual network (``model-resnet_custom_v3.pt``). Imports torch: only the worker comes here.
+"""DeepDanbooru's residual network (``model-resnet_custom_v3.pt``). Only the worker uses it, since it imports torch.
 
-179 convolutions in the order of the file; a bottleneck is three of them (reduce, 3x3, expand). Where a stage changes
-channels, its first block has a fourth for the shortcut, which the file puts first; the stage that only halves the
-picture has it last. Strided 3x3 convolutions and the pooling are padded at the right and the bottom, as in TensorFlow.
+The file has 179 convolutions in order; a bottleneck is three of them (reduce, 3x3, expand). If a stage changes
+channels, its first block has a fourth convolution for the shortcut, which comes first in the file; in the stage that
+only halves the picture it comes last. Strided 3x3 convolutions and the pooling are padded at the right and the bottom,
+as in TensorFlow.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SIDE = 512
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """``blocks`` bottlenecks, the first with ``stride``, and where its shortcut's convolution stands in the file."""
+    """A number of bottlenecks, the first with ``stride``, and the place of its shortcut's convolution in the file."""
 
     blocks: int
     stride: int
@@ -49,7 +50,7 @@ class ResNetTagger:
 
     @torch.inference_mode()
     def scores(self, image: Image) -> dict[str, float]:
-        """Tag → probability; the picture is fitted into 512x512 and its borders filled."""
+        """Tag → probability; the picture is fitted into 512x512 with its borders filled."""
         pixels = np.asarray(resize_image(2, image.convert("RGB"), SIDE, SIDE), dtype=np.float32) / 255
         device = self.convolutions[0][0].device
         given = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).to(device)
@@ -71,7 +72,7 @@ class ResNetTagger:
 
 
 def _block(x: Tensor, remaining: Iterator[Convolution], opens: Stage | None) -> Tensor:
-    """One bottleneck; ``opens`` is the stage of which it is the first."""
+    """The output of one bottleneck; ``opens`` is the stage of which it is the first, or None."""
     stride = opens.stride if opens else 1
     shortcut = x
     if opens and opens.shortcut == "first":
@@ -88,7 +89,7 @@ def _block(x: Tensor, remaining: Iterator[Convolution], opens: Stage | None) -> 
 def load_resnet(path: Path, device: str) -> ResNetTagger:
     """The tagger in ``path``, in float32 on ``device``.
 
-    :raises ModelLoadError: damaged, or of another layout.
+    :raises ModelLoadError: the file is damaged, or of another layout.
     """
     held = load_pickle(path)
     tags = held.get("tags")

@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's scripts for latentd. Importing this pulls in no torch."""
+"""AUTOMATIC1111's scripts for latentd. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def register_scripts() -> list[Script]:
 
 @hookimpl
 def startup(services: Services) -> None:
-    """Tell the scripts what their lists depend on: the upscalers there are, and whether code may be sent."""
+    """Give the scripts what their lists depend on: the server's upscalers, and whether code may be sent."""
     for script in services.registry.scripts.values():
         if isinstance(script, SDUpscale):
             script.services = services

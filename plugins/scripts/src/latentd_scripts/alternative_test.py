@@ -1,4 +1,4 @@
-"""The script ``img2img alternative test``: sampling from the noise that the init picture would have come from."""
+"""The script ``img2img alternative test``: sampling from the noise from which the init picture would have come."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentd_scripts.arguments import UNUSED, Arguments, FormScript, Number, con
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: A list without the last argument gets, in AUTOMATIC1111, the first one of the script listed next: Loopback's loops.
+#: If the last argument is missing, AUTOMATIC1111 uses the first one of the next script in its list: Loopback's loops.
 _NEIGHBOURS_FIRST = 4
 
 
@@ -34,7 +34,7 @@ class AlternativeTestArgs(Arguments):
 
 
 class AlternativeTest(FormScript):
-    """Euler's way up to noise under the original prompt, then down again under the new one."""
+    """Euler steps up to noise with the original prompt, then down again with the new one."""
 
     title = "img2img alternative test"
     modes = ("img2img",)
@@ -42,18 +42,22 @@ class AlternativeTest(FormScript):
     note = "* `CFG Scale` should be 2 or lower."
 
     def parse_args(self, args: Any, request: Any) -> AlternativeTestArgs:
-        """The arguments; a list may leave out the last."""
+        """The arguments; the last one of a list may be missing."""
         if isinstance(args, (list, tuple)) and len(args) == len(AlternativeTestArgs.model_fields) - 1:
             args = [*args, _NEIGHBOURS_FIRST]
         parsed: AlternativeTestArgs = super().parse_args(args, request)
         return parsed
 
     def plan(self, plan: Any, args: AlternativeTestArgs, services: Services) -> None:
-        """:raises LatentdError: the overridden request will not do."""
+        """Check the request with its overrides.
+
+        :raises LatentdError: it cannot be carried out.
+        """
         runs = ScriptRuns(services, plan, None)
         runs.plan_for(_overridden(runs, args))
 
     def run(self, services: Services, plan: Any, args: AlternativeTestArgs, control: Any) -> Result:
+        """The pictures of all batches, each from the noise found for the init picture."""
         runs = ScriptRuns(services, plan, control)
         changed = runs.plan_for(_overridden(runs, args))
         notes = {
@@ -80,7 +84,7 @@ def _overridden(runs: ScriptRuns, args: AlternativeTestArgs) -> Any:
         request = replace(request, steps=args.decode_steps)
     if args.override_strength:
         request = replace(request, denoising_strength=1.0)
-    # One picture at a time, as many times as there are batches.
+    # One picture at a time, once for each batch.
     return replace(request, batch_size=1)
 
 
@@ -91,7 +95,7 @@ class _Kept:
 
 
 class _FoundNoise(Script):
-    """Gives the pass the noise that leads to the init picture; every batch starts from the same."""
+    """Replaces the start noise of every batch by the noise that leads to the init picture."""
 
     title = "img2img alternative test (noise)"
 

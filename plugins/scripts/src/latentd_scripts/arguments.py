@@ -1,4 +1,4 @@
-"""How the scripts declare their arguments: a pydantic field that knows its control in AUTOMATIC1111's form."""
+"""How the scripts declare their arguments: pydantic fields with a control of AUTOMATIC1111's form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from latentd.api import ArgInfo, Script
 
 Number = bool | int | float
-"""A number as it was sent: 1 and 1.0 are written differently into the infotext."""
+"""A number of the type that was sent, because 1 and 1.0 differ in the infotext."""
 
 UNUSED: Any = Field(None, title="", json_schema_extra={"note": "place of a remark in AUTOMATIC1111's form; not read"})
 
@@ -27,7 +27,7 @@ def control(
 ) -> Any:
     """A field with the control that ``/script-info`` shows for it.
 
-    The slider's range is a recommendation, as in AUTOMATIC1111; what is enforced is in ``bounds`` (``ge``, ``le``...).
+    As in AUTOMATIC1111, the slider's range is a recommendation; ``bounds`` (``ge``, ``le``...) are enforced.
     """
     row = {"minimum": minimum, "maximum": maximum, "step": step, "choices": list(choices) if choices else None}
     return Field(default, title=label, json_schema_extra={"control": row}, **bounds)
@@ -36,12 +36,13 @@ def control(
 class FormScript(Script):
     """A script whose rows in ``/script-info`` are the controls of its fields.
 
-    ``note`` is the text of the remark in the form, where the first argument is one.
+    ``note`` is the remark in AUTOMATIC1111's form, if that is the first argument.
     """
 
     note: str | None = None
 
     def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+        """A row for each field, from its control."""
         return [self._row(entry) for entry in self.Args.model_fields.values()]
 
     def _row(self, entry: Any) -> ArgInfo:

@@ -1,4 +1,4 @@
-"""The script ``Custom code``: Python from the request, offered with ``--allow-code`` alone."""
+"""The script ``Custom code``: Python code from the request, offered only with ``--allow-code``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class CustomCodeArgs(Arguments):
 
 
 class CustomCode(FormScript):
-    """Runs code as the body of a function that knows ``runs``, ``plan``, ``services``, ``control`` and ``display``.
+    """Runs code as the body of a function with the names ``runs``, ``plan``, ``services``, ``control``, ``display``.
 
-    What it returns, or the pictures it gives to ``display(images, infotext)``, is the reply.
+    The reply is what the code returns, or the pictures for which it calls ``display(images, infotext)``.
     """
 
     title = "Custom code"
@@ -31,12 +31,16 @@ class CustomCode(FormScript):
     Args = CustomCodeArgs
 
     def plan(self, plan: Any, args: CustomCodeArgs, services: Services) -> None:
-        """:raises InvalidRequest: the server does not allow code, or it cannot be compiled."""
+        """Compile the code.
+
+        :raises InvalidRequest: the server does not allow code, or the code cannot be compiled.
+        """
         if not services.settings.allow_code:
             raise InvalidRequest(f"Script '{self.title}' not found", hint="the server must run with --allow-code")
         _compiled(args)
 
     def run(self, services: Services, plan: Any, args: CustomCodeArgs, control: Any) -> Result:
+        """The pictures that the code returns or displays."""
         runs = ScriptRuns(services, plan, control)
         shown: list[GeneratedImage] = []
 

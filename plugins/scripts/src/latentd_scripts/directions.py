@@ -28,7 +28,7 @@ class Growth:
 
     @classmethod
     def of(cls, size: tuple[int, int], pixels: int, directions: Collection[str]) -> Growth:
-        """The growth by about ``pixels`` in ``directions``; what rounding adds is shared between opposite sides."""
+        """The growth by about ``pixels`` in ``directions``; opposite sides share what rounding adds."""
         left, right, up, down = (pixels if name in directions else 0 for name in DIRECTIONS)
         left, right = _shared(size[0], left, right)
         up, down = _shared(size[1], up, down)

@@ -1,4 +1,4 @@
-"""How grids are drawn: the job's colours and fonts, and a font like AUTOMATIC1111's where none is set."""
+"""The style of grids: the job's colours and font, or a font like AUTOMATIC1111's if none is set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from latentd.api import LegendStyle
 
 
 def legend_style(options: Mapping[str, Any]) -> LegendStyle:
-    """The style that the options ask for; without option ``font`` the one that comes with this package."""
+    """The style in the options; if option ``font`` is empty, with the font of this package."""
     return LegendStyle(
         font=options["font"] or str(files("latentd_scripts") / "fonts" / "Roboto-Regular.ttf"),
         active=options["grid_text_active_color"],

@@ -51,7 +51,11 @@ class Loopback(FormScript):
     Args = LoopbackArgs
 
     def plan(self, plan: Any, args: LoopbackArgs, services: Services) -> None:
-        """:raises InvalidRequest: more than one init picture. :raises NotConfigured: the interrogator is missing."""
+        """Check the request.
+
+        :raises InvalidRequest: more than one init picture.
+        :raises NotConfigured: the interrogator is missing.
+        """
         if len(plan.request.init_images) > 1:
             raise InvalidRequest("Loopback takes one init image")
         name = _INTERROGATORS.get(args.append_interrogation)
@@ -62,11 +66,12 @@ class Loopback(FormScript):
         runs.check_total([one], args.loops * plan.n_iter)
 
     def run(self, services: Services, plan: Any, args: LoopbackArgs, control: Any) -> Result:
+        """The pictures of all loops, with a grid first where the options ask for one."""
         return _Loops(ScriptRuns(services, plan, control), args).run()
 
 
 class _Loops:
-    """One job's passes and what they leave."""
+    """The passes of one job and their results."""
 
     def __init__(self, runs: ScriptRuns, args: LoopbackArgs) -> None:
         self.runs = runs
@@ -87,7 +92,7 @@ class _Loops:
         return self._reply()
 
     def _batch(self, batch: int, seed: int) -> int:
-        """Run the loops of one batch from the job's own init picture; gives the seed to go on with."""
+        """Run the loops of one batch from the job's own init picture; returns the seed of the next batch."""
         runs, args = self.runs, self.args
         request = replace(runs.request, n_iter=1, batch_size=1)
         self.strength = float(runs.plan.denoising_strength)

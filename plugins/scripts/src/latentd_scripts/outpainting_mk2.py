@@ -1,4 +1,4 @@
-"""The script ``Outpainting mk2``: side by side, noise with the picture's spectrum is inpainted."""
+"""The script ``Outpainting mk2``: grows a picture at one side after the other, from noise with its spectrum."""
 
 from __future__ import annotations
 
@@ -40,13 +40,17 @@ class OutpaintingMk2(FormScript):
     )
 
     def plan(self, plan: Any, args: OutpaintingArgs, services: Services) -> None:
-        """:raises TooLarge: the result is over the server's bound."""
+        """Check the size of the result.
+
+        :raises TooLarge: it is over the server's bound.
+        """
         width, height = plan.request.init_images[0].size
         growth = Growth.of((width, height), args.pixels, args.directions)
         width, height = width + growth.left + growth.right, height + growth.up + growth.down
         check_size(width, height, services.settings)
 
     def run(self, services: Services, plan: Any, args: OutpaintingArgs, control: Any) -> Result:
+        """The grown pictures."""
         runs = ScriptRuns(services, plan, control)
         growth = Growth.of(plan.request.init_images[0].size, args.pixels, args.directions)
         sides = [(name, count) for name in DIRECTIONS if (count := getattr(growth, name)) > 0]
@@ -63,7 +67,7 @@ class OutpaintingMk2(FormScript):
 
 
 class _Outward:
-    """Expansions by one side at a time, and the documents of the first and the last."""
+    """Expansions at one side after the other, and the infos of the first and the last."""
 
     def __init__(self, runs: ScriptRuns, args: OutpaintingArgs) -> None:
         self.runs = runs
@@ -74,7 +78,7 @@ class _Outward:
         self.last: dict[str, Any] = {}
 
     def expand(self, pictures: list[Image.Image], side: str, count: int, label: str) -> list[Image.Image]:
-        """``pictures``, all of one size, grown by ``count`` pixels at ``side``."""
+        """``pictures``, all of equal size, grown by ``count`` pixels at ``side``."""
         step = _Step.of(pictures[0].size, side, count, (self.runs.plan.width, self.runs.plan.height))
         blur = self.blur_x if step.horizontal else self.blur_y
         mask = step.mask(count + blur)
@@ -109,7 +113,7 @@ class _Outward:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One expansion. ``size`` is the new one; ``padded`` the same in multiples of 64; ``region`` what is redrawn."""
+    """One expansion: ``size`` is the new size, ``padded`` that in multiples of 64, ``region`` the part to redraw."""
 
     side: str
     count: int
@@ -137,7 +141,7 @@ class _Step:
         return self.region[2] - self.region[0], self.region[3] - self.region[1]
 
     def canvas(self, picture: Image.Image) -> Image.Image:
-        """The picture on black, where it stays."""
+        """The picture at its place on black."""
         canvas = Image.new("RGB", self.padded)
         canvas.paste(picture, (self.count * (self.side == "left"), self.count * (self.side == "up")))
         return canvas
@@ -147,7 +151,7 @@ class _Step:
         return self._frame(self.padded, inset)
 
     def latent_mask(self, inset: int) -> Image.Image:
-        """The same of the region's size."""
+        """The same mask at the region's size."""
         return self._frame(self.region_size, inset)
 
     def _frame(self, size: tuple[int, int], inset: int) -> Image.Image:

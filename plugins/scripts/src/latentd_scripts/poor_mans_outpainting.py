@@ -22,7 +22,7 @@ from latentd_scripts.arguments import Arguments, FormScript, control
 from latentd_scripts.directions import DIRECTIONS, Direction, Growth, round_up
 
 _FILLS = ("fill", "original", "latent noise", "latent nothing")
-#: AUTOMATIC1111's API takes a text, whichever it is, for no known fill: it fills and notes nothing.
+#: For AUTOMATIC1111's API any text is an unknown fill, which means "fill" and is not written into the infotext.
 _UNNAMED = -1
 
 
@@ -45,6 +45,7 @@ class PoorMansOutpainting(FormScript):
     Args = PoorMansOutpaintingArgs
 
     def ignored_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Sequence[str]:
+        """A sentence if ``inpainting_fill`` is a text, which always means "fill"."""
         told = list(super().ignored_args(args, request))
         wanted = self.parse_args(args, request).inpainting_fill
         if isinstance(wanted, str) and wanted != _FILLS[0]:
@@ -55,7 +56,11 @@ class PoorMansOutpainting(FormScript):
         return told
 
     def plan(self, plan: Any, args: PoorMansOutpaintingArgs, services: Services) -> None:
-        """:raises InvalidRequest: tiles cannot overlap by so much. :raises TooLarge: over the server's bound."""
+        """Check the tiles and the size of the result.
+
+        :raises InvalidRequest: the tiles are too small for the overlap.
+        :raises TooLarge: the result is over the server's bound.
+        """
         if args.pixels >= min(plan.width, plan.height):
             raise InvalidRequest(
                 f"tiles of {plan.width}x{plan.height} cannot overlap by {args.pixels}",
@@ -65,6 +70,7 @@ class PoorMansOutpainting(FormScript):
         check_size(width, height, services.settings)
 
     def run(self, services: Services, plan: Any, args: PoorMansOutpaintingArgs, control: Any) -> Result:
+        """The grown picture."""
         runs = ScriptRuns(services, plan, control)
         canvas = _Canvas.of(plan.request.init_images[0], args)
         tiling = plan_tiles(canvas.picture.size, (plan.width, plan.height), args.pixels)
@@ -108,7 +114,7 @@ class PoorMansOutpainting(FormScript):
 
 @dataclass(frozen=True, slots=True)
 class _Canvas:
-    """The enlarged picture and its masks; white is new. The latent mask reaches less far into the picture."""
+    """The enlarged picture and its masks, white where it is new. The latent mask covers less of the original."""
 
     picture: Image.Image
     mask: Image.Image
@@ -126,7 +132,7 @@ class _Canvas:
         return cls(picture, masks[0], masks[1], growth)
 
     def touches_border(self, x: int, y: int, tile: tuple[int, int]) -> bool:
-        """Whether a tile at (x, y) reaches outside of the original."""
+        """Whether a tile at (x, y) reaches outside the original."""
         width, height = self.picture.size
         growth = self.growth
         within_x = x >= growth.left and x + tile[0] <= width - growth.right

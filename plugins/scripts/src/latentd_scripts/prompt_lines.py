@@ -1,4 +1,4 @@
-"""Lines of prompts: a prompt each, or options as on a command line: ``--prompt "a cat" --steps 20``."""
+"""Lines of prompts: each is a prompt, or options as on a command line: ``--prompt "a cat" --steps 20``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from latentd.api import InvalidRequest, near_matches
 
-#: Options that change a field of the request, and how their text is read. Those without one are accepted and ignored:
-#: where files go is not for requests to say.
+#: Options, with the function that reads their text. Options without a function are accepted and ignored: requests do
+#: not decide where files are written.
 FIELDS: dict[str, Callable[[str], Any] | None] = {
     "sd_model": str,
     "outpath_samples": None,
@@ -38,7 +38,7 @@ _PROMPTS = ("prompt", "negative_prompt")
 
 
 def read_line(line: str) -> dict[str, Any]:
-    """The fields that ``line`` gives; a line without ``--`` is a prompt.
+    """The fields in ``line``; a line without ``--`` is a prompt.
 
     :raises InvalidRequest: an option is unknown, has no value, or its value cannot be read.
     """

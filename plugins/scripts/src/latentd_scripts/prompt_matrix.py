@@ -34,11 +34,16 @@ class PromptMatrix(FormScript):
     Args = PromptMatrixArgs
 
     def plan(self, plan: Any, args: PromptMatrixArgs, services: Services) -> None:
-        """:raises InvalidRequest: too many parts. :raises TooLarge: too many pictures of that size."""
+        """Plan the job with all combinations.
+
+        :raises InvalidRequest: too many parts.
+        :raises TooLarge: too many pictures of that size.
+        """
         prompts = _combinations(_text(plan.request, args), args)
         ScriptRuns(services, plan, None).check_total([plan], math.ceil(len(prompts) / len(plan.prompts)))
 
     def run(self, services: Services, plan: Any, args: PromptMatrixArgs, control: Any) -> Result:
+        """The grid with its legend, then the pictures of all combinations."""
         runs = ScriptRuns(services, plan, control)
         text = _text(plan.request, args)
         prompts = _combinations(text, args)
@@ -80,9 +85,9 @@ def _text(request: Any, args: PromptMatrixArgs) -> str:
 
 
 def _combinations(text: str, args: PromptMatrixArgs) -> list[str]:
-    """The prompts, by the binary numbers that say which parts are on.
+    """The prompts, in the order of the binary numbers whose digits say which parts are active.
 
-    :raises InvalidRequest: more than :data:`MOST_PARTS` parts, which would double that often.
+    :raises InvalidRequest: more than :data:`MOST_PARTS` parts; each doubles the number of prompts.
     """
     base, *parts = text.split("|")
     if len(parts) > MOST_PARTS:

@@ -1,4 +1,4 @@
-"""The script ``Prompts from file or textbox``: one generation a line."""
+"""The script ``Prompts from file or textbox``: one generation for each line."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class PromptsFromFileArgs(Arguments):
 
 
 class PromptsFromFile(FormScript):
-    """Each line is a prompt, put before or after the request's own, or a list of options."""
+    """Each line is a prompt, joined with the request's own, or a list of options."""
 
     title = "Prompts from file or textbox"
     Args = PromptsFromFileArgs
 
     def parse_args(self, args: Any, request: Any) -> PromptsFromFileArgs:
-        """The arguments, in the order of 1.6 and later, or in the older one without ``position``."""
+        """The arguments, in the order of 1.6 and later, or in the older order without ``position``."""
         if isinstance(args, (list, tuple)) and len(args) == 3:
             args = [*args[:2], "start", args[2]]
         if isinstance(args, (list, tuple)) and args and len(args) != 4:
@@ -37,13 +37,17 @@ class PromptsFromFile(FormScript):
         return parsed
 
     def plan(self, plan: Any, args: PromptsFromFileArgs, services: Services) -> None:
-        """:raises LatentdError: a line cannot be read, or asks for what there is not."""
+        """Plan the generations of all lines.
+
+        :raises LatentdError: a line cannot be read, or names something that does not exist.
+        """
         runs = ScriptRuns(services, plan, None)
         requests = _requests(runs.request, plan, args)
         check_images(sum(request.n_iter * request.batch_size for request in requests), services.settings)
         runs.check_total([runs.plan_for(request) for request in requests])
 
     def run(self, services: Services, plan: Any, args: PromptsFromFileArgs, control: Any) -> Result:
+        """The pictures of all lines."""
         runs = ScriptRuns(services, plan, control)
         requests = _requests(runs.request, plan, args)
         total = sum(request.n_iter for request in requests)
@@ -90,7 +94,7 @@ def _with_line(request: GenerationRequest, given: dict[str, Any], position: str)
 
 
 def _document(plan: Any, args: PromptsFromFileArgs, lines: int, prompts: list[str], texts: list[str]) -> dict[str, Any]:
-    """What A1111 says about the whole: its own settings, of which no generation was made itself."""
+    """The info of the reply as in AUTOMATIC1111: the request's own settings, though no picture was made with them."""
     request = plan.request
     seed = request.seed if request.seed != -1 else plan.seeds[0]
     seed += lines * plan.batch_size * plan.n_iter * args.iterate_seed

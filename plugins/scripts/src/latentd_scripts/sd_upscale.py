@@ -1,4 +1,4 @@
-"""The script ``SD upscale``: an enlarged picture redrawn tile by tile."""
+"""The script ``SD upscale``: enlarges a picture and redraws it tile by tile."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RESIZERS = ("None", "Lanczos", "Nearest")
 
 
 class SDUpscaleArgs(Arguments):
-    """``script_args`` of ``SD upscale``; ``upscaler`` is a name or a place in the list of upscalers."""
+    """``script_args`` of ``SD upscale``; ``upscaler`` is a name or an index of the list of upscalers."""
 
     remark: Any = UNUSED
     overlap: int = control(64, "Tile overlap", minimum=0, maximum=256, step=16, ge=0)
@@ -40,7 +40,7 @@ class SDUpscaleArgs(Arguments):
 
 
 class SDUpscale(FormScript):
-    """Upscaler, then img2img of tiles of the request's size, then one picture again."""
+    """Upscales, runs img2img on tiles of the request's size, and joins them."""
 
     title = "SD upscale"
     modes = ("img2img",)
@@ -54,15 +54,17 @@ class SDUpscale(FormScript):
         self.services: Services | None = None
 
     def arg_info(self, mode: str) -> Sequence[ArgInfo]:
-        """The rows, with the names of the upscalers there are."""
+        """The rows, with the names of the server's upscalers."""
         rows = list(super().arg_info(mode))
         names = upscaler_names(self.services) if self.services else list(_RESIZERS)
         rows[2] = replace(rows[2], choices=names)
         return rows
 
     def plan(self, plan: Any, args: SDUpscaleArgs, services: Services) -> None:
-        """:raises NotFound: no such upscaler. :raises InvalidRequest: the overlap is as large as a tile.
+        """Check the upscaler, the tiles and the size of the result.
 
+        :raises NotFound: no such upscaler.
+        :raises InvalidRequest: the overlap is as large as a tile.
         :raises TooLarge: the enlarged picture, or its tiles together, are over the server's bounds.
         """
         name = _upscaler(args.upscaler, services)
@@ -79,6 +81,7 @@ class SDUpscale(FormScript):
         runs.check_total([runs.plan_for(replace(runs.request, n_iter=1, batch_size=1))], tiles * plan.n_iter)
 
     def run(self, services: Services, plan: Any, args: SDUpscaleArgs, control: Any) -> Result:
+        """The redrawn pictures, one for each batch."""
         runs = ScriptRuns(services, plan, control)
         name = _upscaler(args.upscaler, services)
         image = flatten(plan.request.init_images[0], plan.options["img2img_background_color"])
@@ -93,12 +96,12 @@ class SDUpscale(FormScript):
 
 
 def _tiles_along(length: int, side: int, overlap: int) -> int:
-    """How many tiles :func:`plan_tiles` lays along one side, counted without laying them."""
+    """The number of tiles that :func:`plan_tiles` would place along one side."""
     return max(math.ceil((length - overlap) / (side - overlap)), 1)
 
 
 class _Tiles:
-    """The tiles of one picture and the batches that redraw them."""
+    """The tiles of one picture, and the batches in which they are redrawn."""
 
     def __init__(self, runs: ScriptRuns, image: Image, overlap: int, notes: dict[str, Any]) -> None:
         self.runs = runs
@@ -115,7 +118,7 @@ class _Tiles:
         runs.start(self.total)
 
     def redraw(self, number: int) -> GeneratedImage:
-        """The picture of redrawn tiles; seeds start at the request's plus ``number``."""
+        """The picture with all tiles redrawn; seeds begin with the request's plus ``number``."""
         from PIL import Image
 
         start = seed = self.runs.request.seed + number

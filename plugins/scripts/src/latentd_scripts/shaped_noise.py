@@ -1,4 +1,4 @@
-"""Noise that looks like a picture: it has the picture's spectrum, and its colours by their histogram."""
+"""Noise that looks like a picture: it has the picture's spectrum and the histogram of its colours."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Complexes = NDArray[np.complex128]
 
 
 def fill_with_shaped_noise(image: Image.Image, mask: Image.Image, *, exponent: float, colour: float) -> Image.Image:
-    """RGB: ``image`` with noise where ``mask`` (of its size, RGB) is white, of a fixed seed.
+    """``image`` in RGB with noise of a fixed seed where ``mask`` (of its size, RGB) is white.
 
-    :param exponent: to which the picture's spectrum shapes the noise. :param colour: how colourful the noise is, 0..1.
+    :param exponent: the power of the picture's spectrum by which noise is shaped.
+    :param colour: how colourful the noise is, 0..1.
     """
     pixels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255.0
     share = np.asarray(mask.convert("RGB"), dtype=np.float64) / 255.0
@@ -27,14 +28,14 @@ def fill_with_shaped_noise(image: Image.Image, mask: Image.Image, *, exponent: f
 
 
 def _statistics(pixels: Reals, share: Reals) -> Complexes:
-    """The spectrum of what is shown, at full brightness, with its mean colour where nothing is."""
+    """The spectrum of the visible part at full brightness, with its mean colour elsewhere."""
     shown = pixels * (1.0 - share.mean(axis=2, keepdims=True))
     shown = shown / max(float(shown.max()), 1e-12) + pixels.mean() * share
     return _spectrum(shown)
 
 
 def _plain_noise(shape: tuple[int, ...], colour: float) -> Reals:
-    """Uniform noise, mostly grey, with its high frequencies dampened."""
+    """Uniform noise, mostly grey, with damped high frequencies."""
     noise = np.random.default_rng(0).random(shape)
     noise = noise * colour + (1.0 - colour) * noise.mean(axis=2, keepdims=True)
     return _signal(_spectrum(noise) * _window(shape[0], shape[1])[..., None])
@@ -47,7 +48,7 @@ def _shape(noise: Reals, statistics: Complexes, exponent: float) -> Reals:
 
 
 def _window(height: int, width: int) -> Reals:
-    """1 at the middle of the spectrum, falling off as the product of two Lorentz curves."""
+    """A window with 1 at the middle of the spectrum that falls off as the product of two Lorentz curves."""
     least = min(height, width)
     y = (np.arange(height) / height * 2.0 - 1.0) * (height / least)
     x = (np.arange(width) / width * 2.0 - 1.0) * (width / least)
@@ -55,7 +56,7 @@ def _window(height: int, width: int) -> Reals:
 
 
 def _spectrum(signal: Reals) -> Complexes:
-    """The Fourier transform [h,w,c] over the first two axes, its zero frequency in the middle."""
+    """The Fourier transform [h,w,c] over the first two axes, with the zero frequency in the middle."""
     shifted = np.fft.fftshift(signal, axes=(0, 1))
     return np.fft.ifftshift(np.fft.fft2(shifted, axes=(0, 1), norm="ortho"), axes=(0, 1))
 
@@ -72,7 +73,7 @@ def _scaled(noise: Reals) -> Reals:
 
 
 def _match_histograms(source: Reals, target: Reals) -> Reals:
-    """``source`` [n,c] with each channel mapped so that its quantiles are those of ``target`` [m,c]."""
+    """``source`` [n,c] with each channel mapped to the quantiles of ``target`` [m,c]."""
     matched = np.empty_like(source)
     for channel in range(source.shape[1]):
         _, places, counts = np.unique(source[:, channel], return_inverse=True, return_counts=True)

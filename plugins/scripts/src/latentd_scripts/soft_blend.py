@@ -9,23 +9,26 @@ _TINY = 1e-5
 
 
 def step_weights(share: Tensor, level: float, *, bias: float, strength: float) -> Tensor:
-    """How much of the prediction counts at this noise level: ``share ** (level ** bias * strength)``, in 0..1.
+    """The weight of the prediction at this noise level: ``share ** (level ** bias * strength)``, in 0..1.
 
-    :param share: the mask [.,1,h,w], 1 where everything is new. :param level: sigma, or the timestep.
+    :param share: the mask [.,1,h,w], 1 where everything is new.
+    :param level: sigma, or the timestep.
+    :param bias: "schedule bias" of the arguments.
+    :param strength: "preservation strength" of the arguments.
     """
     return share ** (level**bias * strength)
 
 
 def blend_latents(original: Tensor, new: Tensor, weights: Tensor, *, exponent: float) -> Tensor:
-    """Latents [B,C,h,w] that point where the linear blend points, and are as long as a power mean of both.
+    """Latents [B,C,h,w] with the direction of the linear blend and the length of a power mean of both sides.
 
-    A linear blend alone is shorter than either side where they differ, which shows as lost contrast.
+    Where the sides differ, a linear blend is shorter than either of them, which is visible as lost contrast.
 
     :param weights: the share of ``new``, [.,1,h,w].
-    :param exponent: of the mean; the larger, the nearer the longer one.
+    :param exponent: exponent of the mean; with larger ones it is nearer the longer side.
     """
     mixed = original * (1 - weights) + new * weights
-    # Exponents of up to 32 leave float32's range.
+    # With exponents of up to 32, values would leave the range of float32.
     length = _length(original) ** exponent * (1 - weights) + _length(new) ** exponent * weights
     return mixed * (length ** (1 / exponent) / (_length(mixed) + _TINY)).to(mixed.dtype)
 

@@ -1,4 +1,4 @@
-"""The always-on script ``Soft Inpainting``: a mask's greys say how much of the original stays.
+"""The always-on script ``Soft Inpainting``: the greys of a mask decide how much of the original stays.
 
 At every step the prediction and the original are blended by a weight that follows the mask and the noise level. When
 sampling is done, the original's pixels are laid over the picture where little has changed. Rules: a1111-scripts.
@@ -48,14 +48,14 @@ class SoftInpainting(FormScript):
     Args = SoftInpaintingArgs
 
     def parse_args(self, args: Any, request: Any) -> SoftInpaintingArgs | None:
-        """The arguments, or None without a mask or when switched off."""
+        """The arguments; None if there is no mask, or if it is switched off."""
         parsed: SoftInpaintingArgs = super().parse_args(args, request)
         return parsed if parsed.enabled and request.mask is not None else None
 
     def from_infotext(
         self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]
     ) -> list[Any] | None:
-        """The arguments that :meth:`before_process` notes, where the request gives none."""
+        """The arguments that :meth:`before_process` has written, if the request gives none."""
         if args is not None or entries.get(_PREFIX + "enabled") != "True":
             return None
         return [True, *(_number(entries.get(key), default) for key, default in _noted().items())]
@@ -65,13 +65,13 @@ class SoftInpainting(FormScript):
         return Planned(plan=plan.with_changes(request=replace(plan.request, mask_round=False)))
 
     def before_process(self, generation: Generation, args: SoftInpaintingArgs) -> None:
-        """Note the settings."""
+        """Write the settings into the infotext."""
         generation.infotext[_PREFIX + "enabled"] = True
         for name, key in zip(_SETTINGS, _noted(), strict=True):
             generation.infotext[key] = getattr(args, name)
 
     def blend_mask(self, generation: Generation, args: SoftInpaintingArgs, blend: Any) -> Tensor:
-        """The latents of original and prediction blended by this step's weights; at the end, what was sampled."""
+        """The latents of original and prediction, blended by this step's weights; the sampled latent at the end."""
         from latentd_scripts.soft_blend import blend_latents, step_weights
 
         if blend.final:
@@ -83,7 +83,7 @@ class SoftInpainting(FormScript):
         return blend_latents(original, blend.latent, weights, exponent=args.transition_contrast)
 
     def after_sample(self, generation: Generation, args: SoftInpaintingArgs, latents: Tensor) -> Tensor:
-        """Make the overlays from how far each part of the latent has moved."""
+        """Make the overlays from the change in each part of the latent."""
         from latentd_scripts.soft_overlay import make_overlays
 
         start = generation.img2img
@@ -92,6 +92,6 @@ class SoftInpainting(FormScript):
         return latents
 
     def overlay(self, generation: Generation, args: SoftInpaintingArgs, index: int) -> tuple[Image, Image] | None:
-        """This picture's original with holes, and its mask."""
+        """The original of one picture, transparent where it is new, and its mask."""
         overlays = generation.state.get(_OVERLAYS, [])
         return overlays[index] if index < len(overlays) else None

@@ -1,4 +1,4 @@
-"""Soft inpainting's overlays: the original's pixels stay where the latent has hardly moved."""
+"""Soft inpainting's overlays: the original's pixels stay where the latent has hardly changed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _KERNEL = radial_kernel(reach=1.5, radius=2)
 def make_overlays(
     generation: Generation, args: SoftInpaintingArgs, start: Any, latents: Tensor
 ) -> list[tuple[Image.Image, Image.Image]]:
-    """(original with holes in RGBA, mask) for each picture of the batch; white in the mask is new.
+    """(original in RGBA, transparent where it is new; mask, white where it is new) for each picture of the batch.
 
-    :param start: the job's start with ``latent``, ``nmask`` and ``init``. :param latents: the sampled ones [B,C,h,w].
+    :param start: the job's start with ``latent``, ``nmask`` and ``init``.
+    :param latents: the sampled latents [B,C,h,w].
     """
     plan = generation.plan
     moved = torch.linalg.vector_norm(latents - start.latent[: len(latents)], dim=1).float().cpu().numpy()
@@ -52,21 +53,21 @@ def _original(generation: Generation, picture: Image.Image, box: Any) -> Image.I
     plan = generation.plan
     image = flatten(picture, generation.options["img2img_background_color"])
     if box is None:
-        # The latent is stretched and not the picture, so what shows through again is stretched beside it.
+        # Resize mode 3 stretches the latent instead of the picture, so the overlay must be stretched as well.
         mode = _STRETCH if plan.request.resize_mode == _LATENT else plan.request.resize_mode
         image = resize_image(mode, image, plan.width, plan.height)
     return image
 
 
 def _tolerance(share: F32, args: SoftInpaintingArgs) -> F32:
-    """The distance at which half of the original still shows."""
+    """The change at which half of the original still shows."""
     masked = 1 - np.clip(share, 0, 1) ** (args.preservation_strength / 2)
     lean = 0.5 * (1 - args.mask_influence) + masked * args.mask_influence
     return np.asarray(args.difference_threshold * lean / (1.00001 - lean), dtype=np.float32)
 
 
 def _new_share(distance: F32, tolerance: F32, contrast: float) -> Image.Image:
-    """Mode L: from no movement, black, to much, white. First peaks are widened, then outliers are averaged away."""
+    """A mask in mode L from black (no change) to white; peaks are widened, then outliers are averaged away."""
     peaks = weighted_window_mean(distance, _KERNEL, low=0.9, high=1.0)
     smooth = weighted_window_mean(peaks, _KERNEL, low=0.25, high=0.75)
     with np.errstate(divide="ignore", invalid="ignore"):

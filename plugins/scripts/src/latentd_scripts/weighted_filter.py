@@ -1,4 +1,4 @@
-"""A filter between median and maximum: the mean of a window of the sorted, weighted neighbours of each cell."""
+"""A filter between median and maximum: the mean of some of the sorted, weighted neighbours of each cell."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def radial_kernel(*, reach: float, radius: int) -> F64:
 
 
 def weighted_window_mean(cells: F32, kernel: F64, *, low: float, high: float, least: float = 1.0) -> F32:
-    """For each cell [h,w] the weighted mean of its neighbours that rank between shares ``low`` and ``high``.
+    """For each cell [h,w], the weighted mean of its neighbours with ranks between the shares ``low`` and ``high``.
 
-    Neighbours are sorted by value and stacked by weight; a window of the stack counts, at least ``least`` high.
-    Outside of the field there are no neighbours.
+    Neighbours are sorted by value, and their weights are added up to ranks; the window of ranks is at least ``least``
+    wide. There are no neighbours outside the field.
     """
     values, weights = _neighbours(cells, kernel)
     order = np.argsort(values, axis=0, kind="stable")
@@ -48,7 +48,7 @@ def _window(total: F64, low: float, high: float, least: float) -> tuple[F64, F64
 
 
 def _neighbours(cells: F32, kernel: F64) -> tuple[F64, F64]:
-    """Values and weights [n,h,w] of the n places of ``kernel`` around each cell; weight 0 outside of the field."""
+    """Values and weights [n,h,w] for the n places of ``kernel`` around each cell; weight 0 outside the field."""
     (height, width), radius = cells.shape, kernel.shape[0] // 2
     padded = np.pad(cells.astype(np.float64), radius)
     inside = np.pad(np.ones_like(cells, dtype=np.float64), radius)

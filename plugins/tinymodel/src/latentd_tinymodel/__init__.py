@@ -18,7 +18,7 @@ def motifs() -> list[str]:
 
 @hookimpl
 def register_checkpoints() -> list[ModelFile]:
-    """The package's weight files; those that are there."""
+    """The package's weight files that exist."""
     files = [
         ModelFile(path=MODELS / "latentd-tiny.safetensors", name="latentd-tiny.safetensors", default=True),
         ModelFile(

@@ -1,4 +1,4 @@
-"""Model upscalers for latentd, through spandrel. Importing this pulls in neither torch nor spandrel."""
+"""Upscalers with models for latentd, through spandrel. This module imports neither torch nor spandrel."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["register_upscalers"]
 
 @hookimpl
 def register_upscalers(services: Services) -> list[UpscalerSpec]:
-    """One entry for each model file in AUTOMATIC1111's folders, and those that it lists without having them."""
+    """One entry for each model file in AUTOMATIC1111's folders, and for each model that it lists without a file."""
     return find_upscalers(services)

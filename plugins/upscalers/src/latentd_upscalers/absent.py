@@ -1,4 +1,4 @@
-"""Upscalers that are listed as AUTOMATIC1111 lists them: without their file, which may come yet, and LDSR."""
+"""Upscalers that are listed without a file, as in AUTOMATIC1111, and LDSR."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def absent_upscaler(known: Known, family: Family, folders: Sequence[Path]) -> UpscalerSpec:
-    """The entry of a model whose file is not there; it is looked for at each use, so a new file needs no restart."""
+    """The entry of a model without a file; the file is looked for at each use, so that a new one needs no restart."""
 
     def check() -> None:
         _locate(known, folders)
@@ -56,6 +56,6 @@ def _refuse_ldsr(*_: object) -> NoReturn:
     )
 
 
-# A diffusion model with a first stage and a sampler of its own, whose code is unmaintained and whose one checkpoint of
-# 2 GB exists as a pickle with a separate configuration: the others do better in less time.
+# LDSR is a diffusion model with its own first stage and sampler. Its code is unmaintained, and its only checkpoint is a
+# pickle of 2 GB with a separate configuration. Other upscalers are better and faster.
 LDSR = UpscalerSpec(name="LDSR", upscale=_refuse_ldsr, check=_refuse_ldsr, family="LDSR")

@@ -1,4 +1,4 @@
-"""Which upscalers there are: model files by folder, files of other packages, and known models without a file."""
+"""Finding upscalers: model files by folder, files of other packages, and known models without a file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The core's own; a file of such a name cannot be listed beside them.
+# Names of the core's own upscalers; files with these names are not listed.
 _TAKEN = frozenset({"None", "Lanczos", "Nearest"})
 
 
 def find_upscalers(services: Services) -> list[UpscalerSpec]:
-    """The upscalers in the order of their families. Of two with one name the first is kept, with a line in the log."""
+    """The upscalers in the order of their families. Of two with the same name the first counts; the log says so."""
     found: dict[str, UpscalerSpec] = {}
     for spec in _all(services):
         if spec.name in found or spec.name in _TAKEN:

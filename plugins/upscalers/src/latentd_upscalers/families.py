@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's families of upscalers: their folders, options, seams, and the models it lists without having them."""
+"""AUTOMATIC1111's families of upscalers: folders, options, seams, and the models that it lists without a file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DAT = _GITHUB + "n0kovo/dat_upscaler_models/raw/main/DAT/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A model that is listed whether its file is there or not.
+    """A model that is listed whether its file exists or not.
 
-    :param url: where people get it; nothing is downloaded.
-    :param fallback: listed only while its folder holds no file at all.
+    :param url: where users can get it; nothing is downloaded.
+    :param fallback: whether it is listed only while its folder is empty.
     """
 
     name: str
@@ -33,20 +33,20 @@ class Known:
         return self.url.rpartition("/")[2]
 
     def answers_to(self, file_name: str) -> bool:
-        """Whether a file is this model: as published, or as AUTOMATIC1111 names its download."""
+        """Whether a file of this name is the model: its published name, or the one that AUTOMATIC1111 gives it."""
         return file_name in (self.file_name, f"{self.name}.pth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Upscalers of one folder.
+    """The upscalers of one folder.
 
     :param folder: kind of the folder, for ``services.paths.models``.
     :param options: keys of the options for tile size and overlap.
     :param seams: ``blended`` by ramps in 8-bit pictures, or ``averaged`` in floating point.
     :param label: ``model_name`` in the list of upscalers.
-    :param enabled: key of the option that names which of ``known`` are listed; None for all.
-    :param nominal: the scale listed for a file from which none can be read.
+    :param enabled: key of the option that says which of ``known`` are listed; None for all.
+    :param nominal: the scale in lists for a file from which none can be read.
     """
 
     folder: str
@@ -110,4 +110,4 @@ FAMILIES: tuple[Family, ...] = (
     ),
 )
 PACKAGED = FAMILIES[0]
-"""How files that other packages carry are run: in tiles with blended seams, as ESRGAN is."""
+"""The family of files from other packages: they run in tiles with blended seams, as ESRGAN does."""

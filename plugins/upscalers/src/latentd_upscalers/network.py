@@ -1,4 +1,4 @@
-"""Upscaling networks: weights read without unrestricted unpickling, the architecture recognised by spandrel."""
+"""Upscaling networks: weights are read without unrestricted unpickling, spandrel recognises the architecture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentd.api import ModelLoadError, NotConfigured, install_hint, read_weight
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A loaded upscaler. ``scale`` is a whole factor; ``channels`` are those of its pictures, 3 or 1."""
+    """A loaded upscaler. ``scale`` is a whole factor; ``channels`` is the number of its pictures' channels, 3 or 1."""
 
     descriptor: Any
     scale: int
@@ -29,7 +29,7 @@ class Network:
         """[1,3,h·scale,w·scale] float32 on the CPU, in 0..1, from ``picture`` [1,3,h,w] in 0..1."""
         given = picture.to(self.device, self.dtype)
         if self.channels == 1:
-            given = given.transpose(0, 1)  # each colour as a grey picture of its own
+            given = given.transpose(0, 1)  # each colour as a separate grey picture
         enlarged: Tensor = self.descriptor(given)
         if self.channels == 1:
             enlarged = enlarged.transpose(0, 1)
@@ -45,9 +45,9 @@ class Network:
 def load_network(path: Path, device: str) -> Network:
     """The upscaler in ``path`` on ``device``, ready for inference.
 
-    Half precision is used on CUDA where the architecture bears it, else float32.
+    Half precision is used on CUDA if the architecture supports it, else float32.
 
-    :raises ModelLoadError: damaged, of no known architecture, or no upscaler.
+    :raises ModelLoadError: the file is damaged, of an unknown architecture, or not an upscaler.
     :raises NotConfigured: spandrel or torchvision cannot be imported.
     """
     weights = {
@@ -72,7 +72,7 @@ def load_network(path: Path, device: str) -> Network:
 def _recognise(path: Path, weights: dict[str, Tensor]) -> Any:
     try:
         import spandrel
-    except (ImportError, RuntimeError) as error:  # a torchvision that does not fit its torch raises RuntimeError
+    except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises RuntimeError
         raise NotConfigured(
             f"upscaling with {path.name} needs spandrel and torchvision: {error}",
             hint=install_hint("upscalers") + ", with a torchvision made for the installed torch",
@@ -81,7 +81,7 @@ def _recognise(path: Path, weights: dict[str, Tensor]) -> Any:
         descriptor = spandrel.ModelLoader().load_from_state_dict(weights)
     except spandrel.UnsupportedModelError as error:
         raise ModelLoadError(f"{path.name} is of no architecture that spandrel {spandrel.__version__} knows") from error
-    except Exception as error:  # keys of one architecture with shapes of none: whatever its builder says
+    except Exception as error:  # with the keys of an architecture but other shapes, its builder can raise anything
         reason = " ".join(str(error).split())[:300]
         raise ModelLoadError(f"{path.name} cannot be loaded as an upscaler: {reason}") from error
     if not isinstance(descriptor, spandrel.ImageModelDescriptor) or descriptor.purpose not in ("SR", "Restoration"):
@@ -93,12 +93,12 @@ def _recognise(path: Path, weights: dict[str, Tensor]) -> Any:
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """[1,3,h,w] float32 in 0..1, channels blue, green, red as AUTOMATIC1111 feeds them (rules: a1111-extras)."""
+    """``image`` as [1,3,h,w] float32 in 0..1, channels blue, green, red as in AUTOMATIC1111 (rules: a1111-extras)."""
     pixels = np.asarray(image, dtype=np.float32)[:, :, ::-1].transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(pixels) / 255).unsqueeze(0)
 
 
 def to_image(picture: Tensor) -> Image.Image:
-    """RGB from [1,3,h,w] blue, green, red; clamped to 0..1 and rounded."""
+    """``picture`` [1,3,h,w], channels blue, green, red, as RGB; clamped to 0..1 and rounded to 8 bits."""
     pixels = picture[0].clamp(0, 1).mul(255).round().to(torch.uint8).numpy()
     return Image.fromarray(np.ascontiguousarray(pixels[::-1].transpose(1, 2, 0)))

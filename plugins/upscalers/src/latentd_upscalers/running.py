@@ -1,4 +1,4 @@
-"""A picture through an upscaling network, tile by tile. Imports torch: only the worker comes here."""
+"""Running an upscaling network, tile by tile. This module imports torch, so only the worker uses it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run_upscaler(path: Path, family: Family, image: Image, context: UpscaleConte
 
     The cancel check of ``context`` runs before every tile.
 
-    :raises ModelLoadError: the file is damaged or no upscaler.
+    :raises ModelLoadError: the file is damaged, or not an upscaler.
     """
     tile, overlap = (int(context.options[key]) for key in family.options)
     image = image.convert("RGB")
@@ -39,7 +39,7 @@ def run_upscaler(path: Path, family: Family, image: Image, context: UpscaleConte
 
 
 def upscale_blended(network: Network, image: Image, context: UpscaleContext, *, tile: int, overlap: int) -> Image:
-    """``image`` enlarged in 8-bit tiles whose seams are blended by linear ramps; ``tile`` 0 or less: in one piece."""
+    """``image`` enlarged in 8-bit tiles whose seams are blended by linear ramps, or in one piece if ``tile`` <= 0."""
 
     def upscale_tile(part: Image) -> Image:
         context.check()

@@ -1,4 +1,4 @@
-"""The factor by which a network enlarges, told from the shapes of its weights."""
+"""The factor by which a network enlarges, read from the shapes of its weights."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 
 from latentd_upscalers.shapes import Shapes
 
-# Convolutions in front of one pixel shuffle at the network's end: their channels are those of the picture times the
-# factor squared. (SPAN, OmniSR, DITN and SAFMN, SwinIR's and DAT's light forms.)
+# Convolutions before a single pixel shuffle at the network's end: their channels are those of the picture times the
+# square of the factor. (SPAN, OmniSR, DITN and SAFMN, SwinIR's and DAT's light forms.)
 _SHUFFLED_ONCE = ("upsampler.0.weight", "up.0.weight", "to_img.0.weight", "upsample.0.weight")
 
 
 def read_scale(shapes: Shapes) -> int | None:
-    """The factor, or None where the layout is not one that tells it."""
+    """The factor, or None if the layout is unknown."""
     if not shapes:
         return None
     if "m_head.0.weight" in shapes and "m_body.0.trans_block.ln1.weight" in shapes:
@@ -28,7 +28,7 @@ def _convolutions(shapes: Shapes) -> int | None:
     doublings = sum(1 for key in shapes if re.fullmatch(r"(conv_up|upconv)\d\.weight", key))
     if not doublings:
         return None
-    # A network for small factors takes a picture whose pixels are folded into channels.
+    # A network for small factors has an input whose pixels are folded into channels.
     folded = math.isqrt(shapes["conv_first.weight"][1] // shapes["conv_last.weight"][0]) or 1
     return int(max(2**doublings // folded, 1))
 

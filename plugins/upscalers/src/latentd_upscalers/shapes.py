@@ -19,7 +19,7 @@ _LEGACY_HEAD = 3  # magic number, protocol version and system information come b
 
 
 def read_shapes(path: Path) -> Shapes:
-    """Key → shape of the tensors in ``path`` (safetensors or pickle); empty where the file cannot be read so."""
+    """Key → shape of the tensors in ``path`` (safetensors or pickle); empty if the file cannot be read in this way."""
     try:
         if path.suffix.lower() == ".safetensors":
             return _from_safetensors(path)
@@ -28,7 +28,7 @@ def read_shapes(path: Path) -> Shapes:
                 return _from_archive(file)
             file.seek(0)
             return _from_legacy(file)
-    except Exception:  # a damaged or odd file has no shapes to tell; what is wrong is said when it is used
+    except Exception:  # a damaged file gets no shapes here; its error is reported when it is used
         return {}
 
 
@@ -54,7 +54,7 @@ def _from_legacy(file: BinaryIO) -> Shapes:
 
 
 def _load(file: BinaryIO, size: int) -> Any:
-    """The next pickle of ``file``, walked before it is read: the unpickler does what the file says.
+    """The next pickle of ``file``; its instructions are checked before it is read, because the unpickler follows them.
 
     :param size: bytes of the whole weight file, which no storage may exceed.
     """
@@ -73,7 +73,7 @@ def _flat(data: Any) -> Shapes:
 
 
 class _Nothing:
-    """Stands in for whatever class the file names: no code of the file's choosing runs."""
+    """Replaces every class that the file names, so that no code of the file's choice runs."""
 
     def __init__(self, *arguments: Any) -> None: ...
 

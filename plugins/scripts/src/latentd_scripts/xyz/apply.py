@@ -1,4 +1,4 @@
-"""What the axes of the X/Y/Z plot do to a cell's request."""
+"""How the axes of the X/Y/Z plot change a cell's request."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _RESTORERS = {"codeformer": "CodeFormer", "gfpgan": "GFPGAN"}
 
 
 def field(name: str) -> Apply:
-    """Sets a field of the request."""
+    """A function that sets a field of the request."""
     return lambda request, value, values, services: replace(request, **{name: value})
 
 
 def option(key: str) -> Apply:
-    """Overrides an option."""
+    """A function that overrides an option."""
     return lambda request, value, values, services: override(request, **{key: value})
 
 
 def switch(key: str) -> Apply:
-    """Overrides an option that is true or false."""
+    """A function that overrides an option that is true or false."""
     return lambda request, value, values, services: override(request, **{key: value.strip().lower() == "true"})
 
 
@@ -38,9 +38,9 @@ def override(request: GenerationRequest, **options: Any) -> GenerationRequest:
 def replace_in_prompt(
     request: GenerationRequest, value: str, values: Sequence[str], services: Services
 ) -> GenerationRequest:
-    """The first of the values replaced by ``value``, in prompt and negative prompt.
+    """``request`` with the first of the values replaced by ``value``, in prompt and negative prompt.
 
-    :raises InvalidRequest: it stands in neither.
+    :raises InvalidRequest: the first value is in neither.
     """
     wanted, prompt, negative = values[0], str(request.prompt), str(request.negative_prompt)
     if wanted not in prompt and wanted not in negative:
@@ -51,7 +51,10 @@ def replace_in_prompt(
 def reorder_prompt(
     request: GenerationRequest, value: tuple[str, ...], values: Sequence[Any], services: Services
 ) -> GenerationRequest:
-    """The words of ``value`` put, in its order, where they stand in the prompt."""
+    """``request`` with the words of ``value`` in its prompt rearranged to the order of ``value``.
+
+    :raises InvalidRequest: a word is not in the prompt.
+    """
     rest, built = str(request.prompt), ""
     for place, word in enumerate(sorted(value, key=rest.find)):
         before, found, rest = rest.partition(word)
@@ -62,12 +65,15 @@ def reorder_prompt(
 
 
 def checkpoint(request: GenerationRequest, value: str, values: Sequence[str], services: Services) -> GenerationRequest:
-    """The checkpoint that a text means best."""
+    """``request`` with the checkpoint whose name fits ``value`` best."""
     return override(request, sd_model_checkpoint=_checkpoint(value, services).title)
 
 
 def check_checkpoints(values: Sequence[str], services: Services) -> None:
-    """:raises NotFound: a name means no checkpoint."""
+    """Check the names of checkpoints.
+
+    :raises NotFound: a name fits no checkpoint.
+    """
     for value in values:
         if value not in _NO_CHECKPOINT:
             _checkpoint(value, services)
@@ -82,7 +88,10 @@ def _checkpoint(name: str, services: Any) -> Any:
 
 
 def check_samplers(values: Sequence[str], services: Services) -> None:
-    """:raises NotFound: a name means no sampler."""
+    """Check the names of samplers.
+
+    :raises NotFound: a name fits no sampler.
+    """
     samplers = services.registry.samplers
     for value in values:
         if samplers.find(value) is None:
@@ -90,7 +99,7 @@ def check_samplers(values: Sequence[str], services: Services) -> None:
 
 
 def vae(request: GenerationRequest, value: str, values: Sequence[str], services: Any) -> GenerationRequest:
-    """The VAE whose name contains ``value``, the shortest first; Automatic where none does."""
+    """``request`` with the VAE whose name contains ``value``, the shortest if there are several, else Automatic."""
     wanted = value.lower().strip()
     if wanted == "none":
         return override(request, sd_vae="None")
@@ -103,19 +112,19 @@ def _vae_names(services: Any) -> list[str]:
 
 
 def styles(request: GenerationRequest, value: str, values: Sequence[str], services: Services) -> GenerationRequest:
-    """Styles beside those of the request."""
+    """``request`` with further styles."""
     return replace(request, styles=(*request.styles, *(name.strip() for name in value.split(","))))
 
 
 def unipc_order(request: GenerationRequest, value: int, values: Sequence[int], services: Services) -> GenerationRequest:
-    """UniPC's order, below the number of steps."""
+    """``request`` with UniPC's order, at most the number of steps minus 1."""
     return override(request, uni_pc_order=min(value, request.steps - 1))
 
 
 def face_restore(
     request: GenerationRequest, value: str, values: Sequence[str], services: Services
 ) -> GenerationRequest:
-    """On or off, or the restorer by name."""
+    """``request`` with face restoration on, off, or by the restorer of this name."""
     wanted = value.strip().lower()
     if wanted in _RESTORERS:
         return replace(override(request, face_restoration_model=_RESTORERS[wanted]), restore_faces=True)

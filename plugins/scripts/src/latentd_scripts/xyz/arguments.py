@@ -19,7 +19,7 @@ _EARLY = (
 class XYZArgs(Arguments):
     """``script_args`` of ``X/Y/Z plot``.
 
-    A type is a place in the list of axes of its tab, or an axis' label. Axes with choices read the list in
+    A type is an index of the list of axes of its tab, or the label of an axis. Axes with choices read the list in
     ``*_values_dropdown`` unless ``csv_mode`` is on.
     """
 
@@ -63,15 +63,16 @@ class XYZArgs(Arguments):
 
 
 def read_arguments(args: Sequence[Any] | Mapping[str, Any] | None, title: str) -> XYZArgs:
-    """The arguments from an object, or from a list whose length tells its order.
+    """The arguments from an object, or from a list, whose order depends on its length.
 
-    :raises InvalidRequest: a list of another length. :raises pydantic.ValidationError: a value does not fit.
+    :raises InvalidRequest: a list of another length.
+    :raises pydantic.ValidationError: a value does not fit.
     """
     if args is None or isinstance(args, Mapping):
         return XYZArgs.model_validate(args or {})
     names = list(XYZArgs.model_fields)
     if len(args) == len(_EARLY):
-        # In early 2023 every axis was a text.
+        # In early 2023 the values of every axis were a text.
         return XYZArgs.model_validate({**dict(zip(_EARLY, args, strict=True)), "csv_mode": True})
     if len(args) != len(names):
         raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""The axes of the X/Y/Z plot, in AUTOMATIC1111's order: what each reads and what it changes in the request."""
+"""The axes of the X/Y/Z plot in AUTOMATIC1111's order, with the types of their values and their changes of requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ Mode = Literal["txt2img", "img2img"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """One axis. ``kind`` is int, float, str, or tuple (every order of the entries).
+    """One axis.
 
-    ``apply(request, value, all values, services)`` gives the request of a cell. ``choices`` lists the values of axes
-    that have a list. The axis with the highest ``cost`` changes least often. ``plain``: the legend shows the value
-    alone. ``check`` refuses values before anything is computed.
+    :param kind: int, float, str, or tuple (every order of the entries).
+    :param apply: called as ``apply(request, value, all values, services)``; returns the request of a cell.
+    :param choices: returns the values of an axis that has a list of them.
+    :param cost: the axis with the highest cost changes least often.
+    :param plain: whether the legend shows the value without the label.
+    :param check: raises an error for unknown values before anything is computed.
     """
 
     label: str
@@ -128,7 +131,7 @@ _AXES: tuple[Axis, ...] = (
 
 
 def find_axis(offered: Sequence[Axis], wanted: int | str) -> Axis:
-    """The axis at a place of the list, or of a label.
+    """The axis with this index of the list, or with this label.
 
     :raises InvalidRequest: there is none.
     """

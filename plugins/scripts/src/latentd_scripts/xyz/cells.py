@@ -1,4 +1,4 @@
-"""The cells of an X/Y/Z plot: their requests, the order they are computed in, and what they give."""
+"""The cells of an X/Y/Z plot: their requests, the order in which they are computed, and their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Place = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisValues:
-    """An axis with its values; ``text`` is what was given for them."""
+    """An axis with its values; ``text`` is the text of the request from which they were read."""
 
     axis: Axis
     values: Sequence[Any]
@@ -34,10 +34,11 @@ class AxisValues:
 
     @property
     def legends(self) -> list[str]:
+        """The legend of each value; one empty legend for an axis without values."""
         return ["" if self.axis is NOTHING else self.axis.text(value) for value in self.values]
 
     def infotext(self, letter: str, *, fixed_seeds: bool) -> dict[str, str]:
-        """What the grid's infotext says about this axis."""
+        """The entries for this axis in the grid's infotext."""
         if self.axis is NOTHING:
             return {}
         entries = {f"{letter} Type": self.axis.label, f"{letter} Values": self.text}
@@ -47,7 +48,7 @@ class AxisValues:
 
 
 def read_axes(args: XYZArgs, mode: str, services: Services) -> tuple[AxisValues, AxisValues, AxisValues]:
-    """X, Y and Z.
+    """The axes X, Y and Z.
 
     :raises LatentdError: an axis is unknown, or its values cannot be read or do not exist.
     """
@@ -105,9 +106,9 @@ class Cells:
         return replace(request, seed=request.seed + offset) if offset else request
 
     def run(self) -> None:
-        """Compute every cell until interrupted; one that fails stays empty.
+        """Compute every cell until the job is interrupted; a cell that fails stays empty.
 
-        :raises LatentdError: all failed; the first one's.
+        :raises LatentdError: all cells failed; the error is that of the first.
         """
         count = len(self.x) * len(self.y) * len(self.z)
         self.runs.start(count * self.base.n_iter)
@@ -126,12 +127,12 @@ class Cells:
             raise self.errors[0]
 
     def number(self, place: Place) -> int:
-        """A cell's place in the reply."""
+        """The index of a cell in the reply."""
         ix, iy, iz = place
         return ix + iy * len(self.x) + iz * len(self.x) * len(self.y)
 
     def order(self) -> Iterator[Place]:
-        """Every place; the axis that costs most to change is the outermost, z and y where none does."""
+        """All places; the axis that costs most to change is outermost, or z and then y if costs are equal."""
         costs = [self.x.axis.cost, self.y.axis.cost, self.z.axis.cost]
         outer = _costliest(costs, (0, 1, 2), default=2)
         rest = [n for n in (0, 1, 2) if n != outer]
@@ -145,7 +146,7 @@ class Cells:
             yield at[0], at[1], at[2]
 
     def first_of(self, place: Place) -> GeneratedImage | None:
-        """The picture that stands for a cell."""
+        """The picture of a cell that the grid shows."""
         result = self.results.get(place)
         return result.images[0] if result is not None and result.images else None
 

@@ -1,4 +1,4 @@
-"""The lists that some axes of the X/Y/Z plot choose from."""
+"""The lists of values of some axes of the X/Y/Z plot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def checkpoints(services: Any) -> list[str]:
 
 
 def checkpoints_or_none(services: Any) -> list[str]:
-    """The same, after ``None``."""
+    """The checkpoints' titles, sorted, after ``None``."""
     return ["None", *checkpoints(services)]
 
 

@@ -38,7 +38,7 @@ class XYZPlot(FormScript):
     Args = XYZArgs
 
     def arg_info(self, mode: str) -> Sequence[ArgInfo]:
-        """The rows; types show labels, which a list of arguments gives by number."""
+        """The rows; types show labels, which a list of arguments names by index."""
         labels = [axis.label for axis in axes_of(mode)]
         rows = []
         for name, row in zip(XYZArgs.model_fields, super().arg_info(mode), strict=True):
@@ -50,11 +50,17 @@ class XYZPlot(FormScript):
         return rows
 
     def parse_args(self, args: Any, request: Any) -> XYZArgs:
-        """:raises InvalidRequest: the list has another length than 18 or 11."""
+        """The arguments of 1.6 and later, or of early 2023.
+
+        :raises InvalidRequest: a list of another length than 18 or 11.
+        """
         return read_arguments(args, self.title)
 
     def plan(self, plan: Any, args: XYZArgs, services: Services) -> None:
-        """:raises LatentdError: an axis, a value or the size of the grid will not do."""
+        """Check the axes, their values, and the size of the grid.
+
+        :raises LatentdError: an axis or a value is invalid, or the grid is too large.
+        """
         axes = read_axes(args, plan.request.mode, services)
         count = len(axes[0]) * len(axes[1]) * len(axes[2])
         megapixels, limit = round(count * plan.width * plan.height / _MEGAPIXEL), plan.options["img_max_size_mp"]
@@ -70,6 +76,7 @@ class XYZPlot(FormScript):
         runs.check_total(plans, math.ceil(count / len(plans)))
 
     def run(self, services: Services, plan: Any, args: XYZArgs, control: Any) -> Result:
+        """The grids and the cells, as far as they were asked for."""
         runs = ScriptRuns(services, plan, control)
         cells = Cells(runs, args, read_axes(args, plan.request.mode, services))
         cells.run()
@@ -80,7 +87,7 @@ class XYZPlot(FormScript):
 
 
 class _Sheet:
-    """The grids over computed cells."""
+    """The grids of computed cells."""
 
     def __init__(self, cells: Cells) -> None:
         self.cells = cells
@@ -91,7 +98,7 @@ class _Sheet:
         self.style = legend_style(self.runs.plan.options)
 
     def reply(self) -> Result:
-        """The grid of grids, then the grids, then the cells, as far as they were asked for."""
+        """The grid of grids, the grids, and the cells, as far as they were asked for."""
         cells, args = self.cells, self.args
         lone = [cells.first_of(place) or self.empty for place in self._places()]
         subgrids = [self._subgrid(z) for z in range(len(cells.z))]
@@ -137,7 +144,7 @@ class _Sheet:
         return self.runs.annotated(result.info["infotexts"][0], entries)
 
     def _document(self, main_text: str | None, grid_texts: Sequence[str | None]) -> dict[str, object]:
-        """Lists of all cells in the first one's document, whether their pictures are shown or not."""
+        """The info of the first cell, with the lists of all cells, whether their pictures are in the reply or not."""
         infos = [r.info if (r := self.cells.results.get(place)) else None for place in self._places()]
         prompts, seeds = ([i and i[key] for i in infos] for key in ("prompt", "seed"))
         texts = [i and i["infotexts"][0] for i in infos]

@@ -1,4 +1,4 @@
-"""An axis' values from text: lists, ranges ``1-9 (+2)`` and counted ranges ``1-9 [5]``."""
+"""The values of an axis from text: lists, ranges ``1-9 (+2)`` and counted ranges ``1-9 [5]``."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def join_text(entries: Sequence[str]) -> str:
 def read_values(kind: Any, entries: Sequence[str], axis: str) -> list[Any]:
     """Typed values: ``int``, ``float`` (with ranges), ``str``, or ``tuple`` for every order of the entries.
 
-    :param axis: its label, for errors.
-    :raises InvalidRequest: an entry is no number, or there are none or more than :data:`MOST_VALUES`.
+    :param axis: label of the axis, for errors.
+    :raises InvalidRequest: an entry is not a number, or there are no values or more than :data:`MOST_VALUES`.
     """
     if kind is tuple:
         found: list[Any] = list(itertools.islice(itertools.permutations(entries), MOST_VALUES + 1))
