@@ -95,6 +95,7 @@ class ScriptForm(Generic[A]):
     """What a script shows of itself before anything is planned: its name and its arguments, of type ``A``."""
 
     title: str = ""
+    aliases: Sequence[str] = ()
     modes: Sequence[Mode] = ("txt2img", "img2img")
     alwayson: bool = False
     always: bool = False

@@ -45,8 +45,8 @@ def _row(info: ArgInfo) -> dict[str, JsonValue]:
 def arg_rows(model: type[BaseModel]) -> list[ArgInfo]:
     """A row for each field of ``model``, in order.
 
-    Label: the field's title, else its name in words. Limits: ``ge`` and ``le``. Step: ``multiple_of`` or ``step`` in
-    ``json_schema_extra``. Choices: those of a ``Literal`` or ``choices`` in ``json_schema_extra``.
+    Label: the field's title, else its name in words. Limits: ``ge`` and ``le``. Step: ``multiple_of``. Choices: those
+    of a ``Literal``. ``minimum``, ``maximum``, ``step`` and ``choices`` in ``json_schema_extra`` go before these.
     """
     return [_arg_row(name, entry) for name, entry in model.model_fields.items()]
 
@@ -57,8 +57,8 @@ def _arg_row(name: str, entry: FieldInfo) -> ArgInfo:
     return ArgInfo(
         label=entry.title or name.replace("_", " ").capitalize(),
         value=None if entry.default is PydanticUndefined else entry.get_default(call_default_factory=False),
-        minimum=_bound(entry, "ge", "gt"),
-        maximum=_bound(entry, "le", "lt"),
+        minimum=typing.cast("float | None", extra.get("minimum", _bound(entry, "ge", "gt"))),
+        maximum=typing.cast("float | None", extra.get("maximum", _bound(entry, "le", "lt"))),
         step=typing.cast("float | None", extra.get("step", _bound(entry, "multiple_of"))),
         choices=typing.cast("Sequence[str] | None", choices),
     )

@@ -1,0 +1,90 @@
+"""What the techniques share: one always-on script each, switched by its first argument, noted in the infotext."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentd.api import Generation, Script, UNetCall, UNetHook
+
+
+class Arguments(BaseModel):
+    """Base of the techniques' arguments: ``enabled`` comes first, and every number is finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    enabled: bool = Field(False, title="Enabled")
+
+
+FARTHEST = 1e6
+
+
+def slider(default: float, title: str, low: float, high: float, step: float, **bounds: Any) -> Any:
+    """A number with the slider that ``/script-info`` shows.
+
+    The slider's range is a recommendation, as in AUTOMATIC1111; what is enforced is in ``bounds`` (``ge``, ``le``...),
+    and that numbers stay where float32 can reckon with them.
+    """
+    enforced = {"ge": -FARTHEST, "le": FARTHEST, **bounds}
+    return Field(default, title=title, json_schema_extra={"minimum": low, "maximum": high, "step": step}, **enforced)
+
+
+class Technique(Script):
+    """An always-on script that gives one UNet hook when it is enabled.
+
+    ``prefix`` begins its keys in the infotext, which are those of Forge: ``freeu_enabled``, ``freeu_b1``...
+    ``unwritten`` names fields that are left out there while they have their defaults.
+    """
+
+    alwayson = True
+    prefix: ClassVar[str]
+    unwritten: ClassVar[frozenset[str]] = frozenset()
+    Args: type[Arguments] = Arguments
+
+    def hook(self, generation: Generation, args: Any) -> UNetHook:
+        """What takes part in each evaluation of the UNet of this job."""
+        raise NotImplementedError
+
+    def parse_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Any:
+        """The arguments, or None when the technique is switched off."""
+        parsed: Arguments = super().parse_args(args, request)
+        return parsed if parsed.enabled else None
+
+    def before_process(self, generation: Generation, args: Arguments) -> None:
+        """Note the settings in the infotext."""
+        for name, value in args:
+            if name not in self.unwritten or value != self.Args.model_fields[name].default:
+                generation.infotext[self.prefix + name] = value
+
+    def unet_hooks(self, generation: Generation, args: Arguments) -> Sequence[UNetHook]:
+        """The technique's hook."""
+        return (self.hook(generation, args),)
+
+    def from_infotext(
+        self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]
+    ) -> dict[str, Any] | None:
+        """The arguments that :meth:`before_process` notes, where the request says nothing of this technique."""
+        if args is not None or entries.get(self.prefix + "enabled") != "True":
+            return None
+        return dict(self._read(entries))
+
+    def _read(self, entries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name, field in self.Args.model_fields.items():
+            text = entries.get(self.prefix + name)
+            if text is None:
+                continue
+            value: Any = text
+            if field.annotation is bool:
+                value = text == "True"
+            elif not get_args(field.annotation):
+                with suppress(ValueError):
+                    value = float(text)
+            yield name, value
+
+
+def share_of_steps(call: UNetCall) -> float:
+    """How far the pass is, from 0 at its first step to 1 at its last."""
+    return call.step / max(call.steps - 1, 1)
