@@ -377,7 +377,8 @@ class Script(ScriptForm[A]):
 
     The order of ``Args``' fields is the positional order of ``script_args`` and ``alwayson_scripts.X.args``; a list and
     an object are both accepted. An always-on script runs when its title stands in ``alwayson_scripts`` (or always, with
-    ``always=True``); a selectable one when ``script_name`` names it, through :meth:`run`.
+    ``always=True``); a selectable one when ``script_name`` names it, through :meth:`run`. ``aliases`` are further
+    titles under which clients may ask for it.
     Every method but :meth:`run` gets the :class:`latentd.api.Generation` and the parsed arguments; an exception fails
     the job with the plugin named.
     """

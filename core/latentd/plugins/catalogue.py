@@ -7,6 +7,7 @@ from typing import NamedTuple
 # Folders below plugins/ in the repository.
 CONTROLNET = "controlnet"
 FACERESTORE = "facerestore"
+GUIDANCE = "guidance"
 INTERROGATORS = "interrogators"
 SCRIPTS = "scripts"
 TINYMODEL = "tinymodel"
@@ -32,6 +33,25 @@ FEATURES: dict[str, dict[str, str]] = {
                 "hypertile",
             ),
             SCRIPTS,
+        ),
+        **dict.fromkeys(
+            (
+                "dynamicthresholding (cfg-fix) integrated",
+                "dynamicthresholding (cfg-fix) integrated (sd 1.x, sd 2.x, sdxl)",
+                "dynamic thresholding (cfg scale fix)",
+                "freeu integrated",
+                "freeu integrated (sd 1.x, sd 2.x, sdxl)",
+                "kohya hrfix integrated",
+                "multidiffusion integrated",
+                "multidiffusion integrated (sd 1.x, sd 2.x, sdxl)",
+                "perturbed attention guidance integrated",
+                "perturbedattentionguidance integrated",
+                "perturbedattentionguidance integrated (sd 1.x, sd 2.x, sdxl)",
+                "rescalecfg for reforge",
+                "selfattentionguidance integrated",
+                "selfattentionguidance integrated (sd 1.x, sd 2.x, sdxl)",
+            ),
+            GUIDANCE,
         ),
     },
     "upscaler": dict.fromkeys(

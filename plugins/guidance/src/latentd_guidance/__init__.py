@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from latentd.api import Script, hookimpl
 from latentd_guidance.dynamic_thresholding import DynamicThresholding
 from latentd_guidance.freeu import FreeU
@@ -15,7 +17,7 @@ __all__ = ["register_scripts"]
 
 
 @hookimpl
-def register_scripts() -> list[Script]:
+def register_scripts() -> list[Script[Any]]:
     """The techniques, in Forge's order."""
     return [
         DynamicThresholding(),

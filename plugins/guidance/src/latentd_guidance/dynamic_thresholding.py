@@ -56,7 +56,7 @@ class DynamicThresholdingArgs(Arguments):
     interpolate_phi: float = slider(1.0, "Interpolate Phi", 0, 1, 0.01)
 
 
-class DynamicThresholding(Technique):
+class DynamicThresholding(Technique[DynamicThresholdingArgs]):
     """High CFG scales without burnt colours."""
 
     title = "DynamicThresholding (CFG-Fix) Integrated"
@@ -68,6 +68,7 @@ class DynamicThresholding(Technique):
     Args = DynamicThresholdingArgs
 
     def hook(self, generation: Generation, args: DynamicThresholdingArgs) -> UNetHook:
+        """What takes part in each evaluation of the UNet of this job."""
         return DynamicThresholdingHook(args)
 
 
@@ -89,21 +90,23 @@ class DynamicThresholdingHook(UNetHook):
 def scale_at(full: float, minimum: float, course: Course, share: float, value: float) -> float:
     """A scale at ``share`` of the way through sampling (0 to 1); ``value`` is the power, or how often it repeats."""
     repeated = share * value % 1.0
-    factor = {
-        "Constant": lambda: 1.0,
-        "Linear Down": lambda: 1 - share,
-        "Linear Up": lambda: share,
-        "Half Cosine Down": lambda: math.cos(share),
-        "Half Cosine Up": lambda: 1 - math.cos(share),
-        "Cosine Down": lambda: math.cos(share * math.pi / 2),
-        "Cosine Up": lambda: 1 - math.cos(share * math.pi / 2),
-        "Power Up": lambda: max(share, 0.0) ** value,
-        "Power Down": lambda: 1 - max(share, 0.0) ** value,
-        "Linear Repeating": lambda: abs(0.5 - repeated) * 2,
-        "Cosine Repeating": lambda: math.cos(share * 2 * math.pi * value) / 2 + 0.5,
-        "Sawtooth": lambda: repeated,
-    }[course]()
-    return minimum + (full - minimum) * factor
+    power: float = max(share, 0.0) ** value
+    turn = math.pi / 2
+    factors: dict[Course, float] = {
+        "Constant": 1.0,
+        "Linear Down": 1 - share,
+        "Linear Up": share,
+        "Half Cosine Down": math.cos(share),
+        "Half Cosine Up": 1 - math.cos(share),
+        "Cosine Down": math.cos(share * turn),
+        "Cosine Up": 1 - math.cos(share * turn),
+        "Power Up": power,
+        "Power Down": 1 - power,
+        "Linear Repeating": abs(0.5 - repeated) * 2,
+        "Cosine Repeating": math.cos(share * 4 * turn * value) / 2 + 0.5,
+        "Sawtooth": repeated,
+    }
+    return minimum + (full - minimum) * factors[course]
 
 
 def combine(cond: Tensor, uncond: Tensor, cfg_scale: float, share: float, args: DynamicThresholdingArgs) -> Tensor:

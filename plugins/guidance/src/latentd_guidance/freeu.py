@@ -4,12 +4,13 @@ strong, the low frequencies of the skip connections scaled. Costs two Fourier tr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.api import BlockSite, EntryHandler, Generation, UNetCall, UNetHook
 from latentd_guidance.technique import Arguments, Technique, share_of_steps, slider
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -24,7 +25,7 @@ class FreeUArgs(Arguments):
     end: float = slider(1.0, "End step", 0, 1, 0.01)
 
 
-class FreeU(Technique):
+class FreeU(Technique[FreeUArgs]):
     """Sharper structure from the same model, by weighing the decoder against its skip connections."""
 
     title = "FreeU Integrated (SD 1.x, SD 2.x, SDXL)"
@@ -34,6 +35,7 @@ class FreeU(Technique):
     Args = FreeUArgs
 
     def hook(self, generation: Generation, args: FreeUArgs) -> UNetHook:
+        """What takes part in each evaluation of the UNet of this job."""
         return FreeUHook(args)
 
 
@@ -92,11 +94,12 @@ def scale_low_frequencies(skip: Tensor, factor: float, reach: int = 1) -> Tensor
     spectrum = torch.fft.fft2(skip.float())
     rows, columns = (_low(size, reach, skip.device) for size in skip.shape[-2:])
     spectrum = torch.where(rows[:, None] & columns[None], spectrum * factor, spectrum)
-    return torch.fft.ifft2(spectrum).real.to(skip.dtype)
+    filtered: Tensor = torch.fft.ifft2(spectrum).real.to(skip.dtype)
+    return filtered
 
 
-def _low(size: int, reach: int, device: Any) -> Tensor:
+def _low(size: int, reach: int, device: torch.device) -> Tensor:
     import torch
 
-    frequencies = torch.fft.fftfreq(size, 1 / size, device=device).round()
+    frequencies: Tensor = torch.fft.fftfreq(size, 1 / size, device=device).round()
     return (frequencies >= -reach) & (frequencies < reach)

@@ -31,7 +31,7 @@ class KohyaHRFixArgs(Arguments):
     upscale_method: Method = Field("bicubic", title="Upscale Method")
 
 
-class KohyaHRFix(Technique):
+class KohyaHRFix(Technique[KohyaHRFixArgs]):
     """One subject instead of several in pictures larger than the model was trained on."""
 
     title = "Kohya HRFix Integrated"
@@ -39,6 +39,7 @@ class KohyaHRFix(Technique):
     Args = KohyaHRFixArgs
 
     def hook(self, generation: Generation, args: KohyaHRFixArgs) -> UNetHook:
+        """What takes part in each evaluation of the UNet of this job."""
         return KohyaHRFixHook(args, generation)
 
 

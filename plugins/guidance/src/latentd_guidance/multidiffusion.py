@@ -33,7 +33,7 @@ class MultiDiffusionArgs(Arguments):
     tile_batch_size: int = slider(4, "Tile Batch Size", 1, 8192, 1, ge=1, le=64)
 
 
-class MultiDiffusion(Technique):
+class MultiDiffusion(Technique[MultiDiffusionArgs]):
     """Memory and attention of one tile, whatever the picture's size."""
 
     title = "MultiDiffusion Integrated (SD 1.x, SD 2.x, SDXL)"
@@ -42,6 +42,7 @@ class MultiDiffusion(Technique):
     Args = MultiDiffusionArgs
 
     def hook(self, generation: Generation, args: MultiDiffusionArgs) -> UNetHook:
+        """What takes part in each evaluation of the UNet of this job."""
         return MultiDiffusionHook(args)
 
 

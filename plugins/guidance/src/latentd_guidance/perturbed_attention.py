@@ -24,7 +24,7 @@ class PerturbedAttentionArgs(Arguments):
     end_step: float = slider(1.0, "End step", 0, 1, 0.01)
 
 
-class PerturbedAttention(Technique):
+class PerturbedAttention(Technique[PerturbedAttentionArgs]):
     """Better structure, also where there is little or no prompt to be guided by."""
 
     title = "PerturbedAttentionGuidance Integrated (SD 1.x, SD 2.x, SDXL)"
@@ -37,6 +37,7 @@ class PerturbedAttention(Technique):
     Args = PerturbedAttentionArgs
 
     def hook(self, generation: Generation, args: PerturbedAttentionArgs) -> UNetHook:
+        """What takes part in each evaluation of the UNet of this job."""
         return PerturbedAttentionHook(args)
 
 

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from latentd.api import Generation, GuidedStep, UNetHook
+from latentd.api import Generation, GenerationRequest, GuidedStep, RawArgs, UNetHook
 from latentd_guidance.technique import Arguments, Technique, slider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
-
     from torch import Tensor
 
 
@@ -26,7 +23,7 @@ class RescaleCFGArgs(Arguments):
     multiplier: float = slider(0.7, "RescaleCFG Multiplier", 0, 1, 0.01)
 
 
-class RescaleCFG(Technique):
+class RescaleCFG(Technique[RescaleCFGArgs]):
     """Contrast and colours of the prompt's own prediction at any CFG scale."""
 
     title = "RescaleCFG for reForge"
@@ -35,13 +32,14 @@ class RescaleCFG(Technique):
     unwritten = frozenset({"version"})
     Args = RescaleCFGArgs
 
-    def parse_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Any:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> RescaleCFGArgs | None:
         """As :class:`Technique`; the first version had (enabled, multiplier) alone."""
         if isinstance(args, (list, tuple)) and len(args) == 2 and not isinstance(args[1], str):
             args = {"enabled": args[0], "multiplier": args[1]}
         return super().parse_args(args, request)
 
     def hook(self, generation: Generation, args: RescaleCFGArgs) -> UNetHook:
+        """What takes part in each evaluation of the UNet of this job."""
         return RescaleCFGHook(args)
 
 

@@ -45,5 +45,6 @@ def _slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     straight = cosine.abs() > 1 - 1e-5
     safe = torch.where(straight, torch.ones_like(sine), sine)
     arc = (torch.sin((1 - share) * angle) * unit_a + torch.sin(share * angle) * unit_b) / safe
-    mixed = torch.where(straight, unit_a * (1 - share) + unit_b * share, arc)
-    return mixed * (length_a * (1 - share) + length_b * share)
+    mixed: Tensor = torch.where(straight, unit_a * (1 - share) + unit_b * share, arc)
+    lengths: Tensor = length_a * (1 - share) + length_b * share
+    return mixed * lengths

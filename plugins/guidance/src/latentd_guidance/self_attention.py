@@ -25,7 +25,7 @@ class SelfAttentionArgs(Arguments):
     threshold: float = slider(1.0, "Blur mask threshold", 0, 4, 0.01)
 
 
-class SelfAttention(Technique):
+class SelfAttention(Technique[SelfAttentionArgs]):
     """More detail where the model itself looks. Like Forge's, it leaves the second pass of hires fix alone."""
 
     title = "SelfAttentionGuidance Integrated (SD 1.x, SD 2.x, SDXL)"
@@ -34,6 +34,7 @@ class SelfAttention(Technique):
     Args = SelfAttentionArgs
 
     def hook(self, generation: Generation, args: SelfAttentionArgs) -> UNetHook:
+        """What takes part in each evaluation of the UNet of this job."""
         return SelfAttentionHook(args, generation)
 
 
@@ -81,7 +82,7 @@ def attention_received(attend: Attend, hidden: Tensor) -> Tensor:
     query, key = (
         t.reshape(*t.shape[:-1], heads, -1).transpose(1, 2).float() for t in (module.to_q(hidden), module.to_k(hidden))
     )
-    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    scores: Tensor = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     return scores.softmax(dim=-1).sum(dim=2).mean(dim=1)
 
 

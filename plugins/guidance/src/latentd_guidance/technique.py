@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from latentd.api import Generation, Script, UNetCall, UNetHook
+from latentd.api import Generation, GenerationRequest, JsonValue, RawArgs, Script, UNetCall, UNetHook
 
 
 class Arguments(BaseModel):
@@ -19,20 +19,27 @@ class Arguments(BaseModel):
     enabled: bool = Field(False, title="Enabled")
 
 
+A = TypeVar("A", bound=Arguments)
 FARTHEST = 1e6
 
 
-def slider(default: float, title: str, low: float, high: float, step: float, **bounds: Any) -> Any:
+def slider(default: float, title: str, low: float, high: float, step: float, **bounds: float) -> Any:
     """A number with the slider that ``/script-info`` shows.
 
     The slider's range is a recommendation, as in AUTOMATIC1111; what is enforced is in ``bounds`` (``ge``, ``le``...),
     and that numbers stay where float32 can reckon with them.
     """
-    enforced = {"ge": -FARTHEST, "le": FARTHEST, **bounds}
-    return Field(default, title=title, json_schema_extra={"minimum": low, "maximum": high, "step": step}, **enforced)
+    shown: dict[str, Any] = {"minimum": low, "maximum": high, "step": step}
+    return Field(
+        default,
+        title=title,
+        json_schema_extra=shown,
+        ge=bounds.get("ge", -FARTHEST),
+        le=bounds.get("le", FARTHEST),
+    )
 
 
-class Technique(Script):
+class Technique(Script[A]):
     """An always-on script that gives one UNet hook when it is enabled.
 
     ``prefix`` begins its keys in the infotext, which are those of Forge: ``freeu_enabled``, ``freeu_b1``...
@@ -44,39 +51,39 @@ class Technique(Script):
     unwritten: ClassVar[frozenset[str]] = frozenset()
     Args: type[Arguments] = Arguments
 
-    def hook(self, generation: Generation, args: Any) -> UNetHook:
+    def hook(self, generation: Generation, args: A) -> UNetHook:
         """What takes part in each evaluation of the UNet of this job."""
         raise NotImplementedError
 
-    def parse_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Any:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> A | None:
         """The arguments, or None when the technique is switched off."""
-        parsed: Arguments = super().parse_args(args, request)
-        return parsed if parsed.enabled else None
+        parsed = super().parse_args(args, request)
+        return parsed if parsed is not None and parsed.enabled else None
 
-    def before_process(self, generation: Generation, args: Arguments) -> None:
+    def before_process(self, generation: Generation, args: A) -> None:
         """Note the settings in the infotext."""
         for name, value in args:
             if name not in self.unwritten or value != self.Args.model_fields[name].default:
                 generation.infotext[self.prefix + name] = value
 
-    def unet_hooks(self, generation: Generation, args: Arguments) -> Sequence[UNetHook]:
+    def unet_hooks(self, generation: Generation, args: A) -> Sequence[UNetHook]:
         """The technique's hook."""
         return (self.hook(generation, args),)
 
     def from_infotext(
-        self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]
-    ) -> dict[str, Any] | None:
+        self, entries: Mapping[str, JsonValue], args: JsonValue, mode: Literal["txt2img", "img2img"]
+    ) -> dict[str, JsonValue] | None:
         """The arguments that :meth:`before_process` notes, where the request says nothing of this technique."""
         if args is not None or entries.get(self.prefix + "enabled") != "True":
             return None
         return dict(self._read(entries))
 
-    def _read(self, entries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    def _read(self, entries: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue]]:
         for name, field in self.Args.model_fields.items():
             text = entries.get(self.prefix + name)
-            if text is None:
+            if not isinstance(text, str):
                 continue
-            value: Any = text
+            value: JsonValue = text
             if field.annotation is bool:
                 value = text == "True"
             elif not get_args(field.annotation):
