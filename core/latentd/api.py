@@ -76,8 +76,6 @@ from latentd.types import (
 )
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter
-
     from latentd.images.annotations import Label, LegendStyle, annotate_grid, prompt_matrix_legends
     from latentd.images.fill import cut_out
     from latentd.images.grid import grid_rows, make_grid
@@ -97,11 +95,12 @@ if TYPE_CHECKING:
     from latentd.pipeline.script_runs import ScriptRuns
     from latentd.server.openapi import reply_of
     from latentd.server.routes.generation import answer_generation
+    from latentd.server.routing import APIRouter
     from latentd.server.schemas.generation import Img2ImgRequest, Txt2ImgRequest
 
 # What costs time to import comes when it is asked for: name → where it lives, as the imports above say it.
 _LATE = {
-    "APIRouter": "fastapi:APIRouter",
+    "APIRouter": "latentd.server.routing:APIRouter",
     "Img2ImgRequest": "latentd.server.schemas.generation:Img2ImgRequest",
     "Label": "latentd.images.annotations:Label",
     "LegendStyle": "latentd.images.annotations:LegendStyle",

@@ -6,9 +6,8 @@ import asyncio
 import html
 from typing import Any
 
-from fastapi import APIRouter
-
 from latentd.server.body_limits import LARGE_BODY
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.images import (
     ExtrasBatchImagesRequest,
     ExtrasBatchImagesResponse,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from latentd.engine.job import Job
 from latentd.server.accept import preferred_picture
@@ -19,6 +19,7 @@ from latentd.server.keys import Scope
 from latentd.server.middleware import JOB_HEADER, name_job
 from latentd.server.openapi import binary
 from latentd.server.routes.jobs import job_path
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.generation import (
     GenerationBody,
     ImageToImageResponse,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
-
 from latentd.errors import NotFound, near_matches
 from latentd.plugins.catalogue import INTERROGATORS, install_hint, package_hint
 from latentd.server.body_limits import LARGE_BODY
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.images import InterrogateRequest, InterrogateResponse, PNGInfoRequest, PNGInfoResponse
 
 if TYPE_CHECKING:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
-
 from latentd.images.resize import LATENT_MODES
 from latentd.images.upscalers import RESIZERS
 from latentd.plugins.script_info import script_info
+from latentd.server.routing import APIRouter
 from latentd.server.schemas import lists
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
-
+from latentd.server.routing import APIRouter
 from latentd.server.schemas import lists
 
 
