@@ -21,6 +21,7 @@ _LONGEST_ESCAPE = 6
 _HIGH_SURROGATES = (b"d8", b"d9", b"da", b"db")
 _UTF8 = "utf-8"
 _BROKEN = "surrogatepass"
+_UNTERMINATED = "Unterminated string starting at"
 _READER = JSONDecoder()
 
 
@@ -47,13 +48,14 @@ def read_json(data: bytes | bytearray) -> object:
 class _Cut:
     """A document taken apart.
 
-    :param position: byte at which to begin.
+    :param position: byte at which to begin. :ivar quote: byte at which the text that is being read begins.
     :ivar frame: the document, each text in it replaced by its number, in pieces.
     :ivar texts: the texts by their numbers. :ivar ends: byte at which each ends in the document, behind its quote.
     """
 
     data: bytes | bytearray
     position: int
+    quote: int = 0
     frame: list[bytes] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
@@ -61,6 +63,7 @@ class _Cut:
     def run(self) -> None:
         """Take it apart; raises as :func:`read_json`."""
         while (quote := self.data.find(_QUOTE, self.position)) >= 0:
+            self.quote = quote
             self.frame.append(bytes(self.data[self.position : quote]) + b'"%d"' % len(self.texts))
             self.texts.append(self._text(quote + 1))
             self.ends.append(self.position)
@@ -81,7 +84,7 @@ class _Cut:
                 self.position = end + 1
                 return "".join(pieces)
             if end == place:
-                raise self._broken("Unterminated string starting at", start - 1)
+                raise self._broken(_UNTERMINATED, self.quote)
             place, size = end, min(4 * size, PIECE)
 
     def _piece(self, start: int, size: int) -> tuple[int, bool]:
@@ -111,6 +114,8 @@ class _Cut:
     def _read(self, start: int, end: int) -> str:
         """What the bytes of a text, or of a piece of one, stand for."""
         text = bytes(self.data[start:end]).decode(_UTF8, _BROKEN)
+        if len(text) - len(text.rstrip("\\")) & 1:  # the document ends within an escape
+            raise self._broken(_UNTERMINATED, self.quote)
         try:
             read: str = _READER.parse_string(f'{text}"', 0)[0]  # type: ignore[attr-defined]
         except JSONDecodeError as error:
