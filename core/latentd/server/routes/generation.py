@@ -81,7 +81,7 @@ def router(services: Any) -> APIRouter:
     )
     async def submit(body: dict[str, Any], request: Request) -> Response:
         """Hand a generation in; the fields are those of txt2img or img2img, and ``mode`` says which."""
-        generation = _job_body(body)
+        generation = await asyncio.to_thread(_job_body, body)
         _check_persistence(generation, request)
         job, _ = await services.submit_body(generation)
         name_job(request, job.id)
