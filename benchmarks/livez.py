@@ -141,11 +141,9 @@ REQUESTS: dict[str, Request] = {
     "infotext of 150 kB": Request(TXT2IMG, lambda: {**SMALL, "infotext": "a: b, " * 25_000}),
     "infotext of 150 kB, lines": Request(TXT2IMG, lambda: {**SMALL, "infotext": "a\n" * 75_000}),
     "[<<<... in a file pattern": Request(TXT2IMG, prompt("a", save_images=True, override_settings=PATTERN)),
-    "prompts from file, 5,000 lines": Request(
-        TXT2IMG, script("prompts from file or textbox", False, False, "s", LINES)
-    ),
+    "prompts from file, 5,000 lines": Request(TXT2IMG, script(LINES_SCRIPT, False, False, "start", "a\n" * 5000)),
     "prompts from file, --n_iter 10^9": Request(
-        TXT2IMG, script("prompts from file or textbox", False, False, "s", "--prompt a --n_iter 1000000000")
+        TXT2IMG, script(LINES_SCRIPT, False, False, "start", "--prompt a --n_iter 1000000000")
     ),
     "X/Y/Z with 1e999": Request(TXT2IMG, plot("1e999")),
     "X/Y/Z with 10^400": Request(TXT2IMG, plot("1" + "0" * 400)),

@@ -32,40 +32,46 @@ _LONGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
 
 
 def decode_base64(text: str, *, max_bytes: int) -> bytes:
-    """The bytes that base64 or a data URL encodes; characters outside the alphabet are skipped, as in AUTOMATIC1111.
+    """Decode base64 or a data URL. Characters outside the alphabet are skipped, as AUTOMATIC1111 does.
 
     :raises InvalidImage: wrong padding or length.
     :raises TooLarge: more than ``max_bytes``.
     """
+    start = 0
     if text.startswith("data:image/"):
-        text = text.partition(";")[2].partition(",")[2]
-    if len(text) // 4 * 3 > max_bytes + 3:
+        start = text.find(",", text.find(";")) + 1
+    if (len(text) - start) // 4 * 3 > max_bytes + 3:
         raise TooLarge(f"image is larger than {max_bytes} bytes")
     try:
-        data = _from_base64(text.encode("ascii"))
-    except (binascii.Error, ValueError) as error:
+        data = _from_base64(text, start)
+    except ValueError as error:
         raise InvalidImage(hint="the text is not base64") from error
     if len(data) > max_bytes:
         raise TooLarge(f"image is larger than {max_bytes} bytes")
     return data
 
 
-def _from_base64(text: bytes) -> bytes:
-    """As ``base64.b64decode``; long texts in pieces, since it lets no other thread run meanwhile.
+def _from_base64(text: str, start: int) -> bytes:
+    """As ``base64.b64decode`` of ``text[start:]``; in pieces, because it blocks every other thread.
 
-    :raises ValueError: as it, and for a long text with padding at a place where it says nothing.
+    :raises ValueError: as ``b64decode``, and for a long text with ``=`` where no padding belongs.
     """
-    if len(text) <= _PIECE:
-        return base64.b64decode(text)
-    pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
-    kept = b"".join(piece.translate(None, _SKIPPED) for piece in pieces)
-    padding = kept.find(b"=")
-    if padding >= 0:  # what stands behind it is not read
-        kept = kept[: padding + 2 - padding % 4 // 3]
-    # The last piece has the padding, or fails for want of it.
-    return b"".join(
-        binascii.a2b_base64(kept[start : start + _PIECE], strict_mode=True) for start in range(0, len(kept), _PIECE)
-    )
+    if len(text) - start <= _PIECE:
+        return base64.b64decode(text[start:])
+    out, rest = io.BytesIO(), b""
+    for place in range(start, len(text), _PIECE):
+        rest += text[place : place + _PIECE].encode("ascii").translate(None, _SKIPPED)
+        padding = rest.find(b"=")
+        if padding >= 0:
+            # Base64 ends with its padding.
+            rest += text[place + _PIECE : place + _PIECE + 2].encode("ascii")
+            rest = rest[: padding + 2 - padding % 4 // 3]
+            break
+        whole = len(rest) - len(rest) % 4
+        out.write(binascii.a2b_base64(rest[:whole], strict_mode=True))
+        rest = rest[whole:]
+    out.write(binascii.a2b_base64(rest, strict_mode=True))
+    return out.getvalue()
 
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
