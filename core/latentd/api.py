@@ -31,8 +31,8 @@ from latentd.generations import (
 )
 from latentd.hookspecs import hookimpl
 from latentd.models.files.folders import find_models
-from latentd.models.files.pickle_walk import walk_pickle
 from latentd.models.files.safetensors_header import read_header
+from latentd.models.files.shapes import read_shapes
 from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import install_hint
 from latentd.regular import check_regular, is_regular, open_regular, read_regular
@@ -227,13 +227,13 @@ __all__ = [
     "prompt_matrix_legends",
     "read_header",
     "read_regular",
+    "read_shapes",
     "read_weights",
     "reply_of",
     "resize_image",
     "uncrop",
     "unet_key",
     "upscale_tiled",
-    "walk_pickle",
     "weights_from_tensors",
 ]
 

@@ -18,6 +18,7 @@ from latentd.errors import LatentdError, NotStored
 from latentd.models.devices import free_cache
 from latentd.models.files.folders import find_models
 from latentd.models.files.hashes import HashCache
+from latentd.models.files.unpickle import pickle_files
 from latentd.networks.files import NetworkLibrary
 from latentd.options import OptionStore
 from latentd.plugins.builtin import BUILTINS
@@ -80,6 +81,7 @@ class AppServices:
         self.styles = StyleBook(self.paths.styles_patterns)
         loaded = time.perf_counter()
         self.hashes = HashCache(self.paths.data / "cache", enabled=not settings.no_hashing)
+        pickle_files.keep_in(self.paths.data / "cache" / "converted", int(settings.converted_cache_mb * MEBIBYTE))
         self.models = create_models(settings, self.options, self.registry, self.hashes, observer=self.hooks.model_event)
         self.networks = NetworkLibrary(
             self.paths.models("Lora"),
@@ -176,7 +178,7 @@ class AppServices:
         return execute(plan, self, control)
 
     def _known_overrides(self, plan: Plan) -> dict[str, Any]:
-        overrides = dict(plan.options.overrides)  # type: ignore[attr-defined]
+        overrides = dict(plan.options.overrides)
         if "sd_model_checkpoint" in overrides:
             overrides["sd_model_checkpoint"] = plan.checkpoint
         return overrides
