@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 JsonValue: TypeAlias = Any
 """A value as JSON has it, of a request's body, an option, a file or an infotext: looked at where it is used."""
+OptionValues: TypeAlias = Mapping[str, JsonValue]
+"""Effective values of options by key."""
 RawArgs: TypeAlias = Sequence[JsonValue] | Mapping[str, JsonValue] | None
 """A script's arguments as they were sent: by place, by name, or none."""
 

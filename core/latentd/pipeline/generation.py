@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from latentd.generations import UNetHook
@@ -13,12 +14,22 @@ from latentd.plugins.blame import blaming
 from latentd.types import GeneratedImage, PassName
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from pathlib import Path
 
+    import torch
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from latentd.conditioning.schedule import Conditioning
     from latentd.generations import Generation, Img2imgStart, Plan
+    from latentd.models.files.checkpoints import CheckpointInfo
+    from latentd.models.files.vae_files import VaeInfo
+    from latentd.models.loaded import LoadedModel
+    from latentd.networks.merge import NetworkRequest
     from latentd.pipeline.job_hooks import JobHooks
+    from latentd.pipeline.needs import WorkerServices
     from latentd.pipeline.pass_state import PassState
-    from latentd.types import GenerationRequest
+    from latentd.types import GenerationRequest, JobControl, JsonValue, OptionValues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +60,62 @@ class Batch:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """The job's own checkpoint, which infotexts tell of whatever a refiner or hires fix has in use."""
+
+    info: CheckpointInfo
+    vae: VaeInfo | None
+    is_inpainting: bool
+    is_sdxl: bool
+    is_fp8: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionedOn:
+    """What the present pass is conditioned on; a refiner encodes it again.
+
+    ``steps`` are those of the first pass, ``hires_steps`` of the second while it is planned; ``size`` is (width,
+    height) of the pass in pixels.
+    """
+
+    prompts: Sequence[str]
+    negatives: Sequence[str]
+    steps: int
+    hires_steps: int | None
+    size: tuple[int, int]
+
+
 @dataclass(slots=True, kw_only=True, weakref_slot=True, eq=False)
 class RunningGeneration:
-    """Implements :class:`latentd.services.Generation`. Everything a job makes hangs off this and goes with it."""
+    """Implements :class:`latentd.generations.Generation`. Everything a job makes hangs off this and goes with it.
+
+    ``networks`` are what the prompt's tags lay over the model, ``networks_acted`` the files that have fitted somewhere
+    in this job. ``forgot_conditioning``: the remembered encodings were dropped for this job. ``used_ensd``: noise was
+    drawn by option ``eta_noise_seed_delta``.
+    """
 
     plan: Plan
-    options: Mapping[str, Any]
-    control: Any
-    services: Any
+    options: OptionValues
+    control: JobControl
+    services: WorkerServices
     hooks: JobHooks
-    model: Any = None
+    in_use: LoadedModel | None = None
+    own: BaseModel | None = None
     pass_name: PassName = "base"
     current: Batch | None = None
-    conditioning: Any = None
-    latents: Any = None
+    conditioning: Conditioning | None = None
+    conditioned_on: ConditionedOn | None = None
+    latents: Tensor | None = None
     pass_state: PassState | None = None
     img2img: Img2imgStart | None = None
-    state: dict[str, Any] = field(default_factory=dict)
-    infotext: dict[str, Any] = field(default_factory=dict)
+    networks: tuple[NetworkRequest, ...] = ()
+    networks_acted: set[Path] = field(default_factory=set)
+    forgot_conditioning: bool = False
+    used_ensd: bool = False
+    tile_random: Random | None = None
+    state: dict[str, Any] = field(default_factory=dict)  # plugins' own
+    infotext: dict[str, JsonValue] = field(default_factory=dict)
     unet_hooks: list[UNetHook] = field(default_factory=list)
     network_hooks: list[UNetHook] = field(default_factory=list)
     extra_images: list[GeneratedImage] = field(default_factory=list)
@@ -75,7 +124,19 @@ class RunningGeneration:
 
     @property
     def id(self) -> str:
-        return str(self.control.id)
+        return self.control.id
+
+    @property
+    def model(self) -> LoadedModel:
+        """The loaded model in use; the refiner after its switch."""
+        assert self.in_use is not None, "the job's model is loaded first"
+        return self.in_use
+
+    @property
+    def base(self) -> BaseModel:
+        """The job's own checkpoint."""
+        assert self.own is not None, "the job's model is loaded first"
+        return self.own
 
     @property
     def request(self) -> GenerationRequest:
@@ -86,11 +147,11 @@ class RunningGeneration:
         return self.current.index if self.current else 0
 
     @property
-    def device(self) -> Any:
+    def device(self) -> torch.device:
         return self.model.device
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> torch.dtype:
         return self.model.dtype
 
     def warn(self, message: str) -> None:
@@ -106,7 +167,7 @@ class RunningGeneration:
         if self.control.stop_requested() == "cancel":
             self.control.check()
 
-    def lease(self, checkpoint: str) -> Any:
+    def lease(self, checkpoint: str) -> LoadedModel:
         """The checkpoint with the VAE that the options choose, kept until the job ends."""
         options = self.options
         lease = self.services.models.lease(
@@ -116,6 +177,12 @@ class RunningGeneration:
             storage=WeightStorage.of(options),
         )
         return self.leases.enter_context(lease)
+
+    def tiles(self) -> Random:
+        """The job's draws of Hypertile's tiles, seeded by its first picture."""
+        if self.tile_random is None:
+            self.tile_random = Random(self.plan.seeds[0])
+        return self.tile_random
 
     @property
     def all_unet_hooks(self) -> Sequence[UNetHook]:

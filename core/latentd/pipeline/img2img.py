@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,8 @@ from latentd.sampling.run_plan import Img2ImgParams
 from latentd.sampling.steps import total_steps
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from latentd.pipeline.generation import Batch, RunningGeneration
 
 
@@ -35,7 +37,7 @@ def start_img2img(gen: RunningGeneration, init: Img2imgInit, batch_size: int) ->
         latent = latent.repeat(batch_size, 1, 1, 1)
     if gen.request.resize_mode == LATENT:
         latent = F.interpolate(latent, size=gen.plan.latent_size, mode="bilinear")
-    nmask = None if init.mask is None else _repainted(gen, init, latent)
+    nmask = None if init.mask is None else _repainted(gen, gen.request.latent_mask or init.mask, latent)
     if nmask is not None:
         latent = _filled(gen, latent, nmask)
     concat = with_picture(
@@ -51,11 +53,10 @@ def start_img2img(gen: RunningGeneration, init: Img2imgInit, batch_size: int) ->
     )
 
 
-def _repainted(gen: RunningGeneration, init: Img2imgInit, latent: Tensor) -> Tensor:
+def _repainted(gen: RunningGeneration, mask: Image, latent: Tensor) -> Tensor:
     """[1,1,h,w]: 1 where the mask has the picture repainted."""
     height, width = latent.shape[-2:]
-    source: Any = gen.request.latent_mask or init.mask
-    share = latent_mask(source, width, height, round_mask=gen.request.mask_round)
+    share = latent_mask(mask, width, height, round_mask=gen.request.mask_round)
     return torch.from_numpy(share)[None, None].to(latent)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from latentd.generations import Img2imgStart, MaskBlend, UNetHook
 from latentd.plugins import blame
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
     from latentd.generations import AnyScript, Generation, ScriptCall
     from latentd.plugins.hooks import Hooks
+    from latentd.types import JsonValue
 
 
-Check = Callable[[Any], Any]
+R = TypeVar("R")
+Check = Callable[[object], R]
 
 
-def _anything(value: Any) -> Any:
-    return value
+def _nothing(value: object) -> None:
+    """What a method returns that is called for what it does."""
 
 
-def _or_none(check: Check) -> Check:
+def _or_none(check: Check[R]) -> Check[R | None]:
     return lambda value: None if value is None else check(value)
 
 
@@ -44,18 +46,21 @@ class JobHooks:
         self.plugins = plugins
         self.scripts = scripts
 
-    def _each(self, method: str, gen: Generation, *arguments: Any, check: Check = _anything) -> list[Any]:
+    def _each(self, method: str, gen: Generation, *arguments: object, check: Check[R]) -> list[R]:
         return [self._call(call, method, gen, *arguments, check=check) for call in self.scripts]
 
+    def _tell(self, method: str, gen: Generation, *arguments: object) -> None:
+        self._each(method, gen, *arguments, check=_nothing)
+
     @staticmethod
-    def _call(call: ScriptCall, method: str, gen: Generation, *arguments: Any, check: Check = _anything) -> Any:
+    def _call(call: ScriptCall, method: str, gen: Generation, *arguments: object, check: Check[R]) -> R:
         """What the script's method gives, through ``check``."""
         with blamed(owner_of(gen.services.registry.scripts, call.script.title), script_place(call.script, method)):
             return check(getattr(call.script, method)(gen, call.args, *arguments))
 
     def before_process(self, gen: Generation) -> None:
         self.plugins.before_process(gen)
-        self._each("before_process", gen)
+        self._tell("before_process", gen)
 
     def unet_hooks(self, gen: Generation) -> list[UNetHook]:
         found = list(self.plugins.unet_hooks(gen))
@@ -67,15 +72,15 @@ class JobHooks:
 
     def modify_conditioning(self, gen: Generation) -> None:
         self.plugins.modify_conditioning(gen)
-        self._each("modify_conditioning", gen)
+        self._tell("modify_conditioning", gen)
 
     def before_batch(self, gen: Generation) -> None:
         self.plugins.before_batch(gen)
-        self._each("before_batch", gen)
+        self._tell("before_batch", gen)
 
     def after_batch(self, gen: Generation) -> None:
         self.plugins.after_batch(gen)
-        self._each("after_batch", gen)
+        self._tell("after_batch", gen)
 
     def before_step(self, gen: Generation) -> None:
         self.plugins.before_step(gen)
@@ -89,8 +94,7 @@ class JobHooks:
         return bool(self.plugins.implemented("modify_guidance"))
 
     def modify_guidance(self, gen: Generation, x0: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor:
-        changed: Tensor = self.plugins.modify_guidance(gen, x0, cond, uncond)
-        return changed
+        return self.plugins.modify_guidance(gen, x0, cond, uncond)
 
     def modify_noise(self, gen: Generation, noise: Tensor) -> Tensor:
         """The noise that a pass starts with, as the job's scripts leave it."""
@@ -132,12 +136,12 @@ class JobHooks:
     def before_save(self, gen: Generation, image: Image, index: int, path: str) -> None:
         self.plugins.before_save(gen, image, index, path)
 
-    def infotext(self, gen: Generation, index: int) -> dict[str, Any]:
+    def infotext(self, gen: Generation, index: int) -> dict[str, JsonValue]:
         return self.plugins.infotext(gen, index)
 
     def images_done(self, gen: Generation, images: list[GeneratedImage]) -> None:
         """Scripts see the finished list and may append to it."""
-        self._each("after_process", gen, images)
+        self._tell("after_process", gen, images)
 
     def after_process(self, gen: Generation, result: Result) -> None:
         self.plugins.after_process(gen, result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -14,7 +14,7 @@ from latentd.errors import Interrupted
 from latentd.generations import LATENT_DOWNSCALE, Img2imgInit, Img2imgStart
 from latentd.models.vae import circular_padding
 from latentd.networks.hypertile import hypertile_notes
-from latentd.pipeline.generation import Batch, RunningGeneration
+from latentd.pipeline.generation import BaseModel, Batch, RunningGeneration
 from latentd.pipeline.img2img import sample_img2img, start_img2img
 from latentd.pipeline.img2img_init import prepare
 from latentd.pipeline.job_hooks import JobHooks, script_place
@@ -32,15 +32,17 @@ from latentd.pipeline.passes.sampling import run_through
 from latentd.pipeline.passes.sampling_pass import Sampling
 from latentd.pipeline.txt2img import sample_txt2img
 from latentd.pipeline.upscaling import upscaler_of
+from latentd.plugins import blame
 from latentd.plugins.blame import blamed, owner_of
 from latentd.types import GeneratedImage, Result
 
 if TYPE_CHECKING:
     from latentd.generations import Plan
+    from latentd.pipeline.needs import WorkerServices
     from latentd.types import JobControl
 
 
-def execute(plan: Plan, services: Any, control: Any) -> Result:
+def execute(plan: Plan, services: WorkerServices, control: JobControl) -> Result:
     """The result of ``plan``: of its selectable script where it has one, else of one generation.
 
     Runs on the worker.
@@ -52,23 +54,21 @@ def execute(plan: Plan, services: Any, control: Any) -> Result:
     warn_of(plan, control)
     script = plan.script
     with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "run")):
-        result: Result = script.run(services, plan, plan.script_args, control)
-        if not isinstance(result, Result):
-            raise TypeError(f"returned a value of type {type(result).__name__}, not a Result")
+        result = blame.result(script.run(services, plan, plan.script_args, control))
     return replace(result, info=with_warnings(result.info, control.progress.warnings))
 
 
-@torch.inference_mode()
-def generate(plan: Plan, services: Any, control: Any) -> Result:
+def generate(plan: Plan, services: WorkerServices, control: JobControl) -> Result:
     """The result of one generation without its selectable script; scripts call this as often as they need."""
     gen = new_generation(plan, services, control)
     try:
-        return run_through(stages(gen))
+        with torch.inference_mode():
+            return run_through(stages(gen))
     finally:
         gen.close()
 
 
-def new_generation(plan: Plan, services: Any, control: Any) -> RunningGeneration:
+def new_generation(plan: Plan, services: WorkerServices, control: JobControl) -> RunningGeneration:
     """A generation at its beginning; whoever makes it closes it."""
     warn_of(plan, control)
     return RunningGeneration(
@@ -90,13 +90,15 @@ def warn_of(plan: Plan, control: JobControl) -> None:
 def stages(gen: RunningGeneration) -> Sampling[Result]:
     """The whole of one generation: yields the passes that it needs sampled."""
     plan, control = gen.plan, gen.control
-    gen.model = gen.lease(plan.checkpoint)
-    model = gen.model
+    gen.in_use = model = gen.lease(plan.checkpoint)
     check_memory(gen)
-    gen.state.update(
-        base_info=model.info, base_vae=model.vae_info, base_inpainting=is_inpainting(model), base_xl=model.is_sdxl
+    gen.own = BaseModel(
+        info=model.info,
+        vae=model.vae_info,
+        is_inpainting=is_inpainting(model),
+        is_sdxl=model.is_sdxl,
+        is_fp8=model.fp8,
     )
-    gen.state["base_fp8"] = model.fp8
     if control.progress.job_count == -1:
         control.progress.job_count = plan.n_iter * (2 if plan.hires else 1)
     gen.infotext.update(hypertile_notes(gen.options, second_pass=plan.hires is not None))
@@ -155,7 +157,7 @@ def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -
             return []
         latents = gen.hooks.after_sample(gen, latents)
         pictures = _decoded(gen, latents)
-    gen.model = base
+    gen.in_use = base
     gen.control.progress.next_job()
     gen.hooks.after_batch(gen)
     images: list[GeneratedImage] = []
@@ -175,7 +177,7 @@ def _decoded(gen: RunningGeneration, latents: torch.Tensor) -> list[Image.Image]
 
 def _write_params(gen: RunningGeneration) -> None:
     """A1111's ``params.txt``: the infotext of the job's first picture, in the data folder."""
-    if getattr(gen.services.settings, "no_prompt_history", False):
+    if gen.services.settings.no_prompt_history:
         return
     try:
         write_atomically(gen.services.paths.data / "params.txt", describe(gen, 0).encode())

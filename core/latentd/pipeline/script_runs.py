@@ -6,10 +6,11 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.errors import NotConfigured
 from latentd.infotext.build import with_entries
+from latentd.pipeline.needs import for_planning, for_worker
 from latentd.pipeline.output.describe import name_limits, style_prompts
 from latentd.pipeline.output.saving import write_picture
 from latentd.pipeline.planning.limits import check_images, check_pixels, largest_area
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from latentd.generations import Plan
+    from latentd.services import Services
+    from latentd.types import JobControl, JsonValue
 
 _NO_GRID = {"return_grid": False, "grid_save": False}
 
@@ -31,17 +34,28 @@ _NO_GRID = {"return_grid": False, "grid_save": False}
 class ScriptRuns:
     """The generations of one selectable script.
 
+    :param control: the job's; None for a script that plans.
     :ivar plan: what was asked for. :ivar request: the same as data, without the script, its seeds fixed: the base of
         requests for :meth:`plan_for`.
     """
 
-    def __init__(self, services: Any, plan: Plan, control: Any) -> None:
+    def __init__(self, services: Services, plan: Plan, control: JobControl | None) -> None:
         self.services = services
         self.plan = plan
-        self.control = control
+        self._control = control
         self.request: GenerationRequest = replace(
             plan.request, script_name=None, script_args=(), seed=plan.seeds[0], subseed=plan.subseeds[0]
         )
+
+    @property
+    def control(self) -> JobControl:
+        """Progress of the job, and whether to stop.
+
+        :raises RuntimeError: while the script plans: no job runs.
+        """
+        if self._control is None:
+            raise RuntimeError("a script that plans has no job yet")
+        return self._control
 
     # --- generations -------------------------------------------------------------------------------------------------
 
@@ -55,7 +69,7 @@ class ScriptRuns:
             request = replace(request, override_settings={**request.override_settings, **_NO_GRID})
         if not save:
             request = replace(request, save_images=False)
-        return replan(self.plan, request, self.services)
+        return replan(self.plan, request, for_planning(self.services))
 
     def check_total(self, plans: Sequence[Plan], times: int = 1) -> None:
         """Refuse a script whose generations are small enough each and too much together; call it when planning.
@@ -80,7 +94,7 @@ class ScriptRuns:
 
         if label is not None:
             self.control.progress.job = label
-        return generate(plan, self.services, self.control)
+        return generate(plan, for_worker(self.services), self.control)
 
     @property
     def interrupted(self) -> bool:
@@ -125,17 +139,23 @@ class ScriptRuns:
         return GeneratedImage(image=image, infotext=infotext, info=info, role="grid" if grid else "image")
 
     @staticmethod
-    def annotated(infotext: str, entries: Mapping[str, Any]) -> str:
+    def annotated(infotext: str, entries: Mapping[str, JsonValue]) -> str:
         """``infotext`` with further entries at its end, before the version."""
         return with_entries(infotext, entries)
 
-    def reply(self, images: Sequence[GeneratedImage], info: Mapping[str, Any], **changes: Any) -> Result:
+    def reply(self, images: Sequence[GeneratedImage], info: Mapping[str, JsonValue], **changes: JsonValue) -> Result:
         """The script's result; ``changes`` are laid over the document ``info`` of one of its generations."""
         interrupted = bool(self.control.progress.interrupted)
         return Result(images=tuple(images), info={**info, **changes}, interrupted=interrupted)
 
     def save(
-        self, image: Image, infotext: str | None, info: Mapping[str, Any], *, basename: str = "", grid: bool = False
+        self,
+        image: Image,
+        infotext: str | None,
+        info: Mapping[str, JsonValue],
+        *,
+        basename: str = "",
+        grid: bool = False,
     ) -> Path | None:
         """Write a picture that the script made; None where the request or the options have nothing saved.
 
@@ -157,7 +177,7 @@ class ScriptRuns:
         )
         return saved.image if saved is not None else None
 
-    def _file_context(self, image: Image, info: Mapping[str, Any]) -> FileContext:
+    def _file_context(self, image: Image, info: Mapping[str, JsonValue]) -> FileContext:
         plan = self.plan
         return FileContext(
             now=datetime.datetime.now().astimezone(),

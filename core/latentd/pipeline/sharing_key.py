@@ -7,12 +7,13 @@ scale, number of pictures, styles and saving; all that acts on the sampler's run
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.prompts.networks import extract_networks
 
 if TYPE_CHECKING:
     from latentd.generations import Plan
+    from latentd.pipeline.needs import WorkerServices
 
 #: Hooks that see a generation before or during sampling: a plugin that has one may count on having the model to itself.
 #: Those that come afterwards see pictures, and run job by job.
@@ -35,7 +36,7 @@ _HYPERTILE = ("hypertile_enable_unet", "hypertile_enable_unet_secondpass")
 _PICTURE = 512 * 512
 
 
-def sharing_key(plan: Plan, services: Any) -> tuple[object, ...] | None:
+def sharing_key(plan: Plan, services: WorkerServices) -> tuple[object, ...] | None:
     """What two jobs must agree on to share denoising batches; None for a job that is carried out by itself."""
     options = plan.options
     networks = _networks(plan)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,8 +17,9 @@ from latentd.pipeline.run import new_generation, stages
 if TYPE_CHECKING:
     from latentd.generations import Plan
     from latentd.pipeline.generation import RunningGeneration
+    from latentd.pipeline.needs import WorkerServices
     from latentd.pipeline.passes.sampling_pass import SamplingPass
-    from latentd.types import Result
+    from latentd.types import JobControl, Result
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,12 @@ class Member:
     """One of the generations, and whom to tell what it gave: its result, or what it raised."""
 
     plan: Plan
-    control: Any
+    control: JobControl
     conclude: Callable[[Result | None, BaseException | None], None]
 
 
 @torch.inference_mode()
-def generate_together(members: Sequence[Member], services: Any) -> None:
+def generate_together(members: Sequence[Member], services: WorkerServices) -> None:
     """Carry out generations whose plans have the same :func:`latentd.pipeline.sharing_key.sharing_key`.
 
     Each is concluded as soon as it has ended, however it did; none of its errors reaches the others.

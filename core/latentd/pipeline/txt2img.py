@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from latentd.sampling.run_plan import Img2ImgParams
 from latentd.sampling.steps import total_steps
 
 if TYPE_CHECKING:
+    from latentd.conditioning.schedule import Conditioning
     from latentd.pipeline.generation import Batch, RunningGeneration
 
 
@@ -86,7 +87,7 @@ def _sample_hires(
     gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor, pictures: list[Image.Image]
 ) -> Sampling[Tensor]:
     # The second pass begins with the job's own checkpoint again where a refiner ended the first.
-    gen.model = gen.lease(hires.checkpoint or gen.plan.checkpoint)
+    gen.in_use = gen.lease(hires.checkpoint or gen.plan.checkpoint)
     if hires.latent_mode is not None:
         latents, concat_pictures = _enlarge_latents(gen, latents, hires)
     else:
@@ -112,7 +113,7 @@ def _second_pass(
     hires: HiresPlan,
     latents: Tensor,
     concat_pictures: Tensor | None,
-    conditioning: Any | None,
+    conditioning: Conditioning | None,
 ) -> Sampling[Tensor]:
     if hires.denoising_strength <= 0:
         return latents
@@ -141,7 +142,7 @@ def _second_pass(
     return (yield begin_pass(gen, inputs))
 
 
-def _hires_conditioning(gen: RunningGeneration, batch: Batch, hires: HiresPlan) -> Any:
+def _hires_conditioning(gen: RunningGeneration, batch: Batch, hires: HiresPlan) -> Conditioning:
     plan = gen.plan
     return condition_batch(
         gen,

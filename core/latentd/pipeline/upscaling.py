@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.images.upscalers import RESIZERS, upscale_with
 from latentd.plugins.blame import blamed, owner_of, picture, text
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from latentd.generations import Generation
     from latentd.pipeline.generation import RunningGeneration
+    from latentd.services import Registered
 
 Upscale = Callable[["Image", float], "Image"]
 _RESIZERS = {r.name: r for r in RESIZERS}
@@ -40,7 +41,7 @@ def worker_context(generation: Generation) -> UpscaleContext:
     )
 
 
-def upscale_function(registry: Any, name: str, context: UpscaleContext) -> Upscale:
+def upscale_function(registry: Registered, name: str, context: UpscaleContext) -> Upscale:
     """A callable (image, factor) that follows A1111's rule for reaching a size with upscaler ``name``.
 
     An unknown name is the first in the list, ``None``, as in A1111; planning refuses it where the request names it.
@@ -59,14 +60,14 @@ def upscale_function(registry: Any, name: str, context: UpscaleContext) -> Upsca
 
 
 def restore_with(
-    registry: Any, spec: FaceRestorerSpec, image: Image, weight: float | None, context: UpscaleContext
+    registry: Registered, spec: FaceRestorerSpec, image: Image, weight: float | None, context: UpscaleContext
 ) -> Image:
     """``image`` with its faces restored by ``spec``; ``weight`` is CodeFormer's."""
     with blamed(owner_of(registry.face_restorers, spec.name), f"face restorer {spec.name!r}"):
         return picture(spec.restore(image, weight, context))
 
 
-def caption_with(registry: Any, spec: InterrogatorSpec, image: Image, context: UpscaleContext) -> str:
+def caption_with(registry: Registered, spec: InterrogatorSpec, image: Image, context: UpscaleContext) -> str:
     """The text with which the interrogator ``spec`` describes ``image``."""
     with blamed(owner_of(registry.interrogators, spec.name), f"interrogator {spec.name!r}"):
         return text(spec.interrogate(image, context))

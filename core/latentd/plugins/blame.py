@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeGuard, TypeVar
 
 from latentd.errors import LatentdError, PluginError
 from latentd.generations import Planned, UNetHook
+from latentd.types import Result
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -124,6 +125,14 @@ def hooks(value: object) -> list[UNetHook]:
     return [_of(hook, UNetHook, "UNetHook objects", "returned a sequence with") for hook in value]
 
 
+def result(value: object) -> Result:
+    """``value``, if it is a generation's result.
+
+    :raises TypeError: it is none.
+    """
+    return _of(value, Result, "a Result")
+
+
 def outcome(value: Planned[A] | None) -> Planned[A] | None:
     """``value``, if it is what a script's ``plan`` returns.
 
@@ -134,20 +143,25 @@ def outcome(value: Planned[A] | None) -> Planned[A] | None:
     return value
 
 
-def like(before: T) -> Callable[[T], T]:
+def like(before: Tensor) -> Callable[[object], Tensor]:
     """A check that a value has the shape of the tensor ``before``.
 
     :raises TypeError: (the check) it is no tensor, or of another shape.
     """
 
-    def check(value: T) -> T:
+    def check(value: object) -> Tensor:
         wanted, found = getattr(before, "shape", None), getattr(value, "shape", None)
-        if found != wanted:
+        if not _has_shape(value, wanted):
             shown = f"a tensor {list(found)}" if found is not None else _shown(value)
             raise TypeError(f"returned {shown}, not a tensor {list(wanted or ())}")
         return value
 
     return check
+
+
+def _has_shape(value: object, shape: Sequence[int] | None) -> TypeGuard[Tensor]:
+    # torch is not imported for this: what has the tensor's shape is taken for one.
+    return bool(getattr(value, "shape", None) == shape)
 
 
 def entering(hidden: Tensor, skip: Tensor | None) -> Callable[[object], tuple[Tensor, Tensor | None]]:

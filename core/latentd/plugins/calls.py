@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pluggy
 
@@ -19,10 +18,10 @@ class Implementation:
 
     plugin: str
     hook: str
-    function: Callable[..., Any]
+    function: Callable[..., object]
     argument_names: tuple[str, ...]
 
-    def __call__(self, arguments: Mapping[str, Any]) -> Any:
+    def __call__(self, arguments: Mapping[str, object]) -> object:
         """The result, given those of ``arguments`` that the implementation asks for."""
         return self.function(*(arguments[name] for name in self.argument_names))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
@@ -15,14 +15,17 @@ from latentd.plugins.calls import Implementation, implementations
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
     from latentd.generations import Generation, UNetHook
-    from latentd.types import Result
+    from latentd.settings import Settings
+    from latentd.types import JsonValue, Result
 
 logger = logging.getLogger(__name__)
 
 MUTED_AFTER = 3
-Check = Callable[[Any], Any]
+R = TypeVar("R")
+Check = Callable[[object], R]
 
 
 class Hooks:
@@ -51,30 +54,37 @@ class Hooks:
         return bool(self._each(hook))
 
     @staticmethod
-    def _call(implementation: Implementation, arguments: Mapping[str, Any], check: Check | None = None) -> Any:
+    def _call(implementation: Implementation, arguments: Mapping[str, object], check: Check[R]) -> R | None:
         """The implementation's value, through ``check`` unless it is None."""
         with blamed(implementation.plugin, implementation.hook):
             value = implementation(arguments)
-            return value if value is None or check is None else check(value)
+            return None if value is None else check(value)
 
-    def _run(self, hook: str, *, check: Check | None = None, **arguments: Any) -> list[Any]:
-        return [self._call(implementation, arguments, check) for implementation in self._each(hook)]
+    def _run(self, hook: str, *, check: Check[R], **arguments: object) -> list[R]:
+        """What the implementations give, those that give None left out."""
+        found = (self._call(implementation, arguments, check) for implementation in self._each(hook))
+        return [value for value in found if value is not None]
 
-    def _chain(self, hook: str, name: str, value: Any, check: Check, **arguments: Any) -> Any:
+    def _tell(self, hook: str, **arguments: object) -> None:
+        for implementation in self._each(hook):
+            with blamed(implementation.plugin, implementation.hook):
+                implementation(arguments)
+
+    def _chain(self, hook: str, name: str, value: R, check: Check[R], **arguments: object) -> R:
         """``value`` handed from plugin to plugin under the argument ``name``; None leaves it as it is."""
         for implementation in self._each(hook):
             result = self._call(implementation, {**arguments, name: value}, check)
             value = value if result is None else result
         return value
 
-    def _first(self, hook: str, *, check: Check | None = None, **arguments: Any) -> Any | None:
+    def _first(self, hook: str, *, check: Check[R], **arguments: object) -> R | None:
         for implementation in self._each(hook):
             result = self._call(implementation, arguments, check)
             if result is not None:
                 return result
         return None
 
-    def _observe(self, hook: str, **arguments: Any) -> None:
+    def _observe(self, hook: str, **arguments: object) -> None:
         for implementation in self._each(hook):
             key = (implementation.plugin, hook)
             if self._failures[key] >= MUTED_AFTER:
@@ -89,23 +99,23 @@ class Hooks:
 
     # --- process -----------------------------------------------------------------------------------------------------
 
-    def authenticate(self, request: Any) -> str | None:
+    def authenticate(self, request: object) -> str | None:
         """The user's name if a plugin vouches for the request."""
         return self._first("authenticate", check=blame.text, request=request)
 
-    def create_executor(self, settings: Any) -> Any | None:
+    def create_executor(self, settings: Settings) -> Any | None:  # with the engine's public face
         """An executor in place of the core's, if a plugin brings one."""
-        return self._first("create_executor", settings=settings)
+        return self._first("create_executor", check=lambda value: value, settings=settings)
 
     # --- one generation ----------------------------------------------------------------------------------------------
 
     def before_process(self, generation: Generation) -> None:
         """The models are loaded and nothing is computed yet."""
-        self._run("before_process", generation=generation)
+        self._tell("before_process", generation=generation)
 
     def modify_conditioning(self, generation: Generation) -> None:
         """``generation.conditioning`` of the coming batch is made."""
-        self._run("modify_conditioning", generation=generation)
+        self._tell("modify_conditioning", generation=generation)
 
     def unet_hooks(self, generation: Generation) -> list[UNetHook]:
         """The UNet hooks of every plugin for this job."""
@@ -118,53 +128,52 @@ class Hooks:
 
     def before_batch(self, generation: Generation) -> None:
         """A batch is about to be sampled."""
-        self._run("before_batch", generation=generation)
+        self._tell("before_batch", generation=generation)
 
     def after_batch(self, generation: Generation) -> None:
         """The batch's pictures are decoded and not yet finished."""
-        self._run("after_batch", generation=generation)
+        self._tell("after_batch", generation=generation)
 
     def before_step(self, generation: Generation) -> None:
         """A sampling step is about to begin."""
-        self._run("before_step", generation=generation)
+        self._tell("before_step", generation=generation)
 
     def after_step(self, generation: Generation) -> None:
         """A sampling step is done."""
-        self._run("after_step", generation=generation)
+        self._tell("after_step", generation=generation)
 
-    def modify_guidance(self, generation: Generation, x0: Any, cond: Any, uncond: Any) -> Any:
+    def modify_guidance(self, generation: Generation, x0: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor:
         """The guided prediction [B,C,h,w] after every plugin's change."""
         arguments = {"generation": generation, "cond": cond, "uncond": uncond}
         return self._chain("modify_guidance", "x0", x0, blame.like(x0), **arguments)
 
-    def after_sample(self, generation: Generation, latents: Any) -> Any:
+    def after_sample(self, generation: Generation, latents: Tensor) -> Tensor:
         """The sampled latents [B,C,h,w] after every plugin's change."""
         return self._chain("after_sample", "latents", latents, blame.like(latents), generation=generation)
 
     def postprocess_image(self, generation: Generation, image: Image, index: int) -> Image:
         """Picture ``index`` of the batch after every plugin's change."""
         arguments = {"generation": generation, "index": index}
-        changed: Image = self._chain("postprocess_image", "image", image, blame.picture, **arguments)
-        return changed
+        return self._chain("postprocess_image", "image", image, blame.picture, **arguments)
 
     def before_save(self, generation: Generation, image: Image, index: int, path: str) -> None:
         """A picture is about to be written to ``path``."""
-        self._run("before_save", generation=generation, image=image, index=index, path=path)
+        self._tell("before_save", generation=generation, image=image, index=index, path=path)
 
-    def infotext(self, generation: Generation, index: int) -> dict[str, Any]:
+    def infotext(self, generation: Generation, index: int) -> dict[str, JsonValue]:
         """Further entries for the infotext of picture ``index``; a later plugin's value wins."""
-        entries: dict[str, Any] = {}
+        entries: dict[str, JsonValue] = {}
         for found in self._run("infotext", check=blame.mapping, generation=generation, index=index):
-            entries |= found or {}
+            entries |= found
         return entries
 
     def after_process(self, generation: Generation, result: Result) -> None:
         """The job is done and its result complete."""
-        self._run("after_process", generation=generation, result=result)
+        self._tell("after_process", generation=generation, result=result)
 
     # --- observers ---------------------------------------------------------------------------------------------------
 
-    def job_event(self, job_id: str, event: str, data: Mapping[str, Any]) -> None:
+    def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
         """A job changed: queued, started, progress, completed, failed, cancelled."""
         self._observe("job_event", job_id=job_id, event=event, data=data)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image
 
@@ -18,7 +18,8 @@ from latentd.plugins.catalogue import FACERESTORE, install_hint
 from latentd.services import UpscaleContext
 
 if TYPE_CHECKING:
-    from latentd.services import PostprocessorSpec
+    from latentd.services import PostprocessorSpec, Registered
+    from latentd.types import JsonValue
 
 UPSCALE, GFPGAN, CODEFORMER = "Upscale", "GFPGAN", "CodeFormer"
 _ORDER = {UPSCALE: 1000, GFPGAN: 2000, CODEFORMER: 3000}
@@ -45,10 +46,10 @@ class ExtrasRequest:
     upscaler_2: str = "None"
     extras_upscaler_2_visibility: float = 0.0
     max_side_length: int = 0
-    postprocessors: Mapping[str, bool | Mapping[str, Any]] = field(default_factory=dict)
-    raw: Mapping[str, Any] = field(default_factory=dict)
+    postprocessors: Mapping[str, bool | Mapping[str, JsonValue]] = field(default_factory=dict)
+    raw: Mapping[str, JsonValue] = field(default_factory=dict)
 
-    def params(self, step: str) -> Mapping[str, Any]:
+    def params(self, step: str) -> Mapping[str, JsonValue]:
         """What a plugin's step is given: every field of the request, its own parameters on top."""
         own = self.postprocessors.get(step)
         return {**self.raw, **own} if isinstance(own, Mapping) else self.raw
@@ -59,7 +60,7 @@ class Processed:
     """A picture (RGB) and what was done to it, as infotext entries in order."""
 
     image: Image.Image
-    entries: dict[str, Any] = field(default_factory=dict)
+    entries: dict[str, JsonValue] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -67,7 +68,11 @@ class Processed:
         return build_parameters(self.entries)
 
 
-def check_extras(request: ExtrasRequest, registry: Any) -> None:
+Step: TypeAlias = Callable[[Processed, ExtrasRequest, UpscaleContext], None]
+"""Changes the picture in place, and notes what was done."""
+
+
+def check_extras(request: ExtrasRequest, registry: Registered) -> None:
     """Refuse a request that names what is not there, before anything is computed.
 
     :raises NotFound: an upscaler or a step. :raises NotConfigured: a face restorer, or either's model file.
@@ -91,7 +96,7 @@ def check_extras(request: ExtrasRequest, registry: Any) -> None:
 
 
 def process(
-    image: Image.Image, request: ExtrasRequest, registry: Any, context: UpscaleContext, *, max_pixels: int
+    image: Image.Image, request: ExtrasRequest, registry: Registered, context: UpscaleContext, *, max_pixels: int
 ) -> Processed:
     """``image`` after every step, in the order of option ``postprocessing_operation_order``, on the worker.
 
@@ -123,7 +128,7 @@ def run_step(
     name: str,
     image: Image.Image,
     request: ExtrasRequest,
-    registry: Any,
+    registry: Registered,
     context: UpscaleContext,
     *,
     max_pixels: int,
@@ -137,7 +142,7 @@ def run_step(
     return done
 
 
-def _steps(registry: Any, max_pixels: int) -> dict[str, tuple[float, Any]]:
+def _steps(registry: Registered, max_pixels: int) -> dict[str, tuple[float, Step]]:
     """The core's steps by name, with the place of each in the order."""
     return {
         UPSCALE: (_ORDER[UPSCALE], partial(_upscale, registry=registry, max_pixels=max_pixels)),
@@ -147,7 +152,7 @@ def _steps(registry: Any, max_pixels: int) -> dict[str, tuple[float, Any]]:
 
 
 def _upscale(
-    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Any, max_pixels: int
+    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Registered, max_pixels: int
 ) -> None:
     if request.upscaler_1 in ("", "None"):
         return
@@ -167,7 +172,7 @@ def _upscale(
 
 
 def _target(
-    size: tuple[int, int], request: ExtrasRequest, entries: dict[str, Any]
+    size: tuple[int, int], request: ExtrasRequest, entries: dict[str, JsonValue]
 ) -> tuple[float, tuple[int, int] | None, bool]:
     """(factor, size in mode 1, crop) and the entry that tells it."""
     if request.resize_mode == 1:
@@ -182,12 +187,14 @@ def _target(
     return factor, None, False
 
 
-def _restore(done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Any, name: str) -> None:
+def _restore(
+    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Registered, name: str
+) -> None:
     share = request.gfpgan_visibility if name == GFPGAN else request.codeformer_visibility
     if share <= 0:
         return
     weight = request.codeformer_weight if name == CODEFORMER else None
-    spec = registry.face_restorers.find(name)
+    spec = registry.face_restorers[name]
     restored = restore_with(registry, spec, done.image, weight, context).convert("RGB")
     done.image = Image.blend(done.image, restored, share) if share < 1 else restored
     done.entries[f"{name} visibility"] = share

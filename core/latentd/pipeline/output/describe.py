@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd import __version__
 from latentd.infotext.build import build_infotext
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
     from latentd.generations import Plan
     from latentd.options import OptionStore
     from latentd.pipeline.generation import RunningGeneration
+    from latentd.services import Services
     from latentd.settings import Settings
+    from latentd.types import JsonValue, OptionValues
 
 VERSION_TEXT = f"{OWN_VERSION}{__version__}"
 
@@ -66,22 +67,22 @@ def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str
     return build_infotext(prompt, negative, fields.ordered())
 
 
-def _plugin_options(gen: RunningGeneration) -> dict[str, Any]:
+def _plugin_options(gen: RunningGeneration) -> dict[str, JsonValue]:
     """Options of plugins that differ from their defaults, under the keys that they name for it."""
     store: OptionStore = gen.services.options
     specs = [spec for spec in store.specs() if spec.infotext and store.owner(spec.key) != CORE]
     return {str(spec.infotext): gen.options[spec.key] for spec in specs if gen.options[spec.key] != spec.default}
 
 
-def model_facts(gen: RunningGeneration) -> dict[str, Any]:
+def model_facts(gen: RunningGeneration) -> dict[str, JsonValue]:
     """Names and hashes of checkpoint and VAE, as far as options have them written."""
     options = gen.options
-    info, vae = gen.state["base_info"], gen.state["base_vae"]
+    info, vae = gen.base.info, gen.base.vae
     return {
         "model_hash": info.hash if options["add_model_hash_to_info"] else None,
         "model": info.stem if options["add_model_name_to_info"] else None,
-        "fp8_weight": options["fp8_storage"] if gen.state["base_fp8"] else None,
-        "cache_fp16_weight": bool(options["cache_fp16_weight"]) if gen.state["base_fp8"] else None,
+        "fp8_weight": options["fp8_storage"] if gen.base.is_fp8 else None,
+        "cache_fp16_weight": bool(options["cache_fp16_weight"]) if gen.base.is_fp8 else None,
         "vae": vae.name if vae and options["add_vae_name_to_info"] else None,
         "vae_hash": vae.hash if vae and options["add_vae_hash_to_info"] else None,
     }
@@ -91,14 +92,14 @@ def uses_inpainting(gen: RunningGeneration) -> bool:
     """Whether the checkpoint is an inpainting model; one of SDXL counts where it is shown a picture, as in A1111."""
     hires, weight = gen.plan.hires, float(gen.options["inpainting_mask_weight"])
     from_picture = hires is not None and (hires.latent_mode is None or weight < 1.0)
-    return bool(gen.state["base_inpainting"] and (not gen.state["base_xl"] or gen.plan.is_img2img or from_picture))
+    return bool(gen.base.is_inpainting and (not gen.base.is_sdxl or gen.plan.is_img2img or from_picture))
 
 
 def _ensd(gen: RunningGeneration) -> int:
     """The delta where A1111 writes it: by the first pass's sampler and its eta; and wherever noise was drawn by it."""
     plan, options = gen.plan, gen.options
     eta = plan.eta if plan.eta is not None else options["eta_ancestral"]
-    written = (plan.sampler.spec.uses_ensd and eta) or gen.state.get("used_ensd", False)
+    written = (plan.sampler.spec.uses_ensd and eta) or gen.used_ensd
     return int(options["eta_noise_seed_delta"] or 0) if written else 0
 
 
@@ -114,7 +115,7 @@ def file_context(
     assert batch is not None
     first = grid or index >= len(batch.seeds)
     facts = model_facts(gen)
-    info, vae = gen.state["base_info"], gen.state["base_vae"]
+    info, vae = gen.base.info, gen.base.vae
     return FileContext(
         now=now,
         prompt=plan.prompts[0] if first else batch.prompts[index],
@@ -144,13 +145,13 @@ def file_context(
     )
 
 
-def style_prompts(plan: Plan, services: Any) -> list[str]:
+def style_prompts(plan: Plan, services: Services) -> list[str]:
     """The positive texts of the plan's styles."""
     known = services.styles.by_name
     return [known[name].prompt or "" for name in plan.styles if name in known]
 
 
-def name_limits(settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:
+def name_limits(settings: Settings, options: OptionValues) -> dict[str, JsonValue]:
     """The fields of :class:`FileContext` that say what may stand in a name and how long it may be."""
     return {
         "max_words": int(options["directories_max_prompt_words"]),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.pipeline.output.describe import VERSION_TEXT, uses_inpainting
 
 if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration
+    from latentd.types import JsonValue
 
 
-def info_document(gen: RunningGeneration, infotexts: Sequence[str], index_of_first_image: int) -> dict[str, Any]:
+def info_document(gen: RunningGeneration, infotexts: Sequence[str], index_of_first_image: int) -> dict[str, JsonValue]:
     """Keys and values in A1111's order; JSON-ready."""
     plan, request, options = gen.plan, gen.request, gen.options
-    base, vae = gen.state["base_info"], gen.state["base_vae"]
+    base, vae = gen.base.info, gen.base.vae
     return {
         "prompt": plan.prompts[0],
         "all_prompts": list(plan.prompts),
@@ -51,7 +52,7 @@ def info_document(gen: RunningGeneration, infotexts: Sequence[str], index_of_fir
     }
 
 
-def with_warnings(info: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
+def with_warnings(info: Mapping[str, JsonValue], warnings: Sequence[str]) -> dict[str, JsonValue]:
     """The document with an entry ``warnings`` at its end where there are any; else with A1111's keys alone."""
     own = {key: value for key, value in info.items() if key != "warnings"}
     return {**own, "warnings": list(warnings)} if warnings else own

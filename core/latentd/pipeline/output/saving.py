@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.images.saving import SavedFiles, SaveOptions, save_image
 from latentd.pipeline.output.describe import describe, file_context
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from latentd.pipeline.generation import RunningGeneration
+    from latentd.types import OptionValues
 
 
-def save_options(options: Any) -> SaveOptions:
+def save_options(options: OptionValues) -> SaveOptions:
     """The saving options of a snapshot."""
     return SaveOptions(**{f.name: options[f.name] for f in fields(SaveOptions)})
 
@@ -103,7 +104,7 @@ def write_picture(
     image: Image,
     context: FileContext,
     infotext: str | None,
-    options: Mapping[str, Any],
+    options: OptionValues,
     *,
     folder: Path,
     format: str,

@@ -9,12 +9,13 @@ from latentd.conditioning.embeddings import Embedding, embedding_vectors
 from latentd.networks.merge import AppliedNetwork
 
 if TYPE_CHECKING:
+    from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import RunningGeneration
 
 _SLOT = "bundled_embeddings"
 
 
-def read_bundles(model: Any, applied: Iterable[AppliedNetwork]) -> None:
+def read_bundles(model: LoadedModel, applied: Iterable[AppliedNetwork]) -> None:
     """Put the embeddings of the networks laid over ``model`` into its slot; a later network's goes before an earlier's.
 
     What holds no embedding is kept as the sentence that says so.
@@ -24,7 +25,7 @@ def read_bundles(model: Any, applied: Iterable[AppliedNetwork]) -> None:
     }
 
 
-def bundled(model: Any) -> dict[str, Embedding]:
+def bundled(model: LoadedModel) -> dict[str, Embedding]:
     """The embeddings that the networks laid over ``model`` bring along, by name."""
     found: Mapping[str, Embedding | str] = model.extras.get(_SLOT, {})
     return {name: value for name, value in found.items() if isinstance(value, Embedding)}

@@ -11,6 +11,7 @@ from torch import Tensor
 from latentd.conditioning.encode import TextConditioner, TextSettings
 from latentd.conditioning.schedule import Conditioning, Timetable, build_conditioning
 from latentd.models.vae import circular_padding
+from latentd.pipeline.generation import ConditionedOn
 from latentd.pipeline.passes.bundled_embeddings import bundled
 from latentd.pipeline.passes.denoiser import ModelView
 from latentd.pipeline.passes.extra_networks import lay_over
@@ -21,6 +22,7 @@ from latentd.prompts.editing import schedule
 from latentd.prompts.networks import NetworkTag, extract_networks
 
 if TYPE_CHECKING:
+    from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import Batch, RunningGeneration
 
 
@@ -63,7 +65,9 @@ def condition_batch(
     """
     texts = [extract_networks(p)[0] for p in prompts]
     timetable = Timetable(steps=steps, hires_steps=hires_steps, use_old=bool(gen.options["use_old_scheduling"]))
-    gen.state["condition_again"] = (prompts, negatives, steps, hires_steps, size)
+    gen.conditioned_on = ConditionedOn(
+        prompts=prompts, negatives=negatives, steps=steps, hires_steps=hires_steps, size=size
+    )
     conditioning = build_conditioning(
         conditioner_of(gen, gen.model),
         texts,
@@ -76,26 +80,27 @@ def condition_batch(
     _note(gen, [*texts, *negatives], timetable, conditioning)
     gen.conditioning = conditioning
     gen.hooks.modify_conditioning(gen)
-    changed: Conditioning = gen.conditioning
-    return changed
+    return gen.conditioning
 
 
-def conditioner_of(gen: RunningGeneration, model: Any) -> TextConditioner:
+def conditioner_of(gen: RunningGeneration, model: LoadedModel) -> TextConditioner:
     """The model's own text conditioner, made at its first use.
 
     It remembers what it encoded from job to job, unless option ``persistent_cond_cache`` is off.
     """
     if model.conditioning is None:
         model.conditioning = TextConditioner(model, gen.services.embeddings)
-    if not gen.options["persistent_cond_cache"] and not gen.state.setdefault("forgot_conditioning", False):
-        gen.state["forgot_conditioning"] = True
+    if not gen.options["persistent_cond_cache"] and not gen.forgot_conditioning:
+        gen.forgot_conditioning = True
         model.conditioning.clear()
     conditioner: TextConditioner = model.conditioning
     conditioner.bundled = bundled(model)
     return conditioner
 
 
-def model_view(gen: RunningGeneration, model: Any, conditioning: Conditioning, *, concat: Tensor | None) -> ModelView:
+def model_view(
+    gen: RunningGeneration, model: LoadedModel, conditioning: Conditioning, *, concat: Tensor | None
+) -> ModelView:
     """The model in use as the denoiser sees it."""
     return ModelView(
         evaluate=model.unet_runner.evaluate,
@@ -117,11 +122,14 @@ def refiner_for(gen: RunningGeneration, batch: Batch) -> Refiner | None:
         gen.leases.enter_context(circular_padding(refiner, gen.plan.tiling))
         gen.infotext["Refiner"] = refiner.info.short_title
         gen.infotext["Refiner switch at"] = plan.switch_at
-        lay_over(gen, refiner, gen.state.get("networks", ()) if refiner.family == base.family else ())
-        gen.model = refiner
+        lay_over(gen, refiner, gen.networks if refiner.family == base.family else ())
+        gen.in_use = refiner
         enter_runner(gen, refiner)
-        prompts, negatives, steps, hires_steps, size = gen.state["condition_again"]
-        conditioning = condition_batch(gen, prompts, negatives, steps=steps, hires_steps=hires_steps, size=size)
+        again = gen.conditioned_on
+        assert again is not None, "a refiner follows a base model"
+        conditioning = condition_batch(
+            gen, again.prompts, again.negatives, steps=again.steps, hires_steps=again.hires_steps, size=again.size
+        )
         same_inputs = refiner.unet_in_channels == base.unet_in_channels
         view = model_view(gen, refiner, conditioning, concat=concat if same_inputs else None)
         view.refiner = True
@@ -144,7 +152,7 @@ def _settings(gen: RunningGeneration, size: tuple[int, int]) -> TextSettings:
         sdxl_crop_left=int(options["sdxl_crop_left"]),
         sdxl_refiner_high_aesthetic_score=float(options["sdxl_refiner_high_aesthetic_score"]),
         sdxl_refiner_low_aesthetic_score=float(options["sdxl_refiner_low_aesthetic_score"]),
-        networks=tuple(r.key() for r in gen.state.get("networks", ())),
+        networks=tuple(r.key() for r in gen.networks),
     )
 
 
@@ -161,7 +169,7 @@ def _note(gen: RunningGeneration, texts: Sequence[str], timetable: Timetable, co
         if both[0] != both[1]:
             gen.infotext["Old prompt editing timelines"] = True
     # Embeddings are told of the first pass and its own checkpoint, as in A1111.
-    first = gen.pass_name == "base" and gen.model.info is gen.state["base_info"]
+    first = gen.pass_name == "base" and gen.model.info is gen.base.info
     if first and options["textual_inversion_add_hashes_to_infotext"]:
         hashes = [f"{_plain(e.name)}: {e.short_hash}" for e in conditioning.used if e.short_hash]
         if hashes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -433,5 +433,6 @@ def _wide(level: Tensor) -> Tensor:
     return level[:, None, None, None]
 
 
-def _cat(parts: Sequence[Any]) -> Tensor | None:
-    return None if any(p is None for p in parts) else torch.cat(list(parts))
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    found = [p for p in parts if p is not None]
+    return torch.cat(found) if len(found) == len(parts) else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.errors import InvalidRequest
 from latentd.models.files.hashes import file_stamp
@@ -17,6 +18,8 @@ from latentd.pipeline.planning.network_tags import hypernetwork_multiplier, lora
 from latentd.prompts.networks import NetworkTag
 
 if TYPE_CHECKING:
+    from latentd.models.loaded import LoadedModel
+    from latentd.networks.files import NetworkOnDisk
     from latentd.pipeline.generation import RunningGeneration
 
 LORA = "lora"
@@ -39,14 +42,16 @@ def activate_lora(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
         _tell_surplus(gen, tag)
         requests.append(_request(gen, tag, network))
         named.append((tag_name(tag).replace(":", "").replace(",", ""), network))
-    gen.state["networks"] = tuple(requests)
+    gen.networks = tuple(requests)
     for applied in lay_over(gen, gen.model, requests):
         _judge(gen, applied)
     if named and gen.options["lora_add_hashes_to_infotext"]:
         gen.infotext["Lora hashes"] = ", ".join(f"{name}: {library.short_hash(network)}" for name, network in named)
 
 
-def lay_over(gen: RunningGeneration, model: Any, requests: Sequence[NetworkRequest]) -> Sequence[AppliedNetwork]:
+def lay_over(
+    gen: RunningGeneration, model: LoadedModel, requests: Sequence[NetworkRequest]
+) -> Sequence[AppliedNetwork]:
     """Make ``requests`` what is laid over ``model``; what became of each."""
     if model.networks is None:
         if not requests:
@@ -71,7 +76,7 @@ def _judge(gen: RunningGeneration, applied: AppliedNetwork) -> None:
         gen.warn(problem)
     if applied.unread:
         gen.warn(f"LoRA {name!r} ({file}): alpha_pattern {', '.join(map(repr, applied.unread))} is not followed")
-    acted: set[Path] = gen.state.setdefault("networks_acted", set())
+    acted = gen.networks_acted
     if applied.matched or acting or Reason.PASSED_OVER in applied.left_out:
         acted.add(applied.network.path)
         if applied.left_out:
@@ -104,11 +109,8 @@ def activate_hypernetworks(gen: RunningGeneration, tags: Sequence[NetworkTag]) -
             gen.warn(f"hypernetwork not found: {tag_name(tag)}; it is left out")
             continue
         _tell_surplus(gen, tag)
-        network = gen.services.models.cache.get(
-            ("hypernetwork", str(path), *file_stamp(path)),
-            lambda path=path: load_hypernetwork(path),
-            size=path.stat().st_size,
-        )
+        key = ("hypernetwork", str(path), *file_stamp(path))
+        network = gen.services.models.cache.get(key, partial(load_hypernetwork, path), size=path.stat().st_size)
         _check_widths(gen, network, path)
         active.append((network, hypernetwork_multiplier(tag)))
     if active:
@@ -146,7 +148,7 @@ def _reader(gen: RunningGeneration) -> Callable[[Path], NetworkContents]:
     return read
 
 
-def _request(gen: RunningGeneration, tag: NetworkTag, network: Any) -> NetworkRequest:
+def _request(gen: RunningGeneration, tag: NetworkTag, network: NetworkOnDisk) -> NetworkRequest:
     options, arguments = gen.options, lora_arguments(tag)
     mode: ApplyMode = "beside" if options["lora_functional"] else "merged"
     if options["lora_apply_to_outputs"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,17 +15,18 @@ from latentd.pipeline.passes.latents import encode_pictures
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import RunningGeneration
 
 INPAINT_CHANNELS, EDIT_CHANNELS = 9, 8
 
 
-def is_inpainting(model: Any) -> bool:
+def is_inpainting(model: LoadedModel) -> bool:
     """Whether the UNet takes a mask and the masked picture beside the latent."""
     return bool(model.unet_in_channels == INPAINT_CHANNELS)
 
 
-def is_edit(model: Any) -> bool:
+def is_edit(model: LoadedModel) -> bool:
     """Whether the UNet takes the picture to be edited beside the latent."""
     return bool(model.unet_in_channels == EDIT_CHANNELS)
 
@@ -53,7 +54,7 @@ def without_picture(gen: RunningGeneration, latents: Tensor) -> Tensor | None:
 
 
 def with_picture(
-    model: Any,
+    model: LoadedModel,
     pictures: Tensor,
     latents: Tensor,
     *,

@@ -66,10 +66,10 @@ def _predictor(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     count = start.latent.shape[0]
     plan = gen.plan
-    before = gen.state.get("condition_again"), gen.conditioning
+    before = gen.conditioned_on, gen.conditioning
     size = (plan.width, plan.height)
     conditioning = condition_batch(gen, [prompt] * count, [negative] * count, steps=steps, size=size)
-    gen.state["condition_again"], gen.conditioning = before
+    gen.conditioned_on, gen.conditioning = before
     denoiser = SigmaDenoiser(
         view=model_view(gen, gen.model, conditioning, concat=start.concat),
         schedule=schedule,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentd.errors import NotConfigured
 from latentd.models.files.hashes import file_stamp
@@ -67,7 +66,7 @@ def check_methods(gen: RunningGeneration) -> None:
 
 def checks_nan(gen: RunningGeneration) -> bool:
     """Whether a picture of nothing but NaN fails the job (flag ``--disable-nan-check``)."""
-    return not getattr(gen.services.settings, "disable_nan_check", False)
+    return not gen.services.settings.disable_nan_check
 
 
 def vae_use(gen: RunningGeneration) -> VaeUse:
@@ -94,7 +93,7 @@ def taesd_decode(gen: RunningGeneration, latents: Tensor, *, check: Callable[[],
     return torch.cat(pictures)
 
 
-def taesd(gen: RunningGeneration, part: TaesdPart) -> Any:
+def taesd(gen: RunningGeneration, part: TaesdPart) -> nn.Module:
     """TAESD's network for ``way`` and the model in use, from the cache of models.
 
     :raises NotConfigured: the file is missing.
@@ -113,12 +112,14 @@ def find_file(gen: RunningGeneration, kind: str, name: str) -> Path | None:
     return next((path for path in found if is_regular(path)), None)
 
 
-def small_network(gen: RunningGeneration, path: Path, load: Callable[[torch.device, torch.dtype], Any]) -> Any:
+def small_network(
+    gen: RunningGeneration, path: Path, load: Callable[[torch.device, torch.dtype], nn.Module]
+) -> nn.Module:
     """The network that ``load`` makes of ``path``, on the device and in the dtype of the UNet, kept in the cache."""
     device, dtype = gen.device, gen.dtype
     key = ("small", str(path), *file_stamp(path), str(device), str(dtype))
 
-    def size(network: Any) -> int:
+    def size(network: nn.Module) -> int:
         return sum(p.numel() * p.element_size() for p in network.parameters())
 
     return gen.services.models.cache.get(key, lambda: load(device, dtype), size)
@@ -134,5 +135,5 @@ def _hypertile(gen: RunningGeneration) -> VaeHypertile | None:
         height=height,
         max_tile=int(options["hypertile_max_tile_vae"]),
         swap_size=int(options["hypertile_swap_size_vae"]),
-        rng=gen.state.setdefault("hypertile", Random(gen.plan.seeds[0])),
+        rng=gen.tiles(),
     )

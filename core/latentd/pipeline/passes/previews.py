@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from latentd.pipeline.passes.latents import TAESD, TAESD_FOLDER, find_file, smal
 from latentd.pipeline.passes.pixels import to_picture
 
 if TYPE_CHECKING:
+    from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import RunningGeneration
     from latentd.pipeline.pass_state import PassState
 
@@ -79,7 +80,7 @@ def _say_missing(method: str, name: str) -> None:
     log.log(level, "previews by %r need %s, which is not there; a linear map stands in for it", method, name)
 
 
-def _linear_map(model: Any, latent: Tensor) -> tuple[Tensor, Tensor]:
+def _linear_map(model: LoadedModel, latent: Tensor) -> tuple[Tensor, Tensor]:
     """(weights [4,3], bias [3]): least squares from a piece of this latent to the VAE's picture; kept per VAE."""
     key = f"preview-map-{id(model.vae)}"
     if key not in model.extras:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.generations import UNetHook
 from latentd.networks.hypertile import Hypertile
@@ -14,6 +13,7 @@ from latentd.plugins.blame import blamed
 from latentd.types import PassName
 
 if TYPE_CHECKING:
+    from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import RunningGeneration
 
 
@@ -29,7 +29,7 @@ def runner_session(gen: RunningGeneration, name: PassName) -> Iterator[None]:
         yield
 
 
-def enter_runner(gen: RunningGeneration, model: Any) -> None:
+def enter_runner(gen: RunningGeneration, model: LoadedModel) -> None:
     """Give ``model``'s UNet the device and this job's handlers until the pass ends."""
     upcast = bool(gen.options["upcast_attn"]) or model.policy.upcast_attention
     gen.pass_stack.enter_context(model.part("unet"))
@@ -46,7 +46,7 @@ def _hypertile(gen: RunningGeneration) -> Sequence[UNetHook]:
     options, hires = gen.options, gen.plan.hires if gen.pass_name == "hires" else None
     if not options["hypertile_enable_unet"] and not (hires and options["hypertile_enable_unet_secondpass"]):
         return []
-    rng: Random = gen.state.setdefault("hypertile", Random(gen.plan.seeds[0]))
+    rng = gen.tiles()
     if hires:
         rng.seed(gen.plan.seeds[0])
     width, height = (hires.width, hires.height) if hires else (gen.plan.width, gen.plan.height)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from latentd.pipeline.passes.denoiser import (
     TimestepDenoiser,
 )
 from latentd.pipeline.passes.image_conditioning import image_guidance
+from latentd.pipeline.passes.latents import checks_nan
 from latentd.pipeline.passes.previews import show_preview
 from latentd.pipeline.planning.sampler_choice import sampler_catalogue, scheduler_in_force
 from latentd.sampling.noise import NoiseStream
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from latentd.pipeline.generation import RunningGeneration
     from latentd.pipeline.passes.refiner import Refiner
     from latentd.sampling.spec import SamplerSpec
-    from latentd.types import PassName
+    from latentd.types import OptionValues, PassName
 
 T = TypeVar("T")
 
@@ -81,7 +82,7 @@ class SamplingPass:
     def finish(self, latents: Tensor) -> None:
         """The pass gave ``latents``."""
         if self.inputs.stream.used_ensd:
-            self.gen.state["used_ensd"] = True
+            self.gen.used_ensd = True
         if self.state.padded is not None:
             self.gen.infotext[self.state.padded] = True
         self.latents = self.gen.latents = latents
@@ -173,7 +174,7 @@ def sampling_params(gen: RunningGeneration, inputs: PassInputs) -> SamplingParam
     )
 
 
-def _churn(name: str, requested: float, options: Mapping[str, Any]) -> float:
+def _churn(name: str, requested: float, options: OptionValues) -> float:
     option = float(options[name])
     if name == "s_tmax" and option == 0:
         option = math.inf
@@ -257,7 +258,7 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         hooks=gen.unet_hooks,
         blend=inputs.blend,
         quantize=bool(options["enable_quantization"]),
-        check_nan=not getattr(gen.services.settings, "disable_nan_check", False),
+        check_nan=checks_nan(gen),
         nan_hint=lambda: nan_weights(gen.model),
         before_call=before_call,
         step_of=lambda: (progress.sampling_step, progress.sampling_steps),

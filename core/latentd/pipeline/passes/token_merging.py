@@ -6,10 +6,9 @@ first position stays, and the most alike of the others join the stayer they are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,10 +17,13 @@ from latentd.generations import UNetHook
 from latentd.models.modules.attention import LAYER_INPUT
 from latentd.types import AttentionHandler, AttentionSite, UNetCall
 
+if TYPE_CHECKING:
+    from latentd.types import Attend, OptionValues
+
 STRIDE = 2
 
 
-def token_merging_ratio(options: Mapping[str, Any], *, img2img: bool, hires: bool) -> float:
+def token_merging_ratio(options: OptionValues, *, img2img: bool, hires: bool) -> float:
     """The ratio in force for a pass: hires' and img2img's own options win where they are not 0."""
     own = options["token_merging_ratio_hr"] if hires else options["token_merging_ratio_img2img"]
     return float(own if (hires or img2img) and own else options["token_merging_ratio"])
@@ -39,11 +41,10 @@ class TokenMerging(UNetHook):
     def attention(self, site: AttentionSite) -> AttentionHandler | None:
         return self._attend if site.kind == "self" else None
 
-    def _attend(self, call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Any) -> Tensor:
+    def _attend(self, call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
         height, width = call.sample.shape[-2:]
         if context is not None or hidden.shape[1] != height * width:
-            result: Tensor = attend(hidden, context)
-            return result
+            return attend(hidden, context)
         merge = match(call.tags[LAYER_INPUT], height, width, int(hidden.shape[1] * self.ratio))
         return merge.undo(attend(merge.apply(hidden), None))
 

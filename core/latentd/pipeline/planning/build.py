@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentd.errors import InvalidRequest, NotConfigured, NotFound
 from latentd.generations import LATENT_DOWNSCALE, Plan, RefinerPlan
@@ -22,11 +22,15 @@ from latentd.prompts.networks import extract_networks
 from latentd.prompts.styles import apply_styles
 from latentd.types import GenerationRequest
 
+if TYPE_CHECKING:
+    from latentd.pipeline.needs import PlanningServices
+    from latentd.types import JsonValue, OptionValues
+
 MAX_RANDOM_SEED = 4294967294
 _NO_CHECKPOINT = (None, "", "None", "none")
 
 
-def build_plan(request: GenerationRequest, services: Any) -> Plan:
+def build_plan(request: GenerationRequest, services: PlanningServices) -> Plan:
     """The plan for ``request`` under the options of now.
 
     :raises LatentdError: 4xx in A1111's words: unknown names, impossible sizes, bad script arguments.
@@ -45,7 +49,7 @@ def build_plan(request: GenerationRequest, services: Any) -> Plan:
     prompts, negative = _prompts(request, services, options)
     count = len(prompts)
     seed, subseed = fixed_seed(request.seed), fixed_seed(request.subseed)
-    infotext: dict[str, Any] = {}
+    infotext: dict[str, JsonValue] = {}
     # 1.8 fills these before it applies override_settings, so that overrides of theirs do not act here.
     standing = services.options
     hires = plan_hires(request, services, options, sampler, (width, height), count, infotext, warnings)
@@ -96,7 +100,7 @@ def fixed_seed(seed: int | None) -> int:
     return int(seed)
 
 
-def _checkpoint(request: GenerationRequest, services: Any, options: Mapping[str, Any]) -> str:
+def _checkpoint(request: GenerationRequest, services: PlanningServices, options: OptionValues) -> str:
     """The title of the effective ``sd_model_checkpoint``; the selected one where the option names none that is there.
 
     :raises NotFound: the request's own override names none that is there.
@@ -110,7 +114,7 @@ def _checkpoint(request: GenerationRequest, services: Any, options: Mapping[str,
     return str((found or services.models.current).title)
 
 
-def _first_pass_size(request: GenerationRequest, options: Mapping[str, Any]) -> tuple[int, int]:
+def _first_pass_size(request: GenerationRequest, options: OptionValues) -> tuple[int, int]:
     if request.mode == "txt2img" and (request.firstphase_width or request.firstphase_height):
         return request.firstphase_width, request.firstphase_height
     if request.enable_hr and options["use_old_hires_fix_width_height"]:
@@ -148,7 +152,7 @@ def _strength(request: GenerationRequest) -> float | None:
 
 
 def _prompts(
-    request: GenerationRequest, services: Any, options: Mapping[str, Any]
+    request: GenerationRequest, services: PlanningServices, options: OptionValues
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Every picture's prompts, with styles merged, comments stripped and the networks of options appended."""
     listed = _listed(request.prompt), _listed(request.negative_prompt)
@@ -174,7 +178,7 @@ def _listed(text: str | Sequence[str]) -> Sequence[str] | None:
     return None if isinstance(text, str) else text
 
 
-def _with_option_networks(prompt: str, services: Any, options: Mapping[str, Any]) -> str:
+def _with_option_networks(prompt: str, services: PlanningServices, options: OptionValues) -> str:
     """Options ``sd_lora`` and ``sd_hypernetwork`` add their network to every prompt that does not name it."""
     multiplier = options["extra_networks_default_multiplier"]
     for key, kind, known in option_networks(services):
@@ -187,14 +191,14 @@ def _with_option_networks(prompt: str, services: Any, options: Mapping[str, Any]
     return prompt
 
 
-def _refiner(request: GenerationRequest, services: Any) -> RefinerPlan | None:
+def _refiner(request: GenerationRequest, services: PlanningServices) -> RefinerPlan | None:
     if request.refiner_checkpoint in _NO_CHECKPOINT:
         return None
-    title = find_checkpoint(services, str(request.refiner_checkpoint))
-    return RefinerPlan(checkpoint=title, switch_at=request.refiner_switch_at)
+    found = find_checkpoint(services, str(request.refiner_checkpoint))
+    return RefinerPlan(checkpoint=found.title, switch_at=request.refiner_switch_at)
 
 
-def _restores_faces(request: GenerationRequest, services: Any, options: Mapping[str, Any]) -> bool:
+def _restores_faces(request: GenerationRequest, services: PlanningServices, options: OptionValues) -> bool:
     wanted = bool(options["face_restoration"] if request.restore_faces is None else request.restore_faces)
     if not wanted:
         return False

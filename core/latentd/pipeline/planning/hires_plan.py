@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentd.errors import NotFound, near_matches
 from latentd.generations import LATENT_DOWNSCALE, HiresPlan, SamplerChoice
@@ -20,18 +19,22 @@ from latentd.prompts.comments import strip_comments
 from latentd.prompts.styles import apply_styles
 from latentd.types import GenerationRequest
 
+if TYPE_CHECKING:
+    from latentd.pipeline.needs import PlanningServices
+    from latentd.types import JsonValue, OptionValues
+
 _SAME = (None, "", "Use same checkpoint", "Use same sampler", "Use same scheduler")
 _MOST_SIDE = 16384
 
 
 def plan_hires(
     request: GenerationRequest,
-    services: Any,
-    options: Mapping[str, Any],
+    services: PlanningServices,
+    options: OptionValues,
     sampler: SamplerChoice,
     first_size: tuple[int, int],
     count: int,
-    infotext: dict[str, Any],
+    infotext: dict[str, JsonValue],
     warnings: list[str],
 ) -> HiresPlan | None:
     """The second pass, or None; ``infotext`` gains its entries in A1111's order, ``warnings`` what is not followed.
@@ -44,8 +47,8 @@ def plan_hires(
     infotext["Denoising strength"] = strength
     checkpoint = None
     if request.hr_checkpoint_name not in _SAME:
-        checkpoint = find_checkpoint(services, str(request.hr_checkpoint_name))
-        infotext["Hires checkpoint"] = services.models.named(checkpoint).short_title
+        found = find_checkpoint(services, str(request.hr_checkpoint_name))
+        checkpoint, infotext["Hires checkpoint"] = found.title, found.short_title
     chosen = _sampler(request, services, sampler, warnings)
     if chosen.label != sampler.label:
         infotext["Hires sampler"] = chosen.label
@@ -75,7 +78,9 @@ def plan_hires(
     )
 
 
-def _sampler(request: GenerationRequest, services: Any, first: SamplerChoice, warnings: list[str]) -> SamplerChoice:
+def _sampler(
+    request: GenerationRequest, services: PlanningServices, first: SamplerChoice, warnings: list[str]
+) -> SamplerChoice:
     """The second pass's sampler; where no schedule is named for it, the first pass's stays (1.9 and later)."""
     same_sampler, same_schedule = request.hr_sampler_name in _SAME, request.hr_scheduler in _SAME
     if same_sampler and same_schedule:
@@ -89,7 +94,7 @@ def _sampler(request: GenerationRequest, services: Any, first: SamplerChoice, wa
     return choose_sampler(services, name, request.scheduler, [])
 
 
-def _upscaler(request: GenerationRequest, services: Any) -> str | None:
+def _upscaler(request: GenerationRequest, services: PlanningServices) -> str | None:
     name = request.hr_upscaler
     if name is None or name in LATENT_MODES:
         return None
@@ -102,7 +107,11 @@ def _upscaler(request: GenerationRequest, services: Any) -> str | None:
 
 
 def _prompts(
-    request: GenerationRequest, services: Any, options: Mapping[str, Any], count: int, infotext: dict[str, Any]
+    request: GenerationRequest,
+    services: PlanningServices,
+    options: OptionValues,
+    count: int,
+    infotext: dict[str, JsonValue],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The second pass's prompts; comments are left in them, as A1111 does, and make them other than the first's."""
     texts = []
@@ -110,7 +119,7 @@ def _prompts(
         ("Hires prompt", request.hr_prompt, request.prompt),
         ("Hires negative prompt", request.hr_negative_prompt, request.negative_prompt),
     ):
-        text: Any = own or first
+        text = own or first
         commented = options["enable_prompt_comments"] and isinstance(text, str) and strip_comments(text) != text
         if own and own != first:
             infotext[key] = own
@@ -123,7 +132,7 @@ def _prompts(
 
 
 def _target(
-    request: GenerationRequest, options: Mapping[str, Any], size: tuple[int, int], infotext: dict[str, Any]
+    request: GenerationRequest, options: OptionValues, size: tuple[int, int], infotext: dict[str, JsonValue]
 ) -> tuple[int, int, tuple[int, int]]:
     """(width, height, truncation in cells): what is enlarged to, and what is cut afterwards."""
     width, height = size

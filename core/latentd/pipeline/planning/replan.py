@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentd.generations import Plan
 from latentd.options import Snapshot
 from latentd.pipeline.planning.build import build_plan
 from latentd.types import GenerationRequest
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
-def replan(plan: Plan, request: GenerationRequest, services: Any) -> Plan:
+    from latentd.pipeline.needs import PlanningServices
+    from latentd.services import Options
+    from latentd.types import JsonValue, OptionValues
+
+
+def replan(plan: Plan, request: GenerationRequest, services: PlanningServices) -> Plan:
     """The plan for ``request``, a changed copy of ``plan.request``, without the selectable script.
 
     :raises LatentdError: as :func:`latentd.pipeline.planning.build.build_plan`.
@@ -20,27 +27,35 @@ def replan(plan: Plan, request: GenerationRequest, services: Any) -> Plan:
 
 
 class _Frozen:
-    """The services with the options as they were when the job was planned."""
+    """The services with the options as they were when the job was planned: :class:`PlanningServices`."""
 
-    def __init__(self, services: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, services: PlanningServices, options: Snapshot) -> None:
         self._services = services
         self.options = _FrozenOptions(services.options, options)
+        self.settings, self.paths = services.settings, services.paths
+        self.models, self.registry = services.models, services.registry
+        self.styles, self.networks = services.styles, services.networks
+        self.generate = services.generate
+        self.run_on_worker, self.run_in_thread = services.run_on_worker, services.run_in_thread
+        self.decode_image, self.decode_image_now = services.decode_image, services.decode_image_now
+        self.image_decoder, self.encode_image = services.image_decoder, services.encode_image
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._services, name)
+    @property
+    def hypernetworks(self) -> Mapping[str, Path]:
+        return self._services.hypernetworks
 
 
 class _FrozenOptions:
-    def __init__(self, store: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, store: Options, options: Snapshot) -> None:
         self._store = store
         self._options = options
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> JsonValue:
         return self._options[key]
 
-    def snapshot(self, overrides: Mapping[str, Any] | None = None) -> Snapshot:
+    def snapshot(self, overrides: OptionValues | None = None) -> Snapshot:
         accepted = self._store.snapshot(overrides)
         # An override that equals the store's value of now may still differ from that of the job.
         named = {key: accepted[key] for key in {*(overrides or {}), *accepted.overrides} if key in accepted}
-        kept = {**getattr(self._options, "overrides", {}), **named}
+        kept = {**self._options.overrides, **named}
         return Snapshot(self._options, kept, ignored=accepted.ignored)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentd.errors import NotFound, near_matches
 from latentd.generations import SamplerChoice
 from latentd.sampling.catalogue import SamplerCatalogue, resolve_sampler
 from latentd.sampling.spec import SchedulerSpec
 
+if TYPE_CHECKING:
+    from latentd.pipeline.needs import PlanningServices
+    from latentd.types import OptionValues
+
 AUTOMATIC = "Automatic"
 UNIFORM = "Uniform"
 
 
-def sampler_catalogue(services: Any) -> SamplerCatalogue:
+def sampler_catalogue(services: PlanningServices) -> SamplerCatalogue:
     """The registered samplers and schedulers."""
     registry = services.registry
     return SamplerCatalogue(samplers=registry.samplers.values(), schedulers=registry.schedulers.values())
 
 
-def choose_sampler(services: Any, name: str, scheduler: str | None, warnings: list[str]) -> SamplerChoice:
+def choose_sampler(services: PlanningServices, name: str, scheduler: str | None, warnings: list[str]) -> SamplerChoice:
     """The sampler that a request means; ``warnings`` gains what is said of its schedule.
 
     A schedule that nobody knows is Automatic, as in AUTOMATIC1111 1.9 and 1.10.
@@ -44,7 +47,7 @@ def choose_sampler(services: Any, name: str, scheduler: str | None, warnings: li
 
 
 def scheduler_in_force(
-    choice: SamplerChoice, options: Mapping[str, Any], catalogue: SamplerCatalogue
+    choice: SamplerChoice, options: OptionValues, catalogue: SamplerCatalogue
 ) -> SchedulerSpec | None:
     """The schedule that the request names, else the one that option ``k_sched_type`` does; None: the sampler's own."""
     if choice.scheduler is not None:
@@ -53,7 +56,7 @@ def scheduler_in_force(
     return None if named == AUTOMATIC or choice.spec.kind == "timestep" else catalogue.scheduler(named)
 
 
-def schedule_text(choice: SamplerChoice, options: Mapping[str, Any], catalogue: SamplerCatalogue) -> str:
+def schedule_text(choice: SamplerChoice, options: OptionValues, catalogue: SamplerCatalogue) -> str:
     """A name of the schedule in force that means the same when it is given beside ``choice.label``."""
     scheduler = scheduler_in_force(choice, options, catalogue)
     if scheduler is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,13 +18,16 @@ from latentd.plugins.blame import blamed, outcome, owner_of
 from latentd.plugins.catalogue import package_hint
 from latentd.types import GenerationRequest, Mode, RawArgs
 
+if TYPE_CHECKING:
+    from latentd.pipeline.needs import PlanningServices
+
 A = TypeVar("A")
 
 _SHOWN = 10
 _SHOWN_LENGTH = 100
 
 
-def plan_scripts(plan: Plan, services: Any) -> Plan:
+def plan_scripts(plan: Plan, services: PlanningServices) -> Plan:
     """``plan`` with its selectable script and its always-on scripts, arguments checked.
 
     :raises InvalidRequest: an unknown script, in A1111's words.
@@ -55,7 +58,7 @@ def plan_scripts(plan: Plan, services: Any) -> Plan:
 
 
 @contextmanager
-def _refusing(script: AnyScript, services: Any, loc: Sequence[str]) -> Iterator[None]:
+def _refusing(script: AnyScript, services: PlanningServices, loc: Sequence[str]) -> Iterator[None]:
     """Let what reading the script's arguments raises name the script.
 
     :param loc: where in the body they are.
@@ -68,7 +71,9 @@ def _refusing(script: AnyScript, services: Any, loc: Sequence[str]) -> Iterator[
             raise InvalidArguments(script.title, loc, error) from error
 
 
-def _plan_with(script: AnyScript, plan: Plan, args: A, services: Any, told: Sequence[str]) -> tuple[Plan, A]:
+def _plan_with(
+    script: AnyScript, plan: Plan, args: A, services: PlanningServices, told: Sequence[str]
+) -> tuple[Plan, A]:
     """The plan and the script's arguments as its ``plan`` leaves them.
 
     :param told: what of its arguments does not act; it may be why they will not do.
@@ -87,7 +92,7 @@ def _plan_with(script: AnyScript, plan: Plan, args: A, services: Any, told: Sequ
     return planned.plan or plan, args if planned.args is None else planned.args
 
 
-def _alwayson(plan: Plan, services: Any, warnings: list[str]) -> list[ScriptCall]:
+def _alwayson(plan: Plan, services: PlanningServices, warnings: list[str]) -> list[ScriptCall]:
     """The always-on scripts that act; ``warnings`` gets what was asked of them and does not."""
     request, calls, seen = plan.request, [], set()
     for title, entry in request.alwayson_scripts.items():
@@ -124,11 +129,11 @@ def _without_effect(script: AnyScript, args: RawArgs, request: GenerationRequest
     return [f"script {script.title!r}: no effect of {what}" for what in script.ignored_args(args, request)]
 
 
-def _find(title: str, services: Any, mode: Mode) -> AnyScript | None:
+def _find(title: str, services: PlanningServices, mode: Mode) -> AnyScript | None:
     script: AnyScript | None = services.registry.scripts.find(title)
     return script if script is not None and mode in script.modes else None
 
 
-def _unknown(title: str, services: Any) -> InvalidRequest:
+def _unknown(title: str, services: PlanningServices) -> InvalidRequest:
     hint = package_hint("script", title) or near_matches(title, services.registry.scripts)
     return InvalidRequest(f"Script '{title}' not found", hint=hint)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from latentd.errors import near_matches
 from latentd.generations import Plan
@@ -11,10 +11,14 @@ from latentd.plugins.blame import blamed, owner_of
 from latentd.prompts.networks import extract_networks
 from latentd.types import GenerationRequest
 
+if TYPE_CHECKING:
+    from latentd.pipeline.needs import PlanningServices
+    from latentd.types import OptionValues
+
 _NO_STYLE = ("", "None", "none")
 
 
-def unknown_names(request: GenerationRequest, services: Any, options: Mapping[str, Any]) -> list[str]:
+def unknown_names(request: GenerationRequest, services: PlanningServices, options: OptionValues) -> list[str]:
     """A sentence for each style of the request, and each network of the options, that there is not."""
     styles = services.styles.by_name
     found = []
@@ -28,7 +32,7 @@ def unknown_names(request: GenerationRequest, services: Any, options: Mapping[st
     return found
 
 
-def option_networks(services: Any) -> Sequence[tuple[str, str, Callable[[str], object]]]:
+def option_networks(services: PlanningServices) -> Sequence[tuple[str, str, Callable[[str], object]]]:
     """The options that name a network to add always, with the kind of its tag and what finds it."""
     return (
         ("sd_lora", "lora", services.networks.find),
@@ -36,7 +40,7 @@ def option_networks(services: Any) -> Sequence[tuple[str, str, Callable[[str], o
     )
 
 
-def check_networks(plan: Plan, services: Any) -> Plan:
+def check_networks(plan: Plan, services: PlanningServices) -> Plan:
     """The plan, the tags that act in it checked by their kinds, with a warning for tags of no known kind.
 
     A selectable script changes prompts before they are used, and its generations are planned one by one.
