@@ -28,8 +28,8 @@ STAGES = (
     Mutation(
         "the base model after the refiner",
         f"{_PIPELINE}/run.py",
-        ".model = base\n",
-        ".model\n",
+        ".in_use = base\n",
+        ".in_use\n",
         f"{_PASSES}::test_every_batch_begins_with_the_base_model",
     ),
     Mutation(

@@ -130,7 +130,9 @@ def result(value: object) -> Result:
 
     :raises TypeError: it is none.
     """
-    return _of(value, Result, "a Result")
+    if not isinstance(value, Result):
+        raise TypeError(f"returned a value of type {type(value).__name__}, not a Result")
+    return value
 
 
 def outcome(value: Planned[A] | None) -> Planned[A] | None:

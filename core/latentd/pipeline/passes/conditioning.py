@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from latentd.conditioning.encode import TextConditioner, TextSettings
-from latentd.conditioning.schedule import Conditioning, Timetable, build_conditioning
+from latentd.conditioning.schedule import Conditioning, Padding, Timetable, build_conditioning
 from latentd.models.vae import circular_padding
 from latentd.pipeline.generation import ConditionedOn
 from latentd.pipeline.passes.bundled_embeddings import bundled
@@ -156,7 +156,7 @@ def _settings(gen: RunningGeneration, size: tuple[int, int]) -> TextSettings:
     )
 
 
-def _padding(gen: RunningGeneration) -> Any:
+def _padding(gen: RunningGeneration) -> Padding:
     if gen.options["pad_cond_uncond_v0"]:
         return "v0"
     return "empty" if gen.options["pad_cond_uncond"] else "none"
