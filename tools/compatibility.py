@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,9 @@ def main(arguments: list[str]) -> int:
     new = old
     for name, make in TABLES.items():
         begin, end = f"<!-- {name}: written by tools/compatibility.py -->\n", f"<!-- end of {name} -->"
-        new = re.sub(f"(?s)(?<={re.escape(begin)}).*?(?={re.escape(end)})", lambda _, make=make: make(), new)
+        before, found, rest = new.partition(begin)
+        assert found, f"{PAGE.name} has no place for the table {name}"
+        new = before + begin + make() + end + rest.partition(end)[2]
     if new == old:
         return 0
     if "--check" in arguments:

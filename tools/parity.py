@@ -34,7 +34,7 @@ def main() -> int:
     assemblers = [assembler(reference)]
     if assemblers[0].name != "assemble.py":  # SDXL's and SD 2's models lie beside those of the other collection
         assemblers.insert(0, PART / "assemble.py")
-    compare = load(PART / "compare.py")
+    compare: Any = load(PART / "compare.py")
     compare.EXPLAINED.update(EXPLAINED)
     with tempfile.TemporaryDirectory(prefix="latentd-parity-") as data:
         for script in assemblers:

@@ -164,7 +164,7 @@ def _aliases(module: ModuleType) -> dict[str, str]:
 def _dataclasses(module: ModuleType) -> Iterator[type]:
     for value in vars(module).values():
         ours = getattr(value, "__module__", None) == module.__name__
-        if ours and dataclasses.is_dataclass(value) and value.__name__ != "Contribution":
+        if ours and isinstance(value, type) and dataclasses.is_dataclass(value) and value.__name__ != "Contribution":
             yield value
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from server_process import ask, call, server_process
 
 SMALL = {"width": 64, "height": 64, "prompt": "a red circle", "steps": 2, "sampler_name": "Euler"}
@@ -119,7 +119,7 @@ def _cancelled(address: str, _: str, choose: random.Random) -> int:
 
 
 def _failing(address: str, _: str, choose: random.Random) -> int:
-    wrong = choose.choice(
+    wrong: dict[str, Any] = choose.choice(
         [
             {"sampler_name": "none of that name"},
             {"override_settings": {"sd_model_checkpoint": "none of that name"}},

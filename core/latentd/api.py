@@ -31,8 +31,8 @@ from latentd.generations import (
 )
 from latentd.hookspecs import hookimpl
 from latentd.models.files.folders import find_models
+from latentd.models.files.pickle_walk import walk_pickle
 from latentd.models.files.safetensors_header import read_header
-from latentd.models.files.shapes import read_shapes
 from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import install_hint
 from latentd.regular import check_regular, is_regular, open_regular, read_regular
@@ -67,6 +67,7 @@ from latentd.types import (
     GuidedStep,
     JobControl,
     JsonValue,
+    Mode,
     Predict,
     RawArgs,
     Residuals,
@@ -76,14 +77,18 @@ from latentd.types import (
 )
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
     from latentd.images.annotations import Label, LegendStyle, annotate_grid, prompt_matrix_legends
     from latentd.images.fill import cut_out
     from latentd.images.grid import grid_rows, make_grid
     from latentd.images.inpaint import uncrop
     from latentd.images.masks import prepare_mask
+    from latentd.images.region import Box
     from latentd.images.resize import resize_image
     from latentd.images.tiles import cut_tiles, join_tiles, plan_tiles, upscale_tiled
     from latentd.images.transparency import flatten
+    from latentd.models.files.state_dict import StateDict
     from latentd.models.files.state_dict import from_tensors as weights_from_tensors
     from latentd.models.files.state_dict import open_state_dict as read_weights
     from latentd.models.files.unpickle import load_pickle
@@ -95,15 +100,16 @@ if TYPE_CHECKING:
     from latentd.pipeline.script_runs import ScriptRuns
     from latentd.server.openapi import reply_of
     from latentd.server.routes.generation import answer_generation
-    from latentd.server.routing import APIRouter
     from latentd.server.schemas.generation import Img2ImgRequest, Txt2ImgRequest
 
 # What costs time to import comes when it is asked for: name → where it lives, as the imports above say it.
 _LATE = {
-    "APIRouter": "latentd.server.routing:APIRouter",
+    "APIRouter": "fastapi:APIRouter",
+    "Box": "latentd.images.region:Box",
     "Img2ImgRequest": "latentd.server.schemas.generation:Img2ImgRequest",
     "Label": "latentd.images.annotations:Label",
     "LegendStyle": "latentd.images.annotations:LegendStyle",
+    "StateDict": "latentd.models.files.state_dict:StateDict",
     "ScriptRuns": "latentd.pipeline.script_runs:ScriptRuns",
     "Txt2ImgRequest": "latentd.server.schemas.generation:Txt2ImgRequest",
     "annotate_grid": "latentd.images.annotations:annotate_grid",
@@ -141,6 +147,7 @@ __all__ = [
     "AttentionSite",
     "BlockHandler",
     "BlockSite",
+    "Box",
     "Cache",
     "Checkpoint",
     "EntryHandler",
@@ -165,6 +172,7 @@ __all__ = [
     "LatentdError",
     "LegendStyle",
     "MaskBlend",
+    "Mode",
     "Model",
     "ModelFile",
     "ModelFormatSpec",
@@ -192,6 +200,7 @@ __all__ = [
     "ScriptCall",
     "ScriptRuns",
     "Services",
+    "StateDict",
     "TooLarge",
     "Txt2ImgRequest",
     "UNetCall",
@@ -227,13 +236,13 @@ __all__ = [
     "prompt_matrix_legends",
     "read_header",
     "read_regular",
-    "read_shapes",
     "read_weights",
     "reply_of",
     "resize_image",
     "uncrop",
     "unet_key",
     "upscale_tiled",
+    "walk_pickle",
     "weights_from_tensors",
 ]
 

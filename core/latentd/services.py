@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from latentd.types import JsonValue
 
@@ -137,6 +137,21 @@ class Model(Protocol):
     @property
     def unet_runner(self) -> UNetLayout:
         """What there is to hook into."""
+
+    @property
+    def unet(self) -> Any:  # diffusers' UNet2DConditionModel; the package has no types
+        """The UNet's module, to be read and never written."""
+
+    @property
+    def module_names(self) -> Mapping[str, str]:
+        """LDM's names of the UNet's modules → diffusers'."""
+
+    @property
+    def prediction_type(self) -> str:
+        """``eps`` or ``v``."""
+
+    def part(self, part: Literal["unet", "text", "vae"]) -> AbstractContextManager[Any]:
+        """The module of ``part``, or the text encoders, on the device where they compute; other parts may leave it."""
 
     def alphas_cumprod(self) -> torch.Tensor:
         """ᾱ [steps] of the schedule that the model was trained on, float32 on the CPU."""

@@ -21,7 +21,8 @@ OptionValues: TypeAlias = Mapping[str, JsonValue]
 RawArgs: TypeAlias = Sequence[JsonValue] | Mapping[str, JsonValue] | None
 """A script's arguments as they were sent: by place, by name, or none."""
 
-Mode = Literal["txt2img", "img2img"]
+Mode: TypeAlias = Literal["txt2img", "img2img"]
+"""Which of the two endpoints a generation is of."""
 PassName = Literal["base", "hires"]
 StopKind = Literal["interrupt", "skip", "cancel"]
 

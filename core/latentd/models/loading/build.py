@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -23,6 +23,8 @@ from latentd.models.loading.convert import (
 from latentd.models.loading.recognise import UNET_PREFIX, VAE_PREFIX, vae_config
 from latentd.models.loading.unet_layout import read_unet_layout
 from latentd.models.modules.text_encoder import TextEncoder
+
+M = TypeVar("M")
 
 
 def build_unet(weights: StateDict, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
@@ -91,7 +93,7 @@ def standalone_vae(weights: StateDict, policy: DevicePolicy) -> Any:
     return build_vae(vae_to_diffusers(found), config, policy.home_of("vae"), policy.dtype_of("vae"))
 
 
-def assemble(make: Callable[[], Any], weights: StateDict, device: torch.device, dtype: torch.dtype) -> Any:
+def assemble(make: Callable[[], M], weights: StateDict, device: torch.device, dtype: torch.dtype) -> M:
     """The module of ``make()`` holding ``weights``, in eval mode, without gradients; surplus keys are left aside.
 
     Every tensor is copied out of the file, so that a file replaced while the server runs harms no loaded model.
@@ -99,7 +101,8 @@ def assemble(make: Callable[[], Any], weights: StateDict, device: torch.device, 
     :raises ModelLoadError: names the first keys that are missing or have another shape.
     """
     with torch.device("meta"):
-        module: nn.Module = make()
+        made = make()
+    module: Any = made  # an nn.Module, which mypy does not know of diffusers' classes
     wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
     missing = [key for key in wanted if key not in weights]
     if missing:
@@ -112,7 +115,8 @@ def assemble(make: Callable[[], Any], weights: StateDict, device: torch.device, 
             raise ModelLoadError(f"{weights.name}: {key} has shape {tuple(tensor.shape)}, expected {shape}")
         state[key] = tensor.to(device=device, dtype=dtype, copy=True)
     module.load_state_dict(state, assign=True)
-    return module.eval().requires_grad_(False)
+    module.eval().requires_grad_(False)
+    return made
 
 
 def _kind(module: nn.Module) -> str:

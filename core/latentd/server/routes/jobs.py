@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -19,7 +19,6 @@ from latentd.engine.job import Job
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
 from latentd.server.openapi import binary, event_stream, reply_of
-from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
 
 #: A comment is sent after this many silent seconds, so that proxies keep the stream open and a gone client is noticed.

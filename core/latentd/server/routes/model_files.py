@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from starlette.responses import Response
+from fastapi import APIRouter
 
-from latentd.server.json_reply import SafeJSONResponse
-from latentd.server.routing import APIRouter
 from latentd.server.schemas import lists
 
 
@@ -21,35 +18,35 @@ def router(services: Any) -> APIRouter:
 
 
 def _add_lists(routes: APIRouter, services: Any) -> None:
-    async def _listed(rows: Callable[[], Any]) -> Response:
-        # There may be thousands of files, and much in one: neither looking nor writing is for the event loop.
-        reply: Response = await services.run_in_thread(lambda: SafeJSONResponse(rows()))
-        return reply
-
     @routes.get("/sd-models", name="get_sd_models", response_model=list[lists.SDModelItem])
-    async def sd_models() -> Response:
+    async def sd_models() -> list[dict[str, Any]]:
         """Checkpoints."""
-        return await _listed(services.models.checkpoints.rows)
+        rows: list[dict[str, Any]] = services.models.checkpoints.rows()
+        return rows
 
     @routes.get("/sd-vae", name="get_sd_vaes", response_model=list[lists.SDVaeItem])
-    async def sd_vae() -> Response:
+    async def sd_vae() -> list[dict[str, Any]]:
         """VAE files."""
-        return await _listed(services.models.vaes.rows)
+        rows: list[dict[str, Any]] = services.models.vaes.rows()
+        return rows
 
     @routes.get("/hypernetworks", name="get_hypernetworks", response_model=list[lists.HypernetworkItem])
-    async def hypernetworks() -> Response:
+    async def hypernetworks() -> list[dict[str, Any]]:
         """Hypernetworks."""
-        return await _listed(services.hypernetwork_rows)
+        rows: list[dict[str, Any]] = await services.run_in_thread(services.hypernetwork_rows)
+        return rows
 
     @routes.get("/loras", name="get_loras", response_model=list[lists.LoraItem])
-    async def loras() -> Response:
+    async def loras() -> list[dict[str, Any]]:
         """LoRA files and their kin."""
-        return await _listed(services.lora_rows)
+        rows: list[dict[str, Any]] = await services.run_in_thread(services.lora_rows)
+        return rows
 
     @routes.get("/embeddings", name="get_embeddings", response_model=lists.EmbeddingsResponse)
-    async def embeddings() -> Response:
+    async def embeddings() -> dict[str, Any]:
         """Textual-inversion embeddings: those that fit the loaded model, and those that do not."""
-        return await _listed(services.embedding_rows)
+        rows: dict[str, Any] = await services.run_in_thread(services.embedding_rows)
+        return rows
 
 
 def _add_refreshes(routes: APIRouter, services: Any) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Body
+from fastapi import APIRouter, Body
 
 from latentd.pipeline.planning.limits import check_entries
-from latentd.server.routing import APIRouter
 from latentd.server.schemas.lenient import Dict
 from latentd.settings import cmd_flags
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.openapi import reply_of
-from latentd.server.routing import APIRouter
 from latentd.server.schemas.jobs import Ticket
 
 

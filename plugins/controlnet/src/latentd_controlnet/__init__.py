@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from latentd.api import OptionSpec, PreprocessorSpec, Script, Services, hookimpl
+from latentd.api import AnyScript, OptionSpec, PreprocessorSpec, Services, hookimpl
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -27,7 +27,7 @@ def register_preprocessors(services: Services) -> list[PreprocessorSpec]:
 
 
 @hookimpl
-def register_scripts() -> list[Script]:
+def register_scripts() -> list[AnyScript]:
     """The always-on script and the selectable ``controlnet m2m``."""
     from latentd_controlnet.movie import MovieScript
     from latentd_controlnet.script import ControlNetScript

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from latentd.api import LatentdError, Services
+from latentd.api import LatentdError, Plan, Services
 from latentd_controlnet.model_files import ControlFile, stamp
 from latentd_controlnet.unit import Unit
 
@@ -16,7 +15,7 @@ FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
 _CROSS = "attn2.to_k.weight"
 
 
-def check_base(unit: Unit, file: ControlFile, plan: Any, services: Services) -> None:
+def check_base(unit: Unit, file: ControlFile, plan: Plan, services: Services) -> None:
     """Refuse a control model whose text conditioning has another width than the checkpoint's.
 
     Files whose header takes long to read (pickles, folders of diffusers) are checked when they are loaded.

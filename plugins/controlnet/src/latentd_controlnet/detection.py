@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def detect(
         source = _array(image)
         if number < len(masks) and (spec.needs_mask or any(part in spec.name for part in CLIP_MODULES)):
             source = _with_mask(source, _array(masks[number]), number)
-        result: Any = run_module(spec, source, parameters, context)
+        result = run_module(spec, source, parameters, context)
         if isinstance(result, np.ndarray):
             found.images.append(Images.fromarray(as_shown(result) if spec.needs_mask else as_rgb(result)))
         else:

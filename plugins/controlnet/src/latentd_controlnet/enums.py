@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from latentd.api import JsonValue
 
 E = TypeVar("E", bound=IntEnum)
 
@@ -71,7 +73,7 @@ _HIRES = {"both": HiresOption.BOTH, "low res only": HiresOption.LOW, "low": Hire
           "high res only": HiresOption.HIGH, "high": HiresOption.HIGH}  # fmt: skip
 
 
-def read_resize_mode(value: Any) -> ResizeMode:
+def read_resize_mode(value: JsonValue) -> ResizeMode:
     """The resize mode that ``value`` names; 3, img2img's latent resize, means the stretch.
 
     :raises ValueError: ``value`` names no resize mode.
@@ -81,7 +83,7 @@ def read_resize_mode(value: Any) -> ResizeMode:
     return _read(value, ResizeMode, _RESIZE)
 
 
-def read_control_mode(value: Any) -> ControlMode:
+def read_control_mode(value: JsonValue) -> ControlMode:
     """The control mode that ``value`` names.
 
     :raises ValueError: ``value`` names no control mode.
@@ -89,7 +91,7 @@ def read_control_mode(value: Any) -> ControlMode:
     return _read(value, ControlMode, _CONTROL)
 
 
-def read_hires_option(value: Any) -> HiresOption:
+def read_hires_option(value: JsonValue) -> HiresOption:
     """The hires option that ``value`` names.
 
     :raises ValueError: ``value`` names no hires option.
@@ -100,7 +102,7 @@ def read_hires_option(value: Any) -> HiresOption:
     return found
 
 
-def read_union_type(value: Any) -> int | None:
+def read_union_type(value: JsonValue) -> int | None:
     """The index into a union model's task embedding; None for ``Unknown``.
 
     :raises ValueError: no such type.
@@ -113,7 +115,7 @@ def read_union_type(value: Any) -> int | None:
     return UNION_INDEX[name]
 
 
-def _as_int(value: Any) -> int | None:
+def _as_int(value: JsonValue) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float) and value == int(value):
@@ -123,7 +125,7 @@ def _as_int(value: Any) -> int | None:
     return None
 
 
-def _read(value: Any, kind: type[E], names: Mapping[str, E]) -> E:
+def _read(value: JsonValue, kind: type[E], names: Mapping[str, E]) -> E:
     number = _as_int(value)
     if number is not None and number in list(kind):
         return kind(number)

@@ -6,14 +6,14 @@ Rules: a1111-controlnet-kinds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latentd.api import Generation
 from latentd_controlnet.maps import UnitMaps
 from latentd_controlnet.prepared import PreparedUnit
-from latentd_controlnet.preprocessors.pixels import Pixels
+from latentd_controlnet.preprocessors.pixels import Array, Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,7 +57,7 @@ def keep_unmasked(image: Image, source: Pixels, sigma: int) -> Image:
     from PIL import Image as Images
 
     pixels = _at_size(source, image.size)
-    mask: Any = pixels[:, :, 3].astype(np.float32) / 255.0
+    mask: Array = pixels[:, :, 3].astype(np.float32) / 255.0
     if sigma > 0:
         mask = cv2.blur(cv2.dilate(mask, np.ones((sigma, sigma), np.uint8)), (sigma, sigma))
     share = mask[:, :, None]
@@ -66,9 +66,10 @@ def keep_unmasked(image: Image, source: Pixels, sigma: int) -> Image:
     return Images.fromarray(mixed.clip(0, 255).astype(np.uint8))
 
 
-def _at_size(pixels: Any, size: tuple[int, int]) -> Any:
+def _at_size(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     import cv2
 
     if pixels.shape[1::-1] == size:
         return pixels
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+    scaled: Array = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+    return scaled

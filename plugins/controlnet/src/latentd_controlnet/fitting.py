@@ -5,12 +5,10 @@ Rules: a1111-controlnet-fitting.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from latentd_controlnet.enums import ResizeMode
-from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, check_size, grey_to_rgb, round_half_even
+from latentd_controlnet.preprocessors.pixels import Array, Pixels, as_rgb, check_size, grey_to_rgb, round_half_even
 from latentd_controlnet.thinning import suppress_non_maxima, thin
 
 #: A map of at most this many colours consists of labels, which must not be blended.
@@ -24,7 +22,7 @@ def fit_map(image: Pixels, mode: ResizeMode, height: int, width: int, *, keep_ma
         range from 0 to 255. Otherwise the channel is transparency, and the picture is laid on white.
     """
     is_masked = keep_mask and image.ndim == 3 and image.shape[2] == 4
-    source: Any = image.astype(np.float32) if is_masked else as_rgb(image)
+    source: Array = image.astype(np.float32) if is_masked else as_rgb(image)
     if mode == ResizeMode.STRETCH:
         return np.ascontiguousarray(_resized(source, width, height))
     old_height, old_width = (float(side) for side in source.shape[:2])
@@ -65,14 +63,14 @@ def _resized(image: Pixels, width: int, height: int) -> Pixels:
     return np.concatenate([image, cut[:, :, None]], axis=2)
 
 
-def _scaled(image: Pixels, mask: Any, width: int, height: int) -> tuple[Pixels, Pixels | None]:
+def _scaled(image: Pixels, mask: Array | None, width: int, height: int) -> tuple[Array, Array | None]:
     import cv2
 
     new_area, old_area = width * height, image.shape[0] * image.shape[1]
     colours = len(np.unique(image.reshape(-1, 3), axis=0))
     blended = cv2.INTER_AREA if new_area < old_area else cv2.INTER_CUBIC
     how = cv2.INTER_NEAREST if 2 < colours < MOST_LABELS else blended
-    result: Any = cv2.resize(image, (width, height), interpolation=how)
+    result: Array = cv2.resize(image, (width, height), interpolation=how)
     if mask is not None:
         mask = cv2.resize(np.ascontiguousarray(mask), (width, height), interpolation=how)
     if colours == 2 and image.min() < 16 and image.max() > 240:
@@ -80,7 +78,7 @@ def _scaled(image: Pixels, mask: Any, width: int, height: int) -> tuple[Pixels, 
     return result, mask
 
 
-def _binary(image: Pixels, scaled: Any, *, grows: bool) -> Pixels:
+def _binary(image: Pixels, scaled: Array, *, grows: bool) -> Pixels:
     """A scaled map of two levels, reduced to two levels again; lines of one pixel stay one pixel wide."""
     import cv2
 

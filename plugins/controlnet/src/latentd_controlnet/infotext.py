@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from latentd.api import JsonValue
 
 KEYS = {
     "Module": "module",
@@ -30,21 +31,21 @@ def write_unit(values: Mapping[str, object]) -> str | None:
     return ", ".join(f"{key}: {value}" for key, value in values.items())
 
 
-def read_unit(text: str) -> dict[str, Any]:
+def read_unit(text: str) -> dict[str, JsonValue]:
     """The fields of the unit that ``text`` describes, without unknown keys."""
     pairs = (entry.strip().partition(": ") for entry in text.split(","))
     return {KEYS[key]: _TRUTH.get(value, value) for key, _, value in pairs if key in KEYS}
 
 
-def units_of(entries: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+def units_of(entries: Mapping[str, JsonValue]) -> dict[int, dict[str, JsonValue]]:
     """The units in the ``entries`` of an infotext, by number."""
     texts = {number: entries.get(f"ControlNet {number}") for number in range(MOST_UNITS)}
     return {number: read_unit(text) for number, text in texts.items() if isinstance(text, str)}
 
 
-def completed(given: Sequence[Any], told: Mapping[int, Mapping[str, Any]]) -> list[Any]:
+def completed(given: Sequence[JsonValue], told: Mapping[int, Mapping[str, JsonValue]]) -> list[JsonValue]:
     """``given``; a unit that names neither module nor model is completed from the unit of its number in ``told``."""
-    units: list[Any] = []
+    units: list[JsonValue] = []
     for number, unit in enumerate(given):
         bare = isinstance(unit, Mapping) and not {"module", "model"}.intersection(unit)
         units.append({**told.get(number, {}), **unit} if bare else unit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.api import Generation, UNetHook
 from latentd_controlnet.finishing import Finish, finish_of
@@ -12,10 +12,12 @@ from latentd_controlnet.kinds.open import hooks_of
 from latentd_controlnet.kinds.reference import ReferenceHook
 from latentd_controlnet.maps import LAMA, UnitMaps, make_maps
 from latentd_controlnet.prepared import PreparedUnit
+from latentd_controlnet.preprocessors.pixels import Pixels
 from latentd_controlnet.saving import save_maps
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 
 class ControlJob:
@@ -52,7 +54,7 @@ class ControlJob:
         finishes = (finish_of(unit, maps, generation) for unit, maps in zip(self.prepared, self._maps, strict=True))
         self._finishes = [finish for finish in finishes if finish is not None]
 
-    def start_noise(self, generation: Generation, noise: Any) -> Any:
+    def start_noise(self, generation: Generation, noise: Tensor) -> Tensor:
         """A pass's ``noise`` [B,C,h,w]; with LaMa, it has the filled picture in it."""
         for unit, maps in zip(self.prepared, self._maps, strict=False):
             if unit.module.name == LAMA:
@@ -65,7 +67,7 @@ class ControlJob:
             image = finish(image)
         return image
 
-    def shown_maps(self) -> list[Any]:
+    def shown_maps(self) -> list[Pixels]:
         """The maps to append to the reply, as uint8 arrays in the order of the units."""
         pairs = zip(self.prepared, self._maps, strict=False)
         return [shown for unit, maps in pairs if unit.unit.save_map for shown in maps.shown]

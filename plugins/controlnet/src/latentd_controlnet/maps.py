@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latentd.api import Generation, PreprocessorSpec, UpscaleContext, blamed, owner_of
+from latentd.api import Generation, GenerationRequest, Plan, PreprocessorSpec, UpscaleContext, blamed, owner_of
 from latentd_controlnet.enums import ResizeMode, read_resize_mode
 from latentd_controlnet.fitting import fit_map
 from latentd_controlnet.prepared import PreparedUnit
-from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, round_half_even
+from latentd_controlnet.preprocessors.pixels import Params, Pixels, as_rgb, round_half_even
+from latentd_controlnet.preprocessors.weights import services_of
 from latentd_controlnet.unit_images import without_mask
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd_controlnet.preprocessors.clip import Seen
 
 FILL_REGION = 2
 #: Modules whose maps the routes of March 2023 return black on white.
@@ -38,11 +44,11 @@ class UnitMaps:
     """
 
     fitted: Mapping[str, Pixels]
-    tensors: tuple[Any, ...]
+    tensors: tuple[Seen, ...]
     shown: tuple[Pixels, ...]
 
 
-def pass_sizes(plan: Any) -> dict[str, tuple[int, int]]:
+def pass_sizes(plan: Plan) -> dict[str, tuple[int, int]]:
     """Pass → (height, width) in pixels, multiples of 8."""
     sizes = {"base": (plan.height // 8 * 8, plan.width // 8 * 8)}
     if plan.hires is not None:
@@ -68,10 +74,12 @@ def make_maps(prepared: PreparedUnit, generation: Generation) -> UnitMaps:
             source = source.clip(0, 255).astype(np.uint8)
         results.append(_run(prepared, source, mode, sizes["base"], generation))
         sources.append(source)
-    if results and not isinstance(results[0], np.ndarray):
-        return UnitMaps(fitted={}, tensors=tuple(results), shown=tuple(as_rgb(s[:, :, :3]) for s in sources))
+    first = results[0]
+    if not isinstance(first, np.ndarray):
+        seen = tuple(result for result in results if not isinstance(result, np.ndarray))
+        return UnitMaps(fitted={}, tensors=seen, shown=tuple(as_rgb(s[:, :, :3]) for s in sources))
     keep_mask = prepared.is_inpaint
-    fitted = {name: fit_map(results[0], mode, *size, keep_mask=keep_mask) for name, size in sizes.items()}
+    fitted = {name: fit_map(first, mode, *size, keep_mask=keep_mask) for name, size in sizes.items()}
     is_seed = prepared.unit.style == "seed"
     shown = tuple(as_shown(fitted[name]) for name in ("hires", "base") if name in fitted)
     if is_seed and prepared.module.name in SHOWN_INVERTED:
@@ -104,11 +112,11 @@ def _sources(prepared: PreparedUnit, generation: Generation) -> list[tuple[Pixel
     return [(picture, read_resize_mode(request.resize_mode))]
 
 
-def _rgb_or_rgba(image: Any) -> Pixels:
+def _rgb_or_rgba(image: Image) -> Pixels:
     return np.asarray(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB"))
 
 
-def _request_mask(request: Any, like: Pixels) -> Pixels:
+def _request_mask(request: GenerationRequest, like: Pixels) -> Pixels:
     """img2img's mask at the size of ``like``, inverted and blurred as the request says; zeros if there is none."""
     mask = _prepared_mask(request)
     if mask is None:
@@ -118,18 +126,17 @@ def _request_mask(request: Any, like: Pixels) -> Pixels:
     return np.asarray(mask)
 
 
-def _prepared_mask(request: Any) -> Any:
+def _prepared_mask(request: GenerationRequest) -> Image | None:
     from latentd.api import prepare_mask
 
     if request.mask is None:
         return None
-    blurred = request.mask_blur is not None
     return prepare_mask(
         request.mask,
         round_mask=request.mask_round,
         invert=bool(request.inpainting_mask_invert),
-        blur_x=request.mask_blur if blurred else request.mask_blur_x,
-        blur_y=request.mask_blur if blurred else request.mask_blur_y,
+        blur_x=request.mask_blur_x if request.mask_blur is None else request.mask_blur,
+        blur_y=request.mask_blur_y if request.mask_blur is None else request.mask_blur,
     )
 
 
@@ -144,6 +151,7 @@ def _cropped(source: Pixels, mode: ResizeMode, prepared: PreparedUnit, generatio
     from latentd.api import resize_image
 
     mask = _prepared_mask(generation.request)
+    assert mask is not None  # a region is where its mask is
     width, height = generation.plan.width, generation.plan.height
     channels = []
     for index in range(source.shape[2]):
@@ -155,7 +163,7 @@ def _cropped(source: Pixels, mode: ResizeMode, prepared: PreparedUnit, generatio
 
 def _run(
     prepared: PreparedUnit, source: Pixels, mode: ResizeMode, size: tuple[int, int], generation: Generation
-) -> Any:
+) -> Pixels | Seen:
     resolution = prepared.parameters.resolution
     if prepared.unit.pixel_perfect:
         resolution = pixel_perfect(source, mode, size)
@@ -168,13 +176,13 @@ def _run(
     return run_module(_module(prepared, generation), source, parameters, worker_context(generation))
 
 
-def run_module(spec: PreprocessorSpec, source: Pixels, parameters: Mapping[str, Any], context: UpscaleContext) -> Any:
+def run_module(spec: PreprocessorSpec, source: Pixels, parameters: Params, context: UpscaleContext) -> Pixels | Seen:
     """The preprocessor's result for ``source`` [h,w,3|4]: a uint8 array, or tensors with ``to_safetensors``.
 
     :raises LatentdError: it failed, or returned something else; the message names the plugin that offers it.
     """
-    with blamed(owner_of(context.services.registry.preprocessors, spec.name), f"preprocessor {spec.name!r}"):
-        result = spec.run(source, parameters, context)
+    with blamed(owner_of(services_of(context).registry.preprocessors, spec.name), f"preprocessor {spec.name!r}"):
+        result: Pixels | Seen = spec.run(source, parameters, context)
         if not isinstance(result, np.ndarray) and not hasattr(result, "to_safetensors"):
             raise TypeError(f"returned a value of type {type(result).__name__}, not an array")
         return result
@@ -210,7 +218,7 @@ def pixel_perfect(image: Pixels, mode: ResizeMode, size: tuple[int, int]) -> int
     return round_half_even(factor * min(height, width))
 
 
-def map_seed(plan: Any) -> int:
+def map_seed(plan: Plan) -> int:
     """The seed of modules that draw at random, from the request's seeds."""
     seeds = (plan.request.seed, plan.seeds), (plan.request.subseed, plan.seeds)
     return sum(int(drawn[0]) if sent == -1 else max(int(sent or 0), 0) for sent, drawn in seeds) % 2**32

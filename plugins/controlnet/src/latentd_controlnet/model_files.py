@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from latentd.api import NotFound, Services, is_regular, near_matches, open_regular
 
@@ -121,5 +120,5 @@ def _legacy_hash(path: str, _size: int, _mtime: int) -> str:
 
 def stamp(path: Path) -> tuple[str, int, int]:
     """A value that changes when the file changes; part of cache keys."""
-    stat: Any = path.stat()
+    stat = path.stat()
     return str(path), stat.st_size, stat.st_mtime_ns

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from latentd.api import PreprocessorSpec
+from latentd.api import JsonValue, PreprocessorSpec
 
 NONE_MODEL, NONE_MODULE, ALL = "None", "none", "All"
 #: Texts in a model's name that put it under a tag, besides the tag itself.
@@ -26,7 +25,7 @@ UNION = frozenset(
 ) | {"inpaint"}
 
 
-def control_types(modules: Sequence[PreprocessorSpec], models: Sequence[str]) -> dict[str, Any]:
+def control_types(modules: Sequence[PreprocessorSpec], models: Sequence[str]) -> dict[str, JsonValue]:
     """Tag → the labels of its modules, its models, and the default ones."""
     tags = sorted({tag for spec in modules for tag in spec.tags})
     found = {ALL: _entry([_label(spec) for spec in modules], [NONE_MODEL, *models], all_of_them=True)}
@@ -46,7 +45,7 @@ def _fits(model: str, tag: str) -> bool:
     return any(text in name for text in texts)
 
 
-def _entry(labels: list[str], models: list[str], *, all_of_them: bool = False) -> dict[str, Any]:
+def _entry(labels: list[str], models: list[str], *, all_of_them: bool = False) -> dict[str, JsonValue]:
     preferred = [model for model in models if "11" in model.partition(" [")[0]] or models[1:]
     return {
         "module_list": labels,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from latentd.api import ArgInfo, NotConfigured, Script
+from latentd.api import ArgInfo, GenerationRequest, Mode, NotConfigured, Plan, RawArgs, Script, Services
 
 UNITS = 3
 
@@ -18,22 +17,22 @@ class MovieArgs(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class MovieScript(Script):
+class MovieScript(Script[MovieArgs]):
     """Control of one picture after another by the frames of a video."""
 
     title = "controlnet m2m"
     Args = MovieArgs
 
-    def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+    def arg_info(self, mode: Mode) -> Sequence[ArgInfo]:
         """Three values for each unit and the duration, as in the original."""
         unit = [ArgInfo(label=""), ArgInfo(label=""), ArgInfo(label="Save preprocessed", value=False)]
         return [*unit * UNITS, ArgInfo(label="Duration", value=50.0, minimum=10.0, maximum=200.0, step=10)]
 
-    def parse_args(self, args: Any, request: Any) -> MovieArgs:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> MovieArgs:
         """Whatever was sent, unread."""
         return MovieArgs()
 
-    def plan(self, plan: Any, args: MovieArgs, services: Any) -> None:
+    def plan(self, plan: Plan, args: MovieArgs, services: Services) -> None:
         """Refuse the script.
 
         :raises NotConfigured: always; a video cannot be sent.

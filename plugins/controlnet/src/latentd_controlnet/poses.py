@@ -5,10 +5,10 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from latentd.api import JsonValue
 from latentd_controlnet.preprocessors.pixels import Pixels
 
 #: Pairs of OpenPose's 18 joints that make limbs, and eighteen colours around the wheel.
@@ -26,7 +26,7 @@ MOST_PEOPLE = 100
 Joint = tuple[float, float] | None
 
 
-def draw_poses(people: Sequence[Mapping[str, Any]], width: int, height: int, *, bodies: bool = True) -> Pixels:
+def draw_poses(people: Sequence[Mapping[str, JsonValue]], width: int, height: int, *, bodies: bool = True) -> Pixels:
     """RGB [height,width,3] with the poses of ``people``; joints with confidence 0 are left out."""
     canvas = np.zeros((height, width, 3), np.uint8)
     for person in people[:MOST_PEOPLE]:
@@ -43,7 +43,7 @@ def _found(joints: list[Joint]) -> list[Joint]:
     return [joint if joint is not None and min(joint) >= 1 else None for joint in joints]
 
 
-def _joints(flat: Any, width: int, height: int) -> list[Joint]:
+def _joints(flat: JsonValue, width: int, height: int) -> list[Joint]:
     """Pixel positions from ``x, y, confidence`` triples, in pixels or as shares of the canvas."""
     if not isinstance(flat, Sequence):
         return []
@@ -58,7 +58,7 @@ def _inside(value: float) -> float:
     return min(max(value, -16384.0), 16384.0)
 
 
-def _body(canvas: Any, joints: list[Joint]) -> Any:
+def _body(canvas: Pixels, joints: list[Joint]) -> Pixels:
     import cv2
 
     for (start, end), colour in zip(_LIMBS, _COLOURS, strict=False):
@@ -67,14 +67,14 @@ def _body(canvas: Any, joints: list[Joint]) -> Any:
             continue
         centre = int((a[0] + b[0]) / 2), int((a[1] + b[1]) / 2)
         length, angle = math.dist(a, b), math.degrees(math.atan2(a[1] - b[1], a[0] - b[0]))
-        polygon: Any = cv2.ellipse2Poly(centre, (int(length / 2), LIMB_WIDTH), int(angle), 0, 360, 1)
+        polygon = np.asarray(cv2.ellipse2Poly(centre, (int(length / 2), LIMB_WIDTH), int(angle), 0, 360, 1))
         cv2.fillConvexPoly(canvas, polygon, [int(c * 0.6) for c in colour])
     for joint, colour in zip(joints, _COLOURS, strict=False):
         canvas = _dots(canvas, [joint], colour, LIMB_WIDTH)
     return canvas
 
 
-def _hand(canvas: Any, joints: list[Joint]) -> Any:
+def _hand(canvas: Pixels, joints: list[Joint]) -> Pixels:
     import cv2
 
     for number, (start, end) in enumerate(_BONES):
@@ -85,7 +85,7 @@ def _hand(canvas: Any, joints: list[Joint]) -> Any:
     return _dots(canvas, joints, (0, 0, 255), 4)
 
 
-def _dots(canvas: Any, joints: list[Joint], colour: Sequence[int], radius: int) -> Any:
+def _dots(canvas: Pixels, joints: list[Joint], colour: Sequence[int], radius: int) -> Pixels:
     import cv2
 
     for joint in joints:

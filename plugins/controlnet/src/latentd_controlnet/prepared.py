@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from latentd.api import NotFound, PreprocessorSpec, Services, near_matches
+from latentd.api import NotFound, Plan, PreprocessorSpec, Services, near_matches
 from latentd_controlnet.base_check import check_base
 from latentd_controlnet.enums import ControlMode, HiresOption
 from latentd_controlnet.infotext import write_unit
@@ -68,7 +67,7 @@ class ControlNetArgs:
     prepared: tuple[PreparedUnit, ...] = field(default=())
 
 
-def prepare_units(units: tuple[Unit, ...], plan: Any, services: Services) -> tuple[PreparedUnit, ...]:
+def prepare_units(units: tuple[Unit, ...], plan: Plan, services: Services) -> tuple[PreparedUnit, ...]:
     """All units, checked against what is installed and what the request contains.
 
     :raises InvalidRequest: a unit cannot act: no picture, unknown module or model, a model for another base.
@@ -90,7 +89,7 @@ def _one_each(prepared: PreparedUnit) -> list[PreparedUnit]:
     return [replace(prepared, unit=share, pictures=(picture,)) for picture in prepared.pictures]
 
 
-def _prepare(unit: Unit, plan: Any, services: Services, decode: Decode, *, alone: bool) -> PreparedUnit:
+def _prepare(unit: Unit, plan: Plan, services: Services, decode: Decode, *, alone: bool) -> PreparedUnit:
     module = find_module(unit, services, plan)
     file = _file(unit, module, services)
     pictures = unit_pictures(unit, decode)
@@ -115,7 +114,7 @@ def _prepare(unit: Unit, plan: Any, services: Services, decode: Decode, *, alone
     )
 
 
-def find_module(unit: Unit, services: Services, plan: Any) -> PreprocessorSpec:
+def find_module(unit: Unit, services: Services, plan: Plan) -> PreprocessorSpec:
     """The preprocessor that a unit names by its name, label or old name.
 
     :raises InvalidRequest: there is none.
@@ -144,7 +143,7 @@ def _file(unit: Unit, module: PreprocessorSpec, services: Services) -> ControlFi
         raise unit.error(error.detail, hint=error.hint) from error
 
 
-def _check_mask(unit: Unit, module: PreprocessorSpec, pictures: tuple[Pixels, ...], plan: Any) -> None:
+def _check_mask(unit: Unit, module: PreprocessorSpec, pictures: tuple[Pixels, ...], plan: Plan) -> None:
     """Refuse an inpainting unit in txt2img without a mask, which would keep the whole picture.
 
     :raises InvalidRequest: the mask is missing or empty.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, Field
+
+from latentd.api import JsonValue
 
 
 class ControlNetVersion(BaseModel):
@@ -70,7 +70,7 @@ class Detected(BaseModel):
     info: str
     images: list[str] | None = Field(None, description="Base64 files.")
     tensor: list[str] | None = Field(None, description="Base64 of safetensors files.")
-    poses: list[Any] | None = Field(None, description="Poses in OpenPose's JSON, one entry a picture.")
+    poses: list[JsonValue] | None = Field(None, description="Poses in OpenPose's JSON, one entry a picture.")
 
 
 class RenderedPoses(BaseModel):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from latentd.api import APIRouter, InvalidRequest, NotFound, PreprocessorSpec, Services, near_matches
+from latentd.api import APIRouter, InvalidRequest, JsonValue, NotFound, PreprocessorSpec, Services, near_matches
 from latentd_controlnet import replies
 from latentd_controlnet.detection import detect
 from latentd_controlnet.model_files import list_models
@@ -21,7 +21,7 @@ API_VERSION = 3
 MAX_PICTURES = 64
 
 
-def _a_list(value: Any) -> Any:
+def _a_list(value: JsonValue) -> JsonValue:
     return [] if value is None else [value] if isinstance(value, str) else value
 
 
@@ -60,7 +60,7 @@ class PoseData(BaseModel):
     """One picture's poses in OpenPose's JSON."""
 
     people: list[Person] = Field(default_factory=list)
-    animals: list[Any] = Field(default_factory=list)
+    animals: list[JsonValue] = Field(default_factory=list)
     canvas_height: int = Field(..., ge=1, le=8192)
     canvas_width: int = Field(..., ge=1, le=8192)
 
@@ -82,7 +82,7 @@ def list_router(services: Services) -> APIRouter:
         return {"model_list": [file.title for file in list_models(services)]}
 
     @router.get("/module_list", **reply_of(replies.ModuleList))
-    async def module_list(alias_names: bool = False) -> dict[str, Any]:
+    async def module_list(alias_names: bool = False) -> dict[str, JsonValue]:
         """Preprocessors and their sliders; with ``alias_names`` under their labels."""
         specs = modules(services)
         names = [(spec.label or spec.name) if alias_names else spec.name for spec in specs]
@@ -92,7 +92,7 @@ def list_router(services: Services) -> APIRouter:
         }
 
     @router.get("/control_types", name="control_types", **reply_of(replies.ControlTypes))
-    async def types() -> dict[str, Any]:
+    async def types() -> dict[str, JsonValue]:
         """Modules and models by what they are for."""
         return {"control_types": control_types(modules(services), [file.title for file in list_models(services)])}
 
@@ -111,7 +111,7 @@ def detect_router(services: Services) -> APIRouter:
     router = APIRouter(prefix="/controlnet", tags=["controlnet"])
 
     @router.post("/detect", name="detect", **reply_of(replies.Detected))
-    async def run_detect(body: DetectBody) -> dict[str, Any]:
+    async def run_detect(body: DetectBody) -> dict[str, JsonValue]:
         """The control maps that a module makes of pictures."""
         spec = _detectable(services, body)
         decode = services.image_decoder()
@@ -121,7 +121,7 @@ def detect_router(services: Services) -> APIRouter:
         found = await services.run_on_worker(
             lambda control: detect(spec, images, masks, sent, control, services), kind="controlnet-detect"
         )
-        reply: dict[str, Any] = {"info": "Success"}
+        reply: dict[str, JsonValue] = {"info": "Success"}
         if found.images:
             reply["images"] = [await services.encode_image(image) for image in found.images]
         if found.tensors:
@@ -131,7 +131,7 @@ def detect_router(services: Services) -> APIRouter:
         return reply
 
     @router.post("/render_openpose_json", name="render_openpose_json", **reply_of(replies.RenderedPoses))
-    async def render(body: list[PoseData]) -> dict[str, Any]:
+    async def render(body: list[PoseData]) -> dict[str, JsonValue]:
         """Drawings of poses."""
         from PIL import Image
 
@@ -158,9 +158,9 @@ def modules(services: Services) -> list[PreprocessorSpec]:
     return in_order(list(services.registry.preprocessors.values()))
 
 
-def _detail(spec: PreprocessorSpec) -> Mapping[str, Any]:
+def _detail(spec: PreprocessorSpec) -> Mapping[str, JsonValue]:
     sliders = [] if spec.resolution is None else [("Resolution", *spec.resolution)]
-    rows: list[Any] = [*sliders, *spec.sliders]
+    rows: list[JsonValue] = [*sliders, *spec.sliders]
     return {
         "model_free": spec.model_free,
         "sliders": [

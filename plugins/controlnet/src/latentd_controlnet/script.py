@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from latentd.api import ArgInfo, GeneratedImage, Generation, Plan, Planned, Script, Services, UNetHook
+from latentd.api import (
+    ArgInfo,
+    GeneratedImage,
+    Generation,
+    GenerationRequest,
+    JsonValue,
+    Mode,
+    Plan,
+    Planned,
+    RawArgs,
+    Script,
+    Services,
+    UNetHook,
+)
 from latentd_controlnet.infotext import completed, units_of
 from latentd_controlnet.prepared import ControlNetArgs, describe, prepare_units
 from latentd_controlnet.unit import read_units, unknown_keys
@@ -16,6 +29,7 @@ from latentd_controlnet.unit_schema import UnitBody, default_unit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
     from latentd_controlnet.job import ControlJob
 
@@ -31,35 +45,33 @@ class UnitList(BaseModel):
     units: list[UnitBody] = Field(default_factory=list, description="Or the units themselves, as a list.")
 
 
-class ControlNetScript(Script):
+class ControlNetScript(Script[ControlNetArgs]):
     """Control of generation by pictures; its arguments are a list of any number of units."""
 
     title = "ControlNet"
     alwayson = True
     Args = UnitList
 
-    def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+    def arg_info(self, mode: Mode) -> Sequence[ArgInfo]:
         """One row for each unit, as in the original."""
         return [ArgInfo(label="", value=default_unit()) for _ in range(LISTED_UNITS)]
 
-    def parse_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> ControlNetArgs | None:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> ControlNetArgs | None:
         """The enabled units; None if there are none.
 
         :raises InvalidRequest: a unit cannot be read.
         """
-        style = "alwayson"
-        if isinstance(args, Mapping) and args.get("style") == "seed":
-            style = "seed"
-        units = read_units(args or (), style=style)  # type: ignore[arg-type]
+        is_seed = isinstance(args, Mapping) and args.get("style") == "seed"
+        units = read_units(args or (), style="seed" if is_seed else "alwayson")
         return ControlNetArgs(tuple(units)) if units else None
 
-    def ignored_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Sequence[str]:
+    def ignored_args(self, args: RawArgs, request: GenerationRequest) -> Sequence[str]:
         """Unknown keys of units."""
         return unknown_keys(args or ())
 
     def from_infotext(
-        self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]
-    ) -> list[Any] | str | None:
+        self, entries: Mapping[str, JsonValue], args: JsonValue, mode: Mode
+    ) -> list[JsonValue] | str | None:
         """The units in the infotext, with the pictures that the request gives or those of img2img."""
         told = units_of(entries)
         if told and args is None:
@@ -94,7 +106,7 @@ class ControlNetScript(Script):
         """Make the control maps, once for the job."""
         self._job(generation).make_maps(generation)
 
-    def modify_noise(self, generation: Generation, args: ControlNetArgs, noise: Any) -> Any:
+    def modify_noise(self, generation: Generation, args: ControlNetArgs, noise: Tensor) -> Tensor:
         """A pass's start noise [B,C,h,w], changed by units with LaMa."""
         return self._job(generation).start_noise(generation, noise)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from latentd.api import APIRouter, Services
+from latentd.api import APIRouter, JsonValue, Services
 from latentd_controlnet.script import ControlNetScript
 from latentd_controlnet.unit import ALIASES, FIELDS
 
@@ -27,27 +27,45 @@ PLACEHOLDER = "string"
 NAMES = ("sampler_name", "script_name", "hr_upscaler")
 
 
+class Controlled(Protocol):
+    """What both bodies have beside the fields ``controlnet_<field>`` of :data:`FLAT`."""
+
+    alwayson_scripts: Mapping[str, JsonValue] | None
+    controlnet_units: list[dict[str, JsonValue]]
+    guess_mode: JsonValue
+
+    @property
+    def model_fields_set(self) -> set[str]:
+        """The fields that were sent."""
+
+    @property
+    def unknown_fields(self) -> Sequence[str]:
+        """The fields that nobody knows."""
+
+
 def seed_router(services: Services) -> APIRouter:
     """The two generation routes of the extension's first API."""
     from latentd.api import Img2ImgRequest, Txt2ImgRequest, answer_generation
 
     router = APIRouter(prefix="/controlnet", tags=["controlnet"])
-    deprecated = (Any, Field(None, description="Deprecated: a unit's field."))
+    deprecated = (JsonValue, Field(None, description="Deprecated: a unit's field."))
     flat = {GUESS_MODE: deprecated, **{PREFIX + name: deprecated for name in FLAT}}
 
     class ControlNetTxt2Img(Txt2ImgRequest):
         """Body of txt2img with control units."""
 
-        controlnet_units: list[dict[str, Any]] = Field(default_factory=list, description="Control units.")
+        controlnet_units: list[dict[str, JsonValue]] = Field(default_factory=list, description="Control units.")
 
     class ControlNetImg2Img(Img2ImgRequest):
         """Body of img2img with control units."""
 
-        controlnet_units: list[dict[str, Any]] = Field(default_factory=list, description="Control units.")
+        controlnet_units: list[dict[str, JsonValue]] = Field(default_factory=list, description="Control units.")
 
     txt2img_body, img2img_body = (_with_fields(model, flat) for model in (ControlNetTxt2Img, ControlNetImg2Img))
 
-    async def answer(body: Any, plain: type[Any], request: Request) -> Response:
+    async def answer(
+        body: Controlled, plain: type[Txt2ImgRequest] | type[Img2ImgRequest], request: Request
+    ) -> Response:
         warnings = [f"field {name!r} is not known and has no effect" for name in body.unknown_fields]
         units = flat_units(body, warnings) + list(body.controlnet_units)
         scripts = dict(body.alwayson_scripts or {})
@@ -63,11 +81,11 @@ def seed_router(services: Services) -> APIRouter:
         )
         return reply
 
-    async def txt2img(body: Any, request: Request) -> Response:
+    async def txt2img(body: Controlled, request: Request) -> Response:
         """Make pictures from a text, under control."""
         return await answer(body, Txt2ImgRequest, request)
 
-    async def img2img(body: Any, request: Request) -> Response:
+    async def img2img(body: Controlled, request: Request) -> Response:
         """Make pictures from pictures and a text, under control."""
         return await answer(body, Img2ImgRequest, request)
 
@@ -78,16 +96,17 @@ def seed_router(services: Services) -> APIRouter:
     return router
 
 
-def _with_fields(model: type[Any], fields: Mapping[str, Any]) -> type[Any]:
+def _with_fields(model: type[BaseModel], fields: Mapping[str, tuple[object, object]]) -> type[BaseModel]:
     from pydantic import create_model
 
-    made: type[Any] = create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
+    definitions: dict[str, JsonValue] = dict(fields)
+    made: type[BaseModel] = create_model(model.__name__, __base__=model, __doc__=model.__doc__, **definitions)
     return made
 
 
-def flat_units(body: Any, warnings: list[str]) -> list[dict[str, Any]]:
+def flat_units(body: Controlled, warnings: list[str]) -> list[dict[str, JsonValue]]:
     """The unit in the body's fields ``controlnet_<field>``, if any; ``warnings`` gets what is ignored."""
-    unit: dict[str, Any] = {}
+    unit: dict[str, JsonValue] = {}
     for name in FLAT:
         value = getattr(body, PREFIX + name)
         if isinstance(value, list) and name in PICTURES:
@@ -101,7 +120,7 @@ def flat_units(body: Any, warnings: list[str]) -> list[dict[str, Any]]:
     return [unit] if unit else []
 
 
-def _with_units(scripts: Mapping[str, Any], units: list[dict[str, Any]]) -> dict[str, Any]:
+def _with_units(scripts: Mapping[str, JsonValue], units: list[dict[str, JsonValue]]) -> dict[str, JsonValue]:
     """``scripts`` with ControlNet's arguments replaced by ``units``, to be read by the rules of March 2023."""
     others = {title: entry for title, entry in scripts.items() if title.lower() != TITLE.lower()}
     return {**others, TITLE: {"args": {"style": "seed", "units": units}}}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from latentd_controlnet.preprocessors.pixels import Pixels
+from latentd_controlnet.preprocessors.pixels import Array, Pixels
 
+Pattern = tuple[tuple[int, ...], ...]
 MAX_ROUNDS = 32
 # Rows of a 3x3 neighbourhood: 1 is set, -1 is clear, 0 is either. Classical thinning removes border pixels that match
 # one of these two patterns in one of four rotations.
@@ -23,7 +24,7 @@ _DIRECTIONS = (
 )
 
 
-def suppress_non_maxima(image: Pixels) -> Pixels:
+def suppress_non_maxima(image: Array) -> Array:
     """``image`` [h,w] where it is the largest along at least one of four directions, else 0."""
     import cv2
 
@@ -45,12 +46,12 @@ def thin(image: Pixels, *, prune: bool) -> Pixels:
     return result
 
 
-def _rotated(patterns: Sequence[Any]) -> list[Any]:
+def _rotated(patterns: Sequence[Pattern]) -> list[NDArray[np.int32]]:
     arrays = [np.array(pattern, np.int32) for pattern in patterns]
     return [np.rot90(array, turn) for turn in range(4) for array in arrays]
 
 
-def _remove(image: Pixels, patterns: Sequence[Any]) -> bool:
+def _remove(image: Pixels, patterns: Sequence[NDArray[np.int32]]) -> bool:
     """Clear the pixels of ``image`` that match a pattern, pattern by pattern; returns whether there were any."""
     import cv2
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from latentd.api import InvalidRequest
+from latentd.api import InvalidRequest, JsonValue
 from latentd_controlnet.enums import (
     ControlMode,
     HiresOption,
@@ -52,8 +52,8 @@ class Unit:
     module: str = "none"
     model: str = "None"
     weight: float = 1.0
-    image: Any = None
-    mask: Any = None
+    image: JsonValue = None
+    mask: JsonValue = None
     resize_mode: ResizeMode = ResizeMode.CROP
     processor_res: float = -1
     threshold_a: float = -1
@@ -66,9 +66,9 @@ class Unit:
     hires: HiresOption = HiresOption.BOTH
     save_map: bool = True
     advanced_weighting: tuple[float, ...] | None = None
-    region: Any = None
+    region: JsonValue = None
     union_type: int | None = None
-    embedding: Any = None
+    embedding: JsonValue = None
     invert_image: bool = False
     reverse_channels: bool = False
     style: Style = field(default="alwayson")
@@ -84,7 +84,7 @@ class Unit:
         return InvalidRequest(f"controlnet unit {self.number}: {words}", hint=hint)
 
 
-def read_units(args: Any, *, style: Style = "alwayson") -> list[Unit]:
+def read_units(args: JsonValue, *, style: Style = "alwayson") -> list[Unit]:
     """The units of ``args`` that are enabled and ask for something.
 
     :param args: a list of objects, one object, or the flat lists of March 2023.
@@ -94,7 +94,7 @@ def read_units(args: Any, *, style: Style = "alwayson") -> list[Unit]:
     return [unit for unit in units if unit.enabled and not unit.is_empty]
 
 
-def unknown_keys(args: Any) -> list[str]:
+def unknown_keys(args: JsonValue) -> list[str]:
     """Unknown keys with values in enabled units, in a few words each, at most :data:`MAX_TOLD` of them."""
     return [
         f"{str(key)[:_LONGEST_KEY]!r} of unit {number}"
@@ -105,7 +105,7 @@ def unknown_keys(args: Any) -> list[str]:
     ][:MAX_TOLD]
 
 
-def _entries(args: Any) -> list[tuple[int, Any]]:
+def _entries(args: JsonValue) -> list[tuple[int, JsonValue]]:
     """The entries of ``args`` with their numbers.
 
     :raises InvalidRequest: ``args`` is not a list of units.
@@ -118,9 +118,9 @@ def _entries(args: Any) -> list[tuple[int, Any]]:
     return list(enumerate(_unfolded(args)))
 
 
-def _unfolded(args: Sequence[Any]) -> list[Any]:
+def _unfolded(args: Sequence[JsonValue]) -> list[JsonValue]:
     """Flat positional values as objects; each True or False in the first position of a unit begins one."""
-    units: list[Any] = []
+    units: list[JsonValue] = []
     rest = list(args)
     while rest:
         if isinstance(rest[0], bool):
@@ -131,7 +131,7 @@ def _unfolded(args: Sequence[Any]) -> list[Any]:
     return units
 
 
-def read_unit(entry: Any, number: int, *, style: Style = "alwayson") -> Unit:
+def read_unit(entry: JsonValue, number: int, *, style: Style = "alwayson") -> Unit:
     """The unit that ``entry`` describes; unknown keys are ignored.
 
     :raises InvalidRequest: a value is invalid.
@@ -148,7 +148,7 @@ def read_unit(entry: Any, number: int, *, style: Style = "alwayson") -> Unit:
         given = {k: v for k, v in given.items() if k not in ("processor_res", "threshold_a", "threshold_b")}
     if style == "seed":
         given = _seed_parameters(given)
-    values: dict[str, Any] = {"number": number, "style": style}
+    values: dict[str, JsonValue] = {"number": number, "style": style}
     for key, value in given.items():
         if value is None or key not in _READERS:
             continue
@@ -168,7 +168,7 @@ def read_unit(entry: Any, number: int, *, style: Style = "alwayson") -> Unit:
     return unit
 
 
-def _seed_window(given: dict[str, Any]) -> dict[str, Any]:
+def _seed_window(given: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """The fields with ``guidance_end`` as in March 2023: replaced by ``guidance`` if that is below its default of 1."""
     guidance = given.get("guidance")
     if isinstance(guidance, int | float) and guidance < 1:
@@ -176,7 +176,7 @@ def _seed_window(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _without_aliases(given: dict[str, Any]) -> dict[str, Any]:
+def _without_aliases(given: dict[str, JsonValue]) -> dict[str, JsonValue]:
     for other, name in ALIASES.items():
         if other in given:
             value = given.pop(other)
@@ -185,11 +185,11 @@ def _without_aliases(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _means_seed_defaults(given: Mapping[str, Any]) -> bool:
+def _means_seed_defaults(given: Mapping[str, JsonValue]) -> bool:
     return all(given.get(key) == SEED_DEFAULT for key in ("processor_res", "threshold_a", "threshold_b"))
 
 
-def _seed_parameters(given: dict[str, Any]) -> dict[str, Any]:
+def _seed_parameters(given: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """The fields as in March 2023: a resolution up to its default of 64 means the module's values and thresholds."""
     resolution = given.get("processor_res", SEED_DEFAULT)
     if not isinstance(resolution, int | float) or resolution > SEED_DEFAULT:
@@ -197,7 +197,7 @@ def _seed_parameters(given: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in given.items() if k not in ("processor_res", "threshold_a", "threshold_b")}
 
 
-def _control_mode(values: Mapping[str, Any], given: Mapping[str, Any], style: Style) -> ControlMode:
+def _control_mode(values: Mapping[str, JsonValue], given: Mapping[str, JsonValue], style: Style) -> ControlMode:
     """``control_mode``, or else the mode for ``guessmode``: mode 2 if true, which was the first routes' default."""
     if "control_mode" in values:
         mode: ControlMode = values["control_mode"]
@@ -208,7 +208,7 @@ def _control_mode(values: Mapping[str, Any], given: Mapping[str, Any], style: St
     return ControlMode.CONTROL if _flag(guess) else ControlMode.BALANCED
 
 
-def _flag(value: Any) -> bool:
+def _flag(value: JsonValue) -> bool:
     if isinstance(value, str):
         lowered = value.strip().lower()
         if lowered in ("true", "1", "yes", "on"):
@@ -219,7 +219,7 @@ def _flag(value: Any) -> bool:
     return bool(value)
 
 
-def _number(value: Any) -> float:
+def _number(value: JsonValue) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -233,8 +233,8 @@ def _number(value: Any) -> float:
 LARGEST_WEIGHT = 1000.0
 
 
-def _between(low: float, high: float) -> Callable[[Any], float]:
-    def read(value: Any) -> float:
+def _between(low: float, high: float) -> Callable[[JsonValue], float]:
+    def read(value: JsonValue) -> float:
         number = _number(value)
         if not low <= number <= high:
             raise ValueError(f"between {low:g} and {high:g}")
@@ -243,24 +243,24 @@ def _between(low: float, high: float) -> Callable[[Any], float]:
     return read
 
 
-def _resolution(value: Any) -> float:
+def _resolution(value: JsonValue) -> float:
     number = _number(value)
     return int(number) if number == int(number) else number
 
 
-def _name(value: Any) -> str:
+def _name(value: JsonValue) -> str:
     if not isinstance(value, str):
         raise ValueError("a text")
     return value.strip() or "none"
 
 
-def _weights(value: Any) -> tuple[float, ...]:
+def _weights(value: JsonValue) -> tuple[float, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not 0 < len(value) <= MAX_WEIGHTS:
         raise ValueError("a list of numbers")
     return tuple(_between(-LARGEST_WEIGHT, LARGEST_WEIGHT)(item) for item in value)
 
 
-def _has_picture(image: Any) -> bool:
+def _has_picture(image: JsonValue) -> bool:
     if isinstance(image, Mapping):
         return bool(image.get("image"))
     if isinstance(image, list | tuple):
@@ -268,11 +268,11 @@ def _has_picture(image: Any) -> bool:
     return image is not None and image != ""
 
 
-def _as_is(value: Any) -> Any:
+def _as_is(value: JsonValue) -> JsonValue:
     return value or None if isinstance(value, str | list | dict | bool | int | float) else value
 
 
-_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+_READERS: dict[str, tuple[str, Callable[[JsonValue], JsonValue]]] = {
     "enabled": ("enabled", _flag),
     "module": ("module", _name),
     "model": ("model", _name),
@@ -311,6 +311,6 @@ PASSED_OVER = frozenset(
 _KNOWN = FIELDS | PASSED_OVER | frozenset(ALIASES)
 
 
-def _short(value: Any) -> str:
+def _short(value: JsonValue) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."

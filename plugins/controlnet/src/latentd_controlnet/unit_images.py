@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latentd.api import InvalidRequest
+from latentd.api import InvalidRequest, JsonValue
 from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb
 from latentd_controlnet.unit import Unit
 
@@ -32,7 +32,7 @@ def unit_pictures(unit: Unit, decode: Decode) -> tuple[Pixels, ...]:
         raise unit.error(error.detail, hint=error.hint) from error
 
 
-def _pairs(image: Any, mask: Any) -> list[tuple[Any, Any]]:
+def _pairs(image: JsonValue, mask: JsonValue) -> list[tuple[JsonValue, JsonValue]]:
     if image is None:
         return []
     if isinstance(image, Mapping):
@@ -46,7 +46,7 @@ def _pairs(image: Any, mask: Any) -> list[tuple[Any, Any]]:
     return [(image, mask)]
 
 
-def _with_mask(image: Any, mask: Any, decode: Decode) -> Pixels:
+def _with_mask(image: JsonValue, mask: JsonValue, decode: Decode) -> Pixels:
     colours = as_rgb(_array(image, decode))
     alpha = np.zeros_like(colours[:, :, 0])
     if mask is not None:
@@ -57,7 +57,7 @@ def _with_mask(image: Any, mask: Any, decode: Decode) -> Pixels:
     return np.concatenate([colours, alpha[:, :, None]], axis=2)
 
 
-def _array(value: Any, decode: Decode) -> Pixels:
+def _array(value: JsonValue, decode: Decode) -> Pixels:
     if isinstance(value, str):
         value = decode(value)
     if not hasattr(value, "convert"):

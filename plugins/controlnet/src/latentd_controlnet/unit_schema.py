@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from latentd.api import JsonValue
 
 
 class UnitBody(BaseModel):
@@ -16,8 +16,8 @@ class UnitBody(BaseModel):
     module: str = Field("none", description="A name of /controlnet/module_list.")
     model: str = Field("None", description="A name of /controlnet/model_list, with or without its hash.")
     weight: float = Field(1.0, description="Strength.")
-    image: Any = Field(None, description="Base64 text, or {image, mask}, or a list of these. img2img's where null.")
-    mask: Any = Field(None, description="Base64 text; the size of image.")
+    image: JsonValue = Field(None, description="Base64 text, {image, mask}, or a list of these. Null: img2img's.")
+    mask: JsonValue = Field(None, description="Base64 text; the size of image.")
     resize_mode: str | int = Field("Crop and Resize", description="Just Resize, Crop and Resize, Resize and Fill; 0-2.")
     processor_res: float = Field(-1, description="Short side in pixels at which the module works; -1: its own.")
     threshold_a: float = Field(-1, description="First slider of the module; -1: its own.")
@@ -34,10 +34,10 @@ class UnitBody(BaseModel):
     advanced_weighting: list[float] | None = Field(None, description="A scale for each layer in place of weight.")
     effective_region_mask: str | None = Field(None, description="Base64 text: where in the picture the unit acts.")
     union_control_type: str = Field("Unknown", description="Which control a union model is given.")
-    ipadapter_input: Any = Field(None, description="Base64 of a safetensors file with image embeddings.")
+    ipadapter_input: JsonValue = Field(None, description="Base64 of a safetensors file with image embeddings.")
 
 
-def default_unit() -> dict[str, Any]:
+def default_unit() -> dict[str, JsonValue]:
     """The default unit, with the keys of the original in their order, including those of its web page."""
     return {
         "is_ui": False,

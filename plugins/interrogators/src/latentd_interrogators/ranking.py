@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from latentd.api import ModelLoadError, check_regular
@@ -90,4 +90,5 @@ def load_ranker(path: Path, device: str) -> Ranker:
     except Exception as error:  # a damaged folder can raise anything in its readers
         reason = " ".join(str(error).split())[:300]
         raise ModelLoadError(f"{path.name} cannot be loaded as a CLIP model: {reason}") from error
-    return Ranker(model=model.float().eval().requires_grad_(False).to(device), tokenizer=tokenizer)
+    module: nn.Module = model  # whose methods transformers lays over without types
+    return Ranker(model=module.float().eval().requires_grad_(False).to(device), tokenizer=tokenizer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentd.api import Script, Services, hookimpl
+from latentd.api import AnyScript, Services, hookimpl
 from latentd_scripts.alternative_test import AlternativeTest
 from latentd_scripts.custom_code import CustomCode
 from latentd_scripts.loopback import Loopback
@@ -18,7 +18,7 @@ __all__ = ["register_scripts", "startup"]
 
 
 @hookimpl
-def register_scripts() -> list[Script]:
+def register_scripts() -> list[AnyScript]:
     """The selectable scripts in AUTOMATIC1111's order, and soft inpainting."""
     return [
         AlternativeTest(),

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from latentd.api import Generation, Result, Script, ScriptCall, ScriptRuns, Services
+from latentd.api import (
+    Generation,
+    GenerationRequest,
+    JobControl,
+    JsonValue,
+    Plan,
+    RawArgs,
+    Result,
+    Script,
+    ScriptCall,
+    ScriptRuns,
+    Services,
+)
 from latentd_scripts.arguments import UNUSED, Arguments, FormScript, Number, control
 
 if TYPE_CHECKING:
@@ -18,7 +30,7 @@ _NEIGHBOURS_FIRST = 4
 class AlternativeTestArgs(Arguments):
     """``script_args`` of ``img2img alternative test``."""
 
-    remark: Any = UNUSED
+    remark: JsonValue = UNUSED
     override_sampler: bool = control(True, "Override `Sampling method` to Euler?(this method is built for it)")
     override_prompt: bool = control(
         True, "Override `prompt` to the same value as `original prompt`?(and `negative prompt`)"
@@ -33,7 +45,7 @@ class AlternativeTestArgs(Arguments):
     sigma_adjustment: Number = control(False, "Sigma adjustment for finding noise for image")
 
 
-class AlternativeTest(FormScript):
+class AlternativeTest(FormScript[AlternativeTestArgs]):
     """Euler steps up to noise with the original prompt, then down again with the new one."""
 
     title = "img2img alternative test"
@@ -41,14 +53,13 @@ class AlternativeTest(FormScript):
     Args = AlternativeTestArgs
     note = "* `CFG Scale` should be 2 or lower."
 
-    def parse_args(self, args: Any, request: Any) -> AlternativeTestArgs:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> AlternativeTestArgs | None:
         """The arguments; the last one of a list may be missing."""
         if isinstance(args, (list, tuple)) and len(args) == len(AlternativeTestArgs.model_fields) - 1:
             args = [*args, _NEIGHBOURS_FIRST]
-        parsed: AlternativeTestArgs = super().parse_args(args, request)
-        return parsed
+        return super().parse_args(args, request)
 
-    def plan(self, plan: Any, args: AlternativeTestArgs, services: Services) -> None:
+    def plan(self, plan: Plan, args: AlternativeTestArgs, services: Services) -> None:
         """Check the request with its overrides.
 
         :raises LatentdError: it cannot be carried out.
@@ -56,7 +67,7 @@ class AlternativeTest(FormScript):
         runs = ScriptRuns(services, plan, None)
         runs.plan_for(_overridden(runs, args))
 
-    def run(self, services: Services, plan: Any, args: AlternativeTestArgs, control: Any) -> Result:
+    def run(self, services: Services, plan: Plan, args: AlternativeTestArgs, control: JobControl) -> Result:
         """The pictures of all batches, each from the noise found for the init picture."""
         runs = ScriptRuns(services, plan, control)
         changed = runs.plan_for(_overridden(runs, args))
@@ -74,7 +85,7 @@ class AlternativeTest(FormScript):
         )
 
 
-def _overridden(runs: ScriptRuns, args: AlternativeTestArgs) -> Any:
+def _overridden(runs: ScriptRuns, args: AlternativeTestArgs) -> GenerationRequest:
     request = runs.request
     if args.override_sampler:
         request = replace(request, sampler_name="Euler", scheduler=None)
@@ -94,7 +105,7 @@ class _Kept:
     sigma_max: float
 
 
-class _FoundNoise(Script):
+class _FoundNoise(Script[AlternativeTestArgs]):
     """Replaces the start noise of every batch by the noise that leads to the init picture."""
 
     title = "img2img alternative test (noise)"
@@ -114,7 +125,7 @@ class _FoundNoise(Script):
             )
             kept = generation.state[self.title] = _Kept(*found)
         share = float(args.randomness)
-        mixed = ((1 - share) * kept.noise + share * noise) / (share**2 + (1 - share) ** 2) ** 0.5
+        mixed: Tensor = ((1 - share) * kept.noise + share * noise) / (share**2 + (1 - share) ** 2) ** 0.5
         start = generation.img2img
         assert start is not None  # found by find_noise
         return mixed - start.latent / kept.sigma_max

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
-from latentd.api import ArgInfo, Script
+from latentd.api import ArgInfo, JsonValue, Mode, Script
+
+A = TypeVar("A")
 
 Number = bool | int | float
 """A number of the type that was sent, because 1 and 1.0 differ in the infotext."""
 
-UNUSED: Any = Field(None, title="", json_schema_extra={"note": "place of a remark in AUTOMATIC1111's form; not read"})
+_NOTE = "place of a remark in AUTOMATIC1111's form; not read"
+# A field is of its argument's type to the class that has it, and a FieldInfo to pydantic: so are pydantic's own.
+UNUSED: Any = Field(None, title="", json_schema_extra={"note": _NOTE})
 
 
 def control(
-    default: Any,
+    default: JsonValue,
     label: str,
     *,
     minimum: float | None = None,
     maximum: float | None = None,
     step: float | None = None,
     choices: Sequence[str] | None = None,
-    **bounds: Any,
-) -> Any:
+    **bounds: float,
+) -> Any:  # as UNUSED
     """A field with the control that ``/script-info`` shows for it.
 
     As in AUTOMATIC1111, the slider's range is a recommendation; ``bounds`` (``ge``, ``le``...) are enforced.
     """
-    row = {"minimum": minimum, "maximum": maximum, "step": step, "choices": list(choices) if choices else None}
-    return Field(default, title=label, json_schema_extra={"control": row}, **bounds)
+    options: list[JsonValue] | None = list(choices) if choices else None
+    row: dict[str, JsonValue] = {"minimum": minimum, "maximum": maximum, "step": step, "choices": options}
+    checks: dict[str, Any] = dict(bounds)  # keywords of types that differ
+    return Field(default, title=label, json_schema_extra={"control": row}, **checks)
 
 
-class FormScript(Script):
+class FormScript(Script[A]):
     """A script whose rows in ``/script-info`` are the controls of its fields.
 
     ``note`` is the remark in AUTOMATIC1111's form, if that is the first argument.
@@ -41,15 +48,16 @@ class FormScript(Script):
 
     note: str | None = None
 
-    def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+    def arg_info(self, mode: Mode) -> Sequence[ArgInfo]:
         """A row for each field, from its control."""
         return [self._row(entry) for entry in self.Args.model_fields.values()]
 
-    def _row(self, entry: Any) -> ArgInfo:
-        extra = entry.json_schema_extra or {}
+    def _row(self, entry: FieldInfo) -> ArgInfo:
+        extra: JsonValue = entry.json_schema_extra or {}
         if "note" in extra:
             return ArgInfo(label="", value=self.note)
-        return ArgInfo(label=entry.title, value=entry.get_default(call_default_factory=True), **extra["control"])
+        default: JsonValue = entry.get_default(call_default_factory=True)
+        return ArgInfo(label=entry.title or "", value=default, **extra["control"])
 
 
 class Arguments(BaseModel):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
+from types import CodeType
 from typing import Any
 
 from PIL import Image
 
-from latentd.api import GeneratedImage, InvalidRequest, Result, ScriptRuns, Services
+from latentd.api import GeneratedImage, InvalidRequest, JobControl, Plan, Result, ScriptRuns, Services
 from latentd_scripts.arguments import Arguments, FormScript, control
 
 _FUNCTION = "custom_code"
@@ -20,7 +22,7 @@ class CustomCodeArgs(Arguments):
     indent_level: int = control(2, "Indent level", minimum=0, maximum=10, step=1, ge=0, le=40)
 
 
-class CustomCode(FormScript):
+class CustomCode(FormScript[CustomCodeArgs]):
     """Runs code as the body of a function with the names ``runs``, ``plan``, ``services``, ``control``, ``display``.
 
     The reply is what the code returns, or the pictures for which it calls ``display(images, infotext)``.
@@ -30,7 +32,7 @@ class CustomCode(FormScript):
     listed = False
     Args = CustomCodeArgs
 
-    def plan(self, plan: Any, args: CustomCodeArgs, services: Services) -> None:
+    def plan(self, plan: Plan, args: CustomCodeArgs, services: Services) -> None:
         """Compile the code.
 
         :raises InvalidRequest: the server does not allow code, or the code cannot be compiled.
@@ -39,16 +41,16 @@ class CustomCode(FormScript):
             raise InvalidRequest(f"Script '{self.title}' not found", hint="the server must run with --allow-code")
         _compiled(args)
 
-    def run(self, services: Services, plan: Any, args: CustomCodeArgs, control: Any) -> Result:
+    def run(self, services: Services, plan: Plan, args: CustomCodeArgs, control: JobControl) -> Result:
         """The pictures that the code returns or displays."""
         runs = ScriptRuns(services, plan, control)
         shown: list[GeneratedImage] = []
 
-        def display(images: Any, infotext: str | None = None) -> None:
+        def display(images: Image.Image | Iterable[Image.Image], infotext: str | None = None) -> None:
             several = [images] if isinstance(images, Image.Image) else images
             shown.extend(runs.picture(image, infotext) for image in several)
 
-        names: dict[str, Any] = {
+        names: dict[str, Any] = {  # what the code sees, and what it makes
             "runs": runs, "plan": plan, "services": services, "control": control, "display": display, "Image": Image,
         }  # fmt: skip
         exec(_compiled(args), names)
@@ -60,7 +62,7 @@ class CustomCode(FormScript):
         return runs.reply(shown, {"infotexts": [picture.infotext for picture in shown]})
 
 
-def _compiled(args: CustomCodeArgs) -> Any:
+def _compiled(args: CustomCodeArgs) -> CodeType:
     indent = " " * max(args.indent_level, 1)
     body = textwrap.indent(textwrap.dedent(args.code), indent) + f"\n{indent}return None"
     try:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
 
-from latentd.api import LegendStyle
+from latentd.api import JsonValue, LegendStyle
 
 
-def legend_style(options: Mapping[str, Any]) -> LegendStyle:
+def legend_style(options: Mapping[str, JsonValue]) -> LegendStyle:
     """The style in the options; if option ``font`` is empty, with the font of this package."""
     return LegendStyle(
         font=options["font"] or str(files("latentd_scripts") / "fonts" / "Roboto-Regular.ttf"),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from latentd.api import (
     GeneratedImage,
     GenerationRequest,
     InvalidRequest,
+    JobControl,
+    JsonValue,
     NotConfigured,
+    Plan,
     Result,
     ScriptRuns,
     Services,
@@ -19,7 +23,7 @@ from latentd.api import (
 )
 from latentd_scripts.arguments import Arguments, FormScript, control
 
-_CURVES = {
+_CURVES: dict[str, Callable[[float], float]] = {
     "Linear": lambda share: share,
     "Aggressive": lambda share: math.sin(share * math.pi / 2),
     "Lazy": lambda share: 1 - math.cos(share * math.pi / 2),
@@ -43,14 +47,14 @@ class LoopbackArgs(Arguments):
     )
 
 
-class Loopback(FormScript):
+class Loopback(FormScript[LoopbackArgs]):
     """img2img of img2img, with a strength that changes along a curve and a seed that counts up."""
 
     title = "Loopback"
     modes = ("img2img",)
     Args = LoopbackArgs
 
-    def plan(self, plan: Any, args: LoopbackArgs, services: Services) -> None:
+    def plan(self, plan: Plan, args: LoopbackArgs, services: Services) -> None:
         """Check the request.
 
         :raises InvalidRequest: more than one init picture.
@@ -65,7 +69,7 @@ class Loopback(FormScript):
         one = runs.plan_for(replace(runs.request, n_iter=1, batch_size=1), grid=False)
         runs.check_total([one], args.loops * plan.n_iter)
 
-    def run(self, services: Services, plan: Any, args: LoopbackArgs, control: Any) -> Result:
+    def run(self, services: Services, plan: Plan, args: LoopbackArgs, control: JobControl) -> Result:
         """The pictures of all loops, with a grid first where the options ask for one."""
         return _Loops(ScriptRuns(services, plan, control), args).run()
 
@@ -78,9 +82,11 @@ class _Loops:
         self.args = args
         self.batches = runs.plan.n_iter
         self.history: list[GeneratedImage] = []
-        self.first: dict[str, Any] = {}
-        self.last: dict[str, Any] = {}
-        self.strength = float(runs.plan.denoising_strength)
+        self.first: dict[str, JsonValue] = {}
+        self.last: dict[str, JsonValue] = {}
+        # img2img has one, planned from the option where the request gives none.
+        assert runs.plan.denoising_strength is not None
+        self.strength = self.first_strength = runs.plan.denoising_strength
 
     def run(self) -> Result:
         self.runs.start(self.args.loops * self.batches)
@@ -95,7 +101,7 @@ class _Loops:
         """Run the loops of one batch from the job's own init picture; returns the seed of the next batch."""
         runs, args = self.runs, self.args
         request = replace(runs.request, n_iter=1, batch_size=1)
-        self.strength = float(runs.plan.denoising_strength)
+        self.strength = self.first_strength
         latest: GeneratedImage | None = None
         for loop in range(args.loops):
             request = replace(self._with_caption(request), seed=seed, denoising_strength=self.strength)
@@ -119,7 +125,7 @@ class _Loops:
         return seed
 
     def _strength_at(self, loop: int) -> float:
-        first, loops = float(self.runs.plan.denoising_strength), self.args.loops
+        first, loops = self.first_strength, self.args.loops
         if loops == 1:
             return first
         return first + (self.args.final_denoising_strength - first) * _CURVES[self.args.curve](loop / (loops - 1))
@@ -132,7 +138,7 @@ class _Loops:
         caption = self.runs.interrogate(name, request.init_images[0])
         return replace(request, prompt=f"{own}, {caption}" if own else caption)
 
-    def _notes(self) -> dict[str, Any]:
+    def _notes(self) -> dict[str, JsonValue]:
         return {
             "Final denoising strength": self.args.final_denoising_strength,
             "Denoising curve": self.args.curve,

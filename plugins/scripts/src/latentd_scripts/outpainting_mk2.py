@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from PIL import Image, ImageDraw
 
-from latentd.api import GeneratedImage, Result, ScriptRuns, Services, check_size, grid_rows, make_grid
+from latentd.api import (
+    GeneratedImage,
+    JobControl,
+    JsonValue,
+    Plan,
+    Result,
+    ScriptRuns,
+    Services,
+    check_size,
+    grid_rows,
+    make_grid,
+)
 from latentd_scripts.arguments import UNUSED, Arguments, FormScript, control
 from latentd_scripts.directions import DIRECTIONS, Direction, Growth, round_up
 from latentd_scripts.shaped_noise import fill_with_shaped_noise
@@ -18,7 +28,7 @@ _ORIGINAL = 1
 class OutpaintingArgs(Arguments):
     """``script_args`` of ``Outpainting mk2``."""
 
-    remark: Any = UNUSED
+    remark: JsonValue = UNUSED
     pixels: int = control(128, "Pixels to expand", minimum=8, maximum=256, step=8, ge=1, le=8192)
     mask_blur: int = control(8, "Mask blur", minimum=0, maximum=64, step=1, ge=0, le=256)
     directions: list[Direction] = control(list(DIRECTIONS), "Outpainting direction", choices=DIRECTIONS)
@@ -28,7 +38,7 @@ class OutpaintingArgs(Arguments):
     color_variation: float = control(0.05, "Color variation", minimum=0.0, maximum=1.0, step=0.01, ge=0, le=1)
 
 
-class OutpaintingMk2(FormScript):
+class OutpaintingMk2(FormScript[OutpaintingArgs]):
     """Grows the picture left, right, up and down, one after the other."""
 
     title = "Outpainting mk2"
@@ -39,7 +49,7 @@ class OutpaintingMk2(FormScript):
         "Denoising strength: 0.8</p>"
     )
 
-    def plan(self, plan: Any, args: OutpaintingArgs, services: Services) -> None:
+    def plan(self, plan: Plan, args: OutpaintingArgs, services: Services) -> None:
         """Check the size of the result.
 
         :raises TooLarge: it is over the server's bound.
@@ -49,7 +59,7 @@ class OutpaintingMk2(FormScript):
         width, height = width + growth.left + growth.right, height + growth.up + growth.down
         check_size(width, height, services.settings)
 
-    def run(self, services: Services, plan: Any, args: OutpaintingArgs, control: Any) -> Result:
+    def run(self, services: Services, plan: Plan, args: OutpaintingArgs, control: JobControl) -> Result:
         """The grown pictures."""
         runs = ScriptRuns(services, plan, control)
         growth = Growth.of(plan.request.init_images[0].size, args.pixels, args.directions)
@@ -74,8 +84,8 @@ class _Outward:
         self.args = args
         self.blur_x = args.mask_blur if {"left", "right"} & set(args.directions) else 0
         self.blur_y = args.mask_blur if {"up", "down"} & set(args.directions) else 0
-        self.first: dict[str, Any] = {}
-        self.last: dict[str, Any] = {}
+        self.first: dict[str, JsonValue] = {}
+        self.last: dict[str, JsonValue] = {}
 
     def expand(self, pictures: list[Image.Image], side: str, count: int, label: str) -> list[Image.Image]:
         """``pictures``, all of equal size, grown by ``count`` pixels at ``side``."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image, ImageDraw
 
 from latentd.api import (
+    GenerationRequest,
     InvalidRequest,
+    JobControl,
+    JsonValue,
+    Plan,
+    RawArgs,
     Result,
     ScriptRuns,
     Services,
@@ -37,17 +42,18 @@ class PoorMansOutpaintingArgs(Arguments):
     directions: list[Direction] = control(list(DIRECTIONS), "Outpainting direction", choices=DIRECTIONS)
 
 
-class PoorMansOutpainting(FormScript):
+class PoorMansOutpainting(FormScript[PoorMansOutpaintingArgs]):
     """Inpainting of the border around the picture."""
 
     title = "Poor man's outpainting"
     modes = ("img2img",)
     Args = PoorMansOutpaintingArgs
 
-    def ignored_args(self, args: Sequence[Any] | Mapping[str, Any] | None, request: Any) -> Sequence[str]:
+    def ignored_args(self, args: RawArgs, request: GenerationRequest) -> Sequence[str]:
         """A sentence if ``inpainting_fill`` is a text, which always means "fill"."""
         told = list(super().ignored_args(args, request))
-        wanted = self.parse_args(args, request).inpainting_fill
+        parsed = self.parse_args(args, request)
+        wanted = parsed.inpainting_fill if parsed is not None else None
         if isinstance(wanted, str) and wanted != _FILLS[0]:
             number = _FILLS.index(wanted)
             told.append(
@@ -55,7 +61,7 @@ class PoorMansOutpainting(FormScript):
             )
         return told
 
-    def plan(self, plan: Any, args: PoorMansOutpaintingArgs, services: Services) -> None:
+    def plan(self, plan: Plan, args: PoorMansOutpaintingArgs, services: Services) -> None:
         """Check the tiles and the size of the result.
 
         :raises InvalidRequest: the tiles are too small for the overlap.
@@ -69,7 +75,7 @@ class PoorMansOutpainting(FormScript):
         width, height = _Canvas.of(plan.request.init_images[0], args).picture.size
         check_size(width, height, services.settings)
 
-    def run(self, services: Services, plan: Any, args: PoorMansOutpaintingArgs, control: Any) -> Result:
+    def run(self, services: Services, plan: Plan, args: PoorMansOutpaintingArgs, control: JobControl) -> Result:
         """The grown picture."""
         runs = ScriptRuns(services, plan, control)
         canvas = _Canvas.of(plan.request.init_images[0], args)
@@ -82,8 +88,8 @@ class PoorMansOutpainting(FormScript):
             if canvas.touches_border(x, y, tiling.tile)
         ]
         runs.start(len(places))
-        first: dict[str, Any] = {}
-        last: dict[str, Any] = {}
+        first: dict[str, JsonValue] = {}
+        last: dict[str, JsonValue] = {}
         for number, (row, column) in enumerate(places):
             if runs.interrupted:
                 break

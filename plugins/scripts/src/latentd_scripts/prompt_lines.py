@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import Any
 
-from latentd.api import InvalidRequest, near_matches
+from latentd.api import InvalidRequest, JsonValue, near_matches
 
 #: Options, with the function that reads their text. Options without a function are accepted and ignored: requests do
 #: not decide where files are written.
-FIELDS: dict[str, Callable[[str], Any] | None] = {
+FIELDS: dict[str, Callable[[str], JsonValue] | None] = {
     "sd_model": str,
     "outpath_samples": None,
     "outpath_grids": None,
@@ -37,7 +36,7 @@ FIELDS: dict[str, Callable[[str], Any] | None] = {
 _PROMPTS = ("prompt", "negative_prompt")
 
 
-def read_line(line: str) -> dict[str, Any]:
+def read_line(line: str) -> dict[str, JsonValue]:
     """The fields in ``line``; a line without ``--`` is a prompt.
 
     :raises InvalidRequest: an option is unknown, has no value, or its value cannot be read.
@@ -48,7 +47,7 @@ def read_line(line: str) -> dict[str, Any]:
         words = shlex.split(line)
     except ValueError as error:
         raise InvalidRequest(f"line {line!r}: {error}") from error
-    found: dict[str, Any] = {}
+    found: dict[str, JsonValue] = {}
     while words:
         name, words = _option(words[0], line), words[1:]
         count = _length(words) if name in _PROMPTS else 1
@@ -71,7 +70,7 @@ def _length(words: list[str]) -> int:
     return next((n for n, word in enumerate(words) if word.startswith("--")), len(words))
 
 
-def _read(name: str, value: str, found: dict[str, Any], line: str) -> None:
+def _read(name: str, value: str, found: dict[str, JsonValue], line: str) -> None:
     if name in _PROMPTS:
         found[name] = value
     elif (read := FIELDS[name]) is not None:

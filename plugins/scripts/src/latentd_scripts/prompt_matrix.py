@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
-from latentd.api import InvalidRequest, Result, ScriptRuns, Services, annotate_grid, make_grid, prompt_matrix_legends
+from latentd.api import (
+    GenerationRequest,
+    InvalidRequest,
+    JobControl,
+    Plan,
+    Result,
+    ScriptRuns,
+    Services,
+    annotate_grid,
+    make_grid,
+    prompt_matrix_legends,
+)
 from latentd_scripts.arguments import Arguments, FormScript, control
 from latentd_scripts.legends import legend_style
 
@@ -27,13 +38,13 @@ class PromptMatrixArgs(Arguments):
     margin_size: int = control(0, "Grid margins (px)", minimum=0, maximum=500, step=2, ge=0, le=2000)
 
 
-class PromptMatrix(FormScript):
+class PromptMatrix(FormScript[PromptMatrixArgs]):
     """One job of 2^k pictures, and their grid with the parts in its legend."""
 
     title = "Prompt matrix"
     Args = PromptMatrixArgs
 
-    def plan(self, plan: Any, args: PromptMatrixArgs, services: Services) -> None:
+    def plan(self, plan: Plan, args: PromptMatrixArgs, services: Services) -> None:
         """Plan the job with all combinations.
 
         :raises InvalidRequest: too many parts.
@@ -42,17 +53,17 @@ class PromptMatrix(FormScript):
         prompts = _combinations(_text(plan.request, args), args)
         ScriptRuns(services, plan, None).check_total([plan], math.ceil(len(prompts) / len(plan.prompts)))
 
-    def run(self, services: Services, plan: Any, args: PromptMatrixArgs, control: Any) -> Result:
+    def run(self, services: Services, plan: Plan, args: PromptMatrixArgs, control: JobControl) -> Result:
         """The grid with its legend, then the pictures of all combinations."""
         runs = ScriptRuns(services, plan, control)
         text = _text(plan.request, args)
         prompts = _combinations(text, args)
-        field = "prompt" if args.prompt_type == "positive" else "negative_prompt"
-        batches = math.ceil(len(prompts) / plan.batch_size)
-        matrix = runs.plan_for(
-            replace(runs.request, n_iter=batches, **{field: prompts}),
-            grid=False,  # type: ignore[arg-type]
-        )
+        request = replace(runs.request, n_iter=math.ceil(len(prompts) / plan.batch_size))
+        if args.prompt_type == "positive":
+            request = replace(request, prompt=prompts)
+        else:
+            request = replace(request, negative_prompt=prompts)
+        matrix = runs.plan_for(request, grid=False)
         first = plan.seeds[0]
         seeds = tuple(first + (i if args.different_seeds else 0) for i in range(len(prompts)))
         result = runs.generate(matrix.with_changes(seeds=seeds))
@@ -79,7 +90,7 @@ class PromptMatrix(FormScript):
         )
 
 
-def _text(request: Any, args: PromptMatrixArgs) -> str:
+def _text(request: GenerationRequest, args: PromptMatrixArgs) -> str:
     prompt = request.prompt if args.prompt_type == "positive" else request.negative_prompt
     return str(prompt if isinstance(prompt, str) else prompt[0])
 

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
-from latentd.api import GeneratedImage, GenerationRequest, InvalidRequest, Result, ScriptRuns, Services, check_images
+from latentd.api import (
+    GeneratedImage,
+    GenerationRequest,
+    InvalidRequest,
+    JobControl,
+    JsonValue,
+    Plan,
+    RawArgs,
+    Result,
+    ScriptRuns,
+    Services,
+    check_images,
+)
 from latentd_scripts.arguments import Arguments, FormScript, control
 from latentd_scripts.prompt_lines import read_line
 
@@ -21,22 +33,21 @@ class PromptsFromFileArgs(Arguments):
     text: str = control("", "List of prompt inputs", max_length=1_000_000)
 
 
-class PromptsFromFile(FormScript):
+class PromptsFromFile(FormScript[PromptsFromFileArgs]):
     """Each line is a prompt, joined with the request's own, or a list of options."""
 
     title = "Prompts from file or textbox"
     Args = PromptsFromFileArgs
 
-    def parse_args(self, args: Any, request: Any) -> PromptsFromFileArgs:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> PromptsFromFileArgs | None:
         """The arguments, in the order of 1.6 and later, or in the older order without ``position``."""
         if isinstance(args, (list, tuple)) and len(args) == 3:
             args = [*args[:2], "start", args[2]]
         if isinstance(args, (list, tuple)) and args and len(args) != 4:
             raise InvalidRequest(f"script {self.title!r} takes 4 arguments, {len(args)} were given")
-        parsed: PromptsFromFileArgs = super().parse_args(args, request)
-        return parsed
+        return super().parse_args(args, request)
 
-    def plan(self, plan: Any, args: PromptsFromFileArgs, services: Services) -> None:
+    def plan(self, plan: Plan, args: PromptsFromFileArgs, services: Services) -> None:
         """Plan the generations of all lines.
 
         :raises LatentdError: a line cannot be read, or names something that does not exist.
@@ -46,7 +57,7 @@ class PromptsFromFile(FormScript):
         check_images(sum(request.n_iter * request.batch_size for request in requests), services.settings)
         runs.check_total([runs.plan_for(request) for request in requests])
 
-    def run(self, services: Services, plan: Any, args: PromptsFromFileArgs, control: Any) -> Result:
+    def run(self, services: Services, plan: Plan, args: PromptsFromFileArgs, control: JobControl) -> Result:
         """The pictures of all lines."""
         runs = ScriptRuns(services, plan, control)
         requests = _requests(runs.request, plan, args)
@@ -55,7 +66,7 @@ class PromptsFromFile(FormScript):
         images: list[GeneratedImage] = []
         prompts: list[str] = []
         texts: list[str] = []
-        info: dict[str, Any] = {}
+        info: dict[str, JsonValue] = {}
         for request in requests:
             if runs.interrupted:
                 break
@@ -68,7 +79,7 @@ class PromptsFromFile(FormScript):
         return runs.reply(images, info, **_document(plan, args, len(requests), prompts, texts))
 
 
-def _requests(base: GenerationRequest, plan: Any, args: PromptsFromFileArgs) -> list[GenerationRequest]:
+def _requests(base: GenerationRequest, plan: Plan, args: PromptsFromFileArgs) -> list[GenerationRequest]:
     lines = [line.strip() for line in args.text.splitlines() if line.strip()]
     fixed = args.iterate_seed or args.same_seed or plan.request.seed != -1
     requests = []
@@ -80,7 +91,7 @@ def _requests(base: GenerationRequest, plan: Any, args: PromptsFromFileArgs) -> 
     return requests
 
 
-def _with_line(request: GenerationRequest, given: dict[str, Any], position: str) -> GenerationRequest:
+def _with_line(request: GenerationRequest, given: dict[str, JsonValue], position: str) -> GenerationRequest:
     given = dict(given)
     if (model := given.pop("sd_model", None)) is not None:
         given["override_settings"] = {**request.override_settings, "sd_model_checkpoint": model}
@@ -93,7 +104,9 @@ def _with_line(request: GenerationRequest, given: dict[str, Any], position: str)
     return replace(request, **given)
 
 
-def _document(plan: Any, args: PromptsFromFileArgs, lines: int, prompts: list[str], texts: list[str]) -> dict[str, Any]:
+def _document(
+    plan: Plan, args: PromptsFromFileArgs, lines: int, prompts: list[str], texts: list[str]
+) -> dict[str, JsonValue]:
     """The info of the reply as in AUTOMATIC1111: the request's own settings, though no picture was made with them."""
     request = plan.request
     seed = request.seed if request.seed != -1 else plan.seeds[0]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.api import (
     ArgInfo,
     GeneratedImage,
     InvalidRequest,
+    JobControl,
+    JsonValue,
+    Mode,
     NotFound,
+    Plan,
     Result,
     ScriptRuns,
     Services,
@@ -33,13 +37,13 @@ _RESIZERS = ("None", "Lanczos", "Nearest")
 class SDUpscaleArgs(Arguments):
     """``script_args`` of ``SD upscale``; ``upscaler`` is a name or an index of the list of upscalers."""
 
-    remark: Any = UNUSED
+    remark: JsonValue = UNUSED
     overlap: int = control(64, "Tile overlap", minimum=0, maximum=256, step=16, ge=0)
     upscaler: int | str = control("None", "Upscaler")
     scale_factor: float = control(2.0, "Scale Factor", minimum=1.0, maximum=4.0, step=0.05, gt=0, le=16)
 
 
-class SDUpscale(FormScript):
+class SDUpscale(FormScript[SDUpscaleArgs]):
     """Upscales, runs img2img on tiles of the request's size, and joins them."""
 
     title = "SD upscale"
@@ -53,14 +57,14 @@ class SDUpscale(FormScript):
     def __init__(self) -> None:
         self.services: Services | None = None
 
-    def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+    def arg_info(self, mode: Mode) -> Sequence[ArgInfo]:
         """The rows, with the names of the server's upscalers."""
         rows = list(super().arg_info(mode))
         names = upscaler_names(self.services) if self.services else list(_RESIZERS)
         rows[2] = replace(rows[2], choices=names)
         return rows
 
-    def plan(self, plan: Any, args: SDUpscaleArgs, services: Services) -> None:
+    def plan(self, plan: Plan, args: SDUpscaleArgs, services: Services) -> None:
         """Check the upscaler, the tiles and the size of the result.
 
         :raises NotFound: no such upscaler.
@@ -80,7 +84,7 @@ class SDUpscale(FormScript):
         runs = ScriptRuns(services, plan, None)
         runs.check_total([runs.plan_for(replace(runs.request, n_iter=1, batch_size=1))], tiles * plan.n_iter)
 
-    def run(self, services: Services, plan: Any, args: SDUpscaleArgs, control: Any) -> Result:
+    def run(self, services: Services, plan: Plan, args: SDUpscaleArgs, control: JobControl) -> Result:
         """The redrawn pictures, one for each batch."""
         runs = ScriptRuns(services, plan, control)
         name = _upscaler(args.upscaler, services)
@@ -103,7 +107,7 @@ def _tiles_along(length: int, side: int, overlap: int) -> int:
 class _Tiles:
     """The tiles of one picture, and the batches in which they are redrawn."""
 
-    def __init__(self, runs: ScriptRuns, image: Image, overlap: int, notes: dict[str, Any]) -> None:
+    def __init__(self, runs: ScriptRuns, image: Image, overlap: int, notes: dict[str, JsonValue]) -> None:
         self.runs = runs
         self.notes = notes
         self.size = (runs.plan.width, runs.plan.height)
@@ -113,8 +117,8 @@ class _Tiles:
         self.batch_size = runs.plan.request.batch_size
         self.batches = math.ceil(len(self.work) / self.batch_size)
         self.total = self.batches * runs.plan.n_iter
-        self.first: dict[str, Any] = {}
-        self.last: dict[str, Any] = {}
+        self.first: dict[str, JsonValue] = {}
+        self.last: dict[str, JsonValue] = {}
         runs.start(self.total)
 
     def redraw(self, number: int) -> GeneratedImage:

@@ -38,12 +38,14 @@ def _plain_noise(shape: tuple[int, ...], colour: float) -> Reals:
     """Uniform noise, mostly grey, with damped high frequencies."""
     noise = np.random.default_rng(0).random(shape)
     noise = noise * colour + (1.0 - colour) * noise.mean(axis=2, keepdims=True)
-    return _signal(_spectrum(noise) * _window(shape[0], shape[1])[..., None])
+    dampened = _spectrum(noise) * _window(shape[0], shape[1])[..., None]
+    return _signal(dampened)
 
 
 def _shape(noise: Reals, statistics: Complexes, exponent: float) -> Reals:
     strength = np.abs(statistics)
-    phase = np.divide(statistics, strength, out=np.zeros_like(statistics), where=strength > 0)
+    phase = np.zeros_like(statistics)
+    np.divide(statistics, strength, out=phase, where=strength > 0)
     return _signal(np.abs(_spectrum(noise)) ** 2 * strength**exponent * phase)
 
 

@@ -16,7 +16,8 @@ def step_weights(share: Tensor, level: float, *, bias: float, strength: float) -
     :param bias: "schedule bias" of the arguments.
     :param strength: "preservation strength" of the arguments.
     """
-    return share ** (level**bias * strength)
+    weights: Tensor = share ** (level**bias * strength)
+    return weights
 
 
 def blend_latents(original: Tensor, new: Tensor, weights: Tensor, *, exponent: float) -> Tensor:
@@ -35,4 +36,5 @@ def blend_latents(original: Tensor, new: Tensor, weights: Tensor, *, exponent: f
 
 def _length(latent: Tensor) -> Tensor:
     wide = torch.float32 if latent.device.type == "mps" else torch.float64
-    return torch.linalg.vector_norm(latent, dim=1, keepdim=True).to(wide)
+    length: Tensor = torch.linalg.vector_norm(latent, dim=1, keepdim=True).to(wide)
+    return length

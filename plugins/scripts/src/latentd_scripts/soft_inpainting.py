@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from latentd.api import Generation, Plan, Planned, Services
-from latentd_scripts.arguments import FormScript
+from latentd.api import Generation, GenerationRequest, JsonValue, MaskBlend, Mode, Plan, Planned, RawArgs, Services
+from latentd_scripts.arguments import FormScript, Number
 from latentd_scripts.soft_arguments import SoftInpaintingArgs
 
 if TYPE_CHECKING:
@@ -26,20 +26,20 @@ _PREFIX = "Soft inpainting "
 _SETTINGS = [name for name in SoftInpaintingArgs.model_fields if name != "enabled"]
 
 
-def _noted() -> dict[str, Any]:
+def _noted() -> dict[str, JsonValue]:
     """Infotext key → default of each setting, in their order."""
     fields = [SoftInpaintingArgs.model_fields[name] for name in _SETTINGS]
     return {_PREFIX + str(field.title).lower(): field.default for field in fields}
 
 
-def _number(text: object, default: Any) -> Any:
+def _number(text: JsonValue, default: Number) -> Number:
     for kind in (int, float):
         with suppress(TypeError, ValueError):
-            return kind(text)  # type: ignore[arg-type]
+            return kind(text)
     return default
 
 
-class SoftInpainting(FormScript):
+class SoftInpainting(FormScript[SoftInpaintingArgs]):
     """Inpainting without hard seams."""
 
     title = "Soft Inpainting"
@@ -47,14 +47,12 @@ class SoftInpainting(FormScript):
     alwayson = True
     Args = SoftInpaintingArgs
 
-    def parse_args(self, args: Any, request: Any) -> SoftInpaintingArgs | None:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> SoftInpaintingArgs | None:
         """The arguments; None if there is no mask, or if it is switched off."""
-        parsed: SoftInpaintingArgs = super().parse_args(args, request)
-        return parsed if parsed.enabled and request.mask is not None else None
+        parsed = super().parse_args(args, request)
+        return parsed if parsed is not None and parsed.enabled and request.mask is not None else None
 
-    def from_infotext(
-        self, entries: Mapping[str, Any], args: Any, mode: Literal["txt2img", "img2img"]
-    ) -> list[Any] | None:
+    def from_infotext(self, entries: Mapping[str, JsonValue], args: JsonValue, mode: Mode) -> list[JsonValue] | None:
         """The arguments that :meth:`before_process` has written, if the request gives none."""
         if args is not None or entries.get(_PREFIX + "enabled") != "True":
             return None
@@ -70,14 +68,15 @@ class SoftInpainting(FormScript):
         for name, key in zip(_SETTINGS, _noted(), strict=True):
             generation.infotext[key] = getattr(args, name)
 
-    def blend_mask(self, generation: Generation, args: SoftInpaintingArgs, blend: Any) -> Tensor:
+    def blend_mask(self, generation: Generation, args: SoftInpaintingArgs, blend: MaskBlend) -> Tensor:
         """The latents of original and prediction, blended by this step's weights; the sampled latent at the end."""
         from latentd_scripts.soft_blend import blend_latents, step_weights
 
-        if blend.final:
-            return blend.latent  # type: ignore[no-any-return]
+        share = blend.start.nmask
+        if blend.level is None or share is None:
+            return blend.latent
         weights = step_weights(
-            blend.start.nmask, float(blend.level[0]), bias=args.schedule_bias, strength=args.preservation_strength
+            share, float(blend.level[0]), bias=args.schedule_bias, strength=args.preservation_strength
         )
         original = blend.start.latent[: blend.latent.shape[0]]
         return blend_latents(original, blend.latent, weights, exponent=args.transition_contrast)
@@ -88,7 +87,7 @@ class SoftInpainting(FormScript):
 
         start = generation.img2img
         if start is not None and start.nmask is not None:
-            generation.state[_OVERLAYS] = make_overlays(generation, args, start, latents)
+            generation.state[_OVERLAYS] = make_overlays(generation, args, start, start.nmask, latents)
         return latents
 
     def overlay(self, generation: Generation, args: SoftInpaintingArgs, index: int) -> tuple[Image, Image] | None:

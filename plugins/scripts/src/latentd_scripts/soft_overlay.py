@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from latentd_scripts.weighted_filter import radial_kernel, weighted_window_mean
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentd.api import Generation
+    from latentd.api import Box, Generation, Img2imgStart
     from latentd_scripts.soft_arguments import SoftInpaintingArgs
 
 F32 = NDArray[np.float32]
@@ -26,16 +26,16 @@ _KERNEL = radial_kernel(reach=1.5, radius=2)
 
 
 def make_overlays(
-    generation: Generation, args: SoftInpaintingArgs, start: Any, latents: Tensor
+    generation: Generation, args: SoftInpaintingArgs, start: Img2imgStart, nmask: Tensor, latents: Tensor
 ) -> list[tuple[Image.Image, Image.Image]]:
     """(original in RGBA, transparent where it is new; mask, white where it is new) for each picture of the batch.
 
-    :param start: the job's start with ``latent``, ``nmask`` and ``init``.
+    :param nmask: the share [1,1,h,w] that is repainted.
     :param latents: the sampled latents [B,C,h,w].
     """
     plan = generation.plan
     moved = torch.linalg.vector_norm(latents - start.latent[: len(latents)], dim=1).float().cpu().numpy()
-    tolerance = _tolerance(start.nmask[0, 0].float().cpu().numpy(), args)
+    tolerance = _tolerance(nmask[0, 0].float().cpu().numpy(), args)
     originals = [_original(generation, picture, start.init.box) for picture in plan.request.init_images]
     found = []
     for index, distance in enumerate(moved):
@@ -49,7 +49,7 @@ def make_overlays(
     return found
 
 
-def _original(generation: Generation, picture: Image.Image, box: Any) -> Image.Image:
+def _original(generation: Generation, picture: Image.Image, box: Box | None) -> Image.Image:
     plan = generation.plan
     image = flatten(picture, generation.options["img2img_background_color"])
     if box is None:

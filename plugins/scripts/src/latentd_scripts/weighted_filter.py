@@ -16,7 +16,8 @@ def radial_kernel(*, reach: float, radius: int) -> F64:
     away = np.arange(-radius, radius + 1, dtype=np.float64)
     square = away[:, None] ** 2 + away[None, :] ** 2
     floor = math.exp(-((radius + 1) ** 2) / reach**2)
-    return np.maximum((np.exp(-square / reach**2) - floor) / (1 - floor), 0.0)
+    kernel: F64 = np.maximum((np.exp(-square / reach**2) - floor) / (1 - floor), 0.0)
+    return kernel
 
 
 def weighted_window_mean(cells: F32, kernel: F64, *, low: float, high: float, least: float = 1.0) -> F32:
@@ -32,7 +33,7 @@ def weighted_window_mean(cells: F32, kernel: F64, *, low: float, high: float, le
     start, end = _window(tops[-1], low, high, least)
     counted = np.clip(np.minimum(tops, end) - np.maximum(tops - weights, start), 0, None)
     total = counted.sum(axis=0)
-    mean = (values * counted).sum(axis=0) / np.where(total > 0, total, 1)
+    mean: F64 = (values * counted).sum(axis=0) / np.where(total > 0, total, 1)
     return mean.astype(np.float32)
 
 

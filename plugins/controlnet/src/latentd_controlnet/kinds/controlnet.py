@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,7 @@ from torch import Tensor
 from latentd.api import Residuals, UNetCall
 from latentd_controlnet.kinds.hook import UnitHook, soft_scales
 from latentd_controlnet.kinds.ip_adapter import IPAdapterHook
-from latentd_controlnet.kinds.union import fuse_union
+from latentd_controlnet.kinds.union import Network, fuse_union
 from latentd_controlnet.prepared import PreparedUnit
 
 
@@ -29,7 +28,7 @@ class ControlNet:
     :param union_types: number of rows of a union model's task embedding, 0 for other models.
     """
 
-    module: Any
+    module: Network
     pooled: bool = False
     union_types: int = 0
 
@@ -58,7 +57,7 @@ class ControlNet:
         return [*found, net.controlnet_mid_block(h)]
 
 
-def _encode(net: Any, h: Tensor, emb: Tensor, context: Tensor) -> tuple[list[Tensor], Tensor]:
+def _encode(net: Network, h: Tensor, emb: Tensor, context: Tensor) -> tuple[list[Tensor], Tensor]:
     """The encoder's outputs and the middle's."""
     skips = [h]
     for block in net.down_blocks:
@@ -76,7 +75,7 @@ def _encode(net: Any, h: Tensor, emb: Tensor, context: Tensor) -> tuple[list[Ten
     return skips, h
 
 
-def _attend(attention: Any, h: Tensor, context: Tensor) -> Tensor:
+def _attend(attention: Network, h: Tensor, context: Tensor) -> Tensor:
     if attention is None:
         return h
     out: Tensor = attention(h, encoder_hidden_states=context, return_dict=False)[0]

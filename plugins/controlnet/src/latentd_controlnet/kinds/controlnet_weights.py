@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from latentd.api import ModelLoadError, build_module, read_weights, unet_key, weights_from_tensors
+from latentd.api import Model, ModelLoadError, build_module, read_weights, unet_key, weights_from_tensors
 from latentd_controlnet.base_check import family
 from latentd_controlnet.kinds.controlnet import ControlNet
 from latentd_controlnet.kinds.recognise import DIFFUSERS_HINT, Kind, strip
+from latentd_controlnet.kinds.union import Network
 
 #: The convolutions of LDM's hint block and their names in diffusers.
 _HINT = {0: "conv_in", 2: "blocks.0", 4: "blocks.1", 6: "blocks.2", 8: "blocks.3", 10: "blocks.4", 12: "blocks.5",
@@ -28,7 +28,7 @@ _FLAGS = ("lora_controlnet", "difference")
 _DEPTH = re.compile(r"(down_blocks\.(\d+)|mid_block)\.attentions\.\d+\.transformer_blocks\.(\d+)\.")
 
 
-def load_controlnet(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> ControlNet:
+def load_controlnet(path: Path, kind: Kind, base: Model, dtype: torch.dtype) -> ControlNet:
     """The ControlNet in ``path`` for the loaded checkpoint ``base``.
 
     :raises ModelLoadError: weights are missing, or are for another family of checkpoints.
@@ -55,7 +55,7 @@ def load_controlnet(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> Co
     return ControlNet(module=module, pooled="shuffle" in path.stem.lower(), union_types=union)
 
 
-def _to_diffusers(tensors: Mapping[str, Tensor], base: Any) -> dict[str, Tensor]:
+def _to_diffusers(tensors: Mapping[str, Tensor], base: Model) -> dict[str, Tensor]:
     named = {diffusers_name(key, base.module_names): value for key, value in tensors.items()}
     return {name: value for name, value in named.items() if name is not None}
 
@@ -78,7 +78,7 @@ def diffusers_name(key: str, modules: Mapping[str, str]) -> str | None:
     return name
 
 
-def _added_to_base(tensors: dict[str, Tensor], base: Any) -> dict[str, Tensor]:
+def _added_to_base(tensors: dict[str, Tensor], base: Model) -> dict[str, Tensor]:
     """A difference model's weights: each tensor that the base has as well, plus the base's tensor."""
     own = base.unet.state_dict()
     return {
@@ -87,7 +87,7 @@ def _added_to_base(tensors: dict[str, Tensor], base: Any) -> dict[str, Tensor]:
     }
 
 
-def _with_base_weights(tensors: Mapping[str, Tensor], base: Any, name: str) -> dict[str, Tensor]:
+def _with_base_weights(tensors: Mapping[str, Tensor], base: Model, name: str) -> dict[str, Tensor]:
     """A control-LoRA's weights: the base's encoder plus ``up·down``, or the file's own tensors where it has them."""
     own = base.unet.state_dict()
     encoder = {
@@ -114,7 +114,7 @@ def _with_base_weights(tensors: Mapping[str, Tensor], base: Any, name: str) -> d
     return encoder
 
 
-def _check_family(tensors: Mapping[str, Tensor], base: Any, name: str) -> None:
+def _check_family(tensors: Mapping[str, Tensor], base: Model, name: str) -> None:
     widths = (value.shape[1] for key, value in tensors.items() if key.endswith("attn2.to_k.weight"))
     width = next(widths, base.context_width)
     if width != base.context_width:
@@ -124,7 +124,7 @@ def _check_family(tensors: Mapping[str, Tensor], base: Any, name: str) -> None:
         )
 
 
-def _projection(key: str, value: Tensor, base: Any) -> Tensor:
+def _projection(key: str, value: Tensor, base: Model) -> Tensor:
     """A projection around transformers in the base's form: a matrix, or a convolution of one pixel."""
     if not key.endswith((".proj_in.weight", ".proj_out.weight")):
         return value
@@ -133,18 +133,18 @@ def _projection(key: str, value: Tensor, base: Any) -> Tensor:
     return value[:, :, None, None] if value.ndim == 2 else value
 
 
-def _module(tensors: Mapping[str, Tensor], base: Any, union: int) -> Any:
+def _module(tensors: Mapping[str, Tensor], base: Model, union: int) -> Network:
     """An empty ``ControlNetModel`` with the base's widths and the file's depths."""
     import diffusers
 
-    parts: Any = diffusers
+    parts: Network = diffusers
 
     config = base.unet.config
     depths, middle = _depths(tensors, len(config.block_out_channels))
     layers = config.layers_per_block
     if any(depths) and middle and not depths[-1]:
         depths[-1] = -middle  # sizes the middle block alone, since the last level itself has no attention
-    arguments: dict[str, Any] = {
+    arguments: dict[str, object] = {
         "in_channels": tensors["conv_in.weight"].shape[1],
         "conditioning_channels": tensors[f"{_HINT_PREFIX}.conv_in.weight"].shape[1],
         "conditioning_embedding_out_channels": tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +62,7 @@ class UnitHook(UNetHook):
         """The pass's control map [1,3|4,H,W] in 0 to 1."""
         return self.pass_hint(call.pass_name, call.sample.device)
 
-    def pass_hint(self, name: str, device: Any) -> Tensor:
+    def pass_hint(self, name: str, device: torch.device) -> Tensor:
         """The control map of the pass called ``name``, as :meth:`hint`."""
         if name not in self._hints:
             assert self.maps is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +16,18 @@ FACE_WIDTH = 512
 _RESAMPLER = "perceiver_resampler."
 
 
-class Projection(Protocol):
+class Projection(nn.Module):
     """A projection: the names of its inputs (``embeds``, ``next_to_last``, ``face``), and the call."""
 
     reads: tuple[str, ...]
 
-    def __call__(self, *read: Tensor) -> Tensor:
-        """Tokens [B,k,context] from the named inputs, in their order."""
+    if TYPE_CHECKING:
+
+        def __call__(self, *read: Tensor) -> Tensor:
+            """Tokens [B,k,context] from the named inputs, in their order."""
 
 
-class PlainProjection(nn.Module):
+class PlainProjection(Projection):
     """``forward(embeds)`` [B,width] → tokens [B,k,context]; one linear layer and a norm."""
 
     reads = ("embeds",)
@@ -41,7 +43,7 @@ class PlainProjection(nn.Module):
         return self.norm(self.proj(embedding).unflatten(-1, (-1, self.context)))  # type: ignore[no-any-return]
 
 
-class FullProjection(nn.Module):
+class FullProjection(Projection):
     """``forward(hidden)`` [B,n,width] → tokens [B,n,context]; two layers (the "full face" adapters)."""
 
     reads = ("next_to_last",)
@@ -81,7 +83,16 @@ def _feed_forward(shapes: Shapes, prefix: str) -> nn.Sequential:
     )
 
 
-class PlusProjection(nn.Module):
+class _Perceiver(Projection):
+    """The layers of a perceiver, made by :func:`_add_perceiver`."""
+
+    proj_in: nn.Linear
+    proj_out: nn.Linear
+    norm_out: nn.LayerNorm
+    layers: nn.ModuleList
+
+
+class PlusProjection(_Perceiver):
     """``forward(hidden)`` [B,n,width] → tokens [B,k,context]; a perceiver over CLIP's next-to-last hidden states.
 
     InstantID's reads a face [B,width] instead.
@@ -104,7 +115,7 @@ class PlusProjection(nn.Module):
         return _perceive(self, self.latents.expand(hidden.shape[0], -1, -1), hidden)
 
 
-def _add_perceiver(module: nn.Module, shapes: Shapes, prefix: str = "") -> None:
+def _add_perceiver(module: _Perceiver, shapes: Shapes, prefix: str = "") -> None:
     """Add the layers of the file's perceiver to ``module``."""
     parts = {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
     layers = 1 + max(int(key.split(".")[1]) for key in parts if key.startswith("layers."))
@@ -117,7 +128,7 @@ def _add_perceiver(module: nn.Module, shapes: Shapes, prefix: str = "") -> None:
     )
 
 
-def _perceive(module: Any, latents: Tensor, hidden: Tensor) -> Tensor:
+def _perceive(module: _Perceiver, latents: Tensor, hidden: Tensor) -> Tensor:
     x = module.proj_in(hidden)
     for layer in module.layers:
         attention, feed_forward = layer.children()
@@ -126,7 +137,7 @@ def _perceive(module: Any, latents: Tensor, hidden: Tensor) -> Tensor:
     return module.norm_out(module.proj_out(latents))  # type: ignore[no-any-return]
 
 
-class FaceProjection(nn.Module):
+class FaceProjection(Projection):
     """``forward(face)`` [B,512] → tokens [B,k,context]; two layers and a norm (FaceID)."""
 
     reads: tuple[str, ...] = ("face",)
@@ -154,7 +165,7 @@ class FacePlusProjection(FaceProjection):
     def __init__(self, shapes: Shapes) -> None:
         super().__init__(shapes)
         self.shortcut = False
-        self.perceiver_resampler = nn.Module()
+        self.perceiver_resampler = _Perceiver()
         _add_perceiver(self.perceiver_resampler, shapes, _RESAMPLER)
 
     def forward(self, face: Tensor, hidden: Tensor) -> Tensor:  # type: ignore[override]
@@ -164,7 +175,7 @@ class FacePlusProjection(FaceProjection):
         return tokens + seen if self.shortcut else seen
 
 
-def projection_of(shapes: Shapes) -> nn.Module | None:
+def projection_of(shapes: Shapes) -> Projection | None:
     """A projection without weights for the shapes of a file's ``image_proj``; None if the kind is unknown."""
     if "latents" in shapes and "proj_in.weight" in shapes:
         return PlusProjection(shapes)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentd.api import Attend, AttentionHandler, AttentionSite, Generation, UNetCall
+from latentd.api import Attend, AttentionHandler, AttentionSite, Generation, JsonValue, UNetCall
 from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.kinds.ip_adapter_weights import IPAdapter
+from latentd_controlnet.kinds.union import Network
 from latentd_controlnet.prepared import PreparedUnit
 
 MAX_EMBEDDING = 64 * 2**20
@@ -102,7 +102,7 @@ class IPAdapterHook(UnitHook):
 
         return handler
 
-    def _added(self, name: str, call: UNetCall, hidden: Tensor, module: Any) -> Tensor:
+    def _added(self, name: str, call: UNetCall, hidden: Tensor, module: Network) -> Tensor:
         filed, executed = self._places[name]
         tokens = self.tokens(call)
         own = self.prepared.unit.advanced_weighting
@@ -155,7 +155,7 @@ def _given_embeddings(prepared: PreparedUnit, reads: tuple[str, ...]) -> list[tu
     return pairs
 
 
-def _read_tensors(prepared: PreparedUnit, text: Any) -> dict[str, Tensor]:
+def _read_tensors(prepared: PreparedUnit, text: JsonValue) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 

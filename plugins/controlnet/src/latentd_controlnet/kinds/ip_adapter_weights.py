@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from latentd.api import ModelLoadError, NotConfigured, build_module, load_pickle, read_weights, weights_from_tensors
+from latentd.api import (
+    Model,
+    ModelLoadError,
+    NotConfigured,
+    build_module,
+    load_pickle,
+    read_weights,
+    weights_from_tensors,
+)
 from latentd_controlnet.base_check import family
 from latentd_controlnet.kinds.image_projections import FacePlusProjection, Shapes, projection_of
 
@@ -31,7 +38,7 @@ class IPAdapter(nn.Module):
                 target.append(nn.Linear(width, out, bias=False))
 
 
-def load_ip_adapter(path: Path, base: Any, dtype: torch.dtype) -> IPAdapter:
+def load_ip_adapter(path: Path, base: Model, dtype: torch.dtype) -> IPAdapter:
     """The adapter in ``path``.
 
     :raises ModelLoadError: it is for another family of checkpoints.

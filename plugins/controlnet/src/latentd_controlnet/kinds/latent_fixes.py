@@ -6,13 +6,11 @@ a1111-controlnet-kinds).
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentd.api import Generation, UNetCall
+from latentd.api import Generation, Model, UNetCall
 from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.kinds.latents import blur_latent, encode_hint
 from latentd_controlnet.prepared import PreparedUnit
@@ -38,31 +36,37 @@ class _LatentHook(UnitHook):
 
     def __init__(self, prepared: PreparedUnit) -> None:
         super().__init__(prepared)
-        self._model: Any = None
+        self._model: Model | None = None
         self._latents: dict[str, Tensor] = {}
 
     def open(self, generation: Generation) -> None:
         self._model = generation.model
 
+    @property
+    def model(self) -> Model:
+        """The loaded checkpoint, between ``open`` and ``close``."""
+        assert self._model is not None
+        return self._model
+
     def latent(self, call: UNetCall) -> Tensor:
         if call.pass_name not in self._latents:
-            self._latents[call.pass_name] = encode_hint(self._model, self.hint(call)).float()
+            self._latents[call.pass_name] = encode_hint(self.model, self.hint(call)).float()
         return self._latents[call.pass_name]
 
     def alpha(self, call: UNetCall) -> Tensor:
         """ᾱ at the evaluation's timestep [B,1,1,1]."""
-        alphas: Tensor = self._model.alphas_cumprod().to(call.sample.device)
+        alphas: Tensor = self.model.alphas_cumprod().to(call.sample.device)
         return alphas[call.timestep.float().round().long()][:, None, None, None]
 
     def to_clean(self, call: UNetCall, out: Tensor) -> Tensor:
         alpha = self.alpha(call)
-        if self._model.prediction_type == "v":
+        if self.model.prediction_type == "v":
             return alpha.sqrt() * call.sample - (1 - alpha).sqrt() * out
         return (call.sample - (1 - alpha).sqrt() * out) / alpha.sqrt()
 
     def from_clean(self, call: UNetCall, clean: Tensor) -> Tensor:
         alpha = self.alpha(call)
-        if self._model.prediction_type == "v":
+        if self.model.prediction_type == "v":
             return (alpha.sqrt() * call.sample - clean) / (1 - alpha).sqrt()
         return (call.sample - alpha.sqrt() * clean) / (1 - alpha).sqrt()
 
@@ -117,6 +121,6 @@ class InpaintChannels(_LatentHook):
         hint = self.hint(call)
         if call.pass_name not in self._latents:
             mask = (hint[:, 3:] > 0.5).to(hint)
-            masked = encode_hint(self._model, hint, mask=mask)
+            masked = encode_hint(self.model, hint, mask=mask)
             self._latents[call.pass_name] = torch.cat([F.max_pool2d(mask, (8, 8)).to(masked), masked], dim=1)
         call.concat = self._latents[call.pass_name].to(call.concat).expand(len(call.sample), -1, -1, -1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from latentd.api import Generation, encode_pictures
+from latentd.api import Generation, Model, encode_pictures
 
 if TYPE_CHECKING:
     from latentd_controlnet.maps import UnitMaps
@@ -29,12 +30,12 @@ class PassNoise:
         end = min((generation.batch + 1) * plan.batch_size, len(plan.seeds))
         self._generator.manual_seed(int(plan.seeds[end - 1]) % 2**64)
 
-    def draw(self, shape: Any, device: Any) -> Tensor:
+    def draw(self, shape: Sequence[int], device: torch.device | str) -> Tensor:
         """Standard normal numbers, always drawn on the CPU."""
         return torch.randn(tuple(shape), generator=self._generator).to(device)
 
 
-def encode_hint(model: Any, hint: Tensor, noise: PassNoise | None = None, mask: Tensor | None = None) -> Tensor:
+def encode_hint(model: Model, hint: Tensor, noise: PassNoise | None = None, mask: Tensor | None = None) -> Tensor:
     """The latent [1,4,h,w] of a control map [1,3|4,H,W] in 0 to 1.
 
     :param noise: for drawing from the posterior as the original does; if None, the latent is the posterior's mean.
@@ -66,5 +67,6 @@ def noised_fill(generation: Generation, maps: UnitMaps, noise: Tensor) -> Tensor
         return noise
     hint = torch.from_numpy(fitted.copy()).to(noise.device).float().div(255).permute(2, 0, 1)[None]
     latent = encode_hint(generation.model, hint).to(noise)
-    alpha = generation.model.alphas_cumprod()[-1].to(noise)
-    return alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
+    alpha: Tensor = generation.model.alphas_cumprod()[-1].to(noise)
+    fill: Tensor = alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
+    return fill

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from latentd.api import (
     Attend,
     AttentionHandler,
     AttentionSite,
+    Model,
     UNetCall,
     build_module,
     read_weights,
@@ -80,7 +80,7 @@ class LLLiteSet(nn.Module):
         return {projection: (name, self.shifts[name]) for projection, name in found.items()}  # type: ignore[misc]
 
 
-def load_lllite(path: Path, base: Any, dtype: torch.dtype) -> LLLiteSet:
+def load_lllite(path: Path, base: Model, dtype: torch.dtype) -> LLLiteSet:
     """The shifts in ``path``.
 
     :raises ModelLoadError: their widths do not fit this checkpoint.

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import torch
 
-from latentd.api import Generation, NotConfigured, read_weights
-from latentd_controlnet.kinds.controlnet import ControlNetHook
+from latentd.api import Generation, Model, NotConfigured, read_weights
+from latentd_controlnet.kinds.controlnet import ControlNet, ControlNetHook
 from latentd_controlnet.kinds.controlnet_weights import load_controlnet
 from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.kinds.ip_adapter import IPAdapterHook
-from latentd_controlnet.kinds.ip_adapter_weights import load_ip_adapter
+from latentd_controlnet.kinds.ip_adapter_weights import IPAdapter, load_ip_adapter
 from latentd_controlnet.kinds.latent_fixes import fixes_of
-from latentd_controlnet.kinds.lllite import LLLiteHook, load_lllite
+from latentd_controlnet.kinds.lllite import LLLiteHook, LLLiteSet, load_lllite
 from latentd_controlnet.kinds.recognise import Kind, recognise
 from latentd_controlnet.kinds.revision import RevisionHook
-from latentd_controlnet.kinds.style import StyleHook, load_style
-from latentd_controlnet.kinds.t2i_adapter import AdapterHook, load_adapter
+from latentd_controlnet.kinds.style import StyleAdapter, StyleHook, load_style
+from latentd_controlnet.kinds.t2i_adapter import AdapterHook, FullAdapter, LightAdapter, load_adapter
 from latentd_controlnet.model_files import stamp
 from latentd_controlnet.prepared import PreparedUnit
+
+ControlModel: TypeAlias = ControlNet | FullAdapter | LightAdapter | StyleAdapter | IPAdapter | LLLiteSet
 
 CACHE = "controlnet"
 _CONTROLNETS = (Kind.CONTROLNET, Kind.CONTROL_LORA, Kind.INSTANT_ID)
@@ -32,7 +35,7 @@ _KINDS_WITH_REGION = (*_CONTROLNETS, Kind.T2I_ADAPTER, Kind.T2I_LIGHT, Kind.IP_A
 class _Fitted:
     """A control model, and the checkpoint's file, device and dtype for which it was loaded."""
 
-    model: Any
+    model: ControlModel
     belongs: tuple[str, str, str]
 
 
@@ -51,13 +54,13 @@ def hooks_of(prepared: PreparedUnit, generation: Generation, before: UnitHook | 
     if prepared.unit.embedding is not None and kind != Kind.IP_ADAPTER:
         raise prepared.unit.error(f"ipadapter_input does nothing with a {kind}")
     model = _leased(path, kind, generation)
-    if kind in _CONTROLNETS:
+    if isinstance(model, ControlNet):
         hook: UnitHook = ControlNetHook(prepared, model, _face(prepared, before) if kind == Kind.INSTANT_ID else None)
-    elif kind in (Kind.T2I_ADAPTER, Kind.T2I_LIGHT):
+    elif isinstance(model, FullAdapter | LightAdapter):
         hook = AdapterHook(prepared, model)
-    elif kind == Kind.T2I_STYLE:
+    elif isinstance(model, StyleAdapter):
         hook = StyleHook(prepared, model)
-    elif kind == Kind.IP_ADAPTER:
+    elif isinstance(model, IPAdapter):
         hook = IPAdapterHook(prepared, model)
     else:
         hook = LLLiteHook(prepared, model)
@@ -73,13 +76,13 @@ def _face(prepared: PreparedUnit, before: UnitHook | None) -> IPAdapterHook:
     return before
 
 
-def _leased(path: Path, kind: Kind, generation: Generation) -> Any:
+def _leased(path: Path, kind: Kind, generation: Generation) -> ControlModel:
     """The model in ``path``, kept in the cache until the job ends."""
     cache = generation.services.models.cache
     cache.limit(CACHE, int(generation.options["control_net_model_cache_size"]))
     base = generation.model
     # It depends on the checkpoint: weights may be the base's with changes, and names depend on the base's layout.
-    whole = bool(getattr(generation.services.settings, "no_half_controlnet", False))
+    whole = generation.services.settings.no_half_controlnet
     dtype = torch.float32 if whole else base.dtype
     belongs = base.info.filename, str(base.device), str(dtype)
     if any(fitted.belongs != belongs for fitted in cache.loaded(CACHE)):
@@ -89,7 +92,7 @@ def _leased(path: Path, kind: Kind, generation: Generation) -> Any:
     return generation.leases.enter_context(lease).model
 
 
-def _load(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> Any:
+def _load(path: Path, kind: Kind, base: Model, dtype: torch.dtype) -> ControlModel:
     if kind in _CONTROLNETS:
         return load_controlnet(path, kind, base, dtype)
     if kind in (Kind.T2I_ADAPTER, Kind.T2I_LIGHT):
@@ -106,16 +109,17 @@ def _load(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> Any:
     )
 
 
-def _keys(path: Path) -> Any:
+def _keys(path: Path) -> Iterable[str]:
     if path.suffix.lower() == ".safetensors":
         return read_weights(path)
     from latentd.api import load_pickle
 
     data = load_pickle(path)
-    return data["state_dict"] if isinstance(data.get("state_dict"), dict) else data
+    keys: Iterable[str] = data["state_dict"] if isinstance(data.get("state_dict"), dict) else data
+    return keys
 
 
-def model_bytes(model: Any) -> int:
+def model_bytes(model: ControlModel) -> int:
     """Bytes of a loaded model's weights."""
-    module = getattr(model, "module", model)
+    module = model.module if isinstance(model, ControlNet) else model
     return sum(p.numel() * p.element_size() for p in module.parameters())

@@ -5,9 +5,8 @@ Rules: a1111-controlnet-kinds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from latentd.api import (
     BlockHandler,
     BlockSite,
     Generation,
+    Model,
     Residuals,
     UNetCall,
     UNetHook,
@@ -57,9 +57,15 @@ class ReferenceHook(UNetHook):
         self._writing: tuple[UnitHook, float] | None = None
         self._noise = PassNoise()
         self._latents: dict[tuple[int, str], Tensor] = {}
-        self._model: Any = None
+        self._model: Model | None = None
         self._ranks: dict[str, float] = {}
         self._block_ranks: dict[str, float] = {}
+
+    @property
+    def model(self) -> Model:
+        """The loaded checkpoint, between ``open`` and ``close``."""
+        assert self._model is not None
+        return self._model
 
     def give_maps(self, maps: Mapping[int, UnitMaps]) -> None:
         """The units' pictures, by unit."""
@@ -88,7 +94,7 @@ class ReferenceHook(UNetHook):
 
     def _record(self, unit: UnitHook, call: UNetCall) -> None:
         latent = self._latent(unit, call).expand(len(call.sample), -1, -1, -1)
-        alphas = self._model.alphas_cumprod().to(latent.device)
+        alphas = self.model.alphas_cumprod().to(latent.device)
         alpha = alphas[call.timestep.float().round().long()][:, None, None, None]
         noised = alpha.sqrt() * latent + (1 - alpha).sqrt() * self._noise.draw(latent.shape, latent.device)
         own = call.concat
@@ -103,7 +109,7 @@ class ReferenceHook(UNetHook):
     def _latent(self, unit: UnitHook, call: UNetCall) -> Tensor:
         key = unit.prepared.index, call.pass_name
         if key not in self._latents:
-            self._latents[key] = encode_hint(self._model, unit.hint(call), self._noise)
+            self._latents[key] = encode_hint(self.model, unit.hint(call), self._noise)
         return self._latents[key]
 
     def _fidelity(self, unit: UnitHook, call: UNetCall) -> float:
@@ -207,7 +213,7 @@ def _matched(x: Tensor, memory: _Memory) -> Tensor:
     return (x - mean) / deviation * wanted + wanted_mean
 
 
-def _mixed(with_reference: Tensor, call: UNetCall, fidelity: float, plain_of: Any) -> Tensor:
+def _mixed(with_reference: Tensor, call: UNetCall, fidelity: float, plain_of: Callable[[Tensor], Tensor]) -> Tensor:
     """A mixture by ``fidelity``: rows without the prompt as if there were no reference, and all rows with it."""
     rows = (~call.is_cond).nonzero().flatten()
     if fidelity <= 1e-5 or not len(rows):

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from latentd.api import UNetCall, build_module, read_weights, weights_from_tensors
+from latentd.api import Model, UNetCall, build_module, read_weights, weights_from_tensors
 from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.kinds.recognise import strip
 from latentd_controlnet.prepared import PreparedUnit
@@ -66,14 +65,13 @@ class StyleAdapter(nn.Module):
         return self.ln_post(x[:, -self.count :]) @ self.proj  # type: ignore[no-any-return]
 
 
-def load_style(path: Path, base: Any, dtype: torch.dtype) -> nn.Module:
+def load_style(path: Path, base: Model, dtype: torch.dtype) -> StyleAdapter:
     """The style adapter in ``path``."""
     source = read_weights(path)
     tensors = {strip(key): source[key] for key in source}
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     weights = weights_from_tensors(path.name, tensors)
-    module: nn.Module = build_module(lambda: StyleAdapter(shapes), weights, base.device, dtype)
-    return module
+    return build_module(lambda: StyleAdapter(shapes), weights, base.device, dtype)
 
 
 class StyleHook(UnitHook):
@@ -81,7 +79,7 @@ class StyleHook(UnitHook):
 
     reads_tensors = True
 
-    def __init__(self, prepared: PreparedUnit, adapter: nn.Module) -> None:
+    def __init__(self, prepared: PreparedUnit, adapter: StyleAdapter) -> None:
         super().__init__(prepared)
         self.adapter = adapter
         self._tokens: Tensor | None = None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentd.api import ModelLoadError, Residuals, UNetCall, build_module, read_weights, weights_from_tensors
+from latentd.api import Model, ModelLoadError, Residuals, UNetCall, build_module, read_weights, weights_from_tensors
 from latentd_controlnet.kinds.hook import UnitHook
 from latentd_controlnet.kinds.recognise import Kind, strip
 from latentd_controlnet.prepared import PreparedUnit
@@ -122,7 +121,7 @@ def _conv(shapes: Mapping[str, tuple[int, ...]], name: str) -> nn.Conv2d | None:
     return nn.Conv2d(shape[1], shape[0], shape[2], padding=shape[2] // 2, bias=f"{name}.bias" in shapes)
 
 
-def load_adapter(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> nn.Module:
+def load_adapter(path: Path, kind: Kind, base: Model, dtype: torch.dtype) -> FullAdapter | LightAdapter:
     """The adapter in ``path``, with the original's names or those of diffusers.
 
     :raises ModelLoadError: it is damaged, or for another family of checkpoints.
@@ -139,9 +138,8 @@ def load_adapter(path: Path, kind: Kind, base: Any, dtype: torch.dtype) -> nn.Mo
             f"ControlNet model {path.name} has features of {first[0]} channels, this checkpoint of {width}",
             hint="choose a control model or a checkpoint of the same family",
         )
-    make = FullAdapter if kind == Kind.T2I_ADAPTER else LightAdapter
-    module: nn.Module = build_module(lambda: make(shapes), weights_from_tensors(path.name, tensors), base.device, dtype)
-    return module
+    make: type[FullAdapter] | type[LightAdapter] = FullAdapter if kind == Kind.T2I_ADAPTER else LightAdapter
+    return build_module(lambda: make(shapes), weights_from_tensors(path.name, tensors), base.device, dtype)
 
 
 def _from_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+Network: TypeAlias = Any
+"""diffusers' ``ControlNetModel`` or ``ControlNetUnionModel``, or a part of them, whose attributes have no types."""
 
-def fuse_union(net: Any, h: Tensor, hint: Tensor, kind: int | None, types: int) -> tuple[Tensor, Tensor]:
+
+def fuse_union(net: Network, h: Tensor, hint: Tensor, kind: int | None, types: int) -> tuple[Tensor, Tensor]:
     """The first features [B,C,h,w] and the time embedding [B,4C] with what a union model adds to them.
 
     :param h: the first convolution's output [B,C,h,w].

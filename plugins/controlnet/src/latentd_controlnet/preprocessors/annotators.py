@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
-from latentd.api import NotConfigured, UpscaleContext
-from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, at_resolution, grey_to_rgb
+from latentd.api import JsonValue, NotConfigured, UpscaleContext
+from latentd_controlnet.preprocessors.pixels import Array, Cut, Params, Pixels, as_rgb, at_resolution, grey_to_rgb
 from latentd_controlnet.preprocessors.plain import standard_lines
+from latentd_controlnet.preprocessors.weights import Foreign
 from latentd_controlnet.thinning import suppress_non_maxima
 
-Params = Mapping[str, Any]
-Run = Callable[[Pixels, Params, UpscaleContext], Any]
+Run = Callable[[Pixels, Params, UpscaleContext], Pixels]
 #: Deviation of the blur of a scribble's lines, and the level above which they are drawn.
 _SMOOTH, _DRAWN, _SPREAD = 3.0, 127, 4
 #: Length of the component towards the viewer in normals computed from depth.
@@ -45,13 +45,13 @@ def absent_face(image: Pixels, params: Params, context: UpscaleContext) -> NoRet
     )
 
 
-def _detector(context: UpscaleContext, params: Params, name: str, *files: str) -> Any:
+def _detector(context: UpscaleContext, params: Params, name: str, *files: str) -> Foreign:
     from latentd_controlnet.preprocessors.networks import detector
 
     return detector(context, params["module"], name, *files)
 
 
-def _mapped(detector: Any, scaled: Pixels, params: Params, **arguments: Any) -> Pixels:
+def _mapped(detector: Foreign, scaled: Pixels, params: Params, **arguments: JsonValue) -> Pixels:
     """The result of ``detector`` for a picture whose sides are multiples of 64, at the picture's size.
 
     :raises InvalidRequest: it fails on this picture.
@@ -64,8 +64,8 @@ def _mapped(detector: Any, scaled: Pixels, params: Params, **arguments: Any) -> 
     return as_rgb(np.asarray(result))
 
 
-def _by(name: str, file: str, **arguments: Any) -> Run:
-    def run(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def _by(name: str, file: str, **arguments: JsonValue) -> Run:
+    def run(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
         detector = _detector(context, params, name, file)
         scaled, cut = at_resolution(image, params["resolution"])
         return cut(_mapped(detector, scaled, params, **arguments))
@@ -76,7 +76,7 @@ def _by(name: str, file: str, **arguments: Any) -> Run:
 def _scribbled(edges: Run) -> Run:
     """Soft edges as a scribble: thinned to their crests and drawn with a broad pen."""
 
-    def run(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+    def run(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
         import cv2
 
         soft = edges(image, params, context)[:, :, 0].astype(np.float32)
@@ -105,13 +105,13 @@ lineart_coarse = _by("lineart", "sk_model2.pth")
 lineart_anime = _by("lineart_anime", "netG.pth")
 
 
-def midas(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def midas(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Depth by MiDaS, near parts light."""
     depth, cut = _midas_depth(image, params, context)
     return grey_to_rgb(cut((_unit(depth) * 255).clip(0, 255).astype(np.uint8)))
 
 
-def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Normals from MiDaS' depth; flat where the depth, from 0 to 1, is below ``threshold_a``."""
     import cv2
 
@@ -123,7 +123,7 @@ def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     return cut((normal * 127.5 + 127.5).clip(0, 255).astype(np.uint8))
 
 
-def _midas_depth(image: Pixels, params: Params, context: UpscaleContext) -> tuple[Any, Callable[[Any], Any]]:
+def _midas_depth(image: Pixels, params: Params, context: UpscaleContext) -> tuple[Array, Cut]:
     """(MiDaS' inverse depth float32 [h,w], the function that removes the padding)."""
     import torch
 
@@ -134,41 +134,42 @@ def _midas_depth(image: Pixels, params: Params, context: UpscaleContext) -> tupl
         return network(pixels.permute(2, 0, 1)[None])[0].cpu().numpy(), cut
 
 
-def _unit(values: Any) -> Any:
+def _unit(values: Array) -> Array:
     """``values`` scaled to the range from 0 to 1."""
     low, high = values.min(), values.max()
-    return (values - low) / max(high - low, 1e-12)
+    scaled: Array = (values - low) / max(high - low, 1e-12)
+    return scaled
 
 
-def leres(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def leres(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Depth by LeReS, with percentages of near and far parts cut off."""
     return _leres(image, params, context, _detector(context, params, "leres", _LERES), boost=False)
 
 
-def leres_boost(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def leres_boost(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """As :func:`leres`, merged from several resolutions."""
     return _leres(image, params, context, _detector(context, params, "leres_boost", _LERES, _MERGE), boost=True)
 
 
-def _leres(image: Pixels, params: Params, context: UpscaleContext, detector: Any, *, boost: bool) -> Any:
+def _leres(image: Pixels, params: Params, context: UpscaleContext, detector: Foreign, *, boost: bool) -> Pixels:
     scaled, cut = at_resolution(image, params["resolution"])
     return cut(_mapped(detector, scaled, params, thr_a=params["threshold_a"], thr_b=params["threshold_b"], boost=boost))
 
 
-def mlsd(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def mlsd(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Straight lines."""
     detector = _detector(context, params, "mlsd", "mlsd_large_512_fp32.pth")
     scaled, cut = at_resolution(image, params["resolution"])
     return cut(_mapped(detector, scaled, params, thr_v=params["threshold_a"], thr_d=params["threshold_b"]))
 
 
-def teed(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def teed(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Soft edges by TEED."""
     scaled, cut = at_resolution(image, params["resolution"])
     return cut(_teed(scaled, params, context, "7_model.pth"))
 
 
-def anyline(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def anyline(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Soft edges by TEED's weights for lines, without the faint lines of the standard line art."""
     import cv2
 
@@ -191,7 +192,7 @@ def _teed(scaled: Pixels, params: Params, context: UpscaleContext, file: str) ->
         return as_rgb(np.asarray(detector(scaled, detect_resolution=side, safe_steps=steps, output_type="np")))
 
 
-def mobile_sam(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def mobile_sam(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Everything that Segment Anything finds, each in a colour of its own, large parts first."""
     from latentd_controlnet.preprocessors.networks import quiet
 
@@ -206,7 +207,7 @@ def mobile_sam(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     return cut(canvas)
 
 
-def mediapipe_face(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def mediapipe_face(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Face meshes by mediapipe, which carries its own weights."""
     from latentd_controlnet.preprocessors.networks import package
 

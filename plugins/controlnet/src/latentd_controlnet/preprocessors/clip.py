@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latentd.api import ModelLoadError, UpscaleContext
-from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb
-from latentd_controlnet.preprocessors.weights import cached, find_weights
+from latentd_controlnet.preprocessors.pixels import Params, Pixels, as_rgb
+from latentd_controlnet.preprocessors.weights import Foreign, cached, find_weights
 
-Params = Mapping[str, Any]
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HEAD_WIDTHS = {1024: 64, 1280: 80, 1664: 104}
 
@@ -25,10 +26,10 @@ class Seen:
     ``embeds`` [1,p]; ``last_hidden`` and ``next_to_last`` [1,n,w]; ``blank_next_to_last`` the same of a black picture.
     """
 
-    embeds: Any
-    last_hidden: Any
-    next_to_last: Any
-    blank_next_to_last: Any
+    embeds: Tensor
+    last_hidden: Tensor
+    next_to_last: Tensor
+    blank_next_to_last: Tensor
 
     def to_safetensors(self) -> bytes:
         """The outputs as a safetensors file, as ``ipadapter_input`` accepts it."""
@@ -36,7 +37,8 @@ class Seen:
 
         named = {"cond": self.embeds, "embeds": self.embeds, "last_hidden": self.last_hidden}
         named |= {"next_to_last": self.next_to_last, "blank_next_to_last": self.blank_next_to_last}
-        return save({name: tensor.clone().contiguous().cpu() for name, tensor in named.items()})
+        data: bytes = save({name: tensor.clone().contiguous().cpu() for name, tensor in named.items()})
+        return data
 
 
 def vit_l(image: Pixels, params: Params, context: UpscaleContext) -> Seen:
@@ -89,7 +91,7 @@ def _visible(image: Pixels) -> Pixels:
     return as_rgb(image)
 
 
-def _pixels(image: Pixels, size: int) -> Any:
+def _pixels(image: Pixels, size: int) -> Tensor:
     """The middle square of ``image`` at the encoder's size [1,3,size,size], normalised as CLIP was trained."""
     import torch
     from PIL import Image
@@ -103,7 +105,7 @@ def _pixels(image: Pixels, size: int) -> Any:
     return torch.from_numpy(normal).permute(2, 0, 1)[None]
 
 
-def load_encoder(path: Path, device: str) -> Any:
+def load_encoder(path: Path, device: str) -> Foreign:
     """A ``CLIPVisionModelWithProjection`` in float32; its sizes are those of the file's weights.
 
     :raises ModelLoadError: the file has no such encoder with transformers' names.

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from latentd.api import UpscaleContext
 from latentd_controlnet.preprocessors.model_folders import folder_network, normalised
-from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution, grey_to_rgb
+from latentd_controlnet.preprocessors.pixels import Params, Pixels, at_resolution, grey_to_rgb
 
-Params = Mapping[str, Any]
 #: The short side for which the network was trained, and the size of its patches; sides are multiples of that.
 SIDE, PATCH = 518, 14
 
 
-def depth_anything(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def depth_anything(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Depth Anything: near parts light."""
     return _depth(image, params, context, "depth-anything-large-hf")
 
 
-def depth_anything_v2(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def depth_anything_v2(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Depth Anything V2: near parts light."""
     return _depth(image, params, context, "Depth-Anything-V2-Large-hf")
 
 
-def _depth(image: Pixels, params: Params, context: UpscaleContext, folder: str) -> Any:
+def _depth(image: Pixels, params: Params, context: UpscaleContext, folder: str) -> Pixels:
     import torch
 
     network = folder_network(context, params, folder, "DepthAnythingForDepthEstimation")

@@ -6,20 +6,22 @@ The files are ONNX as published by the authors, who also chose the sizes, thresh
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentd.api import ModelLoadError, UpscaleContext
+from latentd.api import JsonValue, ModelLoadError, UpscaleContext
 from latentd_controlnet.poses import draw_poses
-from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
+from latentd_controlnet.preprocessors.pixels import Params, Pixels, at_resolution
 from latentd_controlnet.preprocessors.weights import cached, find_weights
 
-Params = Mapping[str, Any]
+if TYPE_CHECKING:
+    from cv2.dnn import Net
+
 Floats = NDArray[np.float32]
 DETECTOR, ESTIMATOR = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
 #: The side of the detector's square, the grey that fills it beside the picture, and the detector's strides.
@@ -39,11 +41,11 @@ _FACE, _LEFT, _RIGHT, _EYES = slice(23, 91), slice(91, 112), slice(112, 133), (1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Networks:
-    detector: Any
-    estimator: Any
+    detector: Net
+    estimator: Net
 
 
-def whole_body(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def whole_body(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Bodies, hands and faces on black; ``params["poses"]``, if given, is called with them as a JSON text."""
     from latentd_controlnet.preprocessors.networks import quiet
 
@@ -60,7 +62,7 @@ def whole_body(image: Pixels, params: Params, context: UpscaleContext) -> Any:
     return cut(draw_poses(people, width, height))
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> Net:
     import cv2
 
     try:
@@ -69,7 +71,7 @@ def _read(path: Path) -> Any:
         raise ModelLoadError(f"{path.name} is no ONNX network: {' '.join(str(error).split())[:200]}") from error
 
 
-def _answers(network: Any, pixels: Floats) -> list[Floats]:
+def _answers(network: Net, pixels: Floats) -> list[Floats]:
     network.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32))
     return [np.asarray(answer) for answer in network.forward(network.getUnconnectedOutLayersNames())]
 
@@ -79,7 +81,7 @@ def _joints(networks: _Networks, image: Pixels) -> list[Floats]:
     return [_joints_in(networks.estimator, image, box) for box in find_people(networks.detector, image)]
 
 
-def find_people(network: Any, image: Pixels) -> list[Floats]:
+def find_people(network: Net, image: Pixels) -> list[Floats]:
     """Boxes ``left, top, right, bottom`` in pixels of ``image``, by descending score.
 
     The list is empty if nothing at all is found; if something is found but no person, it has the whole ``image``.
@@ -129,7 +131,7 @@ def _overlap(one: Floats, other: Floats) -> float:
     return shared / (areas - shared)
 
 
-def _joints_in(network: Any, image: Pixels, box: Floats) -> Floats:
+def _joints_in(network: Net, image: Pixels, box: Floats) -> Floats:
     """``x, y, confidence`` [133,3] of the person in ``box``."""
     import cv2
 
@@ -147,7 +149,7 @@ def _joints_in(network: Any, image: Pixels, box: Floats) -> Floats:
     return np.concatenate([places, confidence[:, None]], axis=1).astype(np.float32)
 
 
-def _person(joints: Floats) -> dict[str, Any]:
+def _person(joints: Floats) -> dict[str, JsonValue]:
     """``joints`` [133,3] in OpenPose's format and order."""
     shoulders = joints[list(_SHOULDERS)]
     neck = np.append(shoulders[:, :2].mean(axis=0), float((shoulders[:, 2] > LEAST_CONFIDENCE).all()))
@@ -161,7 +163,7 @@ def _person(joints: Floats) -> dict[str, Any]:
     }
 
 
-def _flat(joints: Sequence[Any] | Floats) -> list[float] | None:
+def _flat(joints: Sequence[Floats] | Floats) -> list[float] | None:
     """``x, y, 1`` for every joint, zeros for joints of low confidence; None if all are of low confidence."""
     sure = [float(joint[2]) >= LEAST_CONFIDENCE for joint in joints]
     if not any(sure):

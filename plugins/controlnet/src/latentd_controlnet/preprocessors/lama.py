@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from latentd.api import ModelLoadError, NotConfigured, UpscaleContext, build_module, install_hint, read_weights
-from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
-from latentd_controlnet.preprocessors.weights import cached, find_weights
+from latentd_controlnet.preprocessors.pixels import Params, Pixels, at_resolution
+from latentd_controlnet.preprocessors.weights import Foreign, cached, find_weights
 
 #: The short side of the pictures with which LaMa was trained.
 SIDE = 256
 _TELLING = "model.1.bn_l.running_mean"
 
 
-def fill(image: Pixels, params: Mapping[str, Any], context: UpscaleContext) -> Any:
+def fill(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """``image`` [h,w,4] with the part filled where its fourth channel, the mask, is set.
 
     :raises NotConfigured: the weights or spandrel are missing.
@@ -38,7 +36,7 @@ def fill(image: Pixels, params: Mapping[str, Any], context: UpscaleContext) -> A
     return np.concatenate([mixed.clip(0, 255).astype(np.uint8), image[:, :, 3:]], axis=2)
 
 
-def _load(path: Path, module: str, device: str) -> Any:
+def _load(path: Path, module: str, device: str) -> Foreign:
     import torch
 
     try:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentd.api import ModelLoadError, UpscaleContext, check_regular
-from latentd_controlnet.preprocessors.pixels import Pixels
-from latentd_controlnet.preprocessors.weights import cached, find_weights
+from latentd_controlnet.preprocessors.pixels import Params, Pixels
+from latentd_controlnet.preprocessors.weights import Foreign, cached, find_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Mean and deviation of ImageNet's pictures, by which inputs of such networks are normalised.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def folder_network(context: UpscaleContext, params: Mapping[str, Any], folder: str, kind: str) -> Any:
+def folder_network(context: UpscaleContext, params: Params, folder: str, kind: str) -> Foreign:
     """The network of transformers' class ``kind`` in ``folder`` on the context's device, kept loaded.
 
     :raises NotConfigured: the folder does not exist.
@@ -24,7 +26,7 @@ def folder_network(context: UpscaleContext, params: Mapping[str, Any], folder: s
     return cached(context, kind, [path], lambda: _load(path, kind, context.device))
 
 
-def _load(path: Path, kind: str, device: str) -> Any:
+def _load(path: Path, kind: str, device: str) -> Foreign:
     import torch
     import transformers
 
@@ -41,7 +43,7 @@ def _load(path: Path, kind: str, device: str) -> Any:
     return found.eval().requires_grad_(False).to(device)
 
 
-def normalised(image: Pixels, height: int, width: int, device: str) -> Any:
+def normalised(image: Pixels, height: int, width: int, device: str) -> Tensor:
     """``image`` [h,w,3] as [1,3,height,width], scaled by cubic interpolation and normalised."""
     import torch
 
@@ -49,4 +51,5 @@ def normalised(image: Pixels, height: int, width: int, device: str) -> Any:
     if pixels.shape[-2:] != (height, width):
         pixels = torch.nn.functional.interpolate(pixels, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
     mean, deviation = (torch.tensor(values, device=device)[None, :, None, None] for values in (_MEAN, _DEVIATION))
-    return (pixels - mean) / deviation
+    normal: Tensor = (pixels - mean) / deviation
+    return normal

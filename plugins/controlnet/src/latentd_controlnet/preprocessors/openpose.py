@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from latentd.api import UpscaleContext
+from latentd.api import JsonValue, UpscaleContext
 from latentd_controlnet.poses import draw_poses
-from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
+from latentd_controlnet.preprocessors.pixels import Params, Pixels, at_resolution
+from latentd_controlnet.preprocessors.weights import Foreign
 
-Params = Mapping[str, Any]
 _BODY, _HAND, _FACE = "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"
 
 
-def body(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def body(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Bodies."""
     return _drawn(image, params, context)
 
 
-def hand(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def hand(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Bodies and hands."""
     return _drawn(image, params, context, hands=True)
 
 
-def face(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def face(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Bodies and faces."""
     return _drawn(image, params, context, faces=True)
 
 
-def face_only(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def face_only(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Faces; they are found through bodies, which are not drawn."""
     return _drawn(image, params, context, bodies=False, faces=True)
 
 
-def full(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def full(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Bodies, hands and faces."""
     return _drawn(image, params, context, hands=True, faces=True)
 
@@ -42,7 +41,7 @@ def full(image: Pixels, params: Params, context: UpscaleContext) -> Any:
 def _drawn(
     image: Pixels, params: Params, context: UpscaleContext, *, bodies: bool = True, hands: bool = False,
     faces: bool = False,
-) -> Any:  # fmt: skip
+) -> Pixels:  # fmt: skip
     """The poses on black; ``params["poses"]``, if given, is called with them as a JSON text."""
     from latentd_controlnet.preprocessors.networks import detector, quiet
 
@@ -58,7 +57,7 @@ def _drawn(
     return cut(draw_poses(poses["people"], width, height, bodies=bodies))
 
 
-def as_openpose(poses: Sequence[Any], width: int, height: int) -> dict[str, Any]:
+def as_openpose(poses: Sequence[Foreign], width: int, height: int) -> dict[str, JsonValue]:
     """``poses`` in OpenPose's format: ``x, y, confidence`` for each joint as shares of the canvas, zeros if missing."""
     people = [
         {
@@ -72,7 +71,7 @@ def as_openpose(poses: Sequence[Any], width: int, height: int) -> dict[str, Any]
     return {"people": people, "animals": [], "canvas_height": height, "canvas_width": width}
 
 
-def _flat(joints: Sequence[Any] | None) -> list[float] | None:
+def _flat(joints: Sequence[Foreign] | None) -> list[float] | None:
     if not joints:
         return None
     triples = ((0.0, 0.0, 0.0) if joint is None else (float(joint.x), float(joint.y), 1.0) for joint in joints)

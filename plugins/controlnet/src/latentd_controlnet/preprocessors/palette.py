@@ -6,11 +6,9 @@ The tables come from elsewhere: ADE20K's 150 classes (MIT's scene parsing benchm
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from latentd_controlnet.preprocessors.pixels import Pixels
+from latentd_controlnet.preprocessors.pixels import Array, Pixels
 
 _ADE20K = """
     787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07 e005ff ebff07 96053d 787846 08ff33 ff0652
@@ -46,7 +44,7 @@ def _table(text: str) -> Pixels:
 ADE20K, COCO = _table(_ADE20K), _table(_COCO)
 
 
-def class_colours(classes: Any, palette: Pixels) -> Pixels:
+def class_colours(classes: Array, palette: Pixels) -> Pixels:
     """RGB [h,w,3] of class numbers [h,w] in the colours of ``palette``; black for classes without a colour."""
     numbers = np.asarray(classes).astype(np.int64)
     return palette[np.where((numbers >= 0) & (numbers < len(palette) - 1), numbers, len(palette) - 1)]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentd.api import TooLarge
+from latentd.api import JsonValue, TooLarge
 
-Pixels = NDArray[np.uint8]
+Pixels: TypeAlias = NDArray[np.uint8]
+Array: TypeAlias = NDArray[Any]
+"""An array of numbers of any type, as cv2, numpy and networks return them."""
+Cut: TypeAlias = Callable[[Array], Array]
+"""Removes the padding [h,w,...] from a result."""
+Params: TypeAlias = Mapping[str, JsonValue]
+"""``resolution``, ``threshold_a``, ``threshold_b``, ``module``, and perhaps ``seed`` or ``poses``."""
 #: Most pixels of a map, whatever the proportions of its picture.
 MAX_PIXELS = 64_000_000
 
 
-def as_rgb(image: Any) -> Pixels:
+def as_rgb(image: Array) -> Pixels:
     """``image`` [h,w] or [h,w,1|3|4] as RGB [h,w,3]; a transparent picture is laid on white."""
     if image.ndim == 2:
         image = image[:, :, None]
@@ -33,7 +39,7 @@ def grey_to_rgb(grey: Pixels) -> Pixels:
     return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
 
 
-def at_resolution(image: Pixels, resolution: float, *, keep_alpha: bool = False) -> tuple[Pixels, Callable[[Any], Any]]:
+def at_resolution(image: Pixels, resolution: float, *, keep_alpha: bool = False) -> tuple[Pixels, Cut]:
     """``image`` with its short side at ``resolution``, and the function that removes the padding from a result.
 
     The edges are repeated up to multiples of 64 pixels.
@@ -46,7 +52,7 @@ def at_resolution(image: Pixels, resolution: float, *, keep_alpha: bool = False)
     new_height, new_width = (max(round_half_even(side * factor), 1) for side in (height, width))
     check_size(new_width, new_height)
     how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
-    scaled = cv2.resize(source, (new_width, new_height), interpolation=how)
+    scaled: Array = cv2.resize(source, (new_width, new_height), interpolation=how)
     padded = np.pad(scaled, [(0, -new_height % 64), (0, -new_width % 64), (0, 0)], mode="edge")
     return np.ascontiguousarray(padded), lambda result: np.ascontiguousarray(result[:new_height, :new_width])
 

@@ -6,29 +6,28 @@ may have ``seed``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from latentd_controlnet.preprocessors.pixels import Pixels, as_rgb, at_resolution, grey_to_rgb
+from latentd.api import UpscaleContext
+from latentd_controlnet.preprocessors.pixels import Array, Params, Pixels, as_rgb, at_resolution, grey_to_rgb
 
-Params = Mapping[str, Any]
 SHUFFLE_SIZE = 512
 SHUFFLE_CELL = 256
 
 
-def identity(image: Pixels, params: Params, context: Any) -> Any:
+def identity(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """The picture itself, with its mask as fourth channel if it has one."""
     return image
 
 
-def rgb(image: Pixels, params: Params, context: Any) -> Any:
+def rgb(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """The picture itself without transparency."""
     return as_rgb(image)
 
 
-def canny(image: Pixels, params: Params, context: Any) -> Any:
+def canny(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Edges by Canny, white on black."""
     import cv2
 
@@ -37,20 +36,21 @@ def canny(image: Pixels, params: Params, context: Any) -> Any:
     return grey_to_rgb(cut(edges))
 
 
-def invert(image: Pixels, params: Params, context: Any) -> Any:
+def invert(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """The negative."""
     return 255 - as_rgb(image)
 
 
-def blur(image: Pixels, params: Params, context: Any) -> Any:
+def blur(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """The picture blurred with the standard deviation ``threshold_a``."""
     import cv2
 
     scaled, cut = at_resolution(image, params["resolution"])
-    return cv2.GaussianBlur(cut(scaled), (0, 0), float(params["threshold_a"]))
+    blurred: Array = cv2.GaussianBlur(cut(scaled), (0, 0), float(params["threshold_a"]))
+    return blurred
 
 
-def scribble_xdog(image: Pixels, params: Params, context: Any) -> Any:
+def scribble_xdog(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Lines where twice the difference of Gaussians (deviations 0.5 and 5) is above ``threshold_a``."""
     import cv2
 
@@ -63,7 +63,7 @@ def scribble_xdog(image: Pixels, params: Params, context: Any) -> Any:
     return cut(lines)
 
 
-def threshold(image: Pixels, params: Params, context: Any) -> Any:
+def threshold(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """White where the darkest channel is above ``threshold_a``."""
     scaled, cut = at_resolution(image, params["resolution"])
     result = np.zeros_like(scaled)
@@ -71,7 +71,7 @@ def threshold(image: Pixels, params: Params, context: Any) -> Any:
     return cut(result)
 
 
-def binary(image: Pixels, params: Params, context: Any) -> Any:
+def binary(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """The threshold of March 2023: dark lines become white; Otsu chooses the level if ``threshold_a`` is 0 or 255."""
     import cv2
 
@@ -84,13 +84,13 @@ def binary(image: Pixels, params: Params, context: Any) -> Any:
     return grey_to_rgb(cut(result))
 
 
-def scribble(image: Pixels, params: Params, context: Any) -> Any:
+def scribble(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """The scribble of March 2023: white where the darkest channel is below 127."""
     scaled, cut = at_resolution(image, params["resolution"])
     return grey_to_rgb(cut(np.where(np.min(scaled, axis=2) < 127, np.uint8(255), np.uint8(0))))
 
 
-def tile_resample(image: Pixels, params: Params, context: Any) -> Any:
+def tile_resample(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """The picture made smaller by ``threshold_a``."""
     import cv2
 
@@ -100,20 +100,22 @@ def tile_resample(image: Pixels, params: Params, context: Any) -> Any:
         return source
     height, width = source.shape[:2]
     size = max(int(width / factor), 1), max(int(height / factor), 1)
-    return cv2.resize(source, size, interpolation=cv2.INTER_AREA)
+    smaller: Array = cv2.resize(source, size, interpolation=cv2.INTER_AREA)
+    return smaller
 
 
-def colour_grid(image: Pixels, params: Params, context: Any) -> Any:
+def colour_grid(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """A mosaic with cells of 64 pixels."""
     import cv2
 
     resolution = int(params["resolution"])
     cells = max(resolution // 64, 1)
-    small = cv2.resize(as_rgb(image), (cells, cells), interpolation=cv2.INTER_CUBIC)
-    return cv2.resize(small, (resolution, resolution), interpolation=cv2.INTER_NEAREST)
+    small: Array = cv2.resize(as_rgb(image), (cells, cells), interpolation=cv2.INTER_CUBIC)
+    mosaic: Array = cv2.resize(small, (resolution, resolution), interpolation=cv2.INTER_NEAREST)
+    return mosaic
 
 
-def lineart_standard(image: Pixels, params: Params, context: Any) -> Any:
+def lineart_standard(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Dark lines on light paper as white on black."""
     scaled, cut = at_resolution(image, params["resolution"])
     return grey_to_rgb(cut(standard_lines(scaled)))
@@ -127,29 +129,30 @@ def standard_lines(image: Pixels) -> Pixels:
     ink = np.min(cv2.GaussianBlur(values, (0, 0), 6.0) - values, axis=2).clip(0, 255)
     strong = ink[ink > 8]
     ink /= max(16, np.median(strong) if strong.size else 0)
-    return (ink * 127).clip(0, 255).astype(np.uint8)
+    lines: Pixels = (ink * 127).clip(0, 255).astype(np.uint8)
+    return lines
 
 
-def recolor_luminance(image: Pixels, params: Params, context: Any) -> Any:
+def recolor_luminance(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """CIE L* as grey, to the power ``threshold_a``."""
     import cv2
 
     return _toned(cv2.cvtColor(as_rgb(image), cv2.COLOR_BGR2LAB)[:, :, 0], params)
 
 
-def recolor_intensity(image: Pixels, params: Params, context: Any) -> Any:
+def recolor_intensity(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """The brightest channel as grey, to the power ``threshold_a``."""
     import cv2
 
     return _toned(cv2.cvtColor(as_rgb(image), cv2.COLOR_BGR2HSV)[:, :, 2], params)
 
 
-def _toned(grey: Any, params: Params) -> Pixels:
+def _toned(grey: Array, params: Params) -> Pixels:
     toned = (grey.astype(np.float32) / 255.0) ** float(params["threshold_a"])
     return grey_to_rgb((toned * 255.0).clip(0, 255).astype(np.uint8))
 
 
-def shuffle(image: Pixels, params: Params, context: Any) -> Any:
+def shuffle(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """The picture distorted by a smooth random flow; ``params["seed"]`` makes it repeatable."""
     import cv2
 
@@ -160,17 +163,18 @@ def shuffle(image: Pixels, params: Params, context: Any) -> Any:
     columns = _smooth_noise(random, height, width) * float(width - 1)
     rows = _smooth_noise(random, height, width) * float(height - 1)
     flow = np.stack([columns, rows], axis=2).astype(np.float32)
-    still: Any = None
-    return cv2.remap(source, flow, still, cv2.INTER_LINEAR)
+    still: Any = None  # the second map of another form of the call, which its types ask for in this one, too
+    distorted: Array = cv2.remap(source, flow, still, cv2.INTER_LINEAR)
+    return distorted
 
 
-def _smooth_noise(random: np.random.RandomState, height: int, width: int) -> Any:
+def _smooth_noise(random: np.random.RandomState, height: int, width: int) -> Array:
     """Noise [height,width] between 0 and 1 that changes over ``SHUFFLE_CELL`` pixels."""
     import cv2
 
     cell = SHUFFLE_CELL
     coarse = random.uniform(low=0, high=1, size=(height // cell + 2, width // cell + 2, 1))
-    smooth: Any = cv2.resize(coarse, (width + 2 * cell, height + 2 * cell), interpolation=cv2.INTER_CUBIC)
+    smooth: Array = cv2.resize(coarse, (width + 2 * cell, height + 2 * cell), interpolation=cv2.INTER_CUBIC)
     smooth = smooth[cell : cell + height, cell : cell + width]
     smooth -= np.min(smooth)
     smooth /= np.max(smooth)

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentd.api import UpscaleContext
 from latentd_controlnet.preprocessors.model_folders import folder_network, normalised
 from latentd_controlnet.preprocessors.palette import ADE20K, COCO, class_colours
-from latentd_controlnet.preprocessors.pixels import Pixels, at_resolution
+from latentd_controlnet.preprocessors.pixels import Array, Params, Pixels, at_resolution
 
-Params = Mapping[str, Any]
+if TYPE_CHECKING:
+    from torch import Tensor
+
 #: The short side of OneFormer's pictures by data set, and "the task is semantic" as CLIP's tokens, padded with zeros.
 ADE20K_SIDE, COCO_SIDE = 640, 800
 TASK, TASK_LENGTH = (49406, 518, 10549, 533, 29119, 1550, 49407), 77
 
 
-def upernet(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def upernet(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Classes of ADE20K by UperNet."""
     import torch
 
     network = folder_network(context, params, "upernet-convnext-small", "UperNetForSemanticSegmentation")
     scaled, cut = at_resolution(image, params["resolution"])
     with torch.inference_mode():
-        logits = network(pixel_values=normalised(scaled, *scaled.shape[:2], context.device)).logits
+        logits = network(pixel_values=normalised(scaled, scaled.shape[0], scaled.shape[1], context.device)).logits
     return cut(class_colours(_best(logits, scaled), ADE20K))
 
 
-def oneformer_ade20k(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def oneformer_ade20k(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Classes of ADE20K by OneFormer."""
     return _oneformer(image, params, context, "oneformer_ade20k_swin_large", ADE20K_SIDE, ADE20K)
 
 
-def oneformer_coco(image: Pixels, params: Params, context: UpscaleContext) -> Any:
+def oneformer_coco(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     """Classes of COCO by OneFormer."""
     return _oneformer(image, params, context, "oneformer_coco_swin_large", COCO_SIDE, COCO)
 
 
-def _oneformer(image: Pixels, params: Params, context: UpscaleContext, folder: str, side: int, palette: Pixels) -> Any:
+def _oneformer(
+    image: Pixels, params: Params, context: UpscaleContext, folder: str, side: int, palette: Pixels
+) -> Pixels:
     import torch
 
     network = folder_network(context, params, folder, "OneFormerForUniversalSegmentation")
@@ -53,8 +56,10 @@ def _oneformer(image: Pixels, params: Params, context: UpscaleContext, folder: s
     return cut(class_colours(_best(shares, scaled), palette))
 
 
-def _best(scores: Any, like: Pixels) -> Any:
+def _best(scores: Tensor, like: Pixels) -> Array:
     """The class [h,w] with the highest of ``scores`` [1,c,h',w'], at the size of ``like``."""
     import torch
 
-    return torch.nn.functional.interpolate(scores, like.shape[:2], mode="bilinear")[0].argmax(dim=0).cpu().numpy()
+    scaled = torch.nn.functional.interpolate(scores, (like.shape[0], like.shape[1]), mode="bilinear")
+    classes: Array = scaled[0].argmax(dim=0).cpu().numpy()
+    return classes

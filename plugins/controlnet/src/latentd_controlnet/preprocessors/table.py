@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
-from latentd.api import PreprocessorSpec
+from latentd.api import PreprocessorSpec, UpscaleContext
+from latentd_controlnet.preprocessors.pixels import Params, Pixels
+
+if TYPE_CHECKING:
+    from latentd_controlnet.preprocessors.clip import Seen
 
 Slider = tuple[str, float, float, float, float]
 RESOLUTION = (64, 2048, 512, 8)
@@ -44,12 +48,16 @@ class _Row:
     model_free: bool = False
 
 
-def _late(where: str) -> Callable[..., Any]:
+Run: TypeAlias = Callable[[Pixels, Params, UpscaleContext], "Pixels | Seen"]
+
+
+def _late(where: str) -> Run:
     """The function at ``module:name`` below this package, imported when it first runs."""
     module, _, name = where.partition(":")
 
-    def run(image: Any, params: Any, context: Any) -> Any:
-        return getattr(import_module(f"latentd_controlnet.preprocessors.{module}"), name)(image, params, context)
+    def run(image: Pixels, params: Params, context: UpscaleContext) -> Pixels | Seen:
+        found: Run = getattr(import_module(f"latentd_controlnet.preprocessors.{module}"), name)
+        return found(image, params, context)
 
     return run
 
@@ -165,11 +173,11 @@ def _spec(row: _Row) -> PreprocessorSpec:
     )
 
 
-def _named(where: str, name: str) -> Callable[..., Any]:
+def _named(where: str, name: str) -> Run:
     """As :func:`_late`, with the module's name in ``params``, for functions that several modules share."""
     run = _late(where)
 
-    def with_name(image: Any, params: Any, context: Any) -> Any:
+    def with_name(image: Pixels, params: Params, context: UpscaleContext) -> Pixels | Seen:
         return run(image, {**params, "module": name}, context)
 
     return with_name

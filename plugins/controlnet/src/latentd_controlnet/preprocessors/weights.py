@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-from latentd.api import NotConfigured, UpscaleContext
+from latentd.api import NotConfigured, Services, UpscaleContext
 from latentd_controlnet.model_files import stamp
+
+T = TypeVar("T")
+Foreign: TypeAlias = Any
+"""A network or detector of controlnet-aux, transformers or spandrel, whose classes have no types."""
 
 FOLDER = "annotator"
 #: The kind of preprocessors' networks in the cache of models.
@@ -16,9 +20,15 @@ CACHE = "annotator"
 _DEEPEST = 4
 
 
+def services_of(context: UpscaleContext) -> Services:
+    """The server's services, which the context of a preprocessor always has."""
+    assert context.services is not None
+    return context.services
+
+
 def folders(context: UpscaleContext) -> Iterator[Path]:
     """Folders of preprocessors' weights, in the order in which they are searched."""
-    paths = context.services.paths
+    paths = services_of(context).paths
     extra = str(context.options.get("control_net_modules_path") or "")
     if extra:
         yield paths.data / Path(extra).expanduser()
@@ -54,18 +64,18 @@ def _find(root: Path, name: str) -> Path | None:
     return None
 
 
-def cached(context: UpscaleContext, name: str, paths: Sequence[Path], load: Callable[[], Any]) -> Any:
+def cached(context: UpscaleContext, name: str, paths: Sequence[Path], load: Callable[[], T]) -> T:
     """The network ``name`` from the files (or folders) ``paths``, kept in the server's cache of models.
 
     As many networks stay loaded as control models (option ``control_net_model_cache_size``); a file that was replaced
     is read again.
     """
-    cache = context.services.models.cache
+    cache = services_of(context).models.cache
     cache.limit(CACHE, int(context.options.get("control_net_model_cache_size", 2)))
     return cache.get((CACHE, *(stamp(path) for path in paths), name, context.device), load, network_bytes)
 
 
-def network_bytes(found: Any) -> int:
+def network_bytes(found: object) -> int:
     """Bytes of the weights of ``found``: a network, several, or an object with networks as attributes."""
     if hasattr(found, "state_dict"):
         return sum(value.numel() * value.element_size() for value in found.state_dict().values())

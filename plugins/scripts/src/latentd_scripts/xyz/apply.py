@@ -4,33 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeAlias, TypeVar
 
-from latentd.api import GenerationRequest, InvalidRequest, NotFound, Services, near_matches
+from latentd.api import Checkpoint, GenerationRequest, InvalidRequest, JsonValue, NotFound, Services, near_matches
 
-Apply = Callable[[GenerationRequest, Any, Sequence[Any], Services], GenerationRequest]
+V = TypeVar("V")
+Apply: TypeAlias = Callable[[GenerationRequest, V, Sequence[V], Services], GenerationRequest]
+"""The request of a cell, from the request, the cell's value, and all values of the axis."""
 
 CHECKPOINT_COST = 1.0
 _NO_CHECKPOINT = (None, "", "None", "none")
 _RESTORERS = {"codeformer": "CodeFormer", "gfpgan": "GFPGAN"}
 
 
-def field(name: str) -> Apply:
+def field(name: str) -> Apply[JsonValue]:
     """A function that sets a field of the request."""
-    return lambda request, value, values, services: replace(request, **{name: value})
+
+    def apply(
+        request: GenerationRequest, value: JsonValue, values: Sequence[JsonValue], services: Services
+    ) -> GenerationRequest:
+        changes: dict[str, JsonValue] = {name: value}
+        return replace(request, **changes)
+
+    return apply
 
 
-def option(key: str) -> Apply:
+def option(key: str) -> Apply[JsonValue]:
     """A function that overrides an option."""
     return lambda request, value, values, services: override(request, **{key: value})
 
 
-def switch(key: str) -> Apply:
+def switch(key: str) -> Apply[str]:
     """A function that overrides an option that is true or false."""
     return lambda request, value, values, services: override(request, **{key: value.strip().lower() == "true"})
 
 
-def override(request: GenerationRequest, **options: Any) -> GenerationRequest:
+def override(request: GenerationRequest, **options: JsonValue) -> GenerationRequest:
     """``request`` with further ``override_settings``."""
     return replace(request, override_settings={**request.override_settings, **options})
 
@@ -49,7 +58,7 @@ def replace_in_prompt(
 
 
 def reorder_prompt(
-    request: GenerationRequest, value: tuple[str, ...], values: Sequence[Any], services: Services
+    request: GenerationRequest, value: tuple[str, ...], values: Sequence[tuple[str, ...]], services: Services
 ) -> GenerationRequest:
     """``request`` with the words of ``value`` in its prompt rearranged to the order of ``value``.
 
@@ -79,7 +88,7 @@ def check_checkpoints(values: Sequence[str], services: Services) -> None:
             _checkpoint(value, services)
 
 
-def _checkpoint(name: str, services: Any) -> Any:
+def _checkpoint(name: str, services: Services) -> Checkpoint:
     found = services.models.find(name)
     if found is None:
         titles = [known.title for known in services.models.checkpoints]
@@ -98,7 +107,7 @@ def check_samplers(values: Sequence[str], services: Services) -> None:
             raise NotFound(f"Unknown sampler: {value}", hint=near_matches(value, list(samplers)))
 
 
-def vae(request: GenerationRequest, value: str, values: Sequence[str], services: Any) -> GenerationRequest:
+def vae(request: GenerationRequest, value: str, values: Sequence[str], services: Services) -> GenerationRequest:
     """``request`` with the VAE whose name contains ``value``, the shortest if there are several, else Automatic."""
     wanted = value.lower().strip()
     if wanted == "none":
@@ -107,7 +116,7 @@ def vae(request: GenerationRequest, value: str, values: Sequence[str], services:
     return override(request, sd_vae=next((name for name in names if wanted in name.lower()), "Automatic"))
 
 
-def _vae_names(services: Any) -> list[str]:
+def _vae_names(services: Services) -> list[str]:
     return [found.name for found in services.models.vaes]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from pydantic import field_validator
 
-from latentd.api import InvalidRequest
+from latentd.api import InvalidRequest, JsonValue, RawArgs
 from latentd_scripts.arguments import Arguments, control
 
 _EARLY = (
@@ -44,25 +43,25 @@ class XYZArgs(Arguments):
 
     @field_validator("x_type", "y_type", "z_type", mode="before")
     @classmethod
-    def _nothing(cls, value: Any) -> Any:
+    def _nothing(cls, value: JsonValue) -> JsonValue:
         return 0 if value is None else value
 
     @field_validator("x_values", "y_values", "z_values", mode="before")
     @classmethod
-    def _text(cls, value: Any) -> Any:
+    def _text(cls, value: JsonValue) -> JsonValue:
         if isinstance(value, (list, tuple)):
             return ",".join(str(item) for item in value)
         return "" if value is None else str(value) if isinstance(value, (int, float)) else value
 
     @field_validator("x_values_dropdown", "y_values_dropdown", "z_values_dropdown", mode="before")
     @classmethod
-    def _list(cls, value: Any) -> Any:
+    def _list(cls, value: JsonValue) -> JsonValue:
         if value is None or value == "":
             return []
         return value if isinstance(value, (list, tuple)) else [value]
 
 
-def read_arguments(args: Sequence[Any] | Mapping[str, Any] | None, title: str) -> XYZArgs:
+def read_arguments(args: RawArgs, title: str) -> XYZArgs:
     """The arguments from an object, or from a list, whose order depends on its length.
 
     :raises InvalidRequest: a list of another length.

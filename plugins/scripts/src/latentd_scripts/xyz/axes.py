@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
-from latentd.api import GenerationRequest, InvalidRequest, Services, near_matches
+from latentd.api import InvalidRequest, Mode, Services, near_matches
 from latentd_scripts.xyz import apply, choices
+from latentd_scripts.xyz.values import Value
 
-Apply = Callable[[GenerationRequest, Any, Sequence[Any], Services], GenerationRequest]
-Mode = Literal["txt2img", "img2img"]
+V = TypeVar("V", bound=Value)
+Choices: TypeAlias = Callable[[Services], Sequence[str]]
+Check: TypeAlias = Callable[[Sequence[V], Services], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class Axis(Generic[V]):
     """One axis.
 
     :param kind: int, float, str, or tuple (every order of the entries).
@@ -26,49 +28,63 @@ class Axis:
     """
 
     label: str
-    kind: Any
-    apply: Apply
+    kind: type[V]
+    apply: apply.Apply[V]
     mode: Mode | None = None
-    choices: Callable[[Services], Sequence[str]] | None = None
+    choices: Choices | None = None
     cost: float = 0.0
     plain: bool = False
-    check: Callable[[Sequence[Any], Services], None] | None = None
+    check: Check[V] | None = None
 
-    def text(self, value: Any) -> str:
+    def text(self, value: V) -> str:
         """The legend of ``value``."""
-        if isinstance(value, float):
-            value = round(value, 8)
         if isinstance(value, tuple):
             return ", ".join(value)
+        text = str(round(value, 8) if isinstance(value, float) else value)
         if self.cost >= apply.CHECKPOINT_COST:
-            return str(value).replace("\\", "/").rsplit("/", 1)[-1]
-        return str(value) if self.plain else f"{self.label}: {value}"
+            return text.replace("\\", "/").rsplit("/", 1)[-1]
+        return text if self.plain else f"{self.label}: {text}"
 
 
-def axes_of(mode: str) -> list[Axis]:
+AnyAxis: TypeAlias = Axis[Any]
+"""An axis among others, each with values of its own type."""
+
+
+class _More(TypedDict, Generic[V], total=False):
+    """Fields of :class:`Axis` with a default."""
+
+    mode: Mode | None
+    choices: Choices | None
+    cost: float
+    plain: bool
+    check: Check[V] | None
+
+
+def axes_of(mode: Mode) -> list[AnyAxis]:
     """The axes that a tab offers."""
     return [axis for axis in _AXES if axis.mode in (None, mode)]
 
 
-def _field(label: str, kind: Any, name: str, **more: Any) -> Axis:
+def _field(label: str, kind: type[V], name: str, **more: Unpack[_More[V]]) -> Axis[V]:
     return Axis(label=label, kind=kind, apply=apply.field(name), **more)
 
 
-def _option(label: str, kind: Any, key: str, **more: Any) -> Axis:
+def _option(label: str, kind: type[V], key: str, **more: Unpack[_More[V]]) -> Axis[V]:
     return Axis(label=label, kind=kind, apply=apply.option(key), **more)
 
 
-def _switch(label: str, key: str) -> Axis:
+def _switch(label: str, key: str) -> Axis[str]:
     return Axis(label=label, kind=str, apply=apply.switch(key), choices=lambda services: ("False", "True"))
 
 
-def _sampler(label: str, name: str, mode: Mode, **more: Any) -> Axis:
-    return _field(label, str, name, mode=mode, choices=choices.samplers, check=apply.check_samplers, **more)
+def _sampler(label: str, name: str, mode: Mode, *, plain: bool = False) -> Axis[str]:
+    check = apply.check_samplers
+    return _field(label, str, name, mode=mode, choices=choices.samplers, check=check, plain=plain)
 
 
-NOTHING = Axis(label="Nothing", kind=str, apply=lambda request, value, values, services: request)
+NOTHING: Axis[str] = Axis(label="Nothing", kind=str, apply=lambda request, value, values, services: request)
 
-_AXES: tuple[Axis, ...] = (
+_AXES: tuple[AnyAxis, ...] = (
     NOTHING,
     _field("Seed", int, "seed"),
     _field("Var. seed", int, "subseed"),
@@ -130,7 +146,7 @@ _AXES: tuple[Axis, ...] = (
 )
 
 
-def find_axis(offered: Sequence[Axis], wanted: int | str) -> Axis:
+def find_axis(offered: Sequence[AnyAxis], wanted: int | str) -> AnyAxis:
     """The axis with this index of the list, or with this label.
 
     :raises InvalidRequest: there is none.

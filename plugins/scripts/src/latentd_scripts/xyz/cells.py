@@ -7,12 +7,11 @@ import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from latentd.api import GeneratedImage, GenerationRequest, LatentdError, Result, ScriptRuns, Services
+from latentd.api import GeneratedImage, GenerationRequest, LatentdError, Mode, Result, ScriptRuns, Services
 from latentd_scripts.xyz.arguments import XYZArgs
-from latentd_scripts.xyz.axes import NOTHING, Axis, axes_of, find_axis
-from latentd_scripts.xyz.values import join_text, read_values, split_text
+from latentd_scripts.xyz.axes import NOTHING, AnyAxis, axes_of, find_axis
+from latentd_scripts.xyz.values import Value, join_text, read_values, split_text
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +24,8 @@ Place = tuple[int, int, int]
 class AxisValues:
     """An axis with its values; ``text`` is the text of the request from which they were read."""
 
-    axis: Axis
-    values: Sequence[Any]
+    axis: AnyAxis
+    values: Sequence[Value]
     text: str
 
     def __len__(self) -> int:
@@ -47,7 +46,7 @@ class AxisValues:
         return entries
 
 
-def read_axes(args: XYZArgs, mode: str, services: Services) -> tuple[AxisValues, AxisValues, AxisValues]:
+def read_axes(args: XYZArgs, mode: Mode, services: Services) -> tuple[AxisValues, AxisValues, AxisValues]:
     """The axes X, Y and Z.
 
     :raises LatentdError: an axis is unknown, or its values cannot be read or do not exist.
@@ -59,7 +58,7 @@ def read_axes(args: XYZArgs, mode: str, services: Services) -> tuple[AxisValues,
     return x, y, z
 
 
-def _read_axis(axis: Axis, args: XYZArgs, letter: str, services: Services) -> AxisValues:
+def _read_axis(axis: AnyAxis, args: XYZArgs, letter: str, services: Services) -> AxisValues:
     if axis is NOTHING:
         return AxisValues(axis=axis, values=[0], text="")
     text, chosen = getattr(args, f"{letter}_values"), getattr(args, f"{letter}_values_dropdown")

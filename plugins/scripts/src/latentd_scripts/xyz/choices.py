@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from latentd.api import Services
 
 _RESIZERS = ("None", "Lanczos", "Nearest")
 _LATENT_MODES = (
@@ -12,37 +12,37 @@ _LATENT_MODES = (
 _SCHEDULES = ("Automatic", "karras", "exponential", "polyexponential")
 
 
-def samplers(services: Any) -> list[str]:
+def samplers(services: Services) -> list[str]:
     """The listed samplers."""
     return [spec.name for spec in services.registry.samplers.values() if spec.listed]
 
 
-def schedules(services: Any) -> list[str]:
+def schedules(services: Services) -> list[str]:
     """The values of option ``k_sched_type``."""
     return list(_SCHEDULES)
 
 
-def checkpoints(services: Any) -> list[str]:
+def checkpoints(services: Services) -> list[str]:
     """The checkpoints' titles, sorted."""
     return sorted((info.title for info in services.models.checkpoints), key=str.casefold)
 
 
-def checkpoints_or_none(services: Any) -> list[str]:
+def checkpoints_or_none(services: Services) -> list[str]:
     """The checkpoints' titles, sorted, after ``None``."""
     return ["None", *checkpoints(services)]
 
 
-def vaes(services: Any) -> list[str]:
+def vaes(services: Services) -> list[str]:
     """The VAE files, after ``None``."""
     return ["None", *(found.name for found in services.models.vaes)]
 
 
-def styles(services: Any) -> list[str]:
+def styles(services: Services) -> list[str]:
     """The names of the styles."""
     return list(services.styles.by_name)
 
 
-def hires_upscalers(services: Any) -> list[str]:
+def hires_upscalers(services: Services) -> list[str]:
     """Latent modes, resizers and upscalers."""
     others = (spec.name for spec in services.registry.upscalers.values() if spec.name not in _RESIZERS)
     return [*_LATENT_MODES, *_RESIZERS, *sorted(others, key=str.lower)]

@@ -6,14 +6,18 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from PIL import Image
 
 from latentd.api import (
     ArgInfo,
     GeneratedImage,
+    GenerationRequest,
+    JobControl,
     Label,
+    Mode,
+    Plan,
+    RawArgs,
     Result,
     ScriptRuns,
     Services,
@@ -31,13 +35,13 @@ _MEGAPIXEL = 1_000_000
 _MOST_PLANNED = 64
 
 
-class XYZPlot(FormScript):
+class XYZPlot(FormScript[XYZArgs]):
     """A generation for each combination of values, and grids of them."""
 
     title = "X/Y/Z plot"
     Args = XYZArgs
 
-    def arg_info(self, mode: str) -> Sequence[ArgInfo]:
+    def arg_info(self, mode: Mode) -> Sequence[ArgInfo]:
         """The rows; types show labels, which a list of arguments names by index."""
         labels = [axis.label for axis in axes_of(mode)]
         rows = []
@@ -49,14 +53,14 @@ class XYZPlot(FormScript):
             rows.append(row)
         return rows
 
-    def parse_args(self, args: Any, request: Any) -> XYZArgs:
+    def parse_args(self, args: RawArgs, request: GenerationRequest) -> XYZArgs:
         """The arguments of 1.6 and later, or of early 2023.
 
         :raises InvalidRequest: a list of another length than 18 or 11.
         """
         return read_arguments(args, self.title)
 
-    def plan(self, plan: Any, args: XYZArgs, services: Services) -> None:
+    def plan(self, plan: Plan, args: XYZArgs, services: Services) -> None:
         """Check the axes, their values, and the size of the grid.
 
         :raises LatentdError: an axis or a value is invalid, or the grid is too large.
@@ -75,7 +79,7 @@ class XYZPlot(FormScript):
         plans = [runs.plan_for(cells.request(place)) for place in itertools.islice(cells.order(), _MOST_PLANNED)]
         runs.check_total(plans, math.ceil(count / len(plans)))
 
-    def run(self, services: Services, plan: Any, args: XYZArgs, control: Any) -> Result:
+    def run(self, services: Services, plan: Plan, args: XYZArgs, control: JobControl) -> Result:
         """The grids and the cells, as far as they were asked for."""
         runs = ScriptRuns(services, plan, control)
         cells = Cells(runs, args, read_axes(args, plan.request.mode, services))

@@ -7,20 +7,27 @@ import io
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from latentd.api import InvalidRequest
+
+N = TypeVar("N", int, float)
+Value: TypeAlias = int | float | str | tuple[str, ...]
 
 MOST_VALUES = 1000
 _LONGEST_NUMBER = 40
 
 _INT = r"\s*([+-]?\s*\d+)\s*-\s*([+-]?\s*\d+)"
 _FLOAT = r"\s*([+-]?\s*\d+(?:\.\d*)?)\s*-\s*([+-]?\s*\d+(?:\.\d*)?)"
-_STEPPED = {int: re.compile(_INT + r"(?:\s*\(([+-]\d+)\s*\))?\s*"),
-            float: re.compile(_FLOAT + r"(?:\s*\(([+-]\d+(?:\.\d*)?)\s*\))?\s*")}  # fmt: skip
-_COUNTED = {kind: re.compile(pattern + r"\s*\[(\d+)\s*\]\s*") for kind, pattern in ((int, _INT), (float, _FLOAT))}
+_STEPPED: dict[type[int] | type[float], re.Pattern[str]] = {
+    int: re.compile(_INT + r"(?:\s*\(([+-]\d+)\s*\))?\s*"),
+    float: re.compile(_FLOAT + r"(?:\s*\(([+-]\d+(?:\.\d*)?)\s*\))?\s*"),
+}
+_COUNTED: dict[type[int] | type[float], re.Pattern[str]] = {
+    kind: re.compile(pattern + r"\s*\[(\d+)\s*\]\s*") for kind, pattern in ((int, _INT), (float, _FLOAT))
+}
 
 
 def split_text(text: str) -> list[str]:
@@ -36,16 +43,19 @@ def join_text(entries: Sequence[str]) -> str:
     return out.getvalue().strip()
 
 
-def read_values(kind: Any, entries: Sequence[str], axis: str) -> list[Any]:
+def read_values(kind: type[Value], entries: Sequence[str], axis: str) -> list[Value]:
     """Typed values: ``int``, ``float`` (with ranges), ``str``, or ``tuple`` for every order of the entries.
 
     :param axis: label of the axis, for errors.
     :raises InvalidRequest: an entry is not a number, or there are no values or more than :data:`MOST_VALUES`.
     """
+    found: list[Value]
     if kind is tuple:
-        found: list[Any] = list(itertools.islice(itertools.permutations(entries), MOST_VALUES + 1))
-    elif kind in (int, float):
-        found = [value for entry in entries if entry.strip() for value in _numbers(kind, entry, axis)]
+        found = list(itertools.islice(itertools.permutations(entries), MOST_VALUES + 1))
+    elif kind is int:
+        found = [value for entry in entries if entry.strip() for value in _numbers(int, entry, axis)]
+    elif kind is float:
+        found = [value for entry in entries if entry.strip() for value in _numbers(float, entry, axis)]
     else:
         found = list(entries)
     if not found:
@@ -55,7 +65,7 @@ def read_values(kind: Any, entries: Sequence[str], axis: str) -> list[Any]:
     return found
 
 
-def _numbers(kind: type, entry: str, axis: str) -> list[Any]:
+def _numbers(kind: type[N], entry: str, axis: str) -> list[N]:
     if (found := _STEPPED[kind].fullmatch(entry)) is not None:
         low, high = _number(kind, found[1], axis), _number(kind, found[2], axis)
         return _stepped(kind, low, high, kind(found[3]) if found[3] else kind(1), axis)
@@ -72,19 +82,19 @@ def _numbers(kind: type, entry: str, axis: str) -> list[Any]:
         raise InvalidRequest(f"{entry!r} on axis {axis!r} of the X/Y/Z plot is no number") from error
 
 
-def _number(kind: type, text: str, axis: str) -> Any:
+def _number(kind: type[N], text: str, axis: str) -> N:
     digits = text.replace(" ", "")
     if len(digits) > _LONGEST_NUMBER:
         raise InvalidRequest(f"a range on axis {axis!r} of the X/Y/Z plot has a number of {len(digits)} digits")
     return kind(digits)
 
 
-def _stepped(kind: type, low: Any, high: Any, step: Any, axis: str) -> list[Any]:
+def _stepped(kind: type[N], low: N, high: N, step: N, axis: str) -> list[N]:
     if step == 0:
         raise InvalidRequest(f"a range on axis {axis!r} of the X/Y/Z plot has step 0")
     span = high - low if step > 0 else low - high
     if span > MOST_VALUES * abs(step):
         raise InvalidRequest(f"axis {axis!r} of the X/Y/Z plot has more than {MOST_VALUES} values")
     if kind is int:
-        return list(range(low, high + 1, step))
-    return [float(value) for value in np.arange(low, high + step, step).tolist()]
+        return [kind(value) for value in range(int(low), int(high) + 1, int(step))]
+    return [kind(value) for value in np.arange(low, high + step, step).tolist()]

@@ -1,7 +1,7 @@
 """A look through a pickle before it is read: what it would build, followed without building it.
 
-An unpickler that runs no code of the file's choosing does what the file says in every other respect all the same:
-it nests tuples until the interpreter's own recursion overflows the stack, and makes strings and lists of any size.
+torch's weights-only unpickler runs no code of the file's choosing, but does what the file says in every other respect:
+it nests tuples until the interpreter's own recursion overflows the stack, and makes arrays and buffers of any size.
 Here the opcodes are followed on a stack of stand-ins, and a pickle that goes beyond what weight files need is refused.
 """
 
@@ -165,7 +165,7 @@ class _Walk:
         elif name in _GETS:
             self._stack.append(self._memo[_index(argument)])
         elif name == "GLOBAL":
-            self._stack.append(_Item(name=qualified(str(argument))))
+            self._stack.append(_Item(name=_qualified(str(argument))))
         else:
             self._change(name)
 
@@ -242,7 +242,7 @@ class _Walk:
 
     def _called(self, function: _Item, arguments: _Item) -> _Item:
         name = function.name
-        if name is None or name not in CALLABLE:
+        if name is None or (name not in CALLABLE and not name.startswith(("numpy.dtypes ", "numpy.dtype["))):
             raise PickleRefused(f"a call of {(name or 'something without a name').replace(' ', '.')}")
         if name in _NUMPY_ARRAY and len(arguments.parts) > 1:
             cells = 1
@@ -254,6 +254,8 @@ class _Walk:
 
     def _type_of(self, name: str, arguments: _Item) -> _Item | None:
         """numpy's type where the call makes one: of its own, or (without ``copy=True``) the one that all share."""
+        if name.startswith(("numpy.dtypes ", "numpy.dtype[")):
+            return _Item(is_type=True, is_copy=False)
         if name != "numpy dtype":
             return None
         given = arguments.parts
@@ -274,7 +276,7 @@ def _index(argument: object) -> int:
     return argument
 
 
-def qualified(argument: str) -> str:
+def _qualified(argument: str) -> str:
     """``module name`` as pickletools gives it, with Python 2's modules renamed."""
     module, _, name = argument.partition(" ")
     return f"{_RENAMED.get(module, module)} {name}"
