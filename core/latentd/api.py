@@ -1,4 +1,4 @@
-"""The public face for plugin authors; everything here is kept stable within a minor version."""
+"""The public interface for plugin authors; everything here is kept stable within a minor version."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ if TYPE_CHECKING:
     from latentd.server.routes.generation import answer_generation
     from latentd.server.schemas.generation import Img2ImgRequest, Txt2ImgRequest
 
-# What costs time to import comes when it is asked for: name → where it lives, as the imports above say it.
+# Names whose import takes time are imported when they are used: name → module, the same as in the imports above.
 _LATE = {
     "APIRouter": "fastapi:APIRouter",
     "Box": "latentd.images.region:Box",
@@ -248,7 +248,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # FastAPI costs most of a second to import and torch several; a plugin that needs neither should not pay for them.
+    # Importing FastAPI takes most of a second and torch several; plugins that use neither should not wait for them.
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

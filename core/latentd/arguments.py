@@ -15,10 +15,11 @@ _SHOWN_LENGTH = 100
 
 
 class InvalidArguments(InvalidRequest):
-    """Arguments of a script that its model refuses.
+    """The arguments of a script do not fit its model.
 
-    :param title: the script's. :param loc: where its arguments are in the body, the title in it.
-    :param error: what the model says; ``error.errors()`` has one entry an argument.
+    :param title: the script's title.
+    :param loc: the place of its arguments in the body, with the title.
+    :param error: the model's error; ``error.errors()`` has one entry for each argument.
     """
 
     def __init__(self, title: str, loc: Sequence[str], error: ValidationError) -> None:
@@ -32,11 +33,11 @@ class InvalidArguments(InvalidRequest):
 def parse_positional(model: type[Args], args: Sequence[Any] | Mapping[str, Any] | None) -> Args:
     """``args`` as ``model``: a list by the order of its fields, an object by their names.
 
-    What is missing keeps its default and what is too much is dropped, as AUTOMATIC1111 does with always-on scripts;
-    :func:`beyond` tells it.
+    Missing arguments keep their defaults and further ones are dropped, as AUTOMATIC1111 does it for always-on scripts;
+    :func:`beyond` lists the latter.
 
     :raises pydantic.ValidationError: a value does not fit; its ``loc`` names the field.
-    :raises InvalidRequest: ``args`` is neither list nor object.
+    :raises InvalidRequest: ``args`` is neither a list nor an object.
     """
     return model.model_validate(_by_name(model, args))
 
@@ -44,7 +45,7 @@ def parse_positional(model: type[Args], args: Sequence[Any] | Mapping[str, Any] 
 def parse_exact(model: type[Args], args: Sequence[Any] | Mapping[str, Any] | None, *, title: str) -> Args:
     """As :func:`parse_positional` for ``script_args`` of a selectable script: a list must have every argument.
 
-    An empty list, which is the API's default, stands for the script's own defaults.
+    An empty list, which is the API's default, means the script's defaults.
 
     :raises InvalidRequest: the list is too short or too long.
     """
@@ -70,7 +71,7 @@ def _by_name(model: type[BaseModel], args: Sequence[Any] | Mapping[str, Any] | N
 
 
 def beyond(model: type[BaseModel], args: Sequence[Any] | Mapping[str, Any] | None) -> list[str]:
-    """What of ``args`` names no field of ``model``, in a few words each; empty for models that take anything."""
+    """The parts of ``args`` that are no field of ``model``, in a few words each; none for models that allow any key."""
     if not args or isinstance(args, (str, bytes)) or model.model_config.get("extra") == "allow":
         return []
     if isinstance(args, Mapping):
@@ -86,7 +87,7 @@ def _with_near(name: str, known: set[str]) -> str:
 
 
 def _names(model: type[BaseModel], field: str) -> set[str]:
-    """The keys under which an object may have the field."""
+    """The keys that an object may use for the field."""
     alias = model.model_fields[field].validation_alias
     named = {alias} if isinstance(alias, str) else {str(path) for path in getattr(alias, "choices", ())}
     by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
@@ -94,5 +95,5 @@ def _names(model: type[BaseModel], field: str) -> set[str]:
 
 
 def surplus(args: Sequence[Any], taken: int) -> list[str]:
-    """What a list of arguments has beyond the ``taken`` first, in a few words."""
+    """The arguments after the first ``taken``, in a few words; empty if there are none."""
     return [f"arguments after the first {taken}" if taken else "arguments"] if len(args) > taken else []

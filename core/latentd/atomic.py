@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing files so that they are complete or do not exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from threading import Lock
 
 log = logging.getLogger(__name__)
 
-#: A scratch file older than this, in seconds, is of a write that was killed; no write takes as long.
+#: A scratch file older than this, in seconds, belongs to a write that was killed: no write takes so long.
 STALE = 3600.0
 _SCRATCH = re.compile(r"\.latentd-[0-9a-f]{16}\.tmp")
 _swept: set[Path] = set()
@@ -21,16 +21,16 @@ _lock = Lock()
 
 
 def write_atomically(path: Path, data: bytes, *, sync: bool = False) -> None:
-    """Replace ``path`` by ``data``: a reader sees the old file or the new one, never a part.
+    """Replace the contents of ``path`` by ``data``; a reader sees the whole old or the whole new file.
 
-    The first write into a folder removes what killed writes left there.
+    The first write into a folder removes the scratch files of writes that were killed.
 
-    :param sync: wait until the disk has it, for what must outlive a power cut.
-    :raises OSError: the folder cannot be written; nothing is left behind.
+    :param sync: wait until the data are on the disk, for files that must survive a power cut.
+    :raises OSError: the folder cannot be written; no scratch file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep_once(path.parent)
-    # Opened as any new file is, so that it follows the process's umask; asking for that would change it for a moment.
+    # A new file follows the process's umask by itself; reading the umask would change it for a moment.
     scratch = path.with_name(f".latentd-{secrets.token_hex(8)}.tmp")
     try:
         with scratch.open("xb") as file:
@@ -63,5 +63,5 @@ def sweep(folder: Path, *, older_than: float = STALE) -> None:
             if stat.S_ISREG(status.st_mode) and status.st_mtime < latest:
                 path.unlink()
                 log.info("%s of a write that was interrupted is removed", path)
-    except OSError as error:  # a leftover is no reason to fail a write
+    except OSError as error:  # a scratch file that cannot be removed must not fail the write
         log.debug("%s is not swept: %s", folder, error)

@@ -1,4 +1,4 @@
-"""What plugins hand to the registries: small values, importable without torch."""
+"""The values that plugins register; they can be imported without torch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ FileKind = Literal["checkpoint", "vae", "lora", "controlnet", "upscaler", "embed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """A weight file that a pip package carries, from ``register_checkpoints``.
+    """A weight file that is part of a pip package, from ``register_checkpoints``.
 
-    ``name`` is the relative name under which it is listed (``latentd-tiny.safetensors``); networks, embeddings and
-    control models go by the name of their file. A file of the same name in the data folder wins. ``default``: serve it
-    when the user has no checkpoint of their own.
+    A file of the same name in the data folder takes precedence.
+
+    :param name: the relative name under which it is listed (``latentd-tiny.safetensors``); for networks, embeddings and
+        control models the name of the file is used.
+    :param default: whether it is selected if the user has no checkpoint.
     """
 
     path: Path
@@ -35,10 +37,11 @@ class ModelFile:
 class OptionSpec:
     """One key of the option store.
 
-    ``default`` gives the type, too; ``choices`` may be a function for lists known only at run time. ``affects`` sorts
-    the documentation. ``infotext`` is the key under which a generation writes a value that is not the default, and by
-    which a pasted infotext sets it again. ``api_writable`` False: readable over HTTP, settable only in config.json or
-    by flag.
+    :param default: the default value, whose type is that of the option.
+    :param choices: the values that are allowed, or a function that returns them if they are known only at run time.
+    :param affects: the heading under which the documentation lists it.
+    :param infotext: the key under which an infotext has a value that is not the default, and sets it when it is read.
+    :param api_writable: False if it can be read over HTTP, but set only in config.json or by a flag.
     """
 
     key: str
@@ -58,7 +61,7 @@ class OptionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFormatSpec:
-    """A checkpoint format beyond the core's. ``recognise(path, keys)`` says whether ``load(path, device)`` applies."""
+    """A further checkpoint format. ``recognise(path, keys)`` returns whether ``load(path, device)`` can load a file."""
 
     name: str
     recognise: Callable[[Path, Sequence[str]], bool]
@@ -67,21 +70,21 @@ class ModelFormatSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSpec:
-    """A readiness check for ``/readyz``: ``check()`` returns None when well, else one sentence."""
+    """A readiness check for ``/readyz``: ``check()`` returns None if all is well, else one sentence."""
 
     name: str
     check: Callable[[], str | None]
 
 
 class NoArgs(BaseModel):
-    """Arguments of a script that takes none."""
+    """The arguments of a script without arguments."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgInfo:
-    """One row of ``/sdapi/v1/script-info``; facets that do not apply are None."""
+    """One row of ``/sdapi/v1/script-info``; fields that do not apply are None."""
 
     label: str
     value: JsonValue = None
@@ -92,7 +95,7 @@ class ArgInfo:
 
 
 class ScriptForm(Generic[A]):
-    """What a script shows of itself before anything is planned: its name and its arguments, of type ``A``."""
+    """The part of a script that is needed before planning: its name and its arguments, of type ``A``."""
 
     title: str = ""
     aliases: Sequence[str] = ()
@@ -107,29 +110,29 @@ class ScriptForm(Generic[A]):
         return None
 
     def parse_args(self, args: RawArgs, request: GenerationRequest) -> A | None:
-        """Typed arguments, or None when the script has nothing to do; by default an object of class ``Args``.
+        """Typed arguments, or None if the script has nothing to do; by default an object of class ``Args``.
 
-        :raises pydantic.ValidationError: rendered as a 422 with the path of the bad argument.
+        :raises pydantic.ValidationError: an argument is invalid; the reply is a 422 with its path.
         """
-        parsed: Any = parse_positional(self.Args, args)  # who leaves this method as it is has Args for A
+        parsed: Any = parse_positional(self.Args, args)  # for classes that do not override this method, A is Args
         arguments: A = parsed
         return arguments
 
     def ignored_args(self, args: RawArgs, request: GenerationRequest) -> Sequence[str]:
-        """What of ``args``, as they were sent, does not act, in a few words each; the core tells the caller.
+        """The parts of ``args``, as they were sent, that have no effect, in a few words each; they become warnings.
 
-        By default: places and names beyond the fields of ``Args``.
+        By default these are positions and names that are not among the fields of ``Args``.
         """
         return beyond(self.Args, args)
 
     def from_infotext(
         self, entries: Mapping[str, JsonValue], args: JsonValue, mode: Mode
     ) -> Sequence[JsonValue] | Mapping[str, JsonValue] | str | None:
-        """Always-on scripts: the ``args`` of ``alwayson_scripts`` that an infotext tells, as this script wrote them.
+        """For always-on scripts: the ``args`` of ``alwayson_scripts`` in an infotext that this script has written.
 
-        :param entries: the infotext's keys and values, as far as its text states them.
-        :param args: what the request itself says of this script, None where it says nothing; that wins.
-        :return: a list or mapping of arguments; a sentence that says why they cannot be had; None: the infotext tells
-            nothing of this script.
+        :param entries: the keys and values that the infotext contains.
+        :param args: the arguments in the request itself, which take precedence; None if it has none.
+        :return: a list or mapping of arguments; a sentence that says why they cannot be read; or None if the infotext
+            has nothing about this script.
         """
         return None

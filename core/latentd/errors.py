@@ -1,4 +1,4 @@
-"""Typed errors: each carries the HTTP status, A1111's words and a hint for the person who reads it."""
+"""Typed errors: each has an HTTP status, AUTOMATIC1111's message and a hint for the person who reads it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 LONGEST_DETAIL = 1000
-"""Characters of an error's detail."""
+"""Most characters of an error's detail."""
 LONGEST_COMPARED = 100
-"""Characters of a name for which similar ones are looked for, in time that grows with their square."""
+"""Most characters of a name for which similar names are looked for; the time for that grows with their square."""
 
 
 class LatentdError(Exception):
     """Base of every error that latentd raises on purpose.
 
-    :param detail: one sentence in AUTOMATIC1111's words where it has any, else ours; what clients match on.
-    :param hint: what to do about it; rendered beside ``detail``, never instead of it.
+    :param detail: one sentence, in AUTOMATIC1111's words if it has any; clients match on it.
+    :param hint: what to do about it; sent besides ``detail``, never instead of it.
+    :param status: the HTTP status, if it differs from that of the class.
     """
 
     status = 500
 
     def __init__(self, detail: str, *, hint: str | None = None, status: int | None = None) -> None:
-        if len(detail) > LONGEST_DETAIL:  # it repeats what was sent
+        if len(detail) > LONGEST_DETAIL:  # it quotes the request
             detail = f"{detail[:LONGEST_DETAIL]}..."
         super().__init__(detail)
         self.detail = detail
@@ -37,14 +38,14 @@ class InvalidRequest(LatentdError):
 
 
 class InvalidImage(InvalidRequest):
-    """An image string does not decode, or is larger than the bounds allow."""
+    """An image string cannot be decoded, or the image is larger than the bounds allow."""
 
     def __init__(self, detail: str = "Invalid encoded image", *, hint: str | None = None) -> None:
         super().__init__(detail, hint=hint)
 
 
 class NotAllowed(LatentdError):
-    """The key that was shown does not allow this."""
+    """The caller's key does not allow this."""
 
     status = 403
 
@@ -56,13 +57,13 @@ class NotFound(LatentdError):
 
 
 class Conflict(LatentdError):
-    """The request collides with the present state (a task id in use, say)."""
+    """The request conflicts with the present state, for example a task id that is in use."""
 
     status = 409
 
 
 class Gone(LatentdError):
-    """A result was there and has expired."""
+    """A result existed and has expired."""
 
     status = 410
 
@@ -74,7 +75,7 @@ class TooLarge(LatentdError):
 
 
 class OutOfMemory(TooLarge):
-    """Memory ran out while this was worked on. It failed alone; what comes next has the memory again."""
+    """Memory ran out during this work. Only this work failed; its memory is free again."""
 
     def __init__(self, detail: str = "out of memory") -> None:
         super().__init__(detail, hint="use a smaller picture or batch; the server's memory is free again")
@@ -94,7 +95,7 @@ class QueueFull(LatentdError):
 
 
 class NotConfigured(LatentdError):
-    """What was asked for is switched off, or misses a plugin, a flag or a weight file."""
+    """A feature is switched off, or needs a plugin, a flag or a weight file that is missing."""
 
     status = 422
 
@@ -106,13 +107,13 @@ class ModelLoadError(LatentdError):
 
 
 class NotStored(LatentdError):
-    """What was done could not be written to the disk: it is full, or the folder is read-only."""
+    """A change was made but could not be written to the disk, which is full or read-only."""
 
     status = 507
 
 
 class PluginError(LatentdError):
-    """A plugin's code raised; names the plugin and the hook."""
+    """A plugin's code raised an exception; the message names the plugin and the hook."""
 
     status = 500
 
@@ -123,11 +124,11 @@ class PluginError(LatentdError):
 
 
 class Interrupted(LatentdError):
-    """Raised inside a job to leave the sampling loop; never reaches a client."""
+    """Raised inside a job to leave the sampling loop; it never reaches a client."""
 
 
 def near_matches(name: str, known: Iterable[str], *, count: int = 3) -> str | None:
-    """A hint naming up to ``count`` known names that resemble ``name``, or None where none does."""
+    """A hint with up to ``count`` known names that resemble ``name``, or None if there are none."""
     if len(name) > LONGEST_COMPARED:
         return None
     names = list(known)

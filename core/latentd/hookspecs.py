@@ -1,7 +1,7 @@
-"""The contract between latentd and its plugins: every hook, typed, with what it is for and what its failure does.
+"""The contract between latentd and its plugins: every hook with its types, its purpose and what happens if it fails.
 
-Registration hooks run once, at start, in the order of the plugins' names; each returns a list. A plugin's whole
-contribution is committed or withdrawn. Generation hooks run on the worker and fail their job when they raise.
+Registration hooks run once, at start, in the order of the plugins' names; each returns a list. A plugin is registered
+with all that it offers, or not at all. Generation hooks run on the worker; an exception in one fails its job.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def register_options() -> list[OptionSpec]:
 
 @hookspec
 def register_routes(services: Services) -> list[APIRouter]:
-    """FastAPI routers. They stand behind authentication unless a route carries ``openapi_extra={"x-public": True}``.
+    """FastAPI routers. They need authentication unless a route has ``openapi_extra={"x-public": True}``.
 
-    ``{"x-ticket": True}`` lets a GET for an event stream be opened by a ticket of ``POST /latentd/v1/tickets``, too.
-    A path that is taken is refused, but for ``/``: a page there replaces the server's own.
+    With ``{"x-ticket": True}``, a GET for an event stream also accepts a ticket of ``POST /latentd/v1/tickets``. A path
+    that is taken is refused, except ``/``: a page there replaces the server's own.
 
-    :param services: what the server offers; keep it, use it inside the routes.
+    :param services: the server's services; keep the object and use it inside the routes.
     """
 
 
@@ -68,7 +68,7 @@ def register_schedulers() -> list[SchedulerSpec]:
 
 @hookspec
 def register_upscalers(services: Services) -> list[UpscalerSpec]:
-    """Image upscalers. Called again when the upscaler folders are refreshed, so look at the disk here."""
+    """Image upscalers. Called again when the upscaler folders are refreshed, so scan the folders here."""
 
 
 @hookspec
@@ -103,7 +103,7 @@ def register_extra_networks() -> list[ExtraNetworkSpec]:
 
 @hookspec
 def register_checkpoints() -> list[ModelFile]:
-    """Weight files that this package carries."""
+    """Weight files that are part of this package."""
 
 
 @hookspec
@@ -121,25 +121,25 @@ def register_health(services: Services) -> list[HealthSpec]:
 
 @hookspec
 def startup(services: Services) -> None:
-    """The server is about to accept requests. Raising withdraws the plugin; its routes answer 503."""
+    """Called before the server accepts requests. An exception withdraws the plugin; its routes then answer 503."""
 
 
 @hookspec
 def shutdown(services: Services) -> None:
-    """The server has stopped accepting requests and its jobs have ended."""
+    """Called after the server has stopped accepting requests and its jobs have ended."""
 
 
 @hookspec(firstresult=True)
 def authenticate(request: Request) -> str | None:
-    """The user's name if this plugin vouches for the request, else None; the first result wins."""
+    """The user's name if this plugin authenticates the request, else None; the first name counts."""
 
 
 @hookspec(firstresult=True)
 def create_executor(settings: Settings) -> Any | None:  # a protocol would repeat the whole of the engine's face
-    """An executor in place of the core's (a distributed engine, say), else None; the first result wins.
+    """An executor that replaces the core's (a distributed engine, for example), else None; the first one counts.
 
-    It has the public face of :class:`latentd.engine.executor.Engine`; ``submit`` is given ``share``, too, which it may
-    pass over.
+    It needs the public methods of :class:`latentd.engine.executor.Engine`; ``submit`` also gets ``share``, which it may
+    ignore.
     """
 
 
@@ -148,12 +148,12 @@ def create_executor(settings: Settings) -> Any | None:  # a protocol would repea
 
 @hookspec
 def before_process(generation: Generation) -> None:
-    """The models are loaded and nothing is computed yet."""
+    """Called when the models are loaded and nothing is computed yet."""
 
 
 @hookspec
 def modify_conditioning(generation: Generation) -> None:
-    """``generation.conditioning`` of the coming batch is made and may be changed."""
+    """Called when ``generation.conditioning`` of the next batch is complete; it may be changed."""
 
 
 @hookspec
@@ -163,45 +163,46 @@ def unet_hooks(generation: Generation) -> Sequence[UNetHook]:
 
 @hookspec
 def before_batch(generation: Generation) -> None:
-    """A batch is about to be sampled; ``generation.batch`` tells which."""
+    """Called before a batch is sampled; ``generation.batch`` is its number."""
 
 
 @hookspec
 def after_batch(generation: Generation) -> None:
-    """The batch's pictures are decoded and not yet finished."""
+    """Called when the batch's pictures are decoded and not yet finished."""
 
 
 @hookspec
 def before_step(generation: Generation) -> None:
-    """A sampling step is about to begin."""
+    """Called before a sampling step."""
 
 
 @hookspec
 def after_step(generation: Generation) -> None:
-    """A sampling step is done; ``generation.latents`` is the state after it."""
+    """Called after a sampling step; ``generation.latents`` is the state after it."""
 
 
 @hookspec
 def modify_guidance(generation: Generation, x0: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor | None:
-    """A guided prediction [B,C,h,w] in place of ``x0``, or None. Results are chained in plugin order.
+    """A guided prediction [B,C,h,w] that replaces ``x0``, or None. Each plugin gets the result of the one before.
 
-    All are predictions of the clean latent, a row a picture; ``uncond`` is None where the negative prompt was left out.
+    All tensors are predictions of the clean latent with one row for each picture; ``uncond`` is None if the negative
+    prompt was left out.
     """
 
 
 @hookspec
 def after_sample(generation: Generation, latents: Tensor) -> Tensor | None:
-    """Latents [B,C,h,w] in place of the sampled ones, or None."""
+    """Latents [B,C,h,w] that replace the sampled ones, or None."""
 
 
 @hookspec
 def postprocess_image(generation: Generation, image: Image, index: int) -> Image | None:
-    """A picture in place of number ``index`` of the batch, or None; before saving."""
+    """A picture that replaces number ``index`` of the batch, or None; called before saving."""
 
 
 @hookspec
 def before_save(generation: Generation, image: Image, index: int, path: str) -> None:
-    """A picture is about to be written to ``path``."""
+    """Called before a picture is written to ``path``."""
 
 
 @hookspec
@@ -211,7 +212,7 @@ def infotext(generation: Generation, index: int) -> Mapping[str, JsonValue] | No
 
 @hookspec
 def after_process(generation: Generation, result: Result) -> None:
-    """The job is done and its result complete."""
+    """Called when the job is done and its result is complete."""
 
 
 # --- observers: may fail quietly -------------------------------------------------------------------------------------
@@ -219,9 +220,9 @@ def after_process(generation: Generation, result: Result) -> None:
 
 @hookspec
 def job_event(job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
-    """A job changed: queued, started, progress, completed, failed, cancelled."""
+    """Called when a job has changed: queued, started, progress, completed, failed, cancelled."""
 
 
 @hookspec
 def model_event(name: str, event: str) -> None:
-    """A model was loaded, moved or dropped."""
+    """Called when a model has been loaded, moved or dropped."""

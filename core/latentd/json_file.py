@@ -1,4 +1,4 @@
-"""Files of JSON that the server keeps: read so that none, however broken, keeps it from starting."""
+"""Reading the server's own JSON files, so that even a broken one does not prevent its start."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MAX_BYTES = 256 << 20
 
 
 def read_object(path: Path, *, objection: Callable[[Any], str | None] = lambda value: None) -> dict[str, Any]:
-    """The JSON object in ``path``; empty when there is no such file.
+    """The JSON object in ``path``; empty if there is no such file.
 
-    A file that does not hold one (other text, another encoding than UTF-8, nesting without end, integers of thousands
-    of digits) is put aside as ``<name>.broken``, so that the next write does not destroy it, and said in the log.
+    A file without one (other text, another encoding than UTF-8, endless nesting, integers of thousands of digits) is
+    renamed to ``<name>.broken``, so that the next write does not destroy it, and the log says so.
 
-    :param objection: what is wrong with the value that was read, or None.
+    :param objection: returns what is wrong with a value that was read, or None.
     """
     try:
         if not path.exists():

@@ -1,7 +1,7 @@
-"""Files that users put into folders, opened only where they are files.
+"""Opening files in users' folders, after checking that they are regular files.
 
-A pipe, a socket or a device under a weight's name would block whoever opens it, for good: at the start, in a list or in
-the middle of a generation.
+A pipe, a socket or a device with the name of a weight file would block forever when it is opened: at the start, in a
+list, or in the middle of a generation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from latentd.errors import ModelLoadError
 
-# Opening a pipe for reading waits for its writer; with this it does not. Without effect on regular files.
+# With this flag, opening a pipe for reading does not wait for its writer. It has no effect on regular files.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -22,7 +22,7 @@ class NotRegular(OSError):
 
 
 def is_regular(path: Path) -> bool:
-    """Whether ``path`` is a file, links followed; False as well for what cannot be looked at."""
+    """Whether ``path``, after links, is a regular file; False also if that cannot be found out."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
@@ -32,7 +32,7 @@ def is_regular(path: Path) -> bool:
 def open_regular(path: Path) -> BufferedReader:
     """``path`` opened for reading bytes.
 
-    :raises NotRegular: it is no regular file; nothing is waited for.
+    :raises NotRegular: it is not a regular file; this is raised without waiting.
     :raises OSError: it is missing or cannot be read.
     """
     try:
@@ -65,9 +65,10 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
 
 
 def check_regular(path: Path) -> None:
-    """For libraries that open ``path`` by its name: it, or all that lies in it where it is a folder, is regular.
+    """Check ``path``, or everything in it if it is a folder, before a library opens it by its name.
 
-    :raises ModelLoadError: a pipe, a socket or a device is among it, or it is missing or cannot be looked at; names it.
+    :raises ModelLoadError: there is a pipe, a socket or a device, or something is missing or unreadable; the message
+        names it.
     """
     try:
         inside = path.rglob("*") if path.is_dir() else [path]

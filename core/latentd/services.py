@@ -1,7 +1,7 @@
-"""What the server offers to plugins (``Services``), and what of theirs is called with it: upscalers and their kin.
+"""The server's services for plugins (``Services``), and the specs whose functions use them: upscalers and others.
 
-Protocols and small values, importable without torch. The classes behind the protocols live in ``models``, ``options``,
-``plugins`` and ``server``; plugins see these names only.
+These are protocols and small values, which can be imported without torch. The classes that implement the protocols are
+in ``models``, ``options``, ``plugins`` and ``server``; plugins use the names in this module only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Checkpoint(Protocol):
 
     @property
     def title(self) -> str:
-        """The name with its hash, by which clients select it."""
+        """The name with its hash; clients select the checkpoint by it."""
 
     @property
     def name(self) -> str:
@@ -60,7 +60,7 @@ class Checkpoint(Protocol):
 
     @property
     def sha256(self) -> str | None:
-        """None until the file has been hashed."""
+        """The SHA-256 of the file in hexadecimal; None until the file has been hashed."""
 
     @property
     def config(self) -> str | None:
@@ -80,7 +80,7 @@ class Vae(Protocol):
 
     @property
     def hash(self) -> str | None:
-        """Ten digits, known once the file is loaded."""
+        """The first ten digits of the SHA-256, known once the file is loaded."""
 
 
 class UNetLayout(Protocol):
@@ -112,11 +112,11 @@ class Model(Protocol):
 
     @property
     def is_sdxl(self) -> bool:
-        """Whether conditioning carries SDXL's vector."""
+        """Whether conditioning has SDXL's vector."""
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet computes, and the latents are."""
+        """The device on which the UNet computes and the latents are."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -128,7 +128,7 @@ class Model(Protocol):
 
     @property
     def unet_in_channels(self) -> int:
-        """4; 9 for inpainting and 8 for instruct-pix2pix models."""
+        """Input channels of the UNet: 4; 9 for inpainting and 8 for instruct-pix2pix models."""
 
     @property
     def context_width(self) -> int:
@@ -136,7 +136,7 @@ class Model(Protocol):
 
     @property
     def unet_runner(self) -> UNetLayout:
-        """What there is to hook into."""
+        """The blocks and attentions of the UNet, for hooks."""
 
     @property
     def unet(self) -> Any:  # diffusers' UNet2DConditionModel; the package has no types
@@ -158,7 +158,7 @@ class Model(Protocol):
 
 
 class Cache(Protocol):
-    """Everything that is loaded, by kind and key; the least recently used goes first.
+    """All loaded models by kind and key; if room is needed, the least recently used is dropped first.
 
     A key is a tuple whose first item is the kind: ``("upscaler", path, stamp)``.
     """
@@ -166,38 +166,38 @@ class Cache(Protocol):
     def lease(
         self, key: tuple[Hashable, ...], load: Callable[[], T], size: int | Callable[[T], int]
     ) -> AbstractContextManager[T]:
-        """The model under ``key``, loaded if need be, and kept at least until the block is left.
+        """A context manager for the model under ``key``, which is loaded if needed and kept until the block is left.
 
-        :param size: its bytes, or what tells them once it is loaded.
+        :param size: its bytes, or a function that returns them for the loaded model.
         """
 
     def get(self, key: tuple[Hashable, ...], load: Callable[[], T], size: int | Callable[[T], int] = 0) -> T:
-        """The model under ``key``; unlike a leased one it may leave the cache while its user holds it."""
+        """The model under ``key``; unlike a leased model, it may be dropped from the cache while it is used."""
 
     def limit(self, kind: str, count: int) -> None:
         """Keep at most ``count`` (at least one) models of ``kind`` from now on."""
 
     def drop(self, kind: str) -> int:
-        """How many models of ``kind`` were dropped; those on lease stay."""
+        """Drop the models of ``kind``, except leased ones; returns how many were dropped."""
 
     def loaded(self, kind: str) -> Sequence[Any]:  # whatever each kind's ``load`` gave
         """The loaded models of ``kind``, the most recently used last."""
 
 
 class Policy(Protocol):
-    """Where models compute and in which precision."""
+    """The device and the precision of models."""
 
     @property
     def device(self) -> str:
-        """As torch spells it: ``cpu``, ``cuda:0``."""
+        """The device as torch spells it: ``cpu``, ``cuda:0``."""
 
     @property
     def dtype(self) -> str:
-        """As torch spells it: ``float16``."""
+        """The dtype as torch spells it: ``float16``."""
 
 
 class Models(Protocol):
-    """The owner of models."""
+    """The server's models."""
 
     @property
     def current(self) -> Checkpoint:
@@ -216,23 +216,25 @@ class Models(Protocol):
 
     @property
     def cache(self) -> Cache:
-        """What is loaded."""
+        """The loaded models."""
 
     @property
     def policy(self) -> Policy:
-        """Devices and precision, decided when they are first asked for; imports torch."""
+        """Devices and precision, which are decided, by importing torch, when they are first read."""
 
     def find(self, name: str) -> Checkpoint | None:
-        """The checkpoint that ``name`` means: by name, else the shortest title containing it; None without one."""
+        """The checkpoint with this name, else the one with the shortest title that contains it, else None."""
 
     def named(self, name: str) -> Checkpoint | None:
-        """The checkpoint that ``name`` names, in another spelling where only one fits; None without one."""
+        """The checkpoint with this name, or the only one whose name differs in spelling, else None."""
 
     def lease(self, checkpoint: str | None = None, vae: str | None = None) -> AbstractContextManager[Model]:
-        """A context manager that gives the loaded model and keeps it from being dropped; on the worker only.
+        """A context manager for the loaded model, which is not dropped until the block is left; on the worker only.
 
-        :param checkpoint: a name; None for the selected one. :param vae: the value of option ``sd_vae``.
-        :raises NotFound: there is none of that name. :raises ModelLoadError: the file cannot be loaded.
+        :param checkpoint: a name; None for the selected one.
+        :param vae: a value of option ``sd_vae``.
+        :raises NotFound: there is none of that name.
+        :raises ModelLoadError: the file cannot be loaded.
         """
 
 
@@ -240,12 +242,12 @@ class Models(Protocol):
 
 
 class Options(Protocol):
-    """The option store: the effective value of every option."""
+    """The option store: the present value of every option."""
 
     def __getitem__(self, key: str) -> JsonValue: ...
 
     def snapshot(self, overrides: Mapping[str, JsonValue] | None = None) -> Snapshot:
-        """Effective values with validated ``overrides`` on top; what a plan carries."""
+        """All values with ``overrides`` applied, as a plan has them."""
 
 
 class Paths(Protocol):
@@ -253,17 +255,17 @@ class Paths(Protocol):
 
     @property
     def data(self) -> Path:
-        """The data folder, from which relative paths are taken."""
+        """The data folder, to which relative paths are relative."""
 
     def models(self, kind: str) -> list[Path]:
-        """Folders of one kind (``Stable-diffusion``, ``Lora``, ``ESRGAN``, ``ControlNet``...), first found wins."""
+        """Folders of one kind (``Stable-diffusion``, ``Lora``, ``ESRGAN``...), in order of precedence."""
 
     def resolve(self, text: str) -> Path:
-        """``text`` as an absolute path, taken from the data folder when relative (output folders)."""
+        """``text`` as an absolute path; relative ones (output folders) are relative to the data folder."""
 
 
 class Styles(Protocol):
-    """The styles files as they are now."""
+    """The styles files in their present state."""
 
     @property
     def by_name(self) -> Mapping[str, Style]:
@@ -275,11 +277,11 @@ class Network(Protocol):
 
     @property
     def name(self) -> str:
-        """The file's stem, which tags give."""
+        """The file's stem, which tags name."""
 
     @property
     def alias(self) -> str:
-        """The name that the file gives itself, else :attr:`name`."""
+        """The name in the file's metadata, else :attr:`name`."""
 
     @property
     def path(self) -> Path:
@@ -311,12 +313,13 @@ class UpscaleContext:
     def lease(
         self, kind: str, path: Path, load: Callable[[], T], size: Callable[[T], int], *, keep: int = 1
     ) -> AbstractContextManager[T]:
-        """A context manager that gives the model in ``path``, from the server's cache of models where there is one.
+        """A context manager for the model in ``path``, from the server's cache of models if there is one.
 
         :param kind: its kind ("upscaler"); at most ``keep`` models of a kind stay loaded.
-        :param load: makes the model, on :attr:`device`. :param size: its bytes.
+        :param load: loads the model on :attr:`device`.
+        :param size: returns the model's bytes.
         """
-        # Headless services have a model owner without a cache.
+        # The models of headless services have no cache.
         cache: Cache | None = getattr(self.services.models, "cache", None) if self.services is not None else None
         if cache is None:
             return nullcontext(load())
@@ -328,11 +331,13 @@ class UpscaleContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpscalerSpec:
-    """An image upscaler. ``upscale(image, scale)`` runs on the worker and may give any size >= the input's.
+    """An image upscaler.
 
-    A1111's rules (up to three runs, then Lanczos to the size asked for) are applied around it by the core.
-    ``model_name``, ``model_path`` and ``scale`` are what ``/sdapi/v1/upscalers`` lists. ``check()`` raises
-    :class:`latentd.errors.NotConfigured` before anything is computed when the upscaler cannot run (no file, say).
+    ``upscale(image, scale, context)`` runs on the worker and may return any size that is not smaller than the input's.
+    The core runs it up to three times and then resizes by Lanczos to the size asked for (rules: a1111-extras).
+    ``/sdapi/v1/upscalers`` lists ``model_name``, ``model_path`` and ``scale``. ``check()`` raises
+    :class:`latentd.errors.NotConfigured` if the upscaler cannot run, for example without its file; it is called before
+    anything is computed.
     """
 
     name: str
@@ -347,9 +352,9 @@ class UpscalerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceRestorerSpec:
-    """A face restorer. ``restore(image, weight, context)`` gives the whole picture with its faces restored.
+    """A face restorer. ``restore(image, weight, context)`` returns the whole picture with its faces restored.
 
-    ``check()`` raises :class:`latentd.errors.NotConfigured` before anything is computed when it cannot run.
+    ``check()`` raises :class:`latentd.errors.NotConfigured` if it cannot run; it is called before anything is computed.
     """
 
     name: str
@@ -360,7 +365,7 @@ class FaceRestorerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterrogatorSpec:
-    """An interrogator. ``name`` is the ``model`` of ``/sdapi/v1/interrogate``; gives the caption."""
+    """An interrogator; ``name`` is the ``model`` of ``/sdapi/v1/interrogate``. Its function returns the caption."""
 
     name: str
     interrogate: Callable[[Image, UpscaleContext], str]
@@ -371,12 +376,13 @@ class InterrogatorSpec:
 class PreprocessorSpec:
     """A ControlNet preprocessor.
 
-    ``run(image, params, context)``: ``image`` is a uint8 RGB or RGBA array [h,w,3|4]; ``params`` holds ``resolution``,
-    ``threshold_a``, ``threshold_b``; gives a uint8 array. ``sliders`` are (label, minimum, maximum, default, step).
+    ``run(image, params, context)`` gets a uint8 RGB or RGBA array [h,w,3|4], and ``params`` with ``resolution``,
+    ``threshold_a`` and ``threshold_b``; it returns a uint8 array. ``sliders`` are (label, minimum, maximum, default,
+    step).
     """
 
     name: str
-    # A map of pixels, or what the control models of one kind take in its place (CLIP's vision features).
+    # The result is a map of pixels, or tensors that one kind of control models reads (CLIP's outputs).
     run: Callable[[NDArray[np.uint8], Mapping[str, JsonValue], UpscaleContext], Any]
     label: str | None = None
     tags: Sequence[str] = ()
@@ -390,7 +396,7 @@ class PreprocessorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostprocessorSpec:
-    """A step of the extras endpoints. ``run(image, params, context)`` gives (image, infotext entries)."""
+    """A step of the extras endpoints. ``run(image, params, context)`` returns (image, infotext entries)."""
 
     name: str
     order: int
@@ -398,38 +404,38 @@ class PostprocessorSpec:
 
 
 class Offered(Mapping[str, T_co]):
-    """What plugins offer of one kind, by name, in the order of registration."""
+    """The registered items of one kind, by name and in the order of registration."""
 
     @abstractmethod
     def owner(self, name: str) -> str:
         """The plugin that offers ``name``.
 
-        :raises KeyError: nobody does.
+        :raises KeyError: no plugin does.
         """
 
     @abstractmethod
     def find(self, name: str) -> T_co | None:
-        """The item of this name or alias, regardless of case where no name fits exactly; None when there is none."""
+        """The item of this name or alias; if no name fits exactly, regardless of case; else None."""
 
     @abstractmethod
     def require(self, name: str, *, detail: str | None = None) -> T_co:
         """The item of exactly this name.
 
-        :param detail: the error's words; default ``Upscaler 'x' not found``.
-        :raises NotFound: with near matches or the package that would bring it.
+        :param detail: the error's message; by default ``Upscaler 'x' not found``.
+        :raises NotFound: there is none; the hint has near matches or the package that offers it.
         """
 
 
 class Registered(Protocol):
-    """What plugins offer, by kind."""
+    """The registered items, by kind."""
 
     @property
     def samplers(self) -> Offered[SamplerSpec]:
-        """The core's and plugins' samplers."""
+        """The samplers of the core and of plugins."""
 
     @property
     def schedulers(self) -> Offered[SchedulerSpec]:
-        """The core's and plugins' noise schedules."""
+        """The noise schedules of the core and of plugins."""
 
     @property
     def upscalers(self) -> Offered[UpscalerSpec]:
@@ -457,7 +463,7 @@ class Registered(Protocol):
 
     @property
     def checkpoints(self) -> Offered[ModelFile]:
-        """Weight files that packages carry, of every kind."""
+        """Weight files in packages, of every kind."""
 
     @property
     def model_formats(self) -> Offered[ModelFormatSpec]:
@@ -472,7 +478,7 @@ class Registered(Protocol):
 
 
 class Services(Protocol):
-    """What a plugin may use."""
+    """The services that a plugin may use."""
 
     @property
     def settings(self) -> Settings:
@@ -484,7 +490,7 @@ class Services(Protocol):
 
     @property
     def models(self) -> Models:
-        """The owner of models."""
+        """The server's models."""
 
     @property
     def paths(self) -> Paths:
@@ -492,7 +498,7 @@ class Services(Protocol):
 
     @property
     def registry(self) -> Registered:
-        """What plugins offer, by kind and name."""
+        """The registered items, by kind and name."""
 
     @property
     def styles(self) -> Styles:
@@ -505,24 +511,25 @@ class Services(Protocol):
     async def generate(self, request: GenerationRequest) -> Result:
         """Plan, queue and await one generation.
 
-        :raises LatentdError: as the HTTP API would answer.
+        :raises LatentdError: the error that the HTTP API would answer.
         """
 
     async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:
-        """Run ``work`` on the thread that owns torch, as a job of its own in the queue."""
+        """Run ``work`` on the thread that uses torch, as a separate job in the queue."""
 
     async def run_in_thread(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns, called off the event loop; for reading files."""
+        """The result of ``work``, called outside the event loop; for reading files."""
 
     def decode_image(self, text: str) -> Awaitable[Image]:
-        """The picture behind a request's image string, under the guards for URLs and sizes."""
+        """The picture for an image string of a request, within the server's limits for URLs and sizes."""
 
     def decode_image_now(self, text: str) -> Image:
-        """As :meth:`decode_image`, on this thread; for a script's ``plan``, which runs off the event loop."""
+        """As :meth:`decode_image`, on this thread; for a script's ``plan``, which runs outside the event loop."""
 
     def image_decoder(self) -> Callable[[str], Image]:
-        """As :meth:`decode_image_now`, for the pictures of one request: it refuses the one with which they have more
-        pixels together than ``--max-batch-mp`` allows.
+        """A function like :meth:`decode_image_now` for all pictures of one request.
+
+        It raises :class:`latentd.errors.TooLarge` when they have more pixels together than ``--max-batch-mp`` allows.
         """
 
     def encode_image(self, image: Image, info: Mapping[str, str] | None = None) -> Awaitable[str]:

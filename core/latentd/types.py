@@ -1,6 +1,6 @@
-"""Values that cross the layers: the request, the job's face towards the pipeline, the result, and what hooks see.
+"""Values that several layers use: the request, the control of a running job, the result, and the values of hooks.
 
-Only the standard library is imported here; PIL and torch appear in annotations alone.
+Only the standard library is imported here; PIL and torch appear only in annotations.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 JsonValue: TypeAlias = Any
-"""A value as JSON has it, of a request's body, an option, a file or an infotext: looked at where it is used."""
+"""A JSON value from a request's body, an option, a file or an infotext; its type is checked where it is used."""
 OptionValues: TypeAlias = Mapping[str, JsonValue]
 """Effective values of options by key."""
 RawArgs: TypeAlias = Sequence[JsonValue] | Mapping[str, JsonValue] | None
-"""A script's arguments as they were sent: by place, by name, or none."""
+"""A script's arguments as they were sent: by position, by name, or none."""
 
 Mode: TypeAlias = Literal["txt2img", "img2img"]
 """Which of the two endpoints a generation is of."""
@@ -29,11 +29,12 @@ StopKind = Literal["interrupt", "skip", "cancel"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """What the caller asked for: validated, frozen, without torch. Field names and defaults are the API's (1.8).
+    """A validated, immutable request, without torch. Field names and defaults are those of the API (1.8).
 
-    Images are decoded already (``PIL.Image``). ``present`` names the fields that the caller gave explicitly, which
-    decides what an ``infotext`` may fill in. None means "take the option's value" wherever the API says so.
-    ``warnings`` tells what reading the request could not follow; they come back with the answer.
+    Images are decoded (``PIL.Image``). None means the option's value wherever the API says so.
+
+    :param present: the fields that the caller gave explicitly; an ``infotext`` fills only the others.
+    :param warnings: sentences about parts of the request that could not be followed; they are part of the answer.
     """
 
     mode: Mode = "txt2img"
@@ -113,11 +114,11 @@ class GenerationRequest:
 
 @dataclass(slots=True)
 class ProgressState:
-    """A1111's ``state`` of one job, written by the worker and read by anyone; single assignments are atomic.
+    """AUTOMATIC1111's ``state`` of one job. The worker writes it, any thread may read it; assignments are atomic.
 
-    ``job_count`` is 0 when idle and -1 just after the start; ``sampling_step`` counts steps done in this pass.
-    ``preview_id`` grows with each new ``preview``; ``preview_step`` is the step it was made at. ``warnings`` are
-    sentences about what was asked for and could not be done as asked.
+    ``job_count`` is 0 when idle and -1 just after the start; ``sampling_step`` counts the steps done in this pass.
+    ``preview_id`` grows with each new ``preview``; ``preview_step`` is the step at which it was made. ``warnings`` are
+    sentences about parts of the request that could not be done as asked.
     """
 
     job: str = ""
@@ -137,14 +138,14 @@ class ProgressState:
     warnings: tuple[str, ...] = ()
 
     def next_job(self) -> None:
-        """A batch, or a pass of hires fix, is done: ``job_no`` grows and the step count starts again."""
+        """Count a finished batch or pass of hires fix: ``job_no`` grows and the step count starts again."""
         self.job_no += 1
         self.sampling_step = 0
         self.preview_step = 0
 
 
 class JobControl(Protocol):
-    """What the engine gives a running job; the pipeline and hooks talk to the outside through it alone."""
+    """The engine's interface for a running job, through which the pipeline and hooks report and are stopped."""
 
     id: str
     progress: ProgressState
@@ -152,40 +153,40 @@ class JobControl(Protocol):
     def check(self) -> None:
         """Raise :class:`latentd.errors.Interrupted` if the job was cancelled, interrupted or skipped.
 
-        Call it before every evaluation of the denoiser and before anything slow; it also publishes the progress.
+        Call it before every evaluation of the denoiser and before any other slow work; it also publishes the progress.
         """
 
     def stop_requested(self) -> StopKind | None:
-        """Why the work should stop: "cancel" goes before "interrupt", "interrupt" before "skip"; None to go on.
+        """Why the work should stop, or None. "cancel" takes precedence over "interrupt", and that over "skip".
 
-        After "interrupt" the latent so far is decoded and returned and further batches are left out; after "skip"
-        only this batch ends early; after "cancel" let ``Interrupted`` pass: nothing is returned.
+        After "interrupt" the latent so far is decoded and returned, and further batches are left out. After "skip" only
+        this batch ends early. After "cancel" nothing is returned: do not catch ``Interrupted``.
         """
 
     def begin_batch(self) -> bool:
-        """False when no further batch is wanted (interrupted); else a pending skip is forgotten and True returned.
+        """False if no further batch is wanted because of an interrupt; otherwise a pending skip is reset.
 
         :raises Interrupted: the job was cancelled.
         """
 
     def preview_due(self, options: Mapping[str, JsonValue], *, batch_end: bool = False) -> bool:
-        """Whether a preview of the present step should be decoded, by the options for live previews."""
+        """Whether the options for live previews ask for a preview of the present step."""
 
     def set_preview(self, image: Image) -> None:
         """Show ``image`` as the latest preview of this job."""
 
     def warn(self, message: str) -> None:
-        """Tell the caller that something asked for does not act, or not as asked, and the job goes on all the same.
+        """Warn that something in the request has no effect, or not the effect asked for, while the job goes on.
 
-        The sentence is logged and comes back in the answer (``warnings``); one that was said already is not repeated.
+        The sentence is logged and added to ``warnings`` of the answer; the same sentence is added only once.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedImage:
-    """One picture of a result, with the text that belongs to it.
+    """One picture of a result.
 
-    ``info`` holds str-to-str metadata for the file (``parameters`` is the infotext). ``role`` tells what it is.
+    ``info`` has the text entries of its file (``parameters`` is the infotext). ``role`` is the kind of picture.
     """
 
     image: Image
@@ -198,9 +199,9 @@ class GeneratedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a generation gave: the pictures in reply order and the ``info`` document.
+    """The result of a generation: the pictures in the order of the reply, and the ``info`` document.
 
-    ``info`` is the JSON-ready mapping of a reply (rules: a1111-info), key order kept.
+    ``info`` is the mapping of a reply, ready for JSON, in the order of its keys (rules: a1111-info).
     """
 
     images: tuple[GeneratedImage, ...]
@@ -213,7 +214,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockSite:
-    """One block of the UNet in LDM numbering: ``input_blocks.4``, ``middle_block``, ``output_blocks.0``."""
+    """One block of the UNet in LDM's numbering: ``input_blocks.4``, ``middle_block``, ``output_blocks.0``."""
 
     name: str
     kind: Literal["input", "middle", "output"]
@@ -223,9 +224,12 @@ class BlockSite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionSite:
-    """One attention of the UNet. ``name`` is the module path in diffusers; ``block`` the LDM block it sits in.
+    """One attention of the UNet.
 
-    ``index`` counts attentions of this kind in execution order; ``width`` is the hidden width in channels.
+    :param name: path of the module in diffusers.
+    :param block: the LDM block to which it belongs.
+    :param index: its number among the attentions of its kind, in the order of execution.
+    :param width: hidden width in channels.
     """
 
     name: str
@@ -238,11 +242,15 @@ class AttentionSite:
 
 @dataclass(slots=True, kw_only=True)
 class Residuals:
-    """Additions to the UNet's features, all optional, batch-aligned with the call.
+    """Additions to the UNet's features, all optional, with the same rows as the call.
 
-    ``down``: one tensor per skip connection in encoder order (12 for SD1, 9 for SDXL), added where the decoder reads
-    it; ``mid``: to the middle output; ``intra``: by block name (``input_blocks.2``), added to that block's output
-    before anything reads it (T2I-Adapter). Sizes that differ are resized by nearest.
+    Tensors of another size are resized to the nearest cell.
+
+    :param down: one tensor for each skip connection in encoder order (12 for SD1, 9 for SDXL), added where the decoder
+        reads it.
+    :param mid: added to the output of the middle.
+    :param intra: by the name of a block (``input_blocks.2``); added to that block's output before anything reads it, as
+        T2I-Adapters need it.
     """
 
     down: Sequence[Tensor] | None = None
@@ -251,38 +259,40 @@ class Residuals:
 
 
 class AttentionHandler(Protocol):
-    """Runs in place of one attention. ``attend(hidden, key_context, value_context=None)`` is the original one."""
+    """Replaces one attention. ``attend(hidden, key_context, value_context=None)`` calls the original one."""
 
-    def __call__(self, call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor: ...
+    def __call__(self, call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
+        """The output [B,n,width] for ``hidden`` [B,n,width] and ``context`` [B,m,d]; None is self-attention."""
 
 
 class Attend(Protocol):
-    """The original attention: queries from ``hidden`` [B,n,width]; keys and values from the contexts [B,m,d].
-
-    ``module`` is the diffusers ``Attention`` (to_q, to_k, to_v, to_out, heads), to be read and never written.
-    """
+    """The original attention: queries from ``hidden`` [B,n,width]; keys and values from the contexts [B,m,d]."""
 
     @property
-    def module(self) -> Any: ...  # diffusers' class, which says nothing of its layers' types
+    def module(self) -> Any:  # diffusers' class does not declare the types of its layers
+        """The ``Attention`` of diffusers (to_q, to_k, to_v, to_out, heads); it may be read but not changed."""
 
-    def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor: ...
+    def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor:
+        """The output [B,n,width]."""
 
 
 class BlockHandler(Protocol):
-    """Sees the output of one block [B,C,h,w] and returns it, changed or not."""
+    """Gets the output of one block [B,C,h,w]."""
 
-    def __call__(self, call: UNetCall, output: Tensor) -> Tensor: ...
+    def __call__(self, call: UNetCall, output: Tensor) -> Tensor:
+        """``output``, changed or not."""
 
 
 class EntryHandler(Protocol):
-    """Sees what a block is about to take in, and returns it, changed or not; the number of channels stays.
+    """Gets the input of a block and returns it, changed or not, with the same number of channels.
 
-    ``hidden`` [B,C,h,w] is what the block before gave. ``skip`` [B,C',h',w'] is the skip connection that an output
-    block joins to it, with residuals added; None for input blocks and the middle. Where their sizes differ after all
-    handlers, ``hidden`` is fitted to ``skip`` by nearest.
+    ``hidden`` [B,C,h,w] is the output of the block before. ``skip`` [B,C',h',w'] is the skip connection that an output
+    block joins to it, with residuals added; None for input blocks and the middle. If their sizes differ after all
+    handlers, ``hidden`` is resized to that of ``skip`` by the nearest cell.
     """
 
-    def __call__(self, call: UNetCall, hidden: Tensor, skip: Tensor | None) -> tuple[Tensor, Tensor | None]: ...
+    def __call__(self, call: UNetCall, hidden: Tensor, skip: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """``hidden`` and ``skip``, changed or not."""
 
 
 class Window(NamedTuple):
@@ -295,17 +305,18 @@ class Window(NamedTuple):
 
 
 class Evaluate(Protocol):
-    """The UNet's output [B,C,h,w] for a call, with every hook's handlers and residuals.
+    """The UNet's output [B,C,h,w] for a call, with the handlers and residuals of all hooks.
 
-    ``windows``: the call's rows are these parts of the whole latent, one window for each run of rows as long as the
-    original batch; residuals are cut to them.
+    If ``windows`` are given, the call's rows are these parts of the whole latent: one window for each run of as many
+    rows as the original batch has. Residuals are cut to the windows.
     """
 
-    def __call__(self, call: UNetCall, windows: Sequence[Window] = ()) -> Tensor: ...
+    def __call__(self, call: UNetCall, windows: Sequence[Window] = ()) -> Tensor:
+        """The UNet's output [B,C,h,w]."""
 
 
 class ExtraPass(Protocol):
-    """What evaluates a call, and further passes beside it."""
+    """Evaluates a call, and further passes beside it."""
 
     def extra_pass(self, call: UNetCall, *, sample: Tensor | None, context: Tensor | None, tag: str) -> Tensor:
         """Output [B,C,h,w] of a pass beside ``call``'s own; see :meth:`UNetCall.run`."""
@@ -319,7 +330,7 @@ class UNetCall:
     are in ``concat``); ``sigma`` [B]; ``timestep`` [B] (fractional); ``context`` [B,n,d]; ``added`` the SDXL vector
     [B,k] or None; ``is_cond`` [B] bool; ``image_index`` [B] the row's picture in the batch.
     ``step`` and ``steps`` are those of ControlNet's guidance window (rules: a1111-control-window), ``call_index``
-    counts UNet evaluations of this pass. ``run`` makes a further pass and gives its output.
+    counts UNet evaluations of this pass. ``run`` makes a further pass and returns its output.
     """
 
     sample: Tensor
@@ -336,13 +347,13 @@ class UNetCall:
     refiner: bool = False
     concat: Tensor | None = None
     unet: nn.Module | None = None
-    tags: dict[str, Any] = field(default_factory=dict)  # each hook keeps what it likes under a name of its own
+    tags: dict[str, Any] = field(default_factory=dict)  # hooks keep their own values here, each under its own name
     runner: ExtraPass | None = None
 
     def run(self, *, sample: Tensor | None = None, context: Tensor | None = None, tag: str = "extra") -> Tensor:
         """Output [B,C,h,w] of a further UNet pass with the same hooks' attention and block handlers.
 
-        Handlers tell the passes apart by ``call.tags["pass"] == tag``; residuals are not applied again.
+        Handlers recognise the pass by ``call.tags["pass"] == tag``; residuals are not applied again.
         """
         assert self.runner is not None, "the call is not being evaluated"
         return self.runner.extra_pass(self, sample=sample, context=context, tag=tag)
@@ -351,21 +362,26 @@ class UNetCall:
 class Predict(Protocol):
     """A further evaluation of the model within a guided step: the clean latent [B,C,h,w] that it predicts.
 
-    ``latent`` is like :attr:`GuidedStep.latent`; ``positive`` says which prompt is asked; handlers and hooks tell the
-    pass by ``call.tags["pass"] == tag``. Parts of a composed prompt are put together by their weights.
+    ``latent`` is like :attr:`GuidedStep.latent`; ``positive`` chooses the prompt or the negative prompt; handlers and
+    hooks recognise the pass by ``call.tags["pass"] == tag``. Parts of a composed prompt are added by their weights.
     """
 
-    def __call__(self, latent: Tensor, *, positive: bool, tag: str) -> Tensor: ...
+    def __call__(self, latent: Tensor, *, positive: bool, tag: str) -> Tensor:
+        """The predicted clean latent [B,C,h,w]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuidedStep:
-    """What a guided prediction was made from; tensors are [B,C,h,w], one row a picture, whatever the sampler.
+    """The inputs of a guided prediction; tensors are [B,C,h,w] with one row for each picture, with every sampler.
 
-    ``latent`` is the noisy latent in the scale ``clean + sigma * noise``, ``sigma`` [B] its noise level. ``cond`` and
-    ``uncond`` are the clean latents predicted from the prompt and from the negative one (None where it was left out at
-    this step); ``cfg_scale`` is the scale they were combined with. ``timestep`` [B] counts from 0, the cleanest.
-    ``call`` is the last call of the UNet; ``predict`` makes a further one.
+    :param latent: the noisy latent, scaled as ``clean + sigma * noise``.
+    :param sigma: its noise level [B].
+    :param timestep: [B], counted from 0, the cleanest.
+    :param cond: the clean latent predicted from the prompt.
+    :param uncond: the clean latent predicted from the negative prompt; None if that was left out at this step.
+    :param cfg_scale: the scale by which they were combined.
+    :param call: the last call of the UNet.
+    :param predict: makes a further call.
     """
 
     latent: Tensor

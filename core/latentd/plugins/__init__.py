@@ -1,3 +1,3 @@
-"""The plugin host: it finds plugins, takes in what they offer, keeps the rest running when one breaks, and reports."""
+"""The plugin host: finds plugins, registers what they offer, isolates their failures, and reports their states."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is at fault: an exception or a wrong value out of a plugin's code becomes an error that names the plugin."""
+"""Errors that name the plugin whose code raised an exception or returned a wrong value."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 BUILTIN_PREFIX = "latentd."
-"""Names of the core's own plugins begin so; nobody is blamed for what they do."""
+"""Prefix of the names of the core's own plugins, whose exceptions pass unchanged."""
 
 
 def owner_of(registry: Offered[object], name: str) -> str:
-    """The plugin that offers ``name``; ``name`` itself where the plugin has been withdrawn meanwhile."""
+    """The plugin that offers ``name``; ``name`` itself if the plugin has been withdrawn in the meantime."""
     return registry.owner(name) if name in registry else name
 
 
 @contextmanager
 def blamed(plugin: str, where: str) -> Iterator[None]:
-    """Let exceptions of ``plugin``'s code come out as errors that name it.
+    """A context in which exceptions of ``plugin``'s code become errors that name it.
 
-    Errors raised on purpose, and memory that ran out, pass as they are; so does everything of the core's own plugins.
+    Errors of latentd and lack of memory pass unchanged, and so does everything from the core's own plugins.
 
-    :param plugin: the owner; empty where the core itself is at work. :param where: the hook, or what was called.
-    :raises PluginError: in place of the exception.
+    :param plugin: the owner of the code; empty for the core itself.
+    :param where: the hook or function that is called.
+    :raises PluginError: instead of any other exception.
     """
     try:
         yield
@@ -65,9 +66,9 @@ def blaming(plugin: str, where: str, function: Callable[P, T]) -> Callable[P, T]
 
 
 def picture(value: object) -> Image:
-    """``value``, if it is a picture.
+    """``value``, checked to be a picture.
 
-    :raises TypeError: it is none.
+    :raises TypeError: it is not.
     """
     from PIL.Image import Image
 
@@ -75,17 +76,17 @@ def picture(value: object) -> Image:
 
 
 def text(value: object) -> str:
-    """``value``, if it is a text.
+    """``value``, checked to be a text.
 
-    :raises TypeError: it is none.
+    :raises TypeError: it is not.
     """
     return _of(value, str, "a text")
 
 
 def mapping(value: object) -> Mapping[str, JsonValue]:
-    """``value``, if it is a mapping.
+    """``value``, checked to be a mapping.
 
-    :raises TypeError: it is none.
+    :raises TypeError: it is not.
     """
     if not isinstance(value, Mapping):
         raise TypeError(f"returned {_shown(value)}, not a mapping")
@@ -93,7 +94,7 @@ def mapping(value: object) -> Mapping[str, JsonValue]:
 
 
 def picture_and_entries(value: object) -> tuple[Image, Mapping[str, JsonValue]]:
-    """``value``, if it is a picture and a mapping.
+    """``value``, checked to be a pair of a picture and a mapping.
 
     :raises TypeError: it is not.
     """
@@ -103,7 +104,7 @@ def picture_and_entries(value: object) -> tuple[Image, Mapping[str, JsonValue]]:
 
 
 def overlay(value: object) -> tuple[Image | None, Image | None]:
-    """``value``, if it is a pair of pictures, each of which may be None.
+    """``value``, checked to be a pair of pictures, each of which may be None.
 
     :raises TypeError: it is not.
     """
@@ -114,9 +115,9 @@ def overlay(value: object) -> tuple[Image | None, Image | None]:
 
 
 def hooks(value: object) -> list[UNetHook]:
-    """``value`` as a list, if it is a sequence of UNet hooks; empty for None.
+    """``value`` as a list, checked to be a sequence of UNet hooks; empty for None.
 
-    :raises TypeError: it is none, or one of them is of another class.
+    :raises TypeError: it is not, or an item is of another class.
     """
     if value is None:
         return []
@@ -136,7 +137,7 @@ def result(value: object) -> Result:
 
 
 def outcome(value: Planned[A] | None) -> Planned[A] | None:
-    """``value``, if it is what a script's ``plan`` returns.
+    """``value``, checked to be a result of a script's ``plan``.
 
     :raises TypeError: it is not.
     """
@@ -148,7 +149,7 @@ def outcome(value: Planned[A] | None) -> Planned[A] | None:
 def like(before: Tensor) -> Callable[[object], Tensor]:
     """A check that a value has the shape of the tensor ``before``.
 
-    :raises TypeError: (the check) it is no tensor, or of another shape.
+    That function raises TypeError if the argument is not a tensor, or of another shape.
     """
 
     def check(value: object) -> Tensor:
@@ -167,9 +168,9 @@ def _has_shape(value: object, shape: Sequence[int] | None) -> TypeGuard[Tensor]:
 
 
 def entering(hidden: Tensor, skip: Tensor | None) -> Callable[[object], tuple[Tensor, Tensor | None]]:
-    """A check that a value is a pair of feature maps with the rows and channels of ``hidden`` and of ``skip``.
+    """A function that returns its argument if that is a pair of feature maps like ``hidden`` and ``skip``.
 
-    :raises TypeError: (the check) it is not.
+    It raises TypeError if the argument is anything else, or if rows or channels differ.
     """
 
     def check(value: object) -> tuple[Tensor, Tensor | None]:

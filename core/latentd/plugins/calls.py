@@ -1,6 +1,6 @@
-"""Calls of one hook in one plugin at a time, so that a failure has a name.
+"""Calling a hook for one plugin at a time, so that failures can be attributed to a plugin.
 
-Pluggy's own call runs all implementations in one go and in reverse order; here they run in the order of the plugins'
+Pluggy's own call runs all implementations together and in reverse order. Here they run in the order of the plugins'
 names (``tryfirst`` before and ``trylast`` after the others).
 """
 
@@ -22,14 +22,14 @@ class Implementation:
     argument_names: tuple[str, ...]
 
     def __call__(self, arguments: Mapping[str, object]) -> object:
-        """The result, given those of ``arguments`` that the implementation asks for."""
+        """The result of a call with those of ``arguments`` that the implementation has as parameters."""
         return self.function(*(arguments[name] for name in self.argument_names))
 
 
 def implementations(manager: pluggy.PluginManager, hook: str, *, plugin: str | None = None) -> list[Implementation]:
-    """Every implementation of ``hook`` in the order of calls; only that of ``plugin`` when it is named."""
+    """Every implementation of ``hook`` in the order of calls, or only that of ``plugin``."""
     found = getattr(manager.hook, hook).get_hookimpls()
-    # A stable sort keeps the order of registration, which is the order of names.
+    # A stable sort keeps the order of registration, which is that of names.
     ranked = sorted(found, key=lambda entry: (not entry.tryfirst, entry.trylast))
     return [
         Implementation(entry.plugin_name, hook, entry.function, tuple(entry.argnames))

@@ -1,4 +1,4 @@
-"""Which plugin brings a feature that is not installed: said at the end of the error about it."""
+"""Which plugin offers a feature that is not installed, for the hints of errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCRIPTS = "scripts"
 TINYMODEL = "tinymodel"
 UPSCALERS = "upscalers"
 
-# Names as clients send them, in lower case, by the kind of registry they are looked up in.
+# Names as clients send them, in lower case, by the kind of registry in which they are looked up.
 FEATURES: dict[str, dict[str, str]] = {
     "script": {
         "controlnet": CONTROLNET,
@@ -82,7 +82,7 @@ FEATURES: dict[str, dict[str, str]] = {
 
 
 class PathFeature(NamedTuple):
-    """A prefix of request paths and the plugin that serves them; None where there is none yet."""
+    """A prefix of request paths and the plugin that serves them; None if there is no such plugin."""
 
     prefix: str
     plugin: str | None
@@ -97,7 +97,7 @@ PATHS = (
 
 
 def package_hint(kind: str, name: str) -> str | None:
-    """What to install for a known feature that is missing, as a sentence; None for names that nobody knows.
+    """What to install for a known feature that is missing, as a sentence; None for unknown names.
 
     :param kind: ``script``, ``upscaler``, ``face restorer`` or ``interrogator``.
     """
@@ -106,7 +106,7 @@ def package_hint(kind: str, name: str) -> str | None:
 
 
 def path_hint(path: str) -> str | None:
-    """What to do about the missing route ``path``, as a sentence; None for paths that nobody knows."""
+    """What to do about the missing route ``path``, as a sentence; None for unknown paths."""
     for feature in PATHS:
         if path.startswith(feature.prefix) or path == feature.prefix.rstrip("/"):
             return install_hint(feature.plugin) if feature.plugin else "training is not offered: no plugin brings it"
@@ -114,9 +114,10 @@ def path_hint(path: str) -> str | None:
 
 
 def install_hint(plugin: str, extra: str = "") -> str:
-    """How to install one of latentd's own plugins, as a sentence that works while none of them is published.
+    """How to install one of latentd's own plugins, as a sentence that is true while none of them is published.
 
-    :param plugin: its folder, as ``controlnet``. :param extra: an extra of it, as ``annotators``.
+    :param plugin: its folder, such as ``controlnet``.
+    :param extra: one of its extras, such as ``annotators``.
     """
     place = f"'./plugins/{plugin}[{extra}]'" if extra else f"./plugins/{plugin}"
     return f"pip install {place} in a clone of latentd's repository"

@@ -1,4 +1,4 @@
-"""What one plugin brings."""
+"""The contribution of one plugin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Router(Protocol):
-    """FastAPI's ``APIRouter``, as far as it matters below the server."""
+    """The part of FastAPI's ``APIRouter`` that is used below the server."""
 
     @property
     def routes(self) -> Sequence[object]:
@@ -29,7 +29,7 @@ class Router(Protocol):
 
 @dataclass(slots=True)
 class Contribution:
-    """Everything one plugin registered, committed or withdrawn as a whole."""
+    """Everything that one plugin registers; it is registered and removed as a whole."""
 
     plugin: str
     options: list[OptionSpec] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Which plugins are installed, from the metadata of distributions alone: nothing is imported here."""
+"""Finding installed plugins in the metadata of distributions, without importing any of them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Candidate:
     version: str | None
 
     def check_version_range(self) -> None:
-        """Compare this latentd with what the distribution requires.
+        """Compare the version of this latentd with the requirement of the distribution.
 
-        :raises PluginRefused: the range excludes it, or cannot be read.
+        :raises PluginRefused: the requirement excludes it, or cannot be read.
         """
         for requirement in self._requirements():
             if not requirement.specifier.contains(__version__, prereleases=True):
@@ -66,12 +66,12 @@ def discover(group: str = GROUP) -> list[Candidate]:
 
 
 def canonical(name: str) -> str:
-    """``name`` as names of distributions are compared: lower case, runs of ``-_.`` as one hyphen."""
+    """``name`` in the form in which names of distributions are compared: lower case, runs of ``-_.`` as one hyphen."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def answers_to(names: Iterable[str], name: str, distribution: str | None) -> bool:
-    """Whether a plugin is meant by one of ``names``: its entry point, or its distribution with or without prefix."""
+    """Whether one of ``names`` means a plugin: its entry point, or its distribution with or without the prefix."""
     own = {canonical(name)}
     if distribution:
         own |= {canonical(distribution), canonical(distribution).removeprefix("latentd-")}

@@ -1,4 +1,4 @@
-"""A typed face over the hooks of running jobs: one method a hook, failing the job with the plugin's name."""
+"""A typed interface to the hooks of running jobs: one method for each hook, with errors that name the plugin."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Hooks:
         self._failures: Counter[tuple[str, str]] = Counter()
 
     def refresh(self) -> None:
-        """Forget which plugins implement what; for the host, when plugins come or go."""
+        """Look up again which plugins implement which hooks; the host calls this when plugins are added or removed."""
         self._found = {}
 
     def _each(self, hook: str) -> list[Implementation]:
@@ -71,7 +71,7 @@ class Hooks:
                 implementation(arguments)
 
     def _chain(self, hook: str, name: str, value: R, check: Check[R], **arguments: object) -> R:
-        """``value`` handed from plugin to plugin under the argument ``name``; None leaves it as it is."""
+        """``value``, passed from plugin to plugin as the argument ``name``; a plugin that returns None keeps it."""
         for implementation in self._each(hook):
             result = self._call(implementation, {**arguments, name: value}, check)
             value = value if result is None else result
@@ -100,11 +100,11 @@ class Hooks:
     # --- process -----------------------------------------------------------------------------------------------------
 
     def authenticate(self, request: object) -> str | None:
-        """The user's name if a plugin vouches for the request."""
+        """The user's name if a plugin authenticates the request."""
         return self._first("authenticate", check=blame.text, request=request)
 
     def create_executor(self, settings: Settings) -> Any | None:  # with the engine's public face
-        """An executor in place of the core's, if a plugin brings one."""
+        """An executor that replaces the core's, if a plugin has one."""
         return self._first("create_executor", check=lambda value: value, settings=settings)
 
     # --- one generation ----------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Hooks:
         self._tell("before_save", generation=generation, image=image, index=index, path=path)
 
     def infotext(self, generation: Generation, index: int) -> dict[str, JsonValue]:
-        """Further entries for the infotext of picture ``index``; a later plugin's value wins."""
+        """Further entries for the infotext of picture ``index``; of equal keys the last plugin's counts."""
         entries: dict[str, JsonValue] = {}
         for found in self._run("infotext", check=blame.mapping, generation=generation, index=index):
             entries |= found

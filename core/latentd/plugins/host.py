@@ -1,4 +1,4 @@
-"""The plugin host: finds plugins, imports each in isolation, takes in what they offer, and says what became of them."""
+"""The plugin host: finds plugins, imports each in isolation, registers what they offer, and reports their states."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ NEEDS_NOTHING = tuple(hook for hook in REGISTRATIONS if hook not in NEEDS_SERVIC
 
 
 class PluginHost:
-    """Everything that plugins bring to one server.
+    """The plugins of one server.
 
-    In order: :meth:`load` (import, and what needs no server), :meth:`attach` (routes and what looks at folders),
-    :meth:`startup`, and at the end :meth:`shutdown`. A plugin that fails at any point is withdrawn whole.
+    The methods are called in the order :meth:`load` (imports, and hooks that need no server), :meth:`attach` (hooks
+    that need the server's services), :meth:`startup`, and at the end :meth:`shutdown`. A plugin that fails in one of
+    them is removed with everything that it offers.
 
-    :param options: the store that takes the plugins' options.
+    :param options: the store to which the plugins' options are added.
     :param selection: which plugins are wanted.
-    :param extra: plugins that are no distributions, by name: modules or objects with hooks (tests, embedding).
+    :param extra: plugins that are not distributions, by name: modules or objects with hooks (tests, embedding).
+    :param builtins: modules of the core's own plugins.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class PluginHost:
     def from_settings(
         cls, settings: Settings, options: OptionStore | None = None, *, extra: Iterable[tuple[str, object]] = ()
     ) -> PluginHost:
-        """A host with every wanted plugin loaded, as the flags say."""
+        """A host with all plugins loaded that the flags ask for."""
         host = cls(options or OptionStore.from_settings(settings), Selection.from_settings(settings), extra=extra)
         host.load()
         return host
@@ -84,7 +86,7 @@ class PluginHost:
     # --- the life of plugins -----------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Import the built-ins and every wanted plugin, and take in what needs no server."""
+        """Import the built-ins and every wanted plugin, and register what needs no server."""
         for module in self._builtins:
             name = "latentd." + module.rpartition(".")[2]
             self.statuses[name] = PluginStatus(name=name, distribution="latentd", builtin=True)
@@ -97,17 +99,17 @@ class PluginHost:
         self.hooks.refresh()
 
     def attach(self, services: Services) -> None:
-        """Take in what needs ``services``: routes, upscalers, restorers, interrogators, preprocessors, health."""
+        """Register what needs ``services``: routes, upscalers, restorers, interrogators, preprocessors, health."""
         self._services = services
         for name in self._running():
             self._guarded(name, lambda name=name: self._gather(name, NEEDS_SERVICES, services=services))  # type: ignore[misc]
 
     def startup(self, services: Services) -> None:
-        """Tell every plugin that the server is about to accept requests; one that raises is withdrawn."""
+        """Call the hook ``startup`` of every plugin; one that raises an exception is withdrawn."""
         self._each_running("startup", services, on_error=lambda name, error: self._drop(name, error, "withdrawn"))
 
     def shutdown(self, services: Services) -> None:
-        """Tell every plugin that the server has stopped; failures are logged."""
+        """Call the hook ``shutdown`` of every plugin; exceptions are logged."""
         self._each_running(
             "shutdown",
             services,
@@ -115,7 +117,7 @@ class PluginHost:
         )
 
     def refresh_upscalers(self) -> None:
-        """Ask every plugin for its upscalers again. One that fails keeps those it had."""
+        """Register the upscalers of every plugin again. If a plugin fails, its old ones stay."""
         for name in self._running():
             try:
                 self._renew(name, "register_upscalers")
@@ -189,9 +191,9 @@ class PluginHost:
         self._guarded(name, take_in)
 
     def _guarded(self, name: str, work: Callable[[], None]) -> None:
-        """Run ``work`` for a plugin. Whatever it raises, ``SystemExit`` included, puts that plugin out and no other.
+        """Run ``work`` for a plugin. If it raises anything, ``SystemExit`` included, only that plugin fails.
 
-        A built-in has no such protection: without it the server is not itself.
+        Built-ins are not protected in this way, because the server cannot run without them.
         """
         if self.statuses[name].builtin:
             work()
@@ -211,7 +213,7 @@ class PluginHost:
         self._gather(name, NEEDS_NOTHING)
 
     def _gather(self, name: str, hooks: Sequence[str], **arguments: Any) -> None:
-        """Call registration hooks of one plugin and commit all they give, or nothing."""
+        """Call registration hooks of one plugin, and register all of their results or none."""
         gathered = Contribution(plugin=name)
         for hook in hooks:
             for implementation in implementations(self._manager, hook, plugin=name):
@@ -258,7 +260,7 @@ class PluginHost:
                 on_error(implementation.plugin, error)
 
     def _drop(self, name: str, error: BaseException, state: State) -> None:
-        """Take away everything a plugin brought; its routers stay known, so that their routes can say 503."""
+        """Remove everything that a plugin offers. Its routers stay known, so that their routes can answer 503."""
         if self._manager.has_plugin(name):
             self._manager.unregister(name=name)
         self.registry.withdraw(name)

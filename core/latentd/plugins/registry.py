@@ -1,4 +1,4 @@
-"""What plugins offer, by kind and name, and who offers it."""
+"""The registered items by kind and name, and the plugins that offer them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ T = TypeVar("T")
 class Registry(Offered[T]):
     """Items of one kind by name, in the order of registration.
 
-    :param kind: what an item is called in messages ("upscaler").
-    :param fold_case: names that differ in case only are the same (script titles).
+    :param kind: the name for an item in messages ("upscaler").
+    :param fold_case: whether names that differ only in case are the same (script titles).
     """
 
     def __init__(self, kind: str, *, fold_case: bool = False) -> None:
         self.kind = kind
         self._fold: Callable[[str], str] = str.lower if fold_case else str
-        # Replaced, never changed in place: readers on other threads see a whole mapping.
+        # The mapping is replaced, never changed in place, because other threads read it.
         self._items: dict[str, tuple[str, T]] = {}
 
     def __getitem__(self, name: str) -> T:
@@ -54,7 +54,7 @@ class Registry(Offered[T]):
         return self._items[self._fold(name)][0]
 
     def find(self, name: str) -> T | None:
-        """The item of this name or alias, regardless of case where no name fits exactly; None when there is none."""
+        """The item of this name or alias; if no name fits exactly, regardless of case; else None."""
         if self._fold(name) in self._items:
             return self[name]
         folded = name.lower()
@@ -66,8 +66,8 @@ class Registry(Offered[T]):
     def require(self, name: str, *, detail: str | None = None) -> T:
         """The item of exactly this name.
 
-        :param detail: the error's words; default ``Upscaler 'x' not found``.
-        :raises NotFound: with near matches or the package that would bring it.
+        :param detail: the error's message; by default ``Upscaler 'x' not found``.
+        :raises NotFound: there is none; the hint has near matches or the package that offers it.
         """
         if self._fold(name) in self._items:
             return self[name]
@@ -85,7 +85,7 @@ class Registry(Offered[T]):
         self._items = self._items | {self._fold(name_of(item)): (owner, item) for item in items}
 
     def remove(self, owner: str) -> None:
-        """Take away everything of ``owner``."""
+        """Remove all items of ``owner``."""
         self._items = {key: entry for key, entry in self._items.items() if entry[0] != owner}
 
 
@@ -122,7 +122,7 @@ class Registries:
         return found
 
     def commit(self, contribution: Contribution) -> None:
-        """Add everything of a contribution without clashes."""
+        """Add all items of a contribution, which must have no clashes."""
         for name in (entry.name for entry in fields(self)):
             getattr(self, name).add(contribution.plugin, getattr(contribution, name))
 

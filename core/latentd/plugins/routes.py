@@ -1,4 +1,4 @@
-"""Who owns which route, so that no plugin shadows another's or the core's."""
+"""The owners of routes, so that no plugin shadows the routes of another or of the core."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ RouteKey = tuple[str, str]
 
 
 def route_keys(router: Any) -> list[RouteKey]:
-    """(method, path) of every route of a router or application; parameters of paths all look alike: ``/a/{}``."""
+    """(method, path) of every route of a router or application; parameters of paths are written ``/a/{}``."""
     keys = []
     for route in router.routes:
         path = PARAMETER.sub("{}", getattr(route, "path", ""))
         methods = getattr(route, "methods", None) or ("*",)
-        # HEAD comes with every GET in Starlette.
+        # Starlette adds HEAD to every GET.
         keys += [(method, path) for method in sorted(methods) if method != "HEAD"]
     return keys
 
@@ -39,10 +39,10 @@ class RouteTable:
         return found
 
     def add(self, owner: str, routers: Iterable[Any]) -> None:
-        """Note the routes of ``owner``; also for routes that were mounted without the host (documentation pages)."""
+        """Record the routes of ``owner``; also used for routes that are not mounted by the host (documentation)."""
         for key in (key for router in routers for key in route_keys(router)):
             self._owners.setdefault(key, owner)
 
     def remove(self, owner: str) -> None:
-        """Forget the routes of ``owner``."""
+        """Remove the routes of ``owner``."""
         self._owners = {key: other for key, other in self._owners.items() if other != owner}

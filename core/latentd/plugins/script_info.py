@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def script_info(script: AnyScript, mode: Mode) -> dict[str, JsonValue]:
-    """One row of ``/sdapi/v1/script-info``: the script as it is offered in ``mode``."""
+    """The row of a script in ``/sdapi/v1/script-info`` for ``mode``."""
     rows = script.arg_info(mode)
     if rows is None:
         rows = arg_rows(script.Args)

@@ -1,4 +1,4 @@
-"""Which of the installed plugins are wanted."""
+"""Which of the installed plugins are to be loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The flags about plugins. ``only`` None means every installed plugin."""
+    """The flags about plugins; ``only`` is None for all installed plugins."""
 
     core_only: bool = False
     only: tuple[str, ...] | None = None
@@ -24,7 +24,7 @@ class Selection:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Selection:
-        """What ``--core-only``, ``--plugins``, ``--disable-plugin`` and ``--require-plugin`` say."""
+        """The selection by ``--core-only``, ``--plugins``, ``--disable-plugin`` and ``--require-plugin``."""
         return cls(
             core_only=settings.core_only,
             only=settings.plugins,
@@ -33,10 +33,10 @@ class Selection:
         )
 
     def check_names(self, installed: Iterable[Candidate] | None = None) -> None:
-        """Nothing, if every plugin that ``only`` and ``disabled`` name is installed; a required one is checked later.
+        """Check that the plugins named by ``only`` and ``disabled`` are installed; required ones are checked later.
 
-        :param installed: the plugins there are; by default those that the environment's metadata tell of.
-        :raises ValueError: one sentence about the first that is not.
+        :param installed: the installed plugins; by default those in the metadata of the environment.
+        :raises ValueError: one is not installed; one sentence about the first.
         """
         plugins = list(discover() if installed is None else installed)
         for flag, names in (("--plugins", self.only or ()), ("--disable-plugin", self.disabled)):
@@ -45,7 +45,7 @@ class Selection:
                     raise ValueError(f"{flag} {wanted}: {_no_such_plugin(wanted, plugins)}")
 
     def refusal(self, name: str, distribution: str | None) -> str | None:
-        """Why the plugin is not loaded, or None when it is wanted."""
+        """Why the plugin is not loaded; None if it is wanted."""
         if self.core_only:
             return "--core-only"
         if answers_to(self.disabled, name, distribution):

@@ -1,4 +1,4 @@
-"""What became of each plugin: the rows of ``latentd plugins`` and ``GET /latentd/v1/plugins``."""
+"""The state of each plugin: the rows of ``latentd plugins`` and ``GET /latentd/v1/plugins``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ State = Literal["loaded", "failed", "withdrawn", "disabled"]
 
 @dataclass(slots=True, kw_only=True)
 class PluginStatus:
-    """One plugin. ``error`` is one sentence, ``traceback`` the whole story; both None while all is well.
+    """The state of one plugin. ``error`` is one sentence, ``traceback`` all details; both are None while it runs.
 
-    ``state``: loaded; failed (nothing of it was taken in); withdrawn (its start-up raised, its routes answer 503);
-    disabled (found and not wanted).
+    ``state`` is ``loaded``; ``failed`` (nothing of it was registered); ``withdrawn`` (its start-up raised an exception,
+    its routes answer 503); or ``disabled`` (installed and not wanted).
     """
 
     name: str
@@ -27,14 +27,14 @@ class PluginStatus:
     contributes: dict[str, list[str]] = field(default_factory=dict)
 
     def fail(self, error: BaseException, *, state: State = "failed") -> None:
-        """Note why the plugin is out."""
+        """Record why the plugin does not run."""
         self.state = state
         self.error = f"{type(error).__name__}: {error}" if not isinstance(error, PluginRefused) else str(error)
         self.traceback = "".join(traceback.format_exception(error))
         self.contributes = {}
 
     def row(self) -> dict[str, Any]:
-        """A JSON-ready mapping of everything."""
+        """All fields as a mapping ready for JSON."""
         return {
             "name": self.name,
             "distribution": self.distribution,
@@ -48,4 +48,4 @@ class PluginStatus:
 
 
 class PluginRefused(Exception):
-    """The host does not take a plugin in; the message is one sentence that says why and what to do."""
+    """The host does not load a plugin; the message is one sentence that says why and what to do."""

@@ -1,4 +1,4 @@
-"""Is a plugin what it says: are its hooks known and their signatures right, and are the values it registers sound?"""
+"""Checks of plugins: that their hooks exist with the right signatures, and that they register valid values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pluggy
 from latentd.errors import near_matches
 from latentd.plugins.status import PluginRefused
 
-# Hook to (field of Contribution, "module:class" of its items or None). Classes are named, not imported: some of them
-# cost time to import, and those of higher layers are none of the host's business before a plugin offers one.
+# Hook → (field of Contribution, "module:class" of its items or None). Classes are named rather than imported: some take
+# time to import, and others belong to higher layers.
 REGISTRATIONS: dict[str, tuple[str, str | None]] = {
     "register_options": ("options", "latentd.contributions:OptionSpec"),
     "register_samplers": ("samplers", "latentd.sampling.spec:SamplerSpec"),
@@ -32,7 +32,7 @@ REGISTRATIONS: dict[str, tuple[str, str | None]] = {
 
 
 def check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
-    """Check a registered plugin against the contract. (Wrong argument names pluggy has refused by then.)
+    """Check a registered plugin against the contract; pluggy has checked the names of arguments before.
 
     :raises PluginRefused: it implements a hook that does not exist, or a hook wrapper.
     """
@@ -54,9 +54,9 @@ def _spec_of(manager: pluggy.PluginManager, name: str) -> bool:
 
 
 def check_items(hook: str, result: Any) -> list[Any]:
-    """What a registration hook returned, as a list of values of the right class with names.
+    """The result of a registration hook, checked to be a list of named values of the right class.
 
-    :raises PluginRefused: it is no list, or an item is of another class or without a name.
+    :raises PluginRefused: it is not a list, or an item is of another class or has no name.
     """
     if result is None:
         return []

@@ -1,6 +1,6 @@
-"""What plugin authors test with: a server in the process, and checks for samplers, upscalers, scripts and routers.
+"""Tools for testing plugins: a server in the test's process, and checks for samplers, upscalers, scripts and routers.
 
-In a ``conftest.py``: ``from latentd.testing import latentd_app`` makes the fixture known.
+``from latentd.testing import latentd_app`` in a ``conftest.py`` makes the fixture available.
 """
 
 from __future__ import annotations

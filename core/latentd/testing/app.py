@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class AppFactory:
-    """Starts servers: ``latentd_app(plugins=[module])`` gives a client that speaks to one.
+    """Starts servers: ``latentd_app(plugins=[module])`` returns a client of a new one.
 
-    :param data_dir: folder for models, options and outputs; empty to begin with.
+    :param data_dir: folder for models, options and outputs; empty at first.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -29,10 +29,10 @@ class AppFactory:
         self._open = ExitStack()
 
     def __call__(self, plugins: Sequence[object] = (), flags: Sequence[str] = ()) -> TestClient:
-        """A client of a fresh server with the core and ``plugins`` only.
+        """A client of a new server with the core and ``plugins`` only.
 
         :param plugins: modules or objects with hooks.
-        :param flags: command-line flags, as ``["--api-auth", "me:secret"]``.
+        :param flags: command-line flags, such as ``["--api-auth", "me:secret"]``.
         :raises AssertionError: the host refused one of the plugins.
         """
         from fastapi.testclient import TestClient

@@ -1,4 +1,4 @@
-"""Checks of what a plugin brings. Each raises ``AssertionError`` with a sentence that says what is wrong."""
+"""Checks of what a plugin offers. Each raises ``AssertionError`` with a sentence that says what is wrong."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ UNDER_TEST = "plugin under test"
 
 
 def check_hooks(plugin: object) -> PluginHost:
-    """The host that took ``plugin`` in beside the core's own, and no other.
+    """A host that has loaded ``plugin`` and the core's own plugins.
 
-    :raises AssertionError: the host refused it: a misspelt hook, a wrong signature, a clash with the core.
+    :raises AssertionError: the host refused it, because of a misspelt hook, a wrong signature or a clash with the core.
     """
     options = OptionStore()
     host = PluginHost(options, Selection(core_only=True), extra=[(UNDER_TEST, plugin)])
@@ -35,7 +35,7 @@ def check_hooks(plugin: object) -> PluginHost:
 def check_routers(plugin: object) -> set[tuple[str, str]]:
     """(method, path) of every route of ``plugin``; path parameters are shown as ``{}``.
 
-    :raises AssertionError: the host refused it, or a route handler would hold a thread while jobs wait.
+    :raises AssertionError: the host refused it, or a route handler is not async and would block a thread.
     """
     host = check_hooks(plugin)
     routers = [router for owner, router in host.routers() if owner == UNDER_TEST]
@@ -50,7 +50,8 @@ def check_routers(plugin: object) -> set[tuple[str, str]]:
 def check_script(script: AnyScript) -> None:
     """Check a script's title, its arguments and its row in ``/script-info``.
 
-    :raises AssertionError: the title is missing, an argument has no default, or list and object disagree.
+    :raises AssertionError: the title is missing, an argument has no default, or a list and an object give different
+        arguments.
     """
     assert script.title, "a script needs a title"
     fields = script.Args.model_fields

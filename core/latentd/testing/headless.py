@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class NoModels:
-    """A model owner that has found nothing."""
+    """The models of a server that has none."""
 
     checkpoints: tuple[Checkpoint, ...] = ()
     vaes: tuple[Vae, ...] = ()
@@ -38,7 +38,10 @@ class NoModels:
 
     @property
     def current(self) -> Checkpoint:
-        """:raises NotFound: always, as a server without a checkpoint does."""
+        """Raise the error of a server without a checkpoint.
+
+        :raises NotFound: always.
+        """
         raise NotFound("No checkpoint was found", hint="put one into models/Stable-diffusion")
 
     def find(self, name: str) -> Checkpoint | None:
@@ -50,13 +53,16 @@ class NoModels:
         return None
 
     def lease(self, checkpoint: str | None = None, vae: str | None = None) -> AbstractContextManager[Model]:
-        """:raises NotFound: always."""
+        """Raise the error of a server without a checkpoint.
+
+        :raises NotFound: always.
+        """
         raise NotFound("No checkpoint was found", hint="no models without a server; use the fixture latentd_app")
 
 
 @dataclass(kw_only=True)
 class HeadlessServices:
-    """What a plugin gets as ``services`` where no server runs; every call that would need one raises."""
+    """``services`` for plugins without a server; methods that would need a server raise an exception."""
 
     settings: Settings = field(default_factory=Settings)
     options: OptionStore = field(default_factory=OptionStore)
@@ -79,15 +85,21 @@ class HeadlessServices:
         return self.settings.paths
 
     async def generate(self, request: GenerationRequest) -> Result:
-        """:raises NotFound: there is no checkpoint."""
+        """Raise the error of a server without a checkpoint.
+
+        :raises NotFound: always.
+        """
         raise NotFound("No checkpoint was found", hint="no models without a server; use the fixture latentd_app")
 
     async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:
-        """:raises RuntimeError: there is no worker."""
+        """Raise an error, since there is no worker.
+
+        :raises RuntimeError: always.
+        """
         raise RuntimeError(f"{kind}: no worker without a server; use the fixture latentd_app")
 
     async def run_in_thread(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns, called off the event loop."""
+        """The result of ``work``, called outside the event loop."""
         return await asyncio.to_thread(work)
 
     async def decode_image(self, text: str) -> Image:
@@ -95,7 +107,7 @@ class HeadlessServices:
         raise RuntimeError("no images without a server; use the fixture latentd_app")
 
     def image_decoder(self) -> Callable[[str], Image]:
-        """Gives :meth:`decode_image_now`."""
+        """The method :meth:`decode_image_now`."""
         return self.decode_image_now
 
     def decode_image_now(self, text: str) -> Image:

@@ -1,4 +1,4 @@
-"""The contract of samplers: on a model whose every prediction is one picture, sampling ends at that picture."""
+"""The contract of samplers: with a model that always predicts the same picture, sampling ends at that picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHAPE = (2, 4, 8, 8)
-TOLERANCE = 0.3  # samplers that end at the lowest noise level instead of zero keep up to half of this
+TOLERANCE = 0.3  # samplers that end at the lowest noise level instead of zero differ by up to half of this
 
 
 def check_sampler(spec: SamplerSpec, *, steps: int = 12) -> None:
@@ -52,7 +52,7 @@ def _sampled(spec: SamplerSpec, steps: int) -> tuple[Tensor, Tensor]:
 
 
 class _Model:
-    """Predicts one clean latent whatever it is given: that latent itself, or the noise that it implies."""
+    """Predicts the same clean latent for every input: the latent itself, or the noise that it implies."""
 
     def __init__(self, target: Tensor, schedule: Any, kind: str) -> None:
         self.target, self.schedule, self.kind = target, schedule, kind

@@ -1,7 +1,7 @@
-"""Tiny checkpoints with the true key layouts of LDM and SGM and random weights: models for tests, made in a moment.
+"""Tiny checkpoints for tests, with random weights and the key layouts of LDM and SGM.
 
-The names are spelled here from the formats themselves, not from latentd's maps, so that the maps are tested by them.
-It imports torch, so ``latentd.testing`` does not import it::
+The names of weights come from the formats themselves, not from latentd's maps, so that the maps are tested by them.
+This module imports torch, so ``latentd.testing`` does not import it::
 
     from latentd.testing import tiny_models
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 Weights = dict[str, Tensor]
 Family = Literal["sd1", "inpainting", "edit", "sd2", "sdxl", "sdxl-refiner"]
-#: ``vae_widths`` of a VAE whose latents have an eighth of the picture's width and height, as those of real models.
+#: ``vae_widths`` of a VAE whose latents have an eighth of the picture's width and height, as in real models.
 EIGHTH = (32, 32, 32, 32)
 
 
@@ -37,7 +37,7 @@ class TinyUNet:
     :ivar context: width of the text's encoding.
     :ivar in_channels: 4, 9 for inpainting, 8 for InstructPix2Pix.
     :ivar linear: projections of transformers as linear layers (SD2, SDXL) rather than convolutions.
-    :ivar label: width of SDXL's vector of sizes and pooled text; None where there is none.
+    :ivar label: width of SDXL's vector of sizes and pooled text; None without one.
     """
 
     multipliers: Sequence[int] = (1, 2)
@@ -51,7 +51,7 @@ class TinyUNet:
 
 
 class _Writer:
-    """Collects random weights under names: normally distributed, of deviation 0.1, the same for the same seed."""
+    """Collects random weights by name: normally distributed with deviation 0.1, and equal for equal seeds."""
 
     def __init__(self, seed: int) -> None:
         self.weights: Weights = {}
@@ -70,7 +70,7 @@ class _Writer:
         self.weights[f"{name}.bias"] = torch.full((width,), bias)
 
     def last_norm(self, name: str, width: int) -> None:
-        # Outputs of a mean other than 0, as real models have: emphasis divides by it.
+        # The mean of the outputs is not 0, as in real models, because emphasis divides by it.
         self.norm(name, width, bias=0.1)
 
 
