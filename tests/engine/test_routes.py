@@ -245,19 +245,24 @@ def test_events_tell_a_jobs_life_and_end_with_it(client: Client, engine: Engine,
     async def main() -> list[tuple[str, Any]]:
         job = engine.submit(work, kind="txt2img")
         await asyncio.to_thread(work.reached)
-        # The in-process transport hands a reply over when it is whole: let the work go on once somebody listens.
-        threading.Timer(0, lambda: (_until(lambda: engine.events.listens(job.id)), work.finish())).start()
+        # The in-process transport hands a reply over when it is whole: let the work go on once its start was heard.
+        threading.Timer(0, lambda: (_until(lambda: job.watched), work.finish())).start()
         async with client() as http:
             reply = await http.get(f"/latentd/v1/jobs/{job.id}/events")
         assert reply.headers["content-type"].startswith("text/event-stream")
-        frames = [frame.split("\n") for frame in reply.text.strip().split("\n\n")]
-        return [(frame[0].removeprefix("event: "), json.loads(frame[-1].removeprefix("data: "))) for frame in frames]
+        assert "no-store" in reply.headers["cache-control"]
+        return [(event["event"], json.loads(event["data"])) for event in events_in(reply.text)]
 
     heard = asyncio.run(main())
     assert [heard[0][0], heard[-1][0]] == ["started", "completed"]
     assert {name for name, _ in heard[1:-1]} <= {"progress"}
     assert heard[-1][1]["state"] == "completed"
     assert len(engine.events) == 0
+
+
+def events_in(text: str) -> list[dict[str, str]]:
+    """The events of a stream by the names of their fields, which may come in any order."""
+    return [dict(line.split(": ", 1) for line in frame.split("\n")) for frame in text.strip().split("\n\n")]
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -276,10 +281,31 @@ def test_events_of_an_ended_job_are_its_end(client: Client, engine: Engine) -> N
             return [await http.get(f"/latentd/v1/jobs/{job.id}/events", headers=sent) for sent in headers]
 
     first, cut_off, again = asyncio.run(main())
-    assert first.text.startswith("event: completed\nid: completed\ndata: ")
-    assert first.text.count("event:") == 1
+    (event,) = events_in(first.text)
+    assert (event["event"], event["id"], json.loads(event["data"])["state"]) == ("completed",) * 3
     assert cut_off.text == first.text
     assert (again.status_code, again.content) == (204, b"")
+
+
+def test_a_silent_stream_is_kept_open_and_keeps_its_place(
+    client: Client, engine: Engine, sampling: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comments come while nothing happens, so that proxies leave it open and a client that is gone is noticed."""
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.01)
+    work = sampling(steps=1)
+
+    async def main() -> str:
+        job = engine.submit(work, kind="txt2img")
+        await asyncio.to_thread(work.reached)
+        threading.Timer(0.1, work.finish).start()
+        async with client() as http:
+            return (await http.get(f"/latentd/v1/jobs/{job.id}/events")).text
+
+    text = asyncio.run(main())
+    frames = text.strip().split("\n\n")
+    events = [frame for frame in frames if not frame.startswith(":")]
+    assert len(events) < len(frames)
+    assert events[-1].startswith("event: completed\n")
 
 
 def test_one_stream_too_many_is_refused_as_a_reply(client: Client, engine: Engine) -> None:

@@ -56,6 +56,8 @@ _NONE = ("type_error.none.not_allowed", "none is not an allowed value")
 _V1_CONTEXT = frozenset({"limit_value", "given", "permitted", "enum_values", "multiple_of"})
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|-?\d+(?:\.\d+)?|True|False|None")
 _LONGEST_GIVEN = 1000
+#: Statuses whose replies have no body.
+_BODILESS = (204, 205, 304)
 
 
 def v1_error(error: Mapping[str, Any], prefix: Sequence[str | int] = ()) -> dict[str, Any]:
@@ -145,6 +147,8 @@ async def _out_of_memory(request: Request, error: Exception) -> Response:
 
 async def _declared(request: Request, error: Exception) -> Response:
     assert isinstance(error, RoutingError)
+    if error.status_code in _BODILESS:
+        return Response(status_code=error.status_code, headers=error.headers)
     return SafeJSONResponse(error_body("HTTPException", error.detail), error.status_code, error.headers)
 
 

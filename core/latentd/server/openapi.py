@@ -116,6 +116,8 @@ def _finish(operation: dict[str, Any]) -> None:
     if description := operation.get("description"):
         operation["summary"] = _SENTENCE_END.split(description, maxsplit=1)[0]
     replies = operation["responses"]
+    for media in replies.get("200", {}).get("content", {}).values():
+        media.pop("itemSchema", None)  # FastAPI's for streams of events; a word of OpenAPI 3.2
     replies.setdefault("default", {"description": "Any error", "content": {JSON: {"schema": _ref("ErrorResponse")}}})
     if "422" in replies:
         replies["422"]["content"][JSON]["schema"] = _ref("UnprocessableResponse")

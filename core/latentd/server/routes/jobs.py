@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from latentd.engine.events import FINAL, Subscription
 from latentd.engine.executor import Engine
-from latentd.engine.job import Job
+from latentd.engine.job import WATCH_SECONDS, Job
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
 from latentd.server.openapi import binary, event_stream, reply_of
 from latentd.server.schemas import jobs as schemas
 
-#: A comment is sent after this many silent seconds, so that proxies keep the stream open and a gone client is noticed.
-KEEP_ALIVE = 15.0
 MEDIA_TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -46,23 +42,34 @@ def router(services: Any) -> APIRouter:
         """Cancel a job: a waiting one at once, a running one at its next step; an ended one stays as it is."""
         return _document(services.engine.cancel(job_id), request)
 
+    async def subscription(
+        job_id: str, response: Response, last_event_id: LastEventId = None
+    ) -> AsyncIterator[Subscription]:
+        response.headers["Cache-Control"] = "no-store"
+        # Before the stream begins, while a refusal can still be a reply.
+        engine: Engine = services.engine
+        job = engine.get(job_id)
+        if last_event_id in FINAL:
+            raise HTTPException(204)
+        with engine.subscribe(job.id) as events:
+            yield events
+
     @routes.get(
         "/{job_id}/events",
         operation_id="get_job_events",
-        response_class=StreamingResponse,
+        response_class=EventSourceResponse,
         responses={
             200: {"content": event_stream(schemas.JobEvent), "description": "Events until the job has ended."},
             204: {"description": "The client has heard the end already; an EventSource does not come again."},
         },
         openapi_extra={"x-ticket": True},
     )
-    async def events(job_id: str, ticket: Ticket = None, last_event_id: LastEventId = None) -> Response:
+    async def events(
+        job_id: str, ticket: Ticket = None, heard: Subscription = Depends(subscription)
+    ) -> AsyncIterator[ServerSentEvent]:
         """Server-sent events of one job: its present state, then each change until it has ended."""
-        engine: Engine = services.engine
-        job = engine.get(job_id)
-        if last_event_id in FINAL:
-            return Response(status_code=204)
-        return _EventStream(engine, job)
+        async for event in _events_of(services.engine.get(job_id), heard):
+            yield event
 
     return routes
 
@@ -162,40 +169,17 @@ def _document(job: Job[Any], request: Request) -> dict[str, Any]:
     return document
 
 
-class _EventStream(StreamingResponse):
-    """A job's events. It is counted among the streams from now on, so that a refusal is a reply and no broken stream.
-
-    :raises QueueFull: too many are open.
-    """
-
-    def __init__(self, engine: Engine, job: Job[Any]) -> None:
-        self._events = engine.subscribe(job.id)
-        super().__init__(
-            _event_texts(self._events, job),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._events:
-            await super().__call__(scope, receive, send)
-
-
-async def _event_texts(events: Subscription, job: Job[Any]) -> AsyncIterator[str]:
+async def _events_of(job: Job[Any], events: Subscription) -> AsyncIterator[ServerSentEvent]:
     document = job_document(job)
     name = "started" if document["state"] == "running" else document["state"]
     yield _event(name, document)
     while name not in FINAL:
         job.watch()
-        event = await events.get(KEEP_ALIVE)
-        if event is None:
-            yield ": still here\n\n"
-            continue
-        name = event.name
-        yield _event(name, event.data)
+        if (event := await events.get(WATCH_SECONDS / 2)) is not None:
+            name = event.name
+            yield _event(name, event.data)
 
 
-def _event(name: str, data: Any) -> str:
+def _event(name: str, data: Mapping[str, Any]) -> ServerSentEvent:
     # An id is what an EventSource names when it connects again: it has heard the end, then.
-    last = f"id: {name}\n" if name in FINAL else ""
-    return f"event: {name}\n{last}data: {json.dumps(data)}\n\n"
+    return ServerSentEvent(event=name, id=name if name in FINAL else None, data=data)
