@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from latentd.cli.bar import ProgressBar, bar_line
+from latentd.cli.bar import ProgressBar
 from latentd.cli.generate import make_parser, make_request, run, write_pictures
 from latentd.errors import InvalidImage
 from latentd.types import GeneratedImage, Result
@@ -61,16 +61,32 @@ def test_the_suffix_gives_the_format(tmp_path: Path) -> None:
 
 
 def test_the_bar_tells_picture_step_and_share() -> None:
-    assert bar_line(0, 0, 0, 0, 3).startswith("loading the model")
-    line = bar_line(1, 2, 5, 10, 4)
-    assert "75%" in line
-    assert "step 5 of 10  picture 2 of 2" in line
-    assert line.count("#") / (line.count("#") + line.count(".")) == pytest.approx(0.75, abs=0.02)
+    terminal = Terminal()
+    with ProgressBar(terminal) as bar:
+        bar.show(0, 0, 0, 0)
+        assert terminal.line().startswith("loading the model")
+        bar.show(1, 2, 5, 10)
+        line = terminal.line()
+    assert line.startswith("Total progress:  75%|")
+    assert "15/20" in line
+    assert "picture 2 of 2" in line
+    assert terminal.line() == "", "nothing is left on the line"
 
 
-def test_the_bar_stays_out_of_files() -> None:
-    stream = io.StringIO()
-    with ProgressBar(stream) as bar:
+class Terminal(io.StringIO):
+    """A terminal that keeps what was written to it."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def line(self) -> str:
+        """What stands on the line now."""
+        return self.getvalue().rstrip("\r").rpartition("\r")[2].strip()
+
+
+@pytest.mark.parametrize(("stream", "silent"), [(io.StringIO(), False), (Terminal(), True)], ids=["file", "quiet"])
+def test_the_bar_stays_out_of_files_and_of_the_way(stream: io.StringIO, silent: bool) -> None:
+    with ProgressBar(stream, silent=silent) as bar:
         bar.show(0, 1, 1, 2)
     assert stream.getvalue() == ""
 

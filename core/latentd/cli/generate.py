@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentd.cli.bar import ProgressBar
 from latentd.cli.serve import set_up_logging
 from latentd.cli.settings import UNUSABLE, read_settings
 from latentd.errors import InvalidRequest, LatentdError
@@ -119,6 +118,8 @@ def _opened(path: Path, max_pixels: int) -> Image:
 
 
 async def _draw(services: AppServices, request: GenerationRequest, *, quiet: bool) -> Result:
+    from latentd.cli.bar import ProgressBar
+
     services.start()
     try:
         job = await services.submit(request)

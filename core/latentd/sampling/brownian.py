@@ -3,6 +3,8 @@
 A path depends only on its seed and interval, not on the batch or the order of queries. It equals torchsde 0.2.6's
 ``BrownianTree``: an interval is halved, and increments are drawn for its halves, until the ends of a query are reached.
 The seed of each node comes from :class:`numpy.random.SeedSequence` with the node's place in the tree as spawn key.
+
+By hand: torchsde draws from torch's generators alone, where option ``randn_source`` has others, and brings scipy along.
 """
 
 from __future__ import annotations

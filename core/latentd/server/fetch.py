@@ -1,4 +1,7 @@
-"""Fetching a picture that a request names by URL, so that no address inside our network can be reached through it."""
+"""Fetching a picture that a request names by URL, so that no address inside our network can be reached through it.
+
+By hand: HTTP clients resolve the name once more, and may connect to another address than the one that was checked.
+"""
 
 from __future__ import annotations
 

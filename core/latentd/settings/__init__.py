@@ -1,6 +1,7 @@
 """Settings of the process: command-line flags under AUTOMATIC1111's names, environment variables, and folders.
 
-Only the standard library is imported here, so that ``latentd --help`` is quick.
+Only the standard library is imported here, so that ``latentd --help`` is quick: why it is not pydantic-settings,
+which reads no ``COMMANDLINE_ARGS`` either.
 """
 
 from __future__ import annotations

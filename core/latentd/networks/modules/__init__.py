@@ -1,4 +1,7 @@
-"""The weight types of network files, one a module, recognised by their weight names in A1111's order."""
+"""The weight types of network files, one a module, recognised by their weight names in A1111's order.
+
+By hand: peft and LyCORIS read their own names alone, and wrap the model's layers, where these are added to its weights.
+"""
 
 from __future__ import annotations
 

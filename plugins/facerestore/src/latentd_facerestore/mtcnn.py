@@ -2,6 +2,8 @@
 
 Written from the paper for the weights of facenet-pytorch (MIT) in ``data/mtcnn.safetensors``. These were trained on
 transposed feature maps, hence the permutation before the first dense layer.
+
+By hand: facenet-pytorch requires torch below 2.3 and Pillow below 10.3.
 """
 
 from __future__ import annotations
