@@ -76,10 +76,10 @@ def alike(names: str, *, size: float = 1.0, max_overtakes: int = 4) -> JobQueue:
     return queue
 
 
-def company(queue: JobQueue, limit: float = 8.0) -> list[str]:
+def take_sharing(queue: JobQueue, limit: float = 8.0) -> list[str]:
     first = queue.pop()
     assert first is not None
-    return [job.id for job in queue.company(first, limit)]
+    return [job.id for job in queue.take_sharing(first, limit)]
 
 
 def test_those_that_are_alike_come_along_and_the_others_stay_in_order() -> None:

@@ -1,1 +1,1 @@
-"""Jobs: a bounded queue, one worker thread a device that owns torch, progress, previews and events. No FastAPI."""
+"""Jobs: a bounded queue, a worker thread with torch for each device, progress, previews and events, without FastAPI."""

@@ -1,4 +1,4 @@
-"""Events of jobs, handed from the worker to any number of listeners on event loops, in bounded buffers."""
+"""Events of jobs, passed from the worker to any number of listeners on event loops through bounded buffers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 from latentd.errors import QueueFull
 
-#: Names after which nothing more is said about a job.
+#: Names of the last event of a job.
 FINAL = frozenset(("completed", "failed", "cancelled"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened to a job: queued, started, progress, completed, failed or cancelled."""
+    """A change of a job: queued, started, progress, completed, failed or cancelled."""
 
     job_id: str
     name: str
@@ -28,8 +28,8 @@ class Event:
 class Subscription:
     """Events of one job, or of all, for one listener on one event loop: a context manager and async iterator.
 
-    A progress event replaces an unread one of the same job. When ``size`` events are unread the oldest are dropped and
-    counted in ``dropped``; a slow listener costs nothing but its own completeness.
+    A progress event replaces an unread one of the same job. If more than ``size`` events are unread, the oldest are
+    dropped and counted in ``dropped``, so that a slow listener only misses events.
     """
 
     def __init__(self, bus: EventBus, job_id: str | None, size: int) -> None:
@@ -80,7 +80,7 @@ class Subscription:
 
 
 class EventBus:
-    """Who listens to what. ``publish`` may be called on any thread and never blocks."""
+    """The listeners of events. ``publish`` may be called on any thread and never blocks."""
 
     def __init__(self, *, buffer: int = 64, limit: int = 256) -> None:
         self._buffer = buffer
@@ -92,9 +92,9 @@ class EventBus:
         return len(self._subscriptions)
 
     def subscribe(self, job_id: str | None = None) -> Subscription:
-        """A subscription to one job, or to all; call it on the event loop that will read it and leave its context.
+        """A subscription to one job, or to all; to be created, read and closed on the same event loop.
 
-        :raises QueueFull: too many listen already.
+        :raises QueueFull: there are too many subscriptions.
         """
         subscription = Subscription(self, job_id, self._buffer)
         with self._lock:
@@ -104,16 +104,16 @@ class EventBus:
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
-        """Forget ``subscription``."""
+        """Remove ``subscription``."""
         with self._lock:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
 
     def listens(self, job_id: str) -> bool:
-        """Whether anybody listens to this job."""
+        """Whether there is a subscription to this job."""
         return any(s.job_id in (None, job_id) for s in self._subscriptions)
 
     def publish(self, event: Event) -> None:
-        """Hand ``event`` to those who listen to its job."""
+        """Pass ``event`` to the subscriptions to its job."""
         for subscription in self._subscriptions:
             if subscription.job_id in (None, event.job_id):
                 subscription.put(event)

@@ -1,4 +1,4 @@
-"""The engine: takes jobs in, keeps what came of them, and answers what A1111's state endpoints ask."""
+"""The engine: queues jobs, keeps their results, and has AUTOMATIC1111's global state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Observer = Callable[[str, str, Mapping[str, Any]], None]
 
-#: A1111 remembers this many finished tasks for /internal/progress.
+#: Number of finished tasks that AUTOMATIC1111 remembers for /internal/progress.
 FINISHED_KEPT = 16
 
 #: How long a worker busy in Python may keep the interpreter from the event loop. With Python's 5 ms, a worker that
@@ -35,25 +35,26 @@ SWITCH_SECONDS = 0.0005
 
 
 class ShuttingDown(LatentdError):
-    """The server is stopping: the job was not begun, or is not accepted."""
+    """The server is stopping, so the job was not started or is not accepted."""
 
     status = 503
 
 
 class Engine:
-    """A queue of jobs and one worker thread a device. Every method may be called from any thread.
+    """A queue of jobs, and one worker thread for each device. Every method may be called on any thread.
 
-    The threads start with the first job and are the only ones that touch torch.
+    The threads start with the first job; only they use torch.
 
-    :param devices: one worker each, by name.
-    :param queue_limit: how many jobs may wait; one more is refused with 429.
-    :param max_overtakes: how often a waiting job may be passed by later ones whose model is loaded already.
-    :param result_ttl: seconds that results are kept after their job; then 410.
-    :param result_bytes: total size of kept results; the oldest go first.
-    :param observer: called with (job id, event, data) for every event, on the thread where it happens; may raise.
-    :param prepare: run once on each worker before its first job (imports of torch and its kin).
-    :param cleanup: run on the worker after each job, when nothing of the job is referenced any more.
-    :param share_limit: asked by a worker that takes a job: how large jobs that it carries out together may be in sum.
+    :param devices: names of the devices, each with one worker.
+    :param queue_limit: how many jobs may wait; further jobs are refused with 429.
+    :param max_overtakes: how often a waiting job may be overtaken by later ones whose model is loaded.
+    :param result_ttl: seconds for which results are kept after their job; after that the reply is 410.
+    :param result_bytes: total size of kept results; the oldest are dropped first.
+    :param observer: called with (job id, event, data) for every event, on the thread where it happens; its exceptions
+        are logged.
+    :param prepare: called once on each worker before its first job (imports of torch and related packages).
+    :param cleanup: called on the worker after each job, when nothing refers to the job's values.
+    :param share_limit: called by a worker that takes a job; returns how large all jobs that it runs together may be.
     """
 
     def __init__(
@@ -98,14 +99,14 @@ class Engine:
         quiet: bool = False,
         share: Share | None = None,
     ) -> Job[T]:
-        """The job that will run ``work(job)`` on a worker; ``await job.wait()`` or ``job.join()`` for its result.
+        """Queue a job that will run ``work(job)`` on a worker; ``await job.wait()`` or ``job.join()`` gets its result.
 
-        :param kind: ``txt2img``, ``img2img``, ``extras``, ``interrogate`` ...; stands in the id and in A1111's state.
-        :param task_id: the client's own id (``force_task_id``); None or empty gives a new one.
-        :param meta: JSON-ready values shown with the job.
-        :param model_key: names the model the work needs, to let a job go first whose model is loaded.
-        :param quiet: leave A1111's global state alone, and be out of reach of interrupt and skip.
-        :param share: lets the job be carried out together with those of the same key that wait when its turn comes.
+        :param kind: ``txt2img``, ``img2img``, ``extras``, ``interrogate`` ...; part of the id and of the global state.
+        :param task_id: the client's own id (``force_task_id``); None or empty for a new one.
+        :param meta: values ready for JSON that are shown with the job.
+        :param model_key: the model that the work needs; jobs whose model is loaded may run first.
+        :param quiet: whether the job is left out of the global state and not stopped by interrupt and skip.
+        :param share: allows the job to run together with waiting jobs that have the same key.
         :raises Conflict: ``task_id`` is waiting or running.
         :raises QueueFull: the queue is at its bound.
         :raises ShuttingDown: the engine is closing.
@@ -160,12 +161,12 @@ class Engine:
             for worker in self._workers:
                 worker.start()
 
-    # --- looking -----------------------------------------------------------------------------------------------------
+    # --- reading -----------------------------------------------------------------------------------------------------
 
     def get(self, job_id: str) -> Job[Any]:
-        """The job of this id.
+        """The job with this id.
 
-        :raises NotFound: there is none, or it has been forgotten.
+        :raises NotFound: there is none, or it is no longer remembered.
         """
         with self._changed:
             self._results.sweep()
@@ -182,7 +183,7 @@ class Engine:
             return [(job, places.get(job.id, 0)) for job in self._jobs.values()]
 
     def position(self, job: Job[Any]) -> int:
-        """1 for the job that is next in the queue, and so on; 0 when it does not wait."""
+        """The place in the queue, 1 for the next job; 0 if it does not wait."""
         with self._changed:
             return self._queue.position(job)
 
@@ -197,7 +198,7 @@ class Engine:
             return list(self._finished)
 
     def current(self) -> Job[Any] | None:
-        """The job that began last of those running, quiet ones left out; None when idle."""
+        """The running job that started last, quiet ones left out; None if there is none."""
         with self._changed:
             return self._current()
 
@@ -205,38 +206,38 @@ class Engine:
         return next((job for job in reversed(self._running) if not job.quiet), None)
 
     def state(self) -> ProgressState:
-        """A1111's global state: that of :meth:`current`, or what the last job left behind."""
+        """AUTOMATIC1111's global state: that of :meth:`current`, or what remains of the last job's."""
         with self._changed:
             job = self._current()
             return self._idle if job is None else job.progress
 
     def subscribe(self, job_id: str | None = None) -> Subscription:
-        """Events of one job or of all; call on the event loop that reads them.
+        """Events of one job or of all; to be called on the event loop that reads them.
 
-        :raises QueueFull: too many listen already.
+        :raises QueueFull: there are too many subscriptions.
         """
         return self.events.subscribe(job_id)
 
     # --- stopping ----------------------------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """A1111's interrupt: running jobs stop at the next denoiser call and return what they have."""
+        """Stop running jobs at the next denoiser call; they return what they have, as in AUTOMATIC1111."""
         with self._changed:
             for state in self._visible_states():
                 state.interrupted = True
 
     def skip(self) -> None:
-        """A1111's skip: running jobs end their present batch."""
+        """End the present batch of running jobs, as in AUTOMATIC1111."""
         with self._changed:
             for state in self._visible_states():
                 state.skipped = True
 
     def _visible_states(self) -> list[ProgressState]:
-        # Idle, the flag is merely remembered and shown, as A1111 does; the next job begins without it.
+        # Without a running job the flag is only stored and shown, as in AUTOMATIC1111; the next job starts without it.
         return [job.progress for job in self._running if not job.quiet] or [self._idle]
 
     def cancel(self, job_id: str) -> Job[Any]:
-        """Cancel a waiting job at once, a running one at its next check; an ended one is left as it is.
+        """Cancel a waiting job at once, a running one at its next check; an ended one is not changed.
 
         :raises NotFound: no such job.
         """
@@ -249,9 +250,9 @@ class Engine:
         return job
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Refuse new jobs, cancel the waiting ones, interrupt the running ones, wait for them; True if all ended.
+        """Refuse new jobs, cancel waiting ones, interrupt running ones; returns whether all end within ``timeout``.
 
-        After half of ``timeout`` seconds the running ones are cancelled, too. May be called again.
+        After half of ``timeout`` seconds, running jobs are cancelled. May be called again.
         """
         with self._changed:
             self._closing = True
@@ -281,7 +282,7 @@ class Engine:
     # --- used by the workers and jobs --------------------------------------------------------------------------------
 
     def take(self, device: str, loaded: str | None) -> list[Job[Any]]:
-        """The next job, begun on ``device``, and those that share its work; waits for one. Empty when closing."""
+        """Wait for the next job, and start it and those that run together with it on ``device``; empty when closing."""
         with self._changed:
             while True:
                 if self._closing:
@@ -291,7 +292,7 @@ class Engine:
                     break
                 self._changed.wait(self._results.next_expiry())
                 self._results.sweep()
-            jobs = [job, *self._queue.company(job, self._share_limit())]
+            jobs = [job, *self._queue.take_sharing(job, self._share_limit())]
             for job in jobs:
                 job.begin(device, self._state_steps())
                 self._running.append(job)
@@ -315,7 +316,7 @@ class Engine:
         error: BaseException | None = None,
         trace: str | None = None,
     ) -> None:
-        """Put ``job`` among the ended ones and wake who waits for it."""
+        """Record that ``job`` has ended, and wake all that wait for it."""
         with self._changed:
             if job in self._running:
                 self._running.remove(job)
@@ -331,7 +332,7 @@ class Engine:
         self.publish(job, status)
 
     def publish(self, job: Job[Any], event: str) -> None:
-        """Tell the listeners and the observer; an observer's failure is logged and goes no further."""
+        """Pass an event to the listeners and the observer; an exception of the observer is only logged."""
         if self._observer is None and not self.events.listens(job.id):
             return
         data = job_document(job)

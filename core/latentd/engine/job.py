@@ -1,4 +1,4 @@
-"""One job: what is asked of the worker, how far it is, how it may be stopped, and what came of it."""
+"""One job: its work, its progress, how it is stopped, and its result."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ T = TypeVar("T")
 JobStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
 ENDED: frozenset[JobStatus] = frozenset(("completed", "failed", "cancelled"))
 
-#: How long one request for a preview counts as an interest in the next ones.
+#: Seconds after a request for a preview during which further previews are made.
 WATCH_SECONDS = 15.0
 
-#: A job keeps so many warnings; more say nothing new, and a hostile prompt could make any number.
+#: Most warnings of a job; a hostile prompt could cause any number.
 MAX_WARNINGS = 50
 MAX_WARNING_LENGTH = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
-#: A1111's ``state.job`` text at the start of a job, where it differs from the job's kind.
+#: AUTOMATIC1111's text ``state.job`` at the start of a job, if it differs from the job's kind.
 STATE_NAMES = {"txt2img": "scripts_txt2img", "img2img": "scripts_img2img"}
 
 
-#: Ends one job: with its result, or with what it raised.
+#: Ends one job with its result, or with the exception that it raised.
 Conclude = Callable[["Job[Any]", Any, BaseException | None], None]
 
 
@@ -46,8 +46,9 @@ Conclude = Callable[["Job[Any]", Any, BaseException | None], None]
 class Share:
     """One job's part in shared work.
 
-    Jobs whose ``key`` is equal may be handed to one ``work(jobs, conclude)``, which concludes each as soon as it has
-    ended; together their ``size`` stays within the engine's limit. ``content`` is what ``work`` needs of this job.
+    Jobs with equal ``key`` may be passed to one ``work(jobs, conclude)``, which concludes each job as soon as it has
+    ended; the sum of their ``size`` stays within the engine's limit. ``content`` is the part of this job that ``work``
+    needs.
     """
 
     key: object
@@ -57,15 +58,15 @@ class Share:
 
 
 class JobCancelled(Conflict):
-    """The job was cancelled, or interrupted before it had anything to give."""
+    """The job was cancelled, or interrupted before it had a result."""
 
 
 class Job(Generic[T]):
-    """A piece of work in the queue; made by ``Engine.submit`` and handed to the work as its ``JobControl``.
+    """Work in the queue; created by ``Engine.submit`` and passed to the work as its ``JobControl``.
 
-    ``created``, ``started`` and ``finished`` are Unix times. ``quiet`` jobs (a model load, say) leave A1111's global
-    state alone. ``overtaken`` counts how often a later job went first. ``device`` is known once it runs. ``share`` is
-    None when the job is carried out by itself, and when it has ended.
+    ``created``, ``started`` and ``finished`` are Unix times. ``quiet`` jobs (loading a model, for example) do not change
+    AUTOMATIC1111's global state. ``overtaken`` counts how often a later job ran first. ``device`` is known once it runs.
+    ``share`` is None if the job cannot run together with others, and when it has ended.
     """
 
     def __init__(
@@ -116,29 +117,29 @@ class Job(Generic[T]):
 
     @property
     def position(self) -> int:
-        """1 for the job that is next in the queue, and so on; 0 when it is not queued."""
+        """The place in the queue, 1 for the next job; 0 if it is not waiting."""
         return self._position(self) if self.status == "queued" else 0
 
     @property
     def cancel_requested(self) -> bool:
-        """True from the moment somebody cancelled the job."""
+        """Whether the job has been cancelled."""
         return self._cancelled
 
     @property
     def watched(self) -> bool:
-        """True while somebody has lately asked for previews."""
+        """Whether a client has asked for a preview recently."""
         return time.monotonic() - self._watched_at < WATCH_SECONDS
 
     def watch(self) -> None:
-        """Somebody asks for previews: costly ones are worth making for a while."""
+        """Record that a client asks for a preview, so that expensive previews are made for a while."""
         self._watched_at = time.monotonic()
 
     def outcome(self) -> T:
-        """What the work returned.
+        """The result of the work.
 
         :raises Gone: the result has expired.
         :raises Conflict: the job has not ended, or was cancelled.
-        :raises Exception: what the work raised, as a fresh copy so that no waiter's frames are kept alive.
+        :raises Exception: a copy of the work's exception, so that it keeps no caller's frames in memory.
         """
         if self.error is not None:
             raise _fresh(self.error)
@@ -149,9 +150,11 @@ class Job(Generic[T]):
         return self.result  # type: ignore[return-value]
 
     async def wait(self) -> T:
-        """:meth:`outcome`, once the job has ended; holds no thread. Cancelling the waiter leaves the job alone.
+        """Wait for the end of the job without blocking a thread; returns :meth:`outcome`.
 
-        :raises Exception: as :meth:`outcome`, except that an expiry cannot come between.
+        Cancelling this coroutine does not cancel the job.
+
+        :raises Exception: as :meth:`outcome`, but never because the result has expired.
         """
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[T | None] = loop.create_future()
@@ -161,7 +164,7 @@ class Job(Generic[T]):
                 ended.set_result(result)
 
         def tell(job: Job[T]) -> None:
-            with suppress(RuntimeError):  # the loop was closed while the job ran: nobody is waiting any more
+            with suppress(RuntimeError):  # the loop was closed while the job ran, so nothing waits for it
                 loop.call_soon_threadsafe(settle, job.result)
 
         self.add_done_callback(tell)
@@ -174,7 +177,7 @@ class Job(Generic[T]):
         return result if result is not None else self.outcome()
 
     def join(self, timeout: float | None = None) -> T:
-        """:meth:`outcome`, blocking this thread until the job has ended; for callers without an event loop.
+        """Block this thread until the job has ended; returns :meth:`outcome`. For callers without an event loop.
 
         :raises TimeoutError: ``timeout`` seconds went by.
         """
@@ -200,17 +203,17 @@ class Job(Generic[T]):
     # --- stopping, from any thread -----------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """Stop sampling at the next denoiser call and return what there is; only a running job heeds it."""
+        """Stop sampling at the next denoiser call and return what has been made; affects running jobs only."""
         if self.status == "running":
             self.progress.interrupted = True
 
     def skip(self) -> None:
-        """End the present batch only; only a running job heeds it."""
+        """End the present batch; affects running jobs only."""
         if self.status == "running":
             self.progress.skipped = True
 
     def request_cancel(self) -> None:
-        """Ask for the job to end as cancelled, with no result. ``Engine.cancel`` also takes it out of the queue."""
+        """Make the job end as cancelled, without a result. ``Engine.cancel`` also removes it from the queue."""
         self._cancelled = True
 
     # --- JobControl: used by the work on the worker ------------------------------------------------------------------
@@ -235,7 +238,7 @@ class Job(Generic[T]):
         return "skip" if self.progress.skipped else None
 
     def begin_batch(self) -> bool:
-        """Whether a further batch is wanted; forgets a pending skip.
+        """Whether a further batch is wanted; resets a pending skip.
 
         :raises Interrupted: the job was cancelled.
         """
@@ -256,7 +259,7 @@ class Job(Generic[T]):
         self.progress.preview_id += 1
 
     def warn(self, message: str) -> None:
-        """Log ``message`` and keep it for the answer, unless it was said before; long ones are cut, on one line."""
+        """Log ``message`` on one line, cut if it is long, and add it to the answer's warnings unless it is there."""
         message = _CONTROL.sub(" ", message)[:MAX_WARNING_LENGTH]
         said = self.progress.warnings
         if message not in said and len(said) < MAX_WARNINGS:
@@ -266,7 +269,10 @@ class Job(Generic[T]):
     # --- used by the engine ------------------------------------------------------------------------------------------
 
     def begin(self, device: str, last_sampling_steps: int) -> None:
-        """The worker of ``device`` takes the job up. A1111 shows the last job's step count until sampling sets it."""
+        """Start the job on ``device``.
+
+        As in AUTOMATIC1111, the step count of the last job is shown until sampling sets it.
+        """
         state = self.progress
         state.started_at = time.monotonic()
         state.job_timestamp = time.strftime("%Y%m%d%H%M%S")
@@ -278,9 +284,9 @@ class Job(Generic[T]):
         self.status = "running"
 
     def run(self) -> T:
-        """What the work returns; on the worker.
+        """Run the work on the worker; returns its result.
 
-        :raises BaseException: whatever the work raises.
+        :raises BaseException: the exception of the work.
         """
         work, self._work = self._work, None
         if work is None:
@@ -295,7 +301,7 @@ class Job(Generic[T]):
         error: BaseException | None = None,
         trace: str | None = None,
     ) -> None:
-        """The job has ended; wakes everybody who waits. Drops the work, and with it whatever the work held."""
+        """Set the end of the job, wake all that wait for it, and drop the work with everything to which it refers."""
         state = self.progress
         state.job, state.job_count, state.preview = "", 0, None
         self._work = self.share = None
@@ -308,13 +314,13 @@ class Job(Generic[T]):
             callback(self)
 
     def expire(self) -> None:
-        """Forget the result; :meth:`outcome` says ``Gone`` from now on."""
+        """Drop the result; :meth:`outcome` raises ``Gone`` from now on."""
         self.expired = self.result is not None or self.expired
         self.result = None
 
 
 def _fresh(error: BaseException) -> BaseException:
-    """A copy of ``error`` without traceback: raising the kept one would tie every waiter's frames to it."""
+    """A copy of ``error`` without traceback, because each time ``error`` itself is raised its traceback grows."""
     try:
         twin = type(error).__new__(type(error), *error.args)
     except TypeError:

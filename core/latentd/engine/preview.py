@@ -1,4 +1,4 @@
-"""When a live preview is due, and the latest previews encoded once however many clients ask."""
+"""When a live preview is due, and a cache of encoded previews, so that each is encoded once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from latentd.types import ProgressState
 
-#: Values of ``show_progress_type`` that cost a decoder; made only when somebody looks.
+#: Values of ``show_progress_type`` that need a decoder; such previews are made only while a client asks for previews.
 COSTLY_TYPES = frozenset(("Full", "TAESD"))
 
 
@@ -21,9 +21,9 @@ def preview_due(
 ) -> bool:
     """Whether the worker should decode a preview now (rules: a1111-progress).
 
-    Due when ``show_progress_every_n_steps`` steps have gone by since the last one, counted within the pass; with -1
-    only at the end of a batch; never with ``live_previews_enable`` off. A1111 decodes when it is polled; the worker
-    alone owns torch here, so it decodes ahead, and the costly kinds only for jobs that are ``watched``.
+    One is due ``show_progress_every_n_steps`` steps after the last, counted within the pass; with -1 only at the end of
+    a batch; never with ``live_previews_enable`` off. AUTOMATIC1111 decodes when it is polled. Here only the worker may
+    use torch, so it decodes in advance, and expensive previews only for jobs that are ``watched``.
     """
     if not options.get("live_previews_enable", True):
         return False
@@ -36,9 +36,9 @@ def preview_due(
 
 
 class PreviewCache:
-    """Encoded previews by job, preview and format: 100 polls of one preview encode it once.
+    """Encoded previews by job, preview and format, so that 100 polls of one preview encode it once.
 
-    Lives on one event loop. ``size`` bounds how many texts are kept.
+    To be used on one event loop. ``size`` is the greatest number of texts that are kept.
     """
 
     def __init__(self, size: int = 8) -> None:
@@ -48,11 +48,11 @@ class PreviewCache:
     async def text(
         self, job_id: str, state: ProgressState, variant: str, encode: Callable[[Image], Awaitable[str]]
     ) -> str | None:
-        """The latest preview of ``state`` as ``encode`` gives it, or None while there is none.
+        """The latest preview of ``state``, encoded by ``encode``; None while there is none.
 
-        :param variant: names the format, since one preview may be asked for in several.
-        :param encode: called once a preview and variant; should do its work off the event loop.
-        :raises Exception: what ``encode`` raises, on each call.
+        :param variant: name of the format, because clients may ask for one preview in several formats.
+        :param encode: called once for each preview and variant; should work outside the event loop.
+        :raises Exception: the exception of ``encode``, on each call.
         """
         image = state.preview
         if image is None:
@@ -64,7 +64,7 @@ class PreviewCache:
             self._texts[key] = task
             while len(self._texts) > self._size:
                 self._texts.popitem(last=False)
-        # Shielded: a client that hangs up must not take the text from the others.
+        # Shielded, because a client that disconnects must not cancel the encoding for others.
         return await asyncio.shield(task)
 
 

@@ -1,4 +1,4 @@
-"""A1111's figures for progress and remaining time, from the state of a job."""
+"""AUTOMATIC1111's numbers for progress and remaining time, from the state of a job."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def state_document(state: ProgressState) -> dict[str, Any]:
 
 
 def idle_copy(state: ProgressState) -> ProgressState:
-    """What remains of ``state`` when its job has ended: the flags and counters stay, the job and pictures go."""
+    """The part of ``state`` that remains after its job: flags and counters, without the job and pictures."""
     return replace(state, job="", job_count=0, textinfo=None, preview=None)
 
 
 def job_document(job: Job[Any], position: int | None = None) -> dict[str, Any]:
-    """The JSON-ready view of a job that the jobs API and its events show.
+    """A job as the jobs API and its events show it, ready for JSON.
 
-    :param position: the place in the queue where the caller knows it already.
+    :param position: the place in the queue, if the caller knows it.
     """
     state = job.progress
     progress, eta = (1.0, 0.0) if job.status == "completed" else internal_progress(state)

@@ -1,4 +1,4 @@
-"""The waiting jobs: first in, first out, but a job whose model is loaded may go first, within a bound."""
+"""The waiting jobs: first in, first out, but a job whose model is loaded may overtake others within a bound."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from latentd.engine.job import Job
 
 
 class JobQueue:
-    """A bounded queue of jobs. Not locked: the engine holds its own lock around every call.
+    """A bounded queue of jobs. It has no lock: the engine holds its own lock around every call.
 
-    :param limit: the most jobs that may wait.
-    :param max_overtakes: how often one waiting job may be passed by later ones; 0 is strict order.
+    :param limit: greatest number of jobs that may wait.
+    :param max_overtakes: how often a waiting job may be overtaken by later ones; 0 for strict order.
     """
 
     def __init__(self, *, limit: int, max_overtakes: int) -> None:
@@ -29,15 +29,15 @@ class JobQueue:
 
     @property
     def full(self) -> bool:
-        """True when no further job may be pushed."""
+        """Whether no further job may be added."""
         return len(self._jobs) >= self.limit
 
     def push(self, job: Job[Any]) -> None:
-        """Put ``job`` last; the caller has looked at :attr:`full`."""
+        """Add ``job`` at the end; the caller must have checked :attr:`full`."""
         self._jobs.append(job)
 
     def remove(self, job: Job[Any]) -> bool:
-        """Take ``job`` out; False if it was not waiting."""
+        """Remove ``job``; returns False if it was not waiting."""
         try:
             self._jobs.remove(job)
         except ValueError:
@@ -45,17 +45,17 @@ class JobQueue:
         return True
 
     def position(self, job: Job[Any]) -> int:
-        """1 for the first, and so on; 0 if ``job`` is not waiting."""
+        """The place of ``job``, 1 for the first; 0 if it is not waiting."""
         for place, waiting in enumerate(self._jobs, start=1):
             if waiting is job:
                 return place
         return 0
 
     def pop(self, loaded: str | None = None) -> Job[Any] | None:
-        """The job to run next, taken out; None when nothing waits.
+        """Remove and return the job to run next; None if none waits.
 
-        :param loaded: the ``model_key`` that the asking worker has loaded. When the first job needs another model, the
-            first that needs this one goes before it, unless that would pass some job more than ``max_overtakes`` times.
+        :param loaded: the ``model_key`` that the worker has loaded. If the first job needs another model, the first job
+            that needs this one overtakes it, unless a job would be overtaken more than ``max_overtakes`` times.
         """
         if not self._jobs:
             return None
@@ -66,12 +66,12 @@ class JobQueue:
         del self._jobs[place]
         return job
 
-    def company(self, job: Job[Any], limit: float) -> list[Job[Any]]:
-        """The waiting jobs to be carried out together with ``job``, which is out already; taken out, oldest first.
+    def take_sharing(self, job: Job[Any], limit: float) -> list[Job[Any]]:
+        """Remove and return the waiting jobs that can run together with ``job``, which has been removed; oldest first.
 
-        None is waited for. A job that they go before counts as overtaken once for each, within ``max_overtakes``.
+        It does not wait for further jobs. A job counts as overtaken once for each of them, within ``max_overtakes``.
 
-        :param limit: the most that all of them together, ``job`` included, may be large.
+        :param limit: greatest size of all of them together, including ``job``.
         """
         if job.share is None:
             return []

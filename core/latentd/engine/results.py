@@ -1,4 +1,4 @@
-"""How long results are kept: a time, a total size, and a number of remembered jobs."""
+"""Keeping results for a time, up to a total size and up to a number of jobs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _BYTE_MODES = frozenset(("1", "L", "P"))
 
 
 class ResultStore:
-    """Ended jobs, oldest first. Not locked: the engine holds its own lock around every call.
+    """Ended jobs, oldest first. It has no lock: the engine holds its own lock around every call.
 
-    :param ttl: seconds a result is kept.
-    :param max_bytes: total size of the kept results; the oldest go first, the newest too if it alone is larger.
-    :param max_jobs: how many ended jobs are remembered at all (without a result they answer 410, forgotten 404).
+    :param ttl: seconds for which a result is kept.
+    :param max_bytes: total size of the kept results; the oldest are dropped first, and the newest if it is larger.
+    :param max_jobs: how many ended jobs are remembered (without a result the reply is 410, for unknown jobs 404).
     """
 
     def __init__(self, *, ttl: float, max_bytes: int, max_jobs: int) -> None:
@@ -28,7 +28,7 @@ class ResultStore:
         self._bytes = 0
 
     def add(self, job: Job[Any], *, now: float | None = None) -> list[str]:
-        """Keep ``job``, which has ended; gives the ids that are forgotten for it."""
+        """Keep ``job``, which has ended; returns the ids of jobs that are no longer remembered."""
         now = time.monotonic() if now is None else now
         self.discard(job.id)
         self._ended[job.id] = job
@@ -47,7 +47,7 @@ class ResultStore:
         return forgotten
 
     def sweep(self, *, now: float | None = None) -> None:
-        """Expire what is older than ``ttl``."""
+        """Drop results that are older than ``ttl``."""
         now = time.monotonic() if now is None else now
         while self._kept:
             job_id, (_, _, since) = next(iter(self._kept.items()))
@@ -56,7 +56,7 @@ class ResultStore:
             self._expire(job_id)
 
     def next_expiry(self, *, now: float | None = None) -> float | None:
-        """Seconds until :meth:`sweep` has something to do; None when nothing is kept."""
+        """Seconds until :meth:`sweep` has something to drop; None if no result is kept."""
         if not self._kept:
             return None
         now = time.monotonic() if now is None else now
@@ -64,7 +64,7 @@ class ResultStore:
         return max(0.0, since + self.ttl - now)
 
     def discard(self, job_id: str) -> None:
-        """Forget a job altogether; unknown ids are fine."""
+        """Remove a job; unknown ids are ignored."""
         if job_id in self._kept:
             self._expire(job_id)
         self._ended.pop(job_id, None)
@@ -76,8 +76,10 @@ class ResultStore:
 
 
 def result_bytes(result: Any) -> int:
-    """Roughly the memory that a job's result holds: pixels of its pictures (Pillow takes four bytes for one in colour),
-    lengths of its texts and bytes."""
+    """The approximate memory of a job's result in bytes.
+
+    Pixels of pictures (Pillow uses four bytes for one in colour), and the lengths of texts and bytes are counted.
+    """
     if isinstance(result, (bytes, bytearray, str)):
         return len(result)
     if isinstance(result, (list, tuple)):

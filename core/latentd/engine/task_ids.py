@@ -1,4 +1,4 @@
-"""Names of jobs, in A1111's form."""
+"""Ids of jobs, in AUTOMATIC1111's form."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def new_task_id(kind: str, taken: Container[str] = ()) -> str:
 
 
 def checked_task_id(task_id: str) -> str:
-    """``task_id`` as a client chose it: A1111 takes any text.
+    """``task_id`` as a client chose it; as in AUTOMATIC1111, almost any text is allowed.
 
-    :raises InvalidRequest: it is longer than 128 characters or holds what cannot be printed on one line.
+    :raises InvalidRequest: it is longer than 128 characters, or has characters that cannot be printed on one line.
     """
     if len(task_id) > _LONGEST or not task_id.isprintable():
         raise InvalidRequest(

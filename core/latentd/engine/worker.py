@@ -1,4 +1,4 @@
-"""The thread of one device: runs jobs one after another and outlives whatever they raise."""
+"""The thread of one device: runs jobs one after another and survives all their exceptions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Employer(Protocol):
-    """What a worker asks of the engine that it works for."""
+    """The part of the engine that a worker uses."""
 
     def take(self, device: str, loaded: str | None) -> list[Job[Any]]:
-        """The next job for ``device``, with those that share its batches; empty when the engine has closed.
+        """The next job for ``device``, and those that run together with it; empty if the engine has been closed.
 
         :param loaded: the model that the device has in memory.
         """
@@ -36,13 +36,16 @@ class Employer(Protocol):
         error: BaseException | None = None,
         trace: str | None = None,
     ) -> None:
-        """The job has ended: wake everybody who waits for it, and keep or drop what came of it."""
+        """Record that the job has ended, wake all that wait for it, and keep or drop its result."""
 
 
 class Worker(threading.Thread):
-    """Owns torch for ``device``.
+    """The only thread that uses torch on ``device``.
 
-    :param prepare: called once, before the first job. :param cleanup: called after each job.
+    :param engine: the engine whose jobs it runs.
+    :param device: name of the device.
+    :param prepare: called once, before the first job.
+    :param cleanup: called after each job.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Worker(threading.Thread):
                 self._carry_out(jobs[0])
             else:
                 self._carry_out_together(jobs)
-            # The loop variable would keep the jobs alive while the worker waits for the next one.
+            # The variable would keep the jobs in memory while the worker waits for the next one.
             del jobs
             self._tidy()
 
@@ -110,7 +113,7 @@ class Worker(threading.Thread):
                     conclude(job, None, raised)
 
     def _conclude(self, job: Job[Any], result: Any, error: BaseException | None, seconds: float) -> None:
-        """End ``job`` with what came of it."""
+        """End ``job`` with its result or error."""
         trace = None
         if error is not None:
             error = _named(error)
@@ -124,7 +127,7 @@ class Worker(threading.Thread):
             nothing = JobCancelled(f"{job.id} was interrupted before it had anything to return")
             self._engine.end(job, "cancelled", error=nothing)
         elif error is not None:
-            # What latentd raises on purpose is the client's business; anything else wants its traceback in the log.
+            # Errors of latentd are for the client; for all others the log has the traceback.
             expected = isinstance(error, LatentdError) and error.status < 500
             log.log(logging.INFO if expected else logging.ERROR, "%s failed: %s", job.id, error if expected else trace)
             self._engine.end(job, "failed", error=error, trace=trace)
@@ -144,18 +147,18 @@ class Worker(threading.Thread):
 
 
 def freeze_heap() -> None:
-    """Take everything alive out of the garbage collector's sight.
+    """Exclude all present objects from garbage collection.
 
-    With torch, diffusers and transformers imported a full collection holds the interpreter for 0.2 s (425,000
-    objects), and every request with it. Modules and classes never die, so it is done once, after the imports and
-    before any model exists: models stay collectable.
+    With torch, diffusers and transformers imported, a full collection stops the interpreter, and so every request, for
+    0.2 s (425,000 objects). Modules and classes are never freed, so this is done once, after the imports and before any
+    model exists; models can still be collected.
     """
     gc.collect()
     gc.freeze()
 
 
 def _named(error: BaseException) -> BaseException:
-    """``error``, or :class:`OutOfMemory` where that is what it comes from, perhaps through a plugin."""
+    """``error``, or :class:`OutOfMemory` if lack of memory caused it, also within a plugin."""
     seen: BaseException | None = error
     while seen is not None:
         if is_out_of_memory(seen):
@@ -167,7 +170,7 @@ def _named(error: BaseException) -> BaseException:
 
 
 def _drop_frames(error: BaseException) -> None:
-    """Cut the tracebacks of ``error`` and its causes: their frames hold the tensors of the failed job."""
+    """Remove the tracebacks of ``error`` and its causes, because their frames keep the failed job's tensors."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:

@@ -1,1 +1,1 @@
-"""Model files, recognition, loading, devices, and the owner of everything that is loaded."""
+"""Model files, recognition, loading, devices, and the manager of loaded models."""

@@ -31,7 +31,7 @@ LINEAR_SDXL = (
 
 
 class ApproxNN(nn.Module):
-    """Eight convolutions on the latent at twice its size; the border that they eat is added beforehand as zeros."""
+    """Eight convolutions on the latent at twice its size; the border that they remove is added before them as zeros."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def approx_nn_file(*, sdxl: bool) -> str:
 
 
 def linear_picture(latent: Tensor, *, sdxl: bool) -> Tensor:
-    """[3,h,w] in 0 to 1 of one latent [4,h,w], by the linear map of A1111's ``Approx cheap``."""
+    """A picture [3,h,w] in 0 to 1 of one latent [4,h,w], by the linear map of AUTOMATIC1111's ``Approx cheap``."""
     weights = torch.tensor(LINEAR_SDXL if sdxl else LINEAR_SD)
     rgb = torch.einsum("chw,cr->rhw", latent.float().cpu(), weights)
     return (rgb * 0.5 + 0.5).clamp(0, 1)

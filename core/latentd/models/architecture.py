@@ -1,4 +1,4 @@
-"""What a checkpoint is: values that recognition fills in and construction reads."""
+"""Descriptions of checkpoints, which recognition creates and loading reads."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ PredictionType = Literal["eps", "v"]
 TextKind = Literal["clip", "openclip"]
 
 LINEAR_START, LINEAR_END, STEPS = 0.00085, 0.012, 1000
-"""The schedule of every family, where a file says nothing else."""
+"""The noise schedule of every family, unless a file says otherwise."""
 SCALE_FACTORS: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025, "sdxl-refiner": 0.13025}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightStorage:
-    """In what form a checkpoint's weights are kept: options ``fp8_storage`` and ``cache_fp16_weight``."""
+    """The form in which a checkpoint's weights are kept: options ``fp8_storage`` and ``cache_fp16_weight``."""
 
     fp8: str = "Disable"
     keep_fp16: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> WeightStorage:
-        """What ``options`` ask for."""
+        """The form that ``options`` ask for."""
         fp8 = str(options["fp8_storage"])
         return cls(fp8=fp8, keep_fp16=fp8 != "Disable" and bool(options["cache_fp16_weight"]))
 
@@ -38,7 +38,7 @@ class WeightStorage:
 class TextArchitecture:
     """One text encoder.
 
-    ``prefix`` is where its weights stand in the checkpoint, ``projection`` its pooled width or None.
+    ``prefix`` is that of its weights in the checkpoint; ``projection`` is the width of its pooled vector, or None.
     """
 
     kind: TextKind
@@ -56,9 +56,10 @@ class TextArchitecture:
 class Architecture:
     """A recognised checkpoint.
 
-    ``unet`` and ``vae`` are arguments of diffusers' classes (``vae`` None: the file has none). ``prediction_type`` None
-    means that only running the UNet can tell. The schedule is the square of ``steps`` values spaced evenly from
-    ``linear_start``'s root to ``linear_end``'s, stretched to end in pure noise with ``zero_terminal_snr``.
+    ``unet`` and ``vae`` are arguments of diffusers' classes; ``vae`` is None if the file has none. If
+    ``prediction_type`` is None, it must be found out by running the UNet. The betas of the schedule are the squares of
+    ``steps`` values evenly spaced between the roots of ``linear_start`` and ``linear_end``; with ``zero_terminal_snr``
+    the schedule is stretched to end in pure noise.
     """
 
     family: Family

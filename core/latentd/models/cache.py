@@ -1,6 +1,7 @@
-"""Everything that is loaded, in one place: leases, a byte budget, limits by kind; the least recently used goes first.
+"""The cache of all loaded models: leases, a budget in bytes and limits by kind.
 
-No torch here: the cache knows names, sizes and ages only.
+If room is needed, the least recently used model is dropped first. This module imports no torch: the cache knows only
+names, sizes and ages.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 Key = tuple[Hashable, ...]
-"""What a model is known by; the first item is its kind: ``("checkpoint", path, stamp)``."""
+"""The key of a model; its first item is the kind: ``("checkpoint", path, stamp)``."""
 
 Observer = Callable[[str, str], None]
 
@@ -34,12 +35,12 @@ class _Entry:
 
 
 class ModelCache:
-    """Loaded models by kind and key. Construction happens under one lock, so that nothing is ever loaded twice.
+    """Loaded models by kind and key. Models are loaded under one lock, so that none is loaded twice.
 
-    :param budget: bytes that all unleased and leased models together should not exceed; None for no bound. A model in
-        use is never dropped for it.
-    :param limits: kind → how many of it stay loaded.
-    :param observer: told the file or name, and ``loaded`` or ``unloaded``.
+    :param budget: bytes that all models together should not exceed; None for no bound. A leased model is never dropped
+        for it.
+    :param limits: kind → how many models of the kind stay loaded.
+    :param observer: called with the file or name, and ``loaded`` or ``unloaded``.
     """
 
     def __init__(
@@ -54,9 +55,9 @@ class ModelCache:
 
     @contextmanager
     def lease(self, key: Key, load: Callable[[], T], size: int | Callable[[T], int]) -> Iterator[T]:
-        """The model under ``key``, loaded if need be, and kept at least until the block is left.
+        """A context manager for the model under ``key``, which is loaded if needed and kept until the block is left.
 
-        :param size: its bytes, or what tells them once it is loaded.
+        :param size: its bytes, or a function that returns them for the loaded model.
         """
         entry = self._acquire(key, load, size)
         try:
@@ -67,7 +68,7 @@ class ModelCache:
                 self._trim()
 
     def get(self, key: Key, load: Callable[[], T], size: int | Callable[[T], int] = 0) -> T:
-        """The model under ``key``; unlike a leased one it may leave the cache while its user holds it."""
+        """The model under ``key``; unlike a leased model, it may be dropped from the cache while it is used."""
         with self.lease(key, load, size) as value:
             return value
 
@@ -78,7 +79,7 @@ class ModelCache:
             self._trim()
 
     def drop(self, kind: str) -> int:
-        """How many models of ``kind`` were dropped; those on lease stay."""
+        """Drop the models of ``kind``, except leased ones; returns how many were dropped."""
         with self._lock:
             keys = [key for key, entry in self._entries.items() if key[0] == kind and not entry.leases]
             for found in keys:
@@ -86,7 +87,7 @@ class ModelCache:
             return len(keys)
 
     def clear(self) -> None:
-        """Drop everything that is not on lease."""
+        """Drop all models that are not leased."""
         for kind in {str(key[0]) for key in self._entries}:
             self.drop(kind)
 
@@ -101,7 +102,7 @@ class ModelCache:
         return [e.value for e in sorted(entries, key=lambda e: e.used)]
 
     def idle(self, kind: str) -> list[Any]:
-        """The loaded models of ``kind`` that are not on lease."""
+        """The loaded models of ``kind`` that are not leased."""
         return [entry.value for key, entry in self._entries.items() if key[0] == kind and not entry.leases]
 
     def _acquire(self, key: Key, load: Callable[[], T], size: int | Callable[[T], int]) -> _Entry:
@@ -123,7 +124,7 @@ class ModelCache:
             return entry
 
     def _make_room(self, kind: str) -> None:
-        """Drop models of ``kind`` until one more is within its limit; before loading, lest memory hold both."""
+        """Drop models of ``kind`` until one more is within the limit, before it is loaded and both need memory."""
         limit = self._limits.get(kind)
         while limit is not None and self._count(kind) >= limit and self._drop_oldest(kind):
             pass
@@ -139,7 +140,7 @@ class ModelCache:
         return sum(1 for key in self._entries if key[0] == kind)
 
     def _drop_oldest(self, kind: str | None) -> bool:
-        """Whether there was an unleased model (of ``kind``) to drop."""
+        """Drop the oldest unleased model (of ``kind``); returns whether there was one."""
         free = [(e.used, k) for k, e in self._entries.items() if not e.leases and kind in (None, k[0])]
         if not free:
             return False
@@ -159,10 +160,10 @@ class ModelCache:
             return
         try:
             self._observer(_label(key), event)
-        except Exception:  # an observer may fail, the model is loaded all the same
+        except Exception:  # the failure of an observer must not prevent loading
             log.exception("a model observer failed")
 
 
 def _label(key: Key) -> str:
-    """How a model is called in logs and events: its kind and file."""
+    """The name of a model in logs and events: its kind and file."""
     return " ".join([str(key[0]), *(Path(part).name for part in key[1:2] if isinstance(part, str))])

@@ -1,6 +1,6 @@
-"""Where models live and in which precision: the one place that decides, and what the memory endpoint reports.
+"""Devices and precision of models, which are decided here only, and the report of the memory endpoint.
 
-Importable without torch; it is imported inside the functions that need it.
+This module can be imported without torch; the functions that need torch import it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ PARTS: tuple[Part, ...] = ("unet", "text", "vae")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePolicy:
-    """Device and precision of each part of a model; names as torch spells them (``cuda:0``, ``float16``).
+    """Device and precision of each part of a model, spelled as in torch (``cuda:0``, ``float16``).
 
-    ``offload`` ``parts``: only the part at work is on the device, the others wait in main memory. ``tile_vae``: decode
-    in tiles from the start, not only when memory runs out. ``upcast_attention``: attention scores in float32.
-    ``offload_sdxl``: ``offload`` is ``parts`` for models of the SDXL family. ``channels_last``: the memory layout of
-    the UNet's and the VAE's weights.
+    :param offload: with ``parts``, only the part that is computing is on the device; the others are in main memory.
+    :param offload_sdxl: whether ``offload`` is ``parts`` for models of the SDXL family.
+    :param tile_vae: whether the VAE works in tiles from the start, not only when memory runs out.
+    :param upcast_attention: whether attention scores are computed in float32.
+    :param channels_last: whether the weights of UNet and VAE have this memory layout.
     """
 
     device: str = "cpu"
@@ -54,7 +55,7 @@ class DevicePolicy:
         return self
 
     def home_of(self, part: Part) -> torch.device:
-        """Where ``part`` is loaded to, and waits when it is not at work."""
+        """The device to which ``part`` is loaded, and where it is while it does not compute."""
         import torch
 
         return torch.device("cpu") if self.offload == "parts" else self.device_of(part)
@@ -66,7 +67,7 @@ class DevicePolicy:
         return torch.device("cpu" if part in self.cpu_parts else self.device)
 
     def dtype_of(self, part: Part) -> torch.dtype:
-        """The dtype of ``part``'s weights: float32 for what computes on the CPU of a GPU machine."""
+        """The dtype of ``part``'s weights; float32 for a part that computes on the CPU of a machine with a GPU."""
         import torch
 
         if part in self.cpu_parts and self.device != "cpu":
@@ -91,14 +92,14 @@ def choose_policy(
     device_id: str | int | None = None,
     dtype: str | None = None,
 ) -> DevicePolicy:
-    """The policy for this machine under A1111's flags. Imports torch.
+    """The policy for this machine with AUTOMATIC1111's flags. Imports torch.
 
     Without an accelerator, or with ``all`` in ``use_cpu``: the CPU in float32. On CUDA and MPS, and on an Intel XPU
     with ``use_ipex``: float16, unless ``no_half`` or ``precision`` ``full``. ``use_cpu`` may name ``sd`` (UNet and
     text encoder) and ``vae``.
 
-    :param dtype: float32, float16 or bfloat16 in place of what the flags give, also on the CPU.
-    :raises NotConfigured: an unknown dtype, or a ``device_id`` that is not there.
+    :param dtype: float32, float16 or bfloat16, which replaces the dtype by the flags, also on the CPU.
+    :raises NotConfigured: an unknown dtype, or a ``device_id`` that does not exist.
     """
     import torch
 
@@ -141,14 +142,14 @@ def _accelerator(torch: Any, device_id: str | int | None, use_ipex: bool) -> str
 
 
 def free_cache() -> None:
-    """Give memory that no tensor uses back to the accelerator's driver; nothing on a CPU."""
+    """Return memory that no tensor uses to the accelerator's driver; does nothing on a CPU."""
     torch = _torch()
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that memory is used up: Python's or CUDA's own error, or what MPS and the CPU write."""
+    """Whether ``error`` means that memory ran out: Python's or CUDA's class, or the messages of MPS and the CPU."""
     if isinstance(error, MemoryError):
         return True
     torch = _torch()
@@ -159,7 +160,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _torch() -> Any:
-    """torch where it is imported, all of it; None while another thread is still importing it."""
+    """The module torch if it is imported completely; None if not, or while another thread imports it."""
     torch = sys.modules.get("torch")
     return None if getattr(getattr(torch, "__spec__", None), "_initializing", False) else torch
 
@@ -175,7 +176,7 @@ def _ram() -> Mapping[str, Any]:
 
         process = psutil.Process()
         resident, percent = process.memory_info().rss, process.memory_percent()
-        # A1111 derives the total from this process's share of it; the figures keep that meaning.
+        # AUTOMATIC1111 computes the total from this process's share of it; the numbers keep that meaning.
         total = 100 * resident / percent
         return {"free": total - resident, "used": resident, "total": total}
     except (ImportError, OSError, ZeroDivisionError) as error:

@@ -1,6 +1,6 @@
-"""How much memory there is: of the machine, under the limits of this process and its control group, of a device.
+"""The free memory of the machine, within the limits of this process and its control groups, and of a device.
 
-Importable without torch; it is imported inside the functions that need it.
+This module can be imported without torch; the functions that need torch import it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
-#: Files of version 2 and 1: limit, use, and the part of the use that is file pages which can go.
+#: Files of control groups, versions 2 and 1: limit, use, and the name of the part of the use that can be reclaimed.
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def free_memory(device: torch.device | None = None) -> int | None:
-    """Bytes that a job may use on ``device`` (by default main memory); None where nobody tells.
+    """Bytes that a job may use on ``device`` (by default in main memory); None if that is unknown.
 
-    Main memory is the least of what the machine has left, what RLIMIT_AS leaves to the process, and what its control
-    groups leave. Of a CUDA device it is everything that is not in use by tensors of this process or by others.
+    For main memory this is the smallest of what is free in the machine, within RLIMIT_AS, and within the control groups
+    of the process. For a CUDA device it is everything that neither tensors of this process nor other processes use.
     """
     if device is not None and device.type == "cuda":
         import torch
@@ -60,7 +60,7 @@ def _of_process() -> Iterator[int]:
 
 
 def _of_groups(membership: Path = MEMBERSHIP, root: Path = CGROUPS) -> Iterator[int]:
-    """What each control group that this process is in, and those above it, leave of their memory."""
+    """The memory that is left in each control group of this process, and in the groups above it."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
@@ -72,7 +72,7 @@ def _of_groups(membership: Path = MEMBERSHIP, root: Path = CGROUPS) -> Iterator[
             continue
         base, names = (root / "memory", _V1) if controllers else (root, _V2)
         group = base / path.lstrip("/")
-        # In a container the path may be that of the host, and only the root is there.
+        # In a container the path may be that of the host, and only the root exists.
         for folder in (group, *group.parents):
             if not folder.is_relative_to(base):
                 break
@@ -84,13 +84,13 @@ def _left_in(folder: Path, limit_name: str, use_name: str, pages_name: str) -> i
     try:
         limit, use = int((folder / limit_name).read_text()), int((folder / use_name).read_text())
         counted = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # not there, or "max"
+    except (OSError, ValueError):  # the file is missing, or says "max"
         return None
     return max(limit - use + int(counted.get(pages_name, 0)), 0)
 
 
 def give_back() -> None:
-    """What a job that ran out of memory left behind to the system, as far as the allocator can."""
+    """Return the memory of a job that ran out of memory to the system, as far as the allocator can."""
     gc.collect()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

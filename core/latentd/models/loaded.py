@@ -1,4 +1,4 @@
-"""A checkpoint in memory: its modules and everything about them that the pipeline asks for."""
+"""A loaded checkpoint: its modules, and the facts about them that the pipeline needs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True, eq=False)
 class LoadedModel:
-    """One checkpoint in memory, used on the worker only.
+    """One loaded checkpoint, used on the worker only.
 
-    ``vae`` is the one in force, ``vae_info`` its file or None for the checkpoint's own; ``own_vae`` is the checkpoint's
-    own (None where the file has none). ``zero_terminal_snr``: the model was trained on a schedule that ends in pure
-    noise. ``fp8``: the weights are kept in eight bits. ``networks``, ``conditioning`` and
-    ``extras`` are slots in which other layers keep what belongs to this model; ``module_names`` maps LDM's names of
-    UNet modules to diffusers'.
+    ``vae`` is the VAE in use, ``vae_info`` its file, or None for the checkpoint's own; ``own_vae`` is the checkpoint's
+    own, or None if the file has none. ``zero_terminal_snr``: whether the model was trained with a schedule that ends in
+    pure noise. ``fp8``: whether the weights are kept in eight bits. In ``networks``, ``conditioning`` and ``extras``
+    other layers keep values that belong to this model; ``module_names`` maps LDM's names of UNet modules to those of
+    diffusers.
     """
 
     info: CheckpointInfo
@@ -57,7 +57,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet computes, and the latents are."""
+        """The device on which the UNet computes and the latents are."""
         return self.policy.device_of("unet")
 
     @property
@@ -67,11 +67,12 @@ class LoadedModel:
 
     @property
     def is_sdxl(self) -> bool:
-        """Whether conditioning carries SDXL's vector."""
+        """Whether conditioning has SDXL's vector."""
         return self.family in ("sdxl", "sdxl-refiner")
 
     @property
     def latent_channels(self) -> int:
+        """Channels of a latent: 4."""
         return 4
 
     @property
@@ -81,7 +82,7 @@ class LoadedModel:
 
     @property
     def unet_in_channels(self) -> int:
-        """4; 9 for inpainting and 8 for instruct-pix2pix models."""
+        """Input channels of the UNet: 4; 9 for inpainting and 8 for instruct-pix2pix models."""
         return int(self.unet.config.in_channels)
 
     def alphas_cumprod(self) -> Tensor:
@@ -90,16 +91,16 @@ class LoadedModel:
         return (schedule.zero_terminal_snr() if self.zero_terminal_snr else schedule).alphas_cumprod
 
     def nbytes(self) -> int:
-        """Bytes of all weights, each counted once, and of copies kept beside them."""
+        """Bytes of all weights, each counted once, and of their copies."""
         tensors = {id(p): p for module in self._modules() for p in module.parameters()}
         copies = sum(copies_nbytes(module) for module in self._modules())
         return sum(p.numel() * p.element_size() for p in tensors.values()) + copies
 
     @contextmanager
     def part(self, part: Part) -> Iterator[Any]:
-        """The module(s) of ``part``, on the device where they compute.
+        """A context manager for the module(s) of ``part``, on the device on which they compute.
 
-        Under offload ``parts`` the other parts are sent to main memory first.
+        With offload ``parts`` the other parts are moved to main memory first.
         """
         if self.policy.offload == "parts":
             for other in PARTS:
@@ -109,7 +110,7 @@ class LoadedModel:
         yield {"unet": self.unet, "vae": self.vae, "text": self.text_encoders}[part]
 
     def to(self, device: torch.device | str | None) -> None:
-        """Move every part to ``device``; None sends each to where it computes."""
+        """Move every part to ``device``, or, for None, to the device on which it computes."""
         for part in PARTS:
             self._move(part, self.policy.device_of(part) if device is None else torch.device(device))
 

@@ -1,4 +1,4 @@
-"""The owner of models: which checkpoint is selected, and leases on loaded ones. Imports torch only when it loads."""
+"""The manager of models: the selected checkpoint, and leases of loaded ones. torch is imported only for loading."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from latentd.models.loaded import LoadedModel
 
 CHECKPOINT, VAE = "checkpoint", "vae"
-#: Contents of weight files in memory, and the options that say of how many.
+#: Kinds of weight files whose contents are kept in memory, and the options for how many.
 FILES = {CHECKPOINT: ("checkpoint file", "sd_checkpoint_cache"), VAE: ("vae file", "sd_vae_checkpoint_cache")}
 DEFAULTS: Mapping[str, Any] = {
     "fp8_storage": "Disable",
@@ -33,12 +33,12 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 class ModelManager:
-    """Checkpoints and VAEs, listed and loaded. Listing works on any thread, leases on the worker only.
+    """Lists and loads checkpoints and VAEs. Lists may be used on any thread, leases on the worker only.
 
     :param selected: the value of option ``sd_model_checkpoint`` at start.
-    :param policy: devices and precision; a function, called when the first model is loaded.
-    :param loaders: plugins' formats, tried in order before the core's own: each gives a ``LoadedModel`` or None.
-    :param options: the standing options of models, read when they are needed.
+    :param policy: devices and precision, or a function for them that is called when the first model is loaded.
+    :param loaders: formats of plugins, tried in order before the core's; each returns a ``LoadedModel`` or None.
+    :param options: the server's options about models, read when they are needed.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ModelManager:
 
     @property
     def current(self) -> CheckpointInfo:
-        """The selected checkpoint; the first of the list when the selected one is gone.
+        """The selected checkpoint, or the first of the list if the selected one no longer exists.
 
         :raises NotFound: no checkpoint was found at all.
         """
@@ -90,7 +90,7 @@ class ModelManager:
         return self.checkpoints.named(name)
 
     def find(self, name: str) -> CheckpointInfo | None:
-        """The checkpoint that ``name`` means: by name, else the shortest title containing it."""
+        """The checkpoint with this name, else the one with the shortest title that contains it, else None."""
         return self.checkpoints.closest(name)
 
     def refresh(self) -> None:
@@ -107,12 +107,12 @@ class ModelManager:
         vae_overrides: bool = True,
         storage: WeightStorage | None = None,
     ) -> Iterator[LoadedModel]:
-        """The loaded checkpoint, kept until the block is left.
+        """A context manager for the loaded checkpoint, which is kept until the block is left.
 
-        :param checkpoint: a name, looked up as the refiner's is; None for the selected one.
+        :param checkpoint: a name, looked up as that of the refiner; None for the selected one.
         :param vae: the value of option ``sd_vae``; None means ``Automatic``.
         :param vae_overrides: option ``sd_vae_overrides_per_model_preferences``.
-        :param storage: in what form the weights are to be; None: as the standing options say.
+        :param storage: the form of the weights; None for that of the server's options.
         :raises NotFound: no such checkpoint or VAE, or no checkpoint at all.
         :raises ModelLoadError: a file cannot be loaded.
         """
@@ -126,7 +126,7 @@ class ModelManager:
             self._make_room_for(model)
             if model.extras.pop("parked", False):
                 model.to(None)
-            # The same model may be on lease already, with another VAE, which it has again afterwards.
+            # The same model may be leased already with another VAE, which is put back afterwards.
             before = model.vae, model.vae_info
             loaded: Any = None
             model.vae, model.vae_info = model.own_vae, None
@@ -142,9 +142,9 @@ class ModelManager:
                     loaded.to("cpu")
 
     def unload(self) -> None:
-        """Free the device of checkpoints (``/unload-checkpoint``): to main memory from an accelerator, else away.
+        """Move checkpoints from an accelerator to main memory, or drop them on a CPU (``/unload-checkpoint``).
 
-        What was selected stays selected and comes back with the next lease.
+        The selected checkpoint stays selected and is loaded again with the next lease.
         """
         if self._policy is None or self._policy.device == "cpu":
             self.cache.drop(CHECKPOINT)
@@ -156,7 +156,7 @@ class ModelManager:
         free_cache()
 
     def reload(self) -> None:
-        """Have the selected checkpoint on its device (``/reload-checkpoint``)."""
+        """Load the selected checkpoint to its device (``/reload-checkpoint``)."""
         with self.lease():
             pass
 
@@ -166,7 +166,7 @@ class ModelManager:
         return self.current if checkpoint is None else self.checkpoints.require(checkpoint)
 
     def _make_room_for(self, model: LoadedModel) -> None:
-        """Send the checkpoints that are loaded but not at work to main memory (``sd_checkpoints_keep_in_cpu``)."""
+        """Move loaded checkpoints that are not leased to main memory (``sd_checkpoints_keep_in_cpu``)."""
         if model.policy.device == "cpu" or not self._options["sd_checkpoints_keep_in_cpu"]:
             return
         for other in self.cache.idle(CHECKPOINT):
@@ -182,7 +182,7 @@ class ModelManager:
                 break
         else:
             model = load_checkpoint(info, self.policy, storage, read=self._reader(CHECKPOINT))
-        # Infotexts carry the hash, so it is known before the first picture.
+        # Infotexts contain the hash, so it is computed before the first picture.
         self.checkpoints.ensure_hash(info)
         return model
 
@@ -192,7 +192,7 @@ class ModelManager:
         return load_vae(Path(info.filename), self.policy, read=self._reader(VAE))
 
     def _reader(self, kind: str) -> Callable[[Path], Any]:
-        """What opens a weight file of ``kind``: from memory, where the option keeps the contents of some there."""
+        """The function that opens weight files of ``kind``, from memory if the option keeps their contents there."""
         from latentd.models.files.state_dict import in_memory, open_state_dict
 
         files, option = FILES[kind]
@@ -214,7 +214,7 @@ class ModelManager:
 
 
 def _key(kind: str, filename: str, *more: Hashable) -> Key:
-    """What a loaded file is known by: a file that was replaced is another one."""
+    """The cache key of a file; it changes when the file is replaced."""
     return kind, filename, tuple(file_stamp(Path(filename))), *more
 
 

@@ -1,4 +1,4 @@
-"""Pictures of nothing but NaN: told by the part of the model that made them, not drawn (A1111's NansException)."""
+"""Errors for pictures of nothing but NaN, which name the part of the model (AUTOMATIC1111's NansException)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _HINT = "half precision may not be enough for this checkpoint; try --no-half or 
 
 
 class NansError(LatentdError):
-    """A part of the model gave nothing but NaN for a picture; ``--disable-nan-check`` lets that pass."""
+    """A part of the model returned nothing but NaN for a picture; ``--disable-nan-check`` ignores that."""
 
     def __init__(self, where: str, hint: str | None = None) -> None:
         super().__init__(f"A tensor with all NaNs was produced in {where}.", hint=hint or _HINT)
 
 
 def is_nan(batch: Tensor) -> bool:
-    """Whether one of ``batch`` [B,...] is nothing but NaN; its neighbours may be good."""
+    """Whether at least one row of ``batch`` [B,...] is nothing but NaN."""
     return bool(batch.isnan().flatten(1).all(dim=1).any())
 
 
 def nan_weights(model: LoadedModel) -> str | None:
-    """A sentence that names the part of ``model`` whose weights are NaN, None where none are: the file is to blame."""
+    """A sentence that names the part of ``model`` whose weights are NaN, and its file; None if none are."""
     parts: dict[str, nn.Module | None] = {"UNet": model.unet, "VAE": model.vae}
     parts |= {f"text encoder {number}": encoder for number, encoder in enumerate(model.text_encoders, 1)}
     for name, module in parts.items():

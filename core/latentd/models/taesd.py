@@ -22,11 +22,11 @@ TaesdPart = Literal["decoder", "encoder"]
 WIDTH = 64
 LATENT_CHANNELS = 4
 STAGES = 3  # halvings of a picture's side down to its latent
-BLOCKS = 3  # blocks before each doubling, behind each halving
+BLOCKS = 3  # blocks before each doubling and after each halving
 
 
 class SoftClamp(nn.Module):
-    """Latents bent into -3 to 3."""
+    """Limits latents smoothly to the range from -3 to 3."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``3·tanh(x/3)``."""
@@ -34,7 +34,7 @@ class SoftClamp(nn.Module):
 
 
 class Block(nn.Module):
-    """Three convolutions around which the input is added again."""
+    """Three convolutions whose input is added to their output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Block(nn.Module):
         self.conv = nn.Sequential(*rows)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,64,h,w] for the same."""
+        """Features [B,64,h,w] for ``x`` of the same shape."""
         return torch.relu(self.conv(x) + x)
 
 
@@ -73,7 +73,7 @@ def load_taesd(path: Path, part: TaesdPart, device: torch.device, dtype: torch.d
 
 
 def taesd_file(part: TaesdPart, *, sdxl: bool) -> str:
-    """The file name that A1111 gives the weights."""
+    """The name of the file of weights in AUTOMATIC1111."""
     return f"taesd{'xl' if sdxl else ''}_{part}.pth"
 
 

@@ -24,18 +24,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Feature maps of the VAE's finest level, in its width, that are alive at once; measured, rounded down.
+#: How many feature maps of the VAE's finest level are in memory at once; measured and rounded down.
 MAPS = 4
 TILE_CELLS = (64, 32, 16)
-"""Sides of a tile in latent cells, tried one after another while the device's memory is too small."""
+"""Sides of a tile in latent cells; the next is tried if the device's memory is too small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VaeUse:
     """How a VAE is run.
 
-    ``retry``: the dtype in which a decode of nothing but NaN is repeated, None for never. ``check_nan``: whether such a
-    decode is an error at all. ``hypertile``: the tiling of the decoder's attention, None for none.
+    :param retry: the dtype in which a decode of nothing but NaN is repeated; None for never.
+    :param check_nan: whether such a decode is an error.
+    :param hypertile: the tiling of the decoder's attention, or None.
     """
 
     retry: torch.dtype | None = torch.float32
@@ -49,10 +50,10 @@ def decode(
 ) -> Tensor:
     """Pictures [B,3,H,W] in [0,1], float32 on the CPU, for ``latents`` [B,4,h,w]; decoded one at a time.
 
-    A picture of nothing but NaN is decoded again in ``use.retry``, and the VAE then stays there; when the device's
-    memory runs out the picture is decoded in tiles.
+    A picture of nothing but NaN is decoded again in dtype ``use.retry``, which the VAE then keeps. If the device's
+    memory runs out, the picture is decoded in tiles.
 
-    :param check: called before each picture; may raise to leave.
+    :param check: called before each picture; an exception that it raises ends decoding.
     :raises NansError: a picture is nothing but NaN.
     """
     use = use or VaeUse()
@@ -71,12 +72,12 @@ def encode(
 ) -> Tensor:
     """Latents [B,4,h,w], float32 on the model's device, for ``images`` [B,3,H,W] in [0,1]; encoded one at a time.
 
-    The posterior's mean, which is within A1111's own variation (it draws from an unseeded generator).
+    They are the posterior's mean, which is within AUTOMATIC1111's own variation: it draws from an unseeded generator.
 
-    :param sample: ε [B,4,h,w]: gives mean + deviation·ε instead.
-    :param scale: False leaves the latents unscaled, as instruct-pix2pix wants its picture.
+    :param sample: ε [B,4,h,w]; the result is then mean + deviation·ε.
+    :param scale: False for unscaled latents, which instruct-pix2pix models need.
     :param check_nan: whether latents of nothing but NaN are an error.
-    :raises NansError: they are.
+    :raises NansError: there are such latents.
     """
     vae = _vae(model)
     latents = []
@@ -109,7 +110,7 @@ def encode_pictures(model: Model, pictures: Tensor, sample: Tensor | None = None
 
 @contextmanager
 def circular_padding(model: LoadedModel, enabled: bool = True) -> Iterator[None]:
-    """Within it every convolution of UNet and VAE wraps around, so that pictures tile (option ``tiling``)."""
+    """A context in which all convolutions of UNet and VAE wrap around, so that pictures tile (option ``tiling``)."""
     parts = [part for part in (model.unet, model.vae) if part is not None and enabled]
     convolutions = [m for part in parts for m in part.modules() if isinstance(m, nn.Conv2d)]
     before = [(m, m.padding_mode) for m in convolutions]
@@ -127,7 +128,7 @@ def _posterior(vae: Any, x: Tensor) -> Any:
 
 
 def _decode_one(model: LoadedModel, latent: Tensor, use: VaeUse) -> Tensor:
-    """The VAE's answer [1,3,H,W] in [-1,1], float32 on the CPU."""
+    """The VAE's output [1,3,H,W] in [-1,1], float32 on the CPU."""
     vae = _vae(model)
 
     def run() -> Tensor:
@@ -155,10 +156,10 @@ def _nan_hint(model: LoadedModel, given: Tensor) -> str | None:
 
 
 def _in_tiles_if_needed(model: LoadedModel, vae: Any, pixels: int, run: Callable[[], Any]) -> Any:
-    """What ``run()`` gives; in tiles under the policy's ``tile_vae`` or when the device has no memory for it whole.
+    """The result of ``run()``, in tiles with the policy's ``tile_vae`` or if memory is too small for the whole.
 
-    :param pixels: of the picture.
-    :raises RuntimeError: the memory is too small for the smallest tiles, too.
+    :param pixels: pixels of the picture.
+    :raises RuntimeError: the memory is too small even for the smallest tiles.
     """
     for cells in TILE_CELLS if model.policy.tile_vae or _is_too_large(vae, pixels) else (None, *TILE_CELLS):
         try:
@@ -175,7 +176,7 @@ def _in_tiles_if_needed(model: LoadedModel, vae: Any, pixels: int, run: Callable
 def _is_too_large(vae: Any, pixels: int) -> bool:
     """Whether a picture of ``pixels`` cannot be worked on whole in main memory.
 
-    There it must be told beforehand: systems that promise more than they have end the process instead of refusing.
+    In main memory this must be known before: systems that overcommit memory end the process rather than refuse it.
     """
     device, dtype = _place(vae)
     if device.type != "cpu":
@@ -186,7 +187,7 @@ def _is_too_large(vae: Any, pixels: int) -> bool:
 
 @contextmanager
 def _tiles(vae: Any, cells: int | None) -> Iterator[None]:
-    """Within it ``vae`` works in tiles of ``cells`` latent cells a side; None: on the whole picture."""
+    """A context in which ``vae`` works in tiles of ``cells`` latent cells a side, or on the whole picture for None."""
     if cells is None:
         yield
         return
@@ -200,7 +201,7 @@ def _tiles(vae: Any, cells: int | None) -> Iterator[None]:
 
 
 def _magnification(vae: Any) -> int:
-    """Pixels a latent cell and side."""
+    """Pixels in the side of a latent cell."""
     return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 

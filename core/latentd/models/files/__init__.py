@@ -1,1 +1,1 @@
-"""What lies on disk: listing, hashes, headers, and the readers of weight files."""
+"""Model files on disk: lists, hashes, headers, and readers of weight files."""

@@ -1,4 +1,4 @@
-"""The list of checkpoints: titles, hashes, aliases and look-up as in A1111 1.8. No torch here."""
+"""The list of checkpoints: titles, hashes, aliases and look-up as in AUTOMATIC1111 1.8. No torch is imported here."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ HASH_AT_SCAN = 128 * 2**20
 
 @dataclass(slots=True, eq=False)
 class CheckpointInfo:
-    """One checkpoint as listed. Identity is the file; the hash, and with it the title, may come later.
+    """One checkpoint of the list. It is identified by its file; its hash, and so its title, may be set later.
 
-    ``name`` is relative to the folder it was found in, with its extension; ``config`` the sibling ``.yaml``'s path.
+    ``name`` is relative to the folder in which it was found, with its extension; ``config`` is the path of the
+    ``.yaml`` beside it.
     """
 
     name: str
@@ -55,7 +56,7 @@ class CheckpointInfo:
         return f"{self.stem} [{self.hash}]" if self.hash else self.stem
 
     def set_sha256(self, sha256: str | None) -> None:
-        """Record the hash; the title gains its first ten digits."""
+        """Set the hash, whose first ten digits become part of the title."""
         self.sha256 = sha256
         self.hash = short_hash(sha256)
         self.title = f"{self.name} [{self.hash}]" if self.hash else self.name
@@ -82,7 +83,7 @@ class CheckpointInfo:
 class Checkpoints:
     """All checkpoints of the configured folders, in the order of ``/sd-models``.
 
-    :param folders: searched in order; the first holder of a name wins.
+    :param folders: searched in order; of equal names the first counts.
     :param explicit: the file of ``--ckpt``, listed first.
     :param contributed: files of plugins, listed last, those marked ``default`` before the others.
     :param hidden: whether folders whose name begins with a dot are searched.
@@ -108,7 +109,7 @@ class Checkpoints:
         self.refresh()
 
     def refresh(self) -> None:
-        """Scan again. Checkpoints that are still there keep their :class:`CheckpointInfo`."""
+        """Scan the folders again. Checkpoints that still exist keep their :class:`CheckpointInfo`."""
         before = {(info.name, info.filename): info for info in self._infos}
         infos: dict[str, CheckpointInfo] = {}
         for found in self._scan():
@@ -131,13 +132,13 @@ class Checkpoints:
     def named(self, text: str) -> CheckpointInfo | None:
         """The checkpoint that ``text`` names: title, name, file stem, any of its hashes...
 
-        Where none does exactly, the only one that another spelling of it names: backslashes, another case, another
-        folder, a hash that is not the file's beside its name.
+        If none fits exactly, it is the only one that fits with another spelling: backslashes, another case, another
+        folder, or a wrong hash beside its name.
         """
         return self._aliases.get(text) or self._spellings.find(text, suffixes=CHECKPOINT_SUFFIXES)
 
     def closest(self, text: str) -> CheckpointInfo | None:
-        """The checkpoint that ``text`` names, else the shortest title containing it (a ``[hash]`` left out)."""
+        """The checkpoint that ``text`` names, else that of the shortest title that contains it (without ``[hash]``)."""
         if not text:
             return None
         if (found := self.named(text)) is not None:
@@ -151,7 +152,7 @@ class Checkpoints:
     def require(self, text: str, *, fuzzy: bool = True, detail: str | None = None) -> CheckpointInfo:
         """Like :meth:`closest` (:meth:`named` with ``fuzzy`` False).
 
-        :param detail: what to say instead of ``model '<text>' not found``.
+        :param detail: the error's message; by default ``model '<text>' not found``.
         :raises NotFound: nothing matches.
         """
         found = self.closest(text) if fuzzy else self.named(text)
@@ -160,8 +161,8 @@ class Checkpoints:
         return found
 
     def _near(self, text: str) -> str | None:
-        """Names like ``text``; where none is, some that are there."""
-        # A hash at the end of a title would hide how close its name is.
+        """A hint with names like ``text``, or else with some names."""
+        # Titles are compared without the hash at their end, which would make them less similar.
         bare = re.sub(r"\s*\[[^\]]*\]\s*$", "", text).replace("\\", "/")
         near = near_matches(bare, [name for info in self._infos for name in (info.name, info.stem)])
         names = [info.name for info in self._infos]
@@ -180,7 +181,7 @@ class Checkpoints:
         return self._infos[0]
 
     def ensure_hash(self, info: CheckpointInfo) -> None:
-        """Compute the hash if it is missing (not under ``--no-hashing``), and make it findable."""
+        """Compute the hash if it is missing (not with ``--no-hashing``), and make it an alias."""
         if info.sha256 is None and (digest := self._hash(Path(info.filename))) is not None:
             info.set_sha256(digest)
             self._register()
@@ -218,7 +219,7 @@ class Checkpoints:
         )
 
     def _update(self, info: CheckpointInfo) -> CheckpointInfo:
-        """``info`` with the hash of the file as it is now, where that is known or quick to get."""
+        """``info`` with the hash of the present file if that is known or quickly computed."""
         path = hashed_file(Path(info.filename))
         try:
             small = path.stat().st_size <= HASH_AT_SCAN
@@ -237,7 +238,7 @@ class Checkpoints:
 
 
 def hashed_file(path: Path) -> Path:
-    """The file whose hash stands for the checkpoint ``path``: itself, or the UNet's weights of a diffusers folder."""
+    """The file whose hash is the checkpoint's: ``path`` itself, or the UNet's weights in a folder of diffusers."""
     if not path.is_dir():
         return path
     weights = sorted((path / "unet").glob("*.safetensors")) + sorted((path / "unet").glob("*.bin"))
@@ -245,6 +246,6 @@ def hashed_file(path: Path) -> Path:
 
 
 def _without_suffix(name: str) -> str:
-    """``name`` without the extension of a model file; a dot within a folder's name is no extension."""
+    """``name`` without the extension of a model file; other dots are part of the name."""
     path = PurePosixPath(name)
     return name[: -len(path.suffix)] if path.suffix.lower() in CHECKPOINT_SUFFIXES else name

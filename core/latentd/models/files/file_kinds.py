@@ -1,6 +1,6 @@
-"""What a file that is not what its folder says looks like: told from its first bytes, or from its tensors' names.
+"""Guessing, for error messages, what a file in the wrong folder is, from its first bytes or its tensors' names.
 
-For error messages only; nothing is decided by it. No torch.
+Nothing else depends on these guesses. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _START = 512
 _DOWNLOAD = "download the file itself"
 _UNPACK = "unpack it"
 
-#: First bytes in lower case, without white space at the beginning; what begins so; what to do about it.
+#: First bytes in lower case, without leading white space; what such a file is; what to do about it.
 _BEGINNINGS: tuple[tuple[bytes, str, str | None], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, which only names the file", "fetch the file with git lfs pull"),
     (b"version https://hawser", "a Git LFS pointer, which only names the file", "fetch the file with git lfs pull"),
@@ -87,8 +87,11 @@ _FOLDERS = {
 
 
 def unreadable(path: Path, words: str, error: object) -> ModelLoadError:
-    """The error of a file that is not what its name says (``words``, such as "is not a readable safetensors file"):
-    with what it looks like by its first bytes, if they tell, else with the ``error`` that reading gave."""
+    """The error for a file that is not what its name says.
+
+    :param words: what is wrong, such as "is not a readable safetensors file".
+    :param error: the error of the reader, quoted if the file's first bytes do not show what it is.
+    """
     kind, advice = _beginning(path)
     reason = f"it looks like {kind}" if kind else " ".join(str(error).split())[:300]
     return ModelLoadError(f"{path.name} {words}: {reason}", hint=advice)
@@ -110,7 +113,7 @@ def _beginning(path: Path) -> tuple[str | None, str | None]:
 
 
 def weights_kind(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """What weights of these names and shapes look like: ``a VAE``, ``a LoRA for FLUX``; None where nothing tells."""
+    """What weights with these names and shapes look like: ``a VAE``, ``a LoRA for FLUX``; None if that is unknown."""
     if any(_LORA.search(key) for key in shapes):
         model = _lora_model(shapes)
         return f"a LoRA for {model}" if model else "a LoRA"

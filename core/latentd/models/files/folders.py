@@ -1,4 +1,4 @@
-"""Finding model files in folders by A1111's rules. No torch here."""
+"""Finding model files in folders as AUTOMATIC1111 does. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ VAE_SUFFIXES = (".ckpt", ".pt", ".safetensors")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFile:
-    """A model file (or diffusers folder) and its name relative to the folder it was found under, with ``/``."""
+    """A model file (or folder of diffusers), and its name relative to the folder that was searched, with ``/``."""
 
     path: Path
     name: str
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key by which ``a2`` comes before ``a10``, regardless of case."""
+    """A sort key that puts ``a2`` before ``a10``, regardless of case."""
     parts = re.split(r"(\d+)", text.lower())
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
@@ -31,10 +31,10 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 def find_models(
     root: Path, suffixes: Collection[str], *, diffusers: bool = False, hidden: bool = True
 ) -> list[FoundFile]:
-    """Files below ``root`` with one of ``suffixes``, folder by folder, each naturally sorted; [] without the folder.
+    """Files below ``root`` with one of ``suffixes``, by folder and naturally sorted; none if ``root`` does not exist.
 
-    Links are followed, each folder once. Files whose name begins with a dot, and pipes, sockets and devices, are left
-    out.
+    Links are followed, but each folder is searched once. Files whose name begins with a dot, pipes, sockets and devices
+    are left out.
 
     :param diffusers: also list folders that hold a ``model_index.json``, without looking inside them.
     :param hidden: look into folders whose name begins with a dot (option ``list_hidden_files``).
@@ -66,5 +66,5 @@ def _walk(root: Path, diffusers: bool, hidden: bool) -> Iterator[tuple[Path, lis
 
 
 def is_vae_name(name: str) -> bool:
-    """Whether a file among the checkpoints is a VAE by its name (``model.vae.safetensors``)."""
+    """Whether the name of a file among the checkpoints is that of a VAE (``model.vae.safetensors``)."""
     return any(name.lower().endswith(f".vae{suffix}") for suffix in VAE_SUFFIXES)

@@ -1,4 +1,4 @@
-"""Hashes of model files: full SHA-256 with a cache on disk, and A1111's legacy hash. No torch here."""
+"""Hashes of model files: SHA-256 with a cache on disk, and AUTOMATIC1111's old hash. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HashCache:
     """SHA-256 by path, size and modification time, kept in ``<folder>/hashes.json``; safe from several threads.
 
     :param folder: the data directory's ``cache``; created when first written.
-    :param enabled: False under ``--no-hashing``: every answer is None.
+    :param enabled: False with ``--no-hashing``: every hash is None.
     """
 
     def __init__(self, folder: Path, *, enabled: bool = True) -> None:
@@ -42,7 +42,7 @@ class HashCache:
             return None
 
     def sha256(self, path: Path) -> str | None:
-        """The hash of ``path``, computed if need be; None under ``--no-hashing``.
+        """The hash of ``path``, computed if needed; None with ``--no-hashing``.
 
         :raises OSError: the file cannot be read.
         """
@@ -66,7 +66,7 @@ class HashCache:
         }
 
     def _write(self) -> None:
-        """Replace the file in one step; a folder that cannot be written costs only the next start's time."""
+        """Replace the file in one step. If the folder cannot be written, hashes are computed again after a restart."""
         try:
             write_atomically(self._file, json.dumps(self._entries, indent=1).encode())
         except OSError as error:
@@ -83,7 +83,7 @@ def _stamp(path: Path) -> list[int]:
 
 
 def file_stamp(path: Path) -> list[int]:
-    """Size and modification time, by which a replaced file is told; empty where there is no file."""
+    """Size and modification time, which change when a file is replaced; empty if there is no file."""
     try:
         return _stamp(path)
     except OSError:
@@ -91,12 +91,12 @@ def file_stamp(path: Path) -> list[int]:
 
 
 def short_hash(sha256: str | None) -> str | None:
-    """The first ten digits, which titles and infotexts carry."""
+    """The first ten digits, as in titles and infotexts."""
     return sha256[:SHORT] if sha256 else None
 
 
 def legacy_hash(path: Path) -> str:
-    """A1111's first kind of hash: eight digits of the SHA-256 of 64 KiB at offset 1 MiB; ``NOFILE`` without a file."""
+    """AUTOMATIC1111's old hash: eight digits of the SHA-256 of 64 KiB at offset 1 MiB; ``NOFILE`` without a file."""
     try:
         with open_regular(path) as file:
             file.seek(LEGACY_OFFSET)

@@ -1,8 +1,8 @@
-"""A look through a pickle before it is read: what it would build, followed without building it.
+"""Checking a pickle before it is read, by following its operations without building anything.
 
-torch's weights-only unpickler runs no code of the file's choosing, but does what the file says in every other respect:
-it nests tuples until the interpreter's own recursion overflows the stack, and makes arrays and buffers of any size.
-Here the opcodes are followed on a stack of stand-ins, and a pickle that goes beyond what weight files need is refused.
+torch's weights-only unpickler runs no code that a file chooses, but otherwise does whatever the file says: it nests
+tuples until the interpreter's recursion overflows the stack, and makes arrays and buffers of any size. Here the
+operations are followed with placeholders for values, and a pickle with more than weight files need is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_OPCODES = 2_000_000
 #: The longest text or byte string, in bytes: numpy arrays in old embeddings are written as one.
 MAX_STRING = 256 << 20
 
-#: What may be called: each gives something no larger than its arguments, or is bounded below.
+#: Functions that may be called: their results are not larger than their arguments, or are bounded below.
 CALLABLE = frozenset(
     {
         "_codecs encode",
@@ -48,10 +48,10 @@ _NUMPY_ARRAY = frozenset({"numpy.core.multiarray _reconstruct", "numpy._core.mul
 #: Names of Python 2's modules, as pickles of protocol 2 write them.
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
-#: numpy's numbers. Types of other kinds hold pointers or more types.
+#: Numbers of numpy. Other types contain pointers or further types.
 _NUMBER_TYPE = re.compile(r"[<>=|]?(?:[iu][1248]|f[248]|b1|\?)")
 _LONGEST_TYPE = 8
-#: Values whose worth the checks ask for.
+#: Types of values that the checks need.
 _BOOLEANS = {"NEWTRUE": 1, "NEWFALSE": 0}
 _TEXTS = frozenset({"BINUNICODE", "SHORT_BINSTRING", "BINSTRING", "SHORT_BINUNICODE", "UNICODE", "STRING"})
 _BYTES = frozenset({"BINBYTES", "SHORT_BINBYTES"})
@@ -64,19 +64,22 @@ _GETS = frozenset({"BINGET", "LONG_BINGET", "GET"})
 
 
 class PickleRefused(ValueError):
-    """The pickle goes beyond what a weight file needs; the message says in what."""
+    """The pickle has something that no weight file needs; the message says what."""
 
 
 class Readable(Protocol):
-    """A binary file, or something that reads like one."""
+    """A binary file, or an object with its methods for reading."""
 
-    def read(self, n: int = -1, /) -> bytes: ...
-    def readline(self) -> bytes: ...
+    def read(self, n: int = -1, /) -> bytes:
+        """At most ``n`` bytes, or all of the rest if it is negative."""
+
+    def readline(self) -> bytes:
+        """The bytes up to and including the next line feed."""
 
 
 @dataclass(slots=True)
 class _Item:
-    """A stand-in for one value: how deep it nests, and as much of its worth as the checks ask for."""
+    """A placeholder for one value: its depth of nesting, and as much of the value as the checks need."""
 
     depth: int = 0
     number: int | None = None
@@ -94,7 +97,7 @@ _NONE = _Item()
 
 
 class _Bounded:
-    """A file whose single reads are bounded, so that a string's stated length cannot fill the memory."""
+    """A file with bounded reads, so that a string that claims to be long cannot fill the memory."""
 
     def __init__(self, file: Readable) -> None:
         self._file = file
@@ -109,7 +112,7 @@ class _Bounded:
 
 
 def walk_pickle(file: Readable, *, size: int) -> None:
-    """Follow one pickle to its end and leave ``file`` behind it.
+    """Follow one pickle to its end; ``file`` is then positioned after it.
 
     :param size: bytes of the whole weight file, which no array or storage may exceed.
     :raises PickleRefused: it is damaged, nests too deeply, calls what weight files do not call, states sizes beyond the
@@ -130,7 +133,7 @@ def walk_pickle(file: Readable, *, size: int) -> None:
 
 
 class _Walk:
-    """The unpickler's stack and memo, of stand-ins."""
+    """The unpickler's stack and memo, with placeholders for values."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -140,7 +143,7 @@ class _Walk:
     def step(self, name: str, argument: object) -> None:
         """Do one operation.
 
-        :raises PickleRefused: it is beyond what weight files need.
+        :raises PickleRefused: no weight file needs it.
         """
         if name in _TEXTS and isinstance(argument, str) and len(argument) <= _LONGEST_TYPE:
             self._stack.append(_Item(text=argument))
@@ -170,7 +173,7 @@ class _Walk:
             self._change(name)
 
     def _change(self, name: str) -> None:
-        """The operations that work on what lies on the stack."""
+        """Do one of the operations that change values on the stack."""
         if name in ("REDUCE", "NEWOBJ"):
             arguments, function = self._stack.pop(), self._stack.pop()
             self._stack.append(self._called(function, arguments))
@@ -223,8 +226,11 @@ class _Walk:
         top.depth = max(top.depth, _deeper(items))
 
     def _build(self, state: _Item) -> None:
-        """Give the object on top its state. A state that numpy did not write corrupts its types for the whole process:
-        the type of floats is one object, and flags say whether an array's bytes are pointers."""
+        """Set the state of the object on top of the stack.
+
+        A state that numpy does not write would damage its types for the whole process: there is one object for the type
+        of floats, and its flags say whether the bytes of an array are pointers.
+        """
         top = self._stack[-1]
         if not top.is_type:
             self._nest([state])
@@ -253,7 +259,7 @@ class _Walk:
         return self._type_of(name, arguments) or _Item(depth=_deeper([arguments]), hashable=False)
 
     def _type_of(self, name: str, arguments: _Item) -> _Item | None:
-        """numpy's type where the call makes one: of its own, or (without ``copy=True``) the one that all share."""
+        """The placeholder of a numpy type if the call makes one: a new type with ``copy=True``, else the shared one."""
         if name.startswith(("numpy.dtypes ", "numpy.dtype[")):
             return _Item(is_type=True, is_copy=False)
         if name != "numpy dtype":
@@ -264,7 +270,7 @@ class _Walk:
         return _Item(is_type=True, is_copy=len(given) == 3 and given[2].number == 1)
 
     def _storage(self, reference: _Item) -> _Item:
-        """A persistent id: (``storage``, type, key, device, number of elements, ...)."""
+        """The placeholder for a persistent id: (``storage``, type, key, device, number of elements, ...)."""
         if len(reference.parts) > 4 and (reference.parts[4].number or 0) > self._size:
             raise PickleRefused("a storage larger than the file")
         return _Item(depth=1, hashable=False)

@@ -1,4 +1,4 @@
-"""The JSON header of a safetensors file: read without the weights, and held against the file. No torch here.
+"""The JSON header of a safetensors file: read without the weights, and checked against the file, without torch.
 
 8 bytes of its length (little endian), the header, then the tensors' bytes one after another. An entry of the header is
 ``name: {"dtype": "F16", "shape": [2, 3], "data_offsets": [begin, end]}``, offsets counted from the header's end.
@@ -17,12 +17,12 @@ from latentd.models.files.file_kinds import unreadable
 from latentd.regular import is_regular, open_regular
 
 MAX_HEADER = 32 << 20
-#: Objects and lists in a header; each costs far more memory than the bytes that ask for it.
+#: Most objects and lists in a header; each takes far more memory than its bytes in the file.
 MAX_CONTAINERS = 2_000_000
 MAX_DIMENSIONS = 16
 METADATA = "__metadata__"
 _UNFIT = "is not a readable safetensors file"
-#: Bits of an element; a type that is not here is left to the library.
+#: Bits of an element by type; other types are checked by the library.
 _BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
@@ -40,18 +40,20 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def check_header(path: Path) -> None:
-    """Hold the header of a file that calls itself safetensors against the file.
+    """Check the header of a file whose name ends in ``.safetensors`` against the file.
 
-    Every tensor lies within it, is as large as its shape and type say, and overlaps no other; no byte is left over.
+    Every tensor must lie within the file, be as large as its shape and type say, and overlap no other; no byte may be
+    left over.
 
-    :raises ModelLoadError: it is something else, was cut off, or its header lies; names the file and the tensor.
+    :raises ModelLoadError: the file is of another kind or cut off, or its header is wrong; the message names the file
+        and the tensor.
     """
     if path.suffix.lower() == ".safetensors":
         check_layout(path)
 
 
 def check_layout(path: Path) -> None:
-    """:func:`check_header` whatever the file's name ends with."""
+    """Check the header as :func:`check_header`, whatever the file's name is."""
     header, left = _read(path)
     spans = []
     for name, entry in header.items():
@@ -82,7 +84,7 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], int]:
-    """The header, and the bytes behind it."""
+    """The header, and the number of bytes after it."""
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)
@@ -102,7 +104,10 @@ def _length(path: Path, file: BufferedReader, size: int) -> int:
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
-    """:raises ValueError: no JSON object, or one made to fill the memory."""
+    """The JSON object of a header.
+
+    :raises ValueError: it is not a JSON object, or has too many lists and objects.
+    """
     if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
         raise ValueError(f"its header holds more than {MAX_CONTAINERS} lists and objects")
     header = json.loads(data)
@@ -114,7 +119,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 def _span(path: Path, name: str, entry: object) -> tuple[int, int]:
     """(begin, end) of one tensor's bytes.
 
-    :raises ModelLoadError: the entry is none, or its size is not that of its shape.
+    :raises ModelLoadError: the entry is incomplete, or its size does not fit its shape.
     """
     said = entry if isinstance(entry, dict) else {}
     shape, offsets, dtype = said.get("shape"), said.get("data_offsets"), said.get("dtype")

@@ -1,4 +1,4 @@
-"""Names of model files as other machines spell them: with backslashes, in another case, in another folder."""
+"""Names of model files with other spellings: with backslashes, in another case, in another folder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _HASHED = re.compile(r"(?P<name>.*?)\s*\[(?P<hash>[^\[\]]*)\]\s*")
 
 
 def spelled(name: str) -> str:
-    """``name`` with what spellings differ in taken out: kind of slash, case, white space at the ends."""
+    """``name`` in a form in which spellings do not differ: forward slashes, lower case, no white space at the ends."""
     return name.strip().replace("\\", "/").casefold()
 
 
 class Spellings(Generic[T]):
-    """Finds what a name means though it is spelled otherwise, where only one thing fits.
+    """Finds the item that a name with another spelling means, if only one fits.
 
-    :param known: the exact names of each thing; a hash is a name, too.
+    :param known: the exact names of each item, including its hashes.
     """
 
     def __init__(self, known: Iterable[tuple[str, T]]) -> None:
@@ -30,10 +30,10 @@ class Spellings(Generic[T]):
                 things.append(thing)
 
     def find(self, name: str, *, suffixes: Sequence[str] = ()) -> T | None:
-        """The one thing that fits ``name``, or None: by the whole of it, else by its name and by its ``[hash]``.
+        """The only item that fits ``name``, or None: by the whole text, else by its name and its ``[hash]``.
 
-        A name fits in another folder as well, and with another of the file ``suffixes`` (lower case, with their dot).
-        Where name and hash fit different things, neither does.
+        A name also fits in another folder and with another of the file ``suffixes`` (lower case, with their dot). If
+        name and hash fit different items, the result is None.
         """
         fitting = self._known.get(spelled(name))
         if fitting is None:

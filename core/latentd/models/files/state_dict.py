@@ -23,9 +23,9 @@ _NESTED = ("state_dict", "model_state_dict", "params_ema", "params")
 
 
 class StateDict(Mapping[str, Tensor]):
-    """Key → tensor of one file, tensors read when asked for (CPU, the file's dtype).
+    """Key → tensor of one file; a tensor is read when it is used (on the CPU, with the file's dtype).
 
-    A tensor that is NaN throughout is a :class:`ModelLoadError`: nothing but black pictures could come of it.
+    Reading a tensor of nothing but NaN raises :class:`ModelLoadError`, because all pictures would be black.
 
 
     :param metadata: the header's text entries of a safetensors file, else empty.
@@ -61,12 +61,12 @@ class StateDict(Mapping[str, Tensor]):
         return sum(tensor.nbytes for tensor in self.values())
 
     def below(self, prefix: str) -> StateDict:
-        """The entries whose keys begin with ``prefix``, without it."""
+        """The entries whose keys begin with ``prefix``, with the prefix removed."""
         keys = {key[len(prefix) :]: key for key in self.shapes if key.startswith(prefix)}
         return self.renamed(keys)
 
     def renamed(self, keys: Mapping[str, str]) -> StateDict:
-        """The same tensors under other names: new key → key here."""
+        """The same tensors with other names; ``keys`` maps new keys to the keys of this object."""
         shapes = {new: self.shapes[old] for new, old in keys.items()}
         return StateDict(self.name, _Renamed(self, keys), shapes, self.metadata)
 
@@ -114,7 +114,7 @@ def from_tensors(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str
 
 
 def in_memory(weights: StateDict) -> StateDict:
-    """The same weights, copied out of their file."""
+    """The same weights, copied from their file into memory."""
     return from_tensors(weights.name, {key: weights[key].clone() for key in weights}, weights.metadata)
 
 
@@ -140,14 +140,14 @@ def _read_safetensors(path: Path) -> StateDict:
 
 
 def _looks_like_safetensors(path: Path) -> bool:
-    """Whether a file with a pickle's name has a safetensors header: some are renamed so."""
+    """Whether a file with the name of a pickle has a safetensors header, as renamed files do."""
     with open_regular(path) as file:
         start = file.read(9)
     return len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
 
 
 def _is_nan(tensor: Tensor) -> bool:
-    """Whether every element is NaN; sound tensors are told by their first."""
+    """Whether every element is NaN; for most tensors the first element decides."""
     if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta:
         return False
     return bool(tensor.reshape(-1)[0].float().isnan()) and bool(tensor.float().isnan().all())

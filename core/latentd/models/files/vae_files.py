@@ -1,4 +1,4 @@
-"""The list of stand-alone VAE files and the choice among them (rules: a1111-checkpoint-names). No torch here."""
+"""The list of separate VAE files and the choice among them (rules: a1111-checkpoint-names). No torch is imported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class VaeFiles:
 
     :param folders: ``models/VAE`` and ``--vae-dir``.
     :param beside: checkpoint folders.
-    :param explicit: the file of ``--vae-path``, which overrules every setting.
+    :param explicit: the file of ``--vae-path``, which takes precedence over every setting.
     :param hidden: whether folders whose name begins with a dot are searched.
     """
 
@@ -79,7 +79,7 @@ class VaeFiles:
         return [AUTOMATIC, NONE, *self._infos]
 
     def require(self, name: str) -> VaeInfo:
-        """The VAE called ``name``: file name or its stem; else the only one that another spelling of it names.
+        """The VAE with this file name or stem, else the only one that fits with another spelling.
 
         :raises NotFound: there is none.
         """
@@ -96,8 +96,8 @@ class VaeFiles:
         """The VAE to use with ``checkpoint``; None for its own.
 
         :param setting: option ``sd_vae``: ``Automatic``, ``None`` or a file name.
-        :param overrides: option ``sd_vae_overrides_per_model_preferences``: an explicit setting beats what belongs to
-            the checkpoint (the ``vae`` of the ``.json`` beside it, or a VAE file whose name begins with its own).
+        :param overrides: option ``sd_vae_overrides_per_model_preferences``: an explicit setting takes precedence over
+            the checkpoint's VAE (``vae`` in the ``.json`` beside it, or a VAE file whose name begins with its own).
         :raises NotFound: the setting names no file.
         """
         if self._explicit is not None:
@@ -135,7 +135,7 @@ class VaeFiles:
 
 
 def _preferred(checkpoint: Path) -> str | None:
-    """The ``vae`` that the user's ``.json`` beside the checkpoint names, None where it names none."""
+    """The ``vae`` in the user's ``.json`` beside the checkpoint, or None."""
     try:
         path = checkpoint.with_suffix(".json")
         data = json.loads(read_regular(path, 2**20))

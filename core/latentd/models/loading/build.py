@@ -1,4 +1,4 @@
-"""Weights become modules: built on the meta device, which costs nothing, then given the file's tensors."""
+"""Building modules from weights: on the meta device, which takes no memory, and then with the file's tensors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def build_text_encoder(
         keys["projection.weight"] = "projection.weight"
     encoder = assemble(lambda: TextEncoder(architecture), weights.renamed(keys), device, dtype)
     assert isinstance(encoder, TextEncoder)
-    # Not a weight and not in any file, so it is still on the meta device.
+    # The positions are in no file, so they are still on the meta device.
     positions = torch.arange(architecture.positions, device=device)[None]
     encoder.transformer.embeddings.register_buffer("position_ids", positions, persistent=False)
     return encoder
@@ -62,7 +62,7 @@ def build_text_encoder(
 def ldm_parts(
     weights: StateDict, architecture: Architecture, policy: DevicePolicy
 ) -> tuple[Any, Any | None, tuple[TextEncoder, ...]]:
-    """UNet, VAE (None where the file has none) and text encoders of a single-file checkpoint."""
+    """UNet, VAE (None if the file has none) and text encoders of a checkpoint in a single file."""
     unet_weights = weights.below(UNET_PREFIX)
     layout = read_unet_layout(unet_weights.shapes, weights.name)
     unet = build_unet(
@@ -81,9 +81,9 @@ def ldm_parts(
 
 
 def standalone_vae(weights: StateDict, policy: DevicePolicy) -> Any:
-    """The VAE of a file of its own: LDM's or diffusers' names, with or without ``first_stage_model.``.
+    """The VAE in a separate file, with LDM's or diffusers' names, with or without ``first_stage_model.``.
 
-    :raises ModelLoadError: the file holds no VAE.
+    :raises ModelLoadError: the file has no VAE.
     """
     inner = weights.below(VAE_PREFIX)
     found = inner if len(inner) else weights
@@ -94,15 +94,15 @@ def standalone_vae(weights: StateDict, policy: DevicePolicy) -> Any:
 
 
 def assemble(make: Callable[[], M], weights: StateDict, device: torch.device, dtype: torch.dtype) -> M:
-    """The module of ``make()`` holding ``weights``, in eval mode, without gradients; surplus keys are left aside.
+    """The module of ``make()`` with ``weights``, in eval mode, without gradients; further keys are ignored.
 
-    Every tensor is copied out of the file, so that a file replaced while the server runs harms no loaded model.
+    Every tensor is copied from the file, so that replacing the file does not change a loaded model.
 
-    :raises ModelLoadError: names the first keys that are missing or have another shape.
+    :raises ModelLoadError: keys are missing or have another shape; the message names the first of them.
     """
     with torch.device("meta"):
         made = make()
-    module: Any = made  # an nn.Module, which mypy does not know of diffusers' classes
+    module: Any = made  # an nn.Module, but mypy does not know that of diffusers' classes
     wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
     missing = [key for key in wanted if key not in weights]
     if missing:

@@ -1,4 +1,4 @@
-"""Key maps between the names checkpoints use and the names of diffusers' and transformers' modules."""
+"""Maps from the names in checkpoints to the names of modules of diffusers and transformers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def unet_to_diffusers(weights: StateDict, layout: UNetLayout) -> StateDict:
 
 
 def unet_key(key: str, modules: Mapping[str, str]) -> str | None:
-    """The diffusers name of the LDM key or module path ``key``, None where it has none.
+    """The name in diffusers of the LDM key or module path ``key``, or None if it has none.
 
     :param modules: from :meth:`UNetLayout.module_names`.
     """
@@ -59,7 +59,7 @@ def unet_key(key: str, modules: Mapping[str, str]) -> str | None:
 
 
 def vae_to_diffusers(weights: StateDict) -> StateDict:
-    """VAE ``weights`` under ``AutoencoderKL``'s names: LDM keys are mapped, diffusers' own kept (old spellings too)."""
+    """VAE ``weights`` under ``AutoencoderKL``'s names: LDM's keys are mapped, those of diffusers (old and new) kept."""
     return _squeeze_attention(weights.renamed(vae_names(weights)))
 
 
@@ -100,7 +100,7 @@ def vae_key(key: str, levels: int) -> str:
 def clip_to_transformers(weights: StateDict) -> StateDict:
     """CLIP text ``weights`` under ``CLIPTextModel``'s names of transformers 5, which has no ``text_model.``.
 
-    Takes both spellings, and drops the buffer of position ids that old files carry.
+    Both spellings are accepted; the buffer of position ids in old files is dropped.
     """
     names = {key.removeprefix("text_model."): key for key in weights}
     return weights.renamed({new: old for new, old in names.items() if not new.endswith("position_ids")})
@@ -143,7 +143,7 @@ def _modern_vae_key(key: str) -> str:
 
 
 def _squeeze_attention(weights: StateDict) -> StateDict:
-    """``weights`` with the 1x1 convolutions of the VAE's attention as the matrices that diffusers has there."""
+    """``weights`` with the 1x1 convolutions of the VAE's attention as matrices, as in diffusers."""
     tensors: dict[str, Tensor] = {}
     for key in weights:
         tensor = weights[key]

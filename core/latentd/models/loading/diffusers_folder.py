@@ -1,4 +1,4 @@
-"""Checkpoints in diffusers' folder form: ``model_index.json`` with a folder per part."""
+"""Checkpoints as folders of diffusers: ``model_index.json`` with a folder for each part."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def _architecture(
 
 
 def _schedule(folder: Path) -> dict[str, Any]:
-    """What the folder's scheduler says of training: prediction, betas and steps, and whether it ends in pure noise.
+    """The training schedule in the folder's scheduler: prediction, betas, steps, and whether it ends in pure noise.
 
-    :raises ModelLoadError: it is of a kind that latentd does not sample.
+    :raises ModelLoadError: it is of a kind that latentd cannot sample.
     """
     part = folder / "scheduler"
     name = next((name for name in _SCHEDULER_CONFIGS if (part / name).is_file()), None)

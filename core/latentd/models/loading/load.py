@@ -1,4 +1,4 @@
-"""A checkpoint file or folder becomes a :class:`LoadedModel`."""
+"""Loading a checkpoint file or folder as a :class:`LoadedModel`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def load_checkpoint(
 ) -> LoadedModel:
     """The checkpoint ``info`` in memory, in eval mode, with its own VAE.
 
-    :param storage: in what form the weights are kept; None: in that of ``policy``.
+    :param storage: the form in which the weights are kept; None for that of ``policy``.
     :param read: opens a weight file.
-    :raises ModelLoadError: the file is damaged, of no supported kind, or lacks weights.
+    :raises ModelLoadError: the file is damaged, of an unsupported kind, or lacks weights.
     """
     path = Path(info.filename)
     if path.is_dir():
@@ -76,18 +76,19 @@ def load_checkpoint(
 
 
 def load_vae(path: Path, policy: DevicePolicy, *, read: Callable[[Path], StateDict] = open_state_dict) -> Any:
-    """The ``AutoencoderKL`` in a VAE file of its own, opened by ``read``.
+    """The ``AutoencoderKL`` in a separate VAE file, opened by ``read``.
 
-    :raises ModelLoadError: the file is damaged or holds no VAE.
+    :raises ModelLoadError: the file is damaged or has no VAE.
     """
     return standalone_vae(read(path), policy)
 
 
 @torch.no_grad()
 def _probe_prediction(unet: Any, architecture: Architecture, policy: DevicePolicy) -> Any:
-    """'v' or 'eps', told by running the UNet once on constant inputs at the noisiest timestep (rules: a1111-schedule).
+    """'v' or 'eps', found out by one run of the UNet on constant inputs at the noisiest timestep.
 
-    A noise predictor returns about its input there; a v predictor something much lower.
+    There, a model that predicts noise returns about its input, a model that predicts v something much lower (rules:
+    a1111-schedule).
     """
     device, dtype = policy.device_of("unet"), policy.dtype_of("unet")
     unet.to(device)

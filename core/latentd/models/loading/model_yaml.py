@@ -1,4 +1,4 @@
-"""What a configuration beside a checkpoint (``<name>.yaml``, as LDM and SGM write it) says that weights cannot."""
+"""The configuration beside a checkpoint (``<name>.yaml`` of LDM or SGM), for facts that weights do not show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelYaml:
-    """The entries that are honoured; None where the file is silent."""
+    """The entries that are used; None if the file does not have them."""
 
     prediction_type: PredictionType | None = None
     scale_factor: float | None = None

@@ -1,4 +1,4 @@
-"""Which kind of model a checkpoint is, by its keys and their shapes (families as in A1111 1.8)."""
+"""Recognising the kind of a checkpoint by its keys and their shapes (families as in AUTOMATIC1111 1.8)."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ _V_ARCHITECTURE = "stable-diffusion-v2-768-v"
 def recognise(
     shapes: Shapes, *, name: str, config: ModelYaml | None = None, metadata: Mapping[str, str] | None = None
 ) -> Architecture:
-    """The architecture behind a single-file checkpoint's key shapes.
+    """The architecture of a checkpoint in a single file, from the shapes of its keys.
 
-    :param config: the sibling yaml's entries, which overrule what is guessed.
+    :param config: the entries of the yaml beside it, which take precedence.
     :param metadata: a safetensors header's text entries.
     :raises ModelLoadError: the keys are those of no supported model.
     """
@@ -106,7 +106,7 @@ def _variant(layout: UNetLayout, name: str) -> Variant:
 def _prediction(
     family: Family, layout: UNetLayout, shapes: Shapes, metadata: Mapping[str, str]
 ) -> PredictionType | None:
-    """What the file says: an (empty) tensor ``v_pred``, else its metadata, else what the family always is.
+    """The prediction type by an (empty) tensor ``v_pred``, or the metadata, or the family if that has only one.
 
     Metadata: ``modelspec.prediction_type`` (Stability AI's ModelSpec 1.0.0), ``modelspec.predict_key`` (ComfyUI),
     ``ss_v_parameterization`` (sd-scripts), and ModelSpec's architecture where its name implies it.
@@ -118,12 +118,12 @@ def _prediction(
             return said
     if _is_true(metadata, "ss_v_parameterization") or metadata.get("modelspec.architecture") == _V_ARCHITECTURE:
         return "v"
-    # Only SD2 came in both kinds under the same keys; its inpainting model predicts noise.
+    # Only SD2 has models of both kinds with the same keys; its inpainting model predicts noise.
     return None if family == "sd2" and layout.in_channels == 4 else "eps"
 
 
 def _zero_terminal_snr(shapes: Shapes, metadata: Mapping[str, str]) -> bool:
-    """Whether the file says so: by an (empty) tensor ``ztsnr``, or ``ss_zero_terminal_snr`` in its metadata."""
+    """Whether the file has an (empty) tensor ``ztsnr``, or ``ss_zero_terminal_snr`` in its metadata."""
     return "ztsnr" in shapes or _is_true(metadata, "ss_zero_terminal_snr")
 
 

@@ -42,9 +42,9 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UNetLayout:
-    """What the weights tell about a UNet. ``down`` runs from fine to coarse, ``up`` from coarse to fine.
+    """The layout of a UNet. ``down`` is ordered from fine to coarse, ``up`` from coarse to fine.
 
-    ``middle_depth`` is None where the middle has no attention; ``label_width`` is the SDXL vector's width or None.
+    ``middle_depth`` is None if the middle has no attention; ``label_width`` is the width of SDXL's vector, or None.
     """
 
     in_channels: int
@@ -65,7 +65,7 @@ class UNetLayout:
         """
         widths = tuple(level.channels for level in self.down)
         down_depths = [list(level.depths) for level in self.down]
-        # The last entry also sizes the middle block, which matters only where the last level has no attention.
+        # The last entry is also used for the middle block, which matters only if the last level has no attention.
         if not any(down_depths[-1]):
             down_depths[-1] = [self.middle_depth or 1] * len(down_depths[-1])
         attends = [any(level.depths) for level in self.down]
@@ -151,7 +151,7 @@ def read_unet_layout(shapes: Shapes, name: str) -> UNetLayout:
 
 
 def _depth(shapes: Shapes, module: str) -> int:
-    """How many transformer layers stand in ``module``."""
+    """The number of transformer layers in ``module``."""
     depth = 0
     while f"{module}.transformer_blocks.{depth}.attn1.to_q.weight" in shapes:
         depth += 1
@@ -186,7 +186,7 @@ def _up_levels(shapes: Shapes) -> Iterator[Level]:
 
 
 def layout_of(unet: Any) -> UNetLayout:
-    """The layout of a built ``UNet2DConditionModel``; what a diffusers folder's LDM names are told from."""
+    """The layout of a built ``UNet2DConditionModel``, from which LDM's names follow for folders of diffusers."""
     label = getattr(unet.config, "projection_class_embeddings_input_dim", None)
     middle = getattr(unet.mid_block, "attentions", None)
     return UNetLayout(

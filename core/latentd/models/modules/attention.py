@@ -1,6 +1,6 @@
-"""One processor per attention of the UNet, installed when the model is loaded: the dispatcher of attention handlers.
+"""Attention processors of the UNet, which call the handlers of hooks; installed once when the model is loaded.
 
-What a job wants done at a site travels with the call in :class:`AttentionDispatch`; a module is never patched per job.
+The handlers of a job are in :class:`AttentionDispatch`, so that modules need not be changed for a job.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
     from latentd.models.modules.unet_block import Block
 
 
-#: Key of ``UNetCall.tags``: hidden states [B,n,width] as they enter the transformer layer at work.
+#: Key of ``UNetCall.tags``: hidden states [B,n,width] at the input of the transformer layer that is running.
 LAYER_INPUT = "layer_input"
 
 
 @dataclass(slots=True)
 class AttentionDispatch:
-    """The handlers of the sampling pass in progress, by site name, and the call being evaluated."""
+    """The handlers of the present sampling pass by the name of the site, and the call that is being evaluated."""
 
     handlers: dict[str, list[AttentionHandler]] = field(default_factory=dict)
     call: UNetCall | None = None
     upcast: bool = False
 
     def reset(self) -> None:
+        """Remove the handlers and the call."""
         self.handlers, self.call, self.upcast = {}, None, False
 
 
@@ -39,13 +40,14 @@ class AttentionDispatch:
 class BaseAttention:
     """The attention as trained, over contexts that the caller chooses. Implements ``latentd.types.Attend``.
 
-    Hidden states [B,n,width], contexts [B,m,d]; gives [B,n,width].
+    From hidden states [B,n,width] and contexts [B,m,d] to [B,n,width].
     """
 
     module: Any
     upcast: bool
 
     def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor:
+        """The output [B,n,width]."""
         attn = self.module
         keys = hidden if key_context is None else key_context
         values = keys if value_context is None else value_context
@@ -60,7 +62,7 @@ class BaseAttention:
 
 @dataclass(frozen=True, slots=True)
 class _Chained:
-    """The rest of a chain of handlers, in the form that a handler calls."""
+    """The remaining handlers of a site, as a function that a handler can call."""
 
     rest: Sequence[AttentionHandler]
     base: BaseAttention
@@ -71,7 +73,7 @@ class _Chained:
         return self.base.module
 
     def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor:
-        # A handler that already chose separate contexts for keys and values has nothing left to hand on.
+        # After a handler that uses separate contexts for keys and values, no further handler is called.
         if not self.rest or value_context is not None:
             return self.base(hidden, key_context, value_context)
         return self.rest[0](self.call, hidden, key_context, _Chained(self.rest[1:], self.base, self.call))
@@ -87,6 +89,7 @@ class SiteProcessor:
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_unused: Any
     ) -> Tensor:
+        """The output [B,n,width], through the handlers of this site."""
         base = BaseAttention(attn, self.dispatch.upcast)
         handlers = self.dispatch.handlers.get(self.site.name)
         if not handlers or self.dispatch.call is None:
@@ -95,7 +98,7 @@ class SiteProcessor:
 
 
 def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> tuple[AttentionSite, ...]:
-    """Sites of every attention in execution order, each with its processor set on the module."""
+    """Set a processor on every attention; returns their sites in the order of execution."""
     sites: list[AttentionSite] = []
     counts = {"self": 0, "cross": 0}
     paths = {id(module): name for name, module in unet.named_modules()}
@@ -119,7 +122,7 @@ def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> 
 
 
 def _note_input(dispatch: AttentionDispatch, module: Any, args: tuple[Tensor, ...]) -> None:
-    """What enters a transformer layer, before its norm: some handlers of its self-attention go by it."""
+    """Record the input of a transformer layer before its norm, which some handlers of its self-attention need."""
     if dispatch.call is not None and dispatch.handlers:
         dispatch.call.tags[LAYER_INPUT] = args[0]
 

@@ -1,7 +1,7 @@
 """Weights kept in eight bits: half the memory of fp16, converted back layer by layer at each use.
 
 Source: options ``fp8_storage`` and ``cache_fp16_weight`` of AUTOMATIC1111 1.8: every linear and convolutional layer of
-the UNet and the text encoders is stored as float8 e4m3; the VAE and all else stay as they are.
+the UNet and the text encoders is stored as float8 e4m3; the VAE and all other layers are unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FP8 = torch.float8_e4m3fn
 
 @dataclass(slots=True)
 class _Store:
-    """What an eight-bit layer needs beside its parameters: the dtype it computes in, and copies from before."""
+    """The dtype in which an eight-bit layer computes, and the copies of its parameters from before."""
 
     dtype: torch.dtype
     full: dict[str, Tensor]
@@ -47,7 +47,7 @@ class Fp8Conv2d(nn.Conv2d):
 
 
 def keep_in_fp8(roots: Iterable[nn.Module], *, keep_full: bool) -> None:
-    """Put eight-bit layers in the place of every linear layer and convolution in ``roots``.
+    """Replace every linear layer and convolution in ``roots`` by an eight-bit layer.
 
     :param keep_full: keep fp16 copies of the weights in main memory, to which networks are applied.
     """
@@ -62,9 +62,9 @@ def keep_in_fp8(roots: Iterable[nn.Module], *, keep_full: bool) -> None:
 
 
 def exact_parameter(module: nn.Module, name: str) -> Tensor | None:
-    """The parameter ``name`` of ``module`` as precisely as it is known, in a dtype to compute in; None where none is.
+    """The most precise value of parameter ``name`` of ``module``, in a dtype for computing; None if it has none.
 
-    Of an eight-bit layer its fp16 copy if there is one, else the eight bits in the dtype that it computes in.
+    For an eight-bit layer this is its fp16 copy, or else the eight-bit values in the dtype in which it computes.
     """
     parameter: Tensor | None = getattr(module, name)
     store: _Store | None = getattr(module, "store", None)
@@ -81,7 +81,7 @@ def copies_nbytes(root: nn.Module) -> int:
 
 
 def _stored(module: nn.Module, keep_full: bool) -> nn.Module | None:
-    """The eight-bit layer for ``module``; None for what is no plain linear layer or convolution."""
+    """The eight-bit layer for ``module``; None if it is neither a plain linear layer nor a plain convolution."""
     made: Fp8Linear | Fp8Conv2d
     with torch.device("meta"):
         if type(module) is nn.Linear:

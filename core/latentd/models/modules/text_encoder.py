@@ -1,4 +1,4 @@
-"""A text encoder: transformers' CLIP text model with the walk through it laid open, and the pooled projection."""
+"""A text encoder: the CLIP text model of transformers with all its hidden states, and the pooled projection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Hidden:
     states: tuple[Tensor, ...]
 
     def from_end(self, count: int) -> Tensor:
-        """The ``count``-th state from the end (1: the last layer's output); the embeddings where there are fewer."""
+        """The ``count``-th state from the end (1: the last layer's output); the embeddings if there are fewer."""
         return self.states[max(0, len(self.states) - count)]
 
 
@@ -48,8 +48,8 @@ class TextEncoder(nn.Module):
     def hidden_states(self, ids: Tensor, injected: Mapping[int, list[tuple[int, Tensor]]] | None = None) -> Hidden:
         """All hidden states for ``ids`` [B,n].
 
-        :param injected: row → (position, vectors [k,width]) that take the place of token embeddings there; what would
-            stand beyond the end is cut.
+        :param injected: row → (position, vectors [k,width]), which replace token embeddings from that position on;
+            vectors beyond the end are cut.
         """
         model = self.transformer
         vectors = model.embeddings.token_embedding(ids)

@@ -1,9 +1,9 @@
 """The UNet's forward pass over diffusers' modules, with the sites where hooks take part.
 
-The modules are diffusers'; the walk through them is ours for two reasons. A1111's UNet doubles the feature map,
-convolves, and fits it to the skip connection by nearest, where diffusers upsamples to the target at once: pictures of
-odd latent sizes differ. And a walk of our own sees every block's output, so that nothing has to be patched in.
-Block names are LDM's: ``input_blocks.N``, ``middle_block``, ``output_blocks.N``.
+The modules are those of diffusers, but the order in which they run is written here, for two reasons. AUTOMATIC1111's
+UNet doubles the feature map, convolves it and resizes it to the skip connection by the nearest cell, while diffusers
+upsamples to the final size at once; pictures of odd latent sizes differ. And hooks can get every block's output without
+any change to the modules. Block names are LDM's: ``input_blocks.N``, ``middle_block``, ``output_blocks.N``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Handler = TypeVar("Handler", AttentionHandler, BlockHandler, EntryHandler)
 
 
 class UNetRunner:
-    """Evaluates one loaded UNet. Lives as long as the model; holds nothing of a job between passes.
+    """Evaluates one loaded UNet. It exists as long as the model and keeps nothing of a job between passes.
 
     :param unet: a ``UNet2DConditionModel`` of the SD1, SD2 or SDXL family, in eval mode.
     """
@@ -54,16 +54,18 @@ class UNetRunner:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
+        """All blocks in the order of execution."""
         return (*self.inputs, self.middle, *self.outputs)
 
     @property
     def dtype(self) -> torch.dtype:
-        # A norm's weights are never stored in eight bits.
+        """The dtype in which the UNet computes."""
+        # The weights of norms are never stored in eight bits.
         return self.unet.conv_norm_out.weight.dtype  # type: ignore[no-any-return]
 
     @contextmanager
     def session(self, hooks: Sequence[UNetHook], *, upcast_attention: bool = False) -> Iterator[None]:
-        """Collect the handlers of ``hooks`` for one sampling pass and forget them afterwards."""
+        """A context with the handlers of ``hooks``, for one sampling pass."""
         sites = [block.site for block in self.blocks]
         self._handlers = _handlers(hooks, "block", sites, _block_handler)
         self._entries = _handlers(hooks, "entry", sites, _entry_handler)
@@ -76,7 +78,7 @@ class UNetRunner:
             self.dispatch.reset()
 
     def evaluate(self, call: UNetCall, hooks: Sequence[UNetHook] = ()) -> Tensor:
-        """The UNet's output [B,C,h,w] (float32) for ``call``, with the hooks' part in it."""
+        """The UNet's output [B,C,h,w] (float32) for ``call``, with the changes of ``hooks``."""
         call.runner, call.unet = self, self.unet
         for hook in hooks:
             with blamed(hook.owner, _place(hook, "before")):
@@ -98,7 +100,10 @@ class UNetRunner:
         return self.forward(call, [_cut(r, windows, whole) for r in additions] if windows else additions)
 
     def extra_pass(self, call: UNetCall, *, sample: Tensor | None, context: Tensor | None, tag: str) -> Tensor:
-        """Output of a pass beside ``call``'s own: same handlers, no residuals; the handlers see ``tags['pass']``."""
+        """The output of a further pass beside ``call`` with the same handlers, which see ``tags['pass']``.
+
+        Residuals are not added.
+        """
         beside = copy.copy(call)
         beside.tags = {**call.tags, "pass": tag}
         if sample is not None:
@@ -112,6 +117,7 @@ class UNetRunner:
             self.dispatch.call = outer
 
     def forward(self, call: UNetCall, additions: Sequence[Residuals]) -> Tensor:
+        """The UNet's output [B,C,h,w] for ``call`` with residuals ``additions``, without hooks around it."""
         self.dispatch.call = call
         dtype = self.dtype
         sample = call.sample if call.concat is None else torch.cat([call.sample, call.concat], dim=1)
@@ -199,7 +205,7 @@ def _handlers(
     sites: Sequence[BlockSite] | Sequence[AttentionSite],
     blaming: Callable[[UNetHook, Any, Handler], Handler],
 ) -> dict[str, list[Handler]]:
-    """The handlers that ``method`` of the hooks gives for each site, by its name; sites without any are left out."""
+    """The handlers that ``method`` of the hooks returns for each site, by its name; without sites that have none."""
     found: dict[str, list[Handler]] = {}
     for site in sites:
         for hook in hooks:
@@ -214,7 +220,7 @@ def _asked(hook: UNetHook, method: str, site: BlockSite | AttentionSite) -> Any:
 
 
 def _place(hook: UNetHook, method: str) -> str:
-    """How an error names one method of a hook."""
+    """The name of a hook's method in errors."""
     return f"UNet hook {type(hook).__name__}.{method}"
 
 
@@ -227,7 +233,7 @@ def _residuals(hook: UNetHook, call: UNetCall) -> Residuals | None:
 
 
 def _block_handler(hook: UNetHook, site: BlockSite, handler: BlockHandler) -> BlockHandler:
-    """The handler, for whose faults the hook's plugin is named; the core's own are called as they are."""
+    """``handler``, with errors that name the hook's plugin; handlers of the core are returned unchanged."""
     if not hook.owner:
         return handler
 
@@ -271,14 +277,14 @@ def _attention_handler(hook: UNetHook, site: AttentionSite, handler: AttentionHa
 
 
 def _fit(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` at the height and width of ``like``, by nearest."""
+    """``x`` resized to the height and width of ``like`` by the nearest cell."""
     if x.shape[-2:] == like.shape[-2:]:
         return x.to(like.dtype)
     return F.interpolate(x.to(like.dtype), size=like.shape[-2:], mode="nearest")
 
 
 def _cut(r: Residuals, windows: Sequence[Window], whole: Sequence[int]) -> Residuals:
-    """The residuals of the ``whole`` latent (height, width), cut to ``windows`` of it and put one below another."""
+    """The residuals of the ``whole`` latent (height, width), cut to ``windows`` and stacked in their order."""
 
     def cut(x: Tensor) -> Tensor:
         high, wide = x.shape[-2] / whole[0], x.shape[-1] / whole[1]

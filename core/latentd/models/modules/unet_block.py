@@ -1,4 +1,4 @@
-"""One block of a UNet, as hooks see it."""
+"""One block of a UNet as hooks know it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentd.types import BlockSite
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One LDM block: its site and the diffusers modules that make it up, in order."""
+    """One LDM block: its site, and its modules in diffusers, in order."""
 
     site: BlockSite
     modules: tuple[nn.Module, ...]

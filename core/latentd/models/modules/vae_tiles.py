@@ -1,7 +1,7 @@
 """Hypertile in the VAE: the decoder's attention within tiles of the feature map (options ``hypertile_*_vae``).
 
-Source: github.com/tfernd/HyperTile as AUTOMATIC1111 1.8 carries it out: the decoder has one attention, which stands at
-depth 0; how many tiles there are is drawn at each decode, from the generator that the UNet's tiling draws from, too.
+Source: github.com/tfernd/HyperTile, as AUTOMATIC1111 1.8 does it: the decoder has one attention, at depth 0, and the
+number of tiles is drawn at each decode, from the same generator as for the UNet.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LATENT_DOWNSCALE = 8
 
 
 def tile_cells(width: int, height: int, max_tile: int) -> int:
-    """The least side of a tile in latent cells, for pictures of ``width`` x ``height`` pixels.
+    """The smallest side of a tile in latent cells, for pictures of ``width`` x ``height`` pixels.
 
-    The largest power of two that divides both sides, at most ``max_tile`` pixels and at least 128.
+    It is the largest power of two that divides both sides, at most ``max_tile`` pixels and at least 128.
     """
     common = math.gcd(width, height)
     largest = common & -common
@@ -30,7 +30,7 @@ def tile_cells(width: int, height: int, max_tile: int) -> int:
 
 
 def draw_parts(length: int, least: int, swap_size: int, rng: Random) -> int:
-    """Into how many equal parts, of at least ``least`` cells, a side is cut: one of the first ``swap_size`` answers."""
+    """The number of equal parts of a side, of at least ``least`` cells, drawn from the first ``swap_size`` numbers."""
     sizes = [n for n in range(min(least, length), length + 1) if length % n == 0][: max(swap_size, 1)]
     return length // sizes[rng.randint(0, len(sizes) - 1)]
 
@@ -47,7 +47,7 @@ class VaeHypertile:
 
     @contextmanager
     def on(self, vae: Any) -> Iterator[None]:
-        """Within it the attention of ``vae``'s decoder works in tiles."""
+        """A context in which the attention of ``vae``'s decoder works in tiles."""
         handles = []
         for attention in getattr(vae.decoder.mid_block, "attentions", ()):
             if attention is not None:
@@ -62,7 +62,7 @@ class VaeHypertile:
 
 
 class _Tiling:
-    """One attention's tiles: cut before it, put together behind it."""
+    """The tiles of one attention: cut before it and joined after it."""
 
     def __init__(self, settings: VaeHypertile) -> None:
         self._settings = settings
@@ -77,7 +77,7 @@ class _Tiling:
         across = draw_parts(width, least, s.swap_size, s.rng)
         self._grid = down, across
         x = x.reshape(b, c, down, height // down, across, width // across).permute(0, 2, 4, 1, 3, 5)
-        # The attention looks at its input through views, which want the memory in order.
+        # The attention uses views of its input, which need contiguous memory.
         return (x.reshape(b * down * across, c, height // down, width // across).contiguous(), *args[1:])
 
     def join(self, module: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
