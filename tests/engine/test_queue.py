@@ -76,7 +76,7 @@ def alike(names: str, *, size: float = 1.0, max_overtakes: int = 4) -> JobQueue:
     return queue
 
 
-def take_sharing(queue: JobQueue, limit: float = 8.0) -> list[str]:
+def sharing(queue: JobQueue, limit: float = 8.0) -> list[str]:
     first = queue.pop()
     assert first is not None
     return [job.id for job in queue.take_sharing(first, limit)]
@@ -84,19 +84,19 @@ def take_sharing(queue: JobQueue, limit: float = 8.0) -> list[str]:
 
 def test_those_that_are_alike_come_along_and_the_others_stay_in_order() -> None:
     queue = alike("abab-a")
-    assert company(queue) == ["a2", "a5"]
+    assert sharing(queue) == ["a2", "a5"]
     assert [job.id for job in queue] == ["b1", "b3", "-4"]
 
 
-def test_company_stays_within_the_limit() -> None:
-    assert company(alike("aaaa"), limit=2) == ["a1"]
-    assert company(alike("aaaa"), limit=0) == []
-    assert company(alike("aaaa", size=4.0)) == ["a1"]
-    assert company(alike("-aa")) == []
+def test_jobs_that_share_stays_within_the_limit() -> None:
+    assert sharing(alike("aaaa"), limit=2) == ["a1"]
+    assert sharing(alike("aaaa"), limit=0) == []
+    assert sharing(alike("aaaa", size=4.0)) == ["a1"]
+    assert sharing(alike("-aa")) == []
 
 
-def test_company_overtakes_within_the_bound() -> None:
+def test_jobs_that_share_overtakes_within_the_bound() -> None:
     queue = alike("abaaaaa", max_overtakes=2)
-    assert company(queue) == ["a2", "a3"]
+    assert sharing(queue) == ["a2", "a3"]
     assert next(iter(queue)).overtaken == 2
     assert drained(queue, None)[0] == "b1", "and then it is its turn"

@@ -64,9 +64,9 @@ class JobCancelled(Conflict):
 class Job(Generic[T]):
     """Work in the queue; created by ``Engine.submit`` and passed to the work as its ``JobControl``.
 
-    ``created``, ``started`` and ``finished`` are Unix times. ``quiet`` jobs (loading a model, for example) do not change
-    AUTOMATIC1111's global state. ``overtaken`` counts how often a later job ran first. ``device`` is known once it runs.
-    ``share`` is None if the job cannot run together with others, and when it has ended.
+    ``created``, ``started`` and ``finished`` are Unix times. ``quiet`` jobs (loading a model, for example) leave
+    AUTOMATIC1111's global state as it is. ``overtaken`` counts how often a later job ran first. ``device`` is known
+    once it runs. ``share`` is None if the job cannot run together with others, and when it has ended.
     """
 
     def __init__(
