@@ -5,7 +5,7 @@ Only the standard library is imported here; PIL and torch appear only in annotat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -330,7 +330,8 @@ class UNetCall:
     are in ``concat``); ``sigma`` [B]; ``timestep`` [B] (fractional); ``context`` [B,n,d]; ``added`` the SDXL vector
     [B,k] or None; ``is_cond`` [B] bool; ``image_index`` [B] the row's picture in the batch.
     ``step`` and ``steps`` are those of ControlNet's guidance window (rules: a1111-control-window), ``call_index``
-    counts UNet evaluations of this pass. ``run`` makes a further pass and returns its output.
+    counts UNet evaluations of this pass. ``run`` makes a further pass and returns its output. ``check`` is called between
+    the UNet's modules and raises :class:`latentd.errors.Interrupted` to leave the evaluation; None never leaves it.
     """
 
     sample: Tensor
@@ -349,6 +350,7 @@ class UNetCall:
     unet: nn.Module | None = None
     tags: dict[str, Any] = field(default_factory=dict)  # hooks keep their own values here, each under its own name
     runner: ExtraPass | None = None
+    check: Callable[[], None] | None = None
 
     def run(self, *, sample: Tensor | None = None, context: Tensor | None = None, tag: str = "extra") -> Tensor:
         """Output [B,C,h,w] of a further UNet pass with the same hooks' attention and block handlers.

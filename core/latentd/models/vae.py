@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 #: How many feature maps of the VAE's finest level are in memory at once; measured and rounded down.
 MAPS = 4
+_STOPS = ("ResnetBlock2D", "Attention")
 TILE_CELLS = (64, 32, 16)
 """Sides of a tile in latent cells; the next is tried if the device's memory is too small."""
 
@@ -53,12 +54,13 @@ def decode(
     A picture of nothing but NaN is decoded again in dtype ``use.retry``, which the VAE then keeps. If the device's
     memory runs out, the picture is decoded in tiles.
 
-    :param check: called before each picture; an exception that it raises ends decoding.
+    :param check: called before each picture and between the decoder's modules; an exception that it raises ends decoding.
     :raises NansError: a picture is nothing but NaN.
     """
     use = use or VaeUse()
     pictures = []
-    with model.part("vae"), use.hypertile.on(_vae(model)) if use.hypertile else nullcontext():
+    tiled = use.hypertile.on(_vae(model)) if use.hypertile else nullcontext()
+    with model.part("vae"), tiled, _checked(_vae(model), check):
         for latent in latents:
             check()
             y = _decode_one(model, latent[None], use)
@@ -121,6 +123,18 @@ def circular_padding(model: LoadedModel, enabled: bool = True) -> Iterator[None]
     finally:
         for m, mode in before:
             m.padding_mode = mode
+
+
+@contextmanager
+def _checked(vae: Any, check: Callable[[], None]) -> Iterator[None]:
+    """Within it ``check`` is called before each residual block and attention of the VAE."""
+    modules = [m for m in vae.modules() if type(m).__name__ in _STOPS]
+    handles = [m.register_forward_pre_hook(lambda module, given: check()) for m in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _posterior(vae: Any, x: Tensor) -> Any:

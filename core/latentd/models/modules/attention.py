@@ -5,11 +5,12 @@ The handlers of a job are in :class:`AttentionDispatch`, so that modules need no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from latentd.models.modules.unet_block import Block
 
 
+#: Pairs of a query and a key of one head that the CPU works on between two checks: about a second of one core.
+MOST_PAIRS = 1 << 26
 #: Key of ``UNetCall.tags``: hidden states [B,n,width] at the input of the transformer layer that is running.
 LAYER_INPUT = "layer_input"
 
@@ -45,6 +48,7 @@ class BaseAttention:
 
     module: Any
     upcast: bool
+    check: Callable[[], None] | None = None
 
     def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor:
         """The output [B,n,width]."""
@@ -55,7 +59,7 @@ class BaseAttention:
         dtype = q.dtype
         if self.upcast:
             q, k, v = q.float(), k.float(), v.float()
-        out = F.scaled_dot_product_attention(q, k, v).to(dtype)
+        out = _attend(q, k, v, self.check).to(dtype)
         out = out.transpose(1, 2).flatten(2)
         return attn.to_out[0](out)  # type: ignore[no-any-return]
 
@@ -90,11 +94,12 @@ class SiteProcessor:
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_unused: Any
     ) -> Tensor:
         """The output [B,n,width], through the handlers of this site."""
-        base = BaseAttention(attn, self.dispatch.upcast)
+        call = self.dispatch.call
+        base = BaseAttention(attn, self.dispatch.upcast, None if call is None else call.check)
         handlers = self.dispatch.handlers.get(self.site.name)
-        if not handlers or self.dispatch.call is None:
+        if not handlers or call is None:
             return base(hidden_states, encoder_hidden_states)
-        return _Chained(handlers, base, self.dispatch.call)(hidden_states, encoder_hidden_states)
+        return _Chained(handlers, base, call)(hidden_states, encoder_hidden_states)
 
 
 def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> tuple[AttentionSite, ...]:
@@ -125,6 +130,22 @@ def _note_input(dispatch: AttentionDispatch, module: Any, args: tuple[Tensor, ..
     """Record the input of a transformer layer before its norm, which some handlers of its self-attention need."""
     if dispatch.call is not None and dispatch.handlers:
         dispatch.call.tags[LAYER_INPUT] = args[0]
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, check: Callable[[], None] | None) -> Tensor:
+    """Attention of queries [B,heads,n,d] to keys and values [B,heads,m,d]; on a CPU as many queries at a time as
+    :data:`MOST_PAIRS` allows.
+
+    :param check: called before each part; may raise to leave.
+    """
+    size = max(MOST_PAIRS // (q.shape[0] * k.shape[2]), 1)
+    if check is None or q.device.type != "cpu" or q.shape[2] <= size:
+        return F.scaled_dot_product_attention(q, k, v)
+    parts = []
+    for part in torch.split(q, size, dim=2):
+        check()
+        parts.append(F.scaled_dot_product_attention(part, k, v))
+    return torch.cat(parts, dim=2)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

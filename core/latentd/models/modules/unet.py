@@ -159,6 +159,8 @@ class UNetRunner:
 
     def _run(self, block: Block, h: Tensor, emb: Tensor, context: Tensor, call: UNetCall) -> Tensor:
         for module in block.modules:
+            if call.check is not None:
+                call.check()
             kind = type(module).__name__
             if kind == "ResnetBlock2D":
                 h = module(h, emb)

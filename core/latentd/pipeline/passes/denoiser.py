@@ -94,6 +94,7 @@ class CfgDenoiser:
         check_nan: bool = True,
         nan_hint: Callable[[], str | None] = lambda: None,
         before_call: Callable[[CfgDenoiser, Tensor], None] = lambda denoiser, level: None,
+        check: Callable[[], None] | None = None,
         step_of: Callable[[], tuple[int, int]] = lambda: (0, 1),
         modify_guidance: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     ) -> None:
@@ -107,6 +108,7 @@ class CfgDenoiser:
         self.check_nan = check_nan
         self.nan_hint = nan_hint
         self.before_call = before_call
+        self.check = check
         self.step_of = step_of
         self.modify_guidance = modify_guidance
         self.last_uncond_eps: Tensor | None = None
@@ -242,6 +244,7 @@ class CfgDenoiser:
             pass_name=self.state.pass_name,
             refiner=self.view.refiner,
             concat=_cat([p.concat for p in parts]),
+            check=self.check,
         )
 
     def _predictions(self, question: Question, outs: Sequence[Tensor]) -> _Predictions:

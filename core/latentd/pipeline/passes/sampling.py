@@ -7,11 +7,13 @@ stay each pass's own, so that a picture does not depend on its company beyond th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from secrets import randbelow
 
 import torch
 from torch import Tensor
 
+from latentd.errors import Interrupted
 from latentd.pipeline.passes.denoiser import Question
 from latentd.pipeline.passes.runner import runner_session
 from latentd.pipeline.passes.sampling_pass import Sampling, SamplingPass, T
@@ -107,7 +109,13 @@ class _Run:
 
     def __call__(self, x: Tensor, level: Tensor) -> Tensor:
         questions = self._each(lambda p, rows: p.denoiser.ask(x[rows], level[rows]))
-        outs = self._evaluate(questions)
+        try:
+            outs = self._evaluate(questions)
+        except Interrupted as error:
+            for p in self.staying():
+                p.stop(error)
+                self._leave(p)
+            raise
         answers = self._each(lambda p, rows: p.denoiser.answer(questions[id(p)], outs[id(p)]))
         return self._joined(answers, x)
 
@@ -196,7 +204,25 @@ def _merged(calls: Sequence[UNetCall], starts: Sequence[int]) -> UNetCall:
         pass_name=first.pass_name,
         refiner=first.refiner,
         concat=_cat([c.concat for c in calls]),
+        check=partial(_check_all, [c.check for c in calls if c.check is not None]),
     )
+
+
+def _check_all(checks: Sequence[Callable[[], None]]) -> None:
+    """Call ``checks``.
+
+    :raises Interrupted: every one of them did; the evaluation is for nobody any more.
+    """
+    stopped: Interrupted | None = None
+    for check in checks:
+        try:
+            check()
+        except Interrupted as error:
+            stopped = error
+        else:
+            return
+    if stopped is not None:
+        raise stopped
 
 
 def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -261,6 +261,7 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         check_nan=checks_nan(gen),
         nan_hint=lambda: nan_weights(gen.model),
         before_call=before_call,
+        check=gen.control.check,
         step_of=lambda: (progress.sampling_step, progress.sampling_steps),
         modify_guidance=partial(gen.hooks.modify_guidance, gen) if gen.hooks.sees_guidance else None,
     )
