@@ -55,8 +55,9 @@ docs: env  ## the documentation, warnings are errors
 bench: env  ## the benchmarks (ARGS=)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-fuzz: env  ## the fuzzers of file readers, ten minutes each (ARGS=--seconds N)
+fuzz: env  ## the fuzzers of file readers and of the API, ten minutes each (ARGS=--seconds N)
 	for target in pickles safetensors pictures; do $(BIN)/python -m tests.fuzz $$target $(or $(ARGS),--seconds 600) || exit 1; done
+	$(BIN)/python -m tests.fuzz.api $(or $(ARGS),--seconds 600)
 
 soak: env  ## thousands of mixed jobs against a server, and what it holds in memory (ARGS=--jobs N)
 	$(BIN)/python tools/soak.py $(ARGS)

@@ -119,7 +119,9 @@ def test_a_vae_of_nan_is_tried_again_as_the_options_say(draw: Draw, services: Ap
 # --- previews --------------------------------------------------------------------------------------------------------
 
 
-def previews_of(draw: Draw, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> list[Image.Image]:
+def previews_of(
+    draw: Draw, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], **fields: Any
+) -> list[Image.Image]:
     """Every preview picture of a job that shows one after each step."""
     made: list[Image.Image] = []
     make = previews.preview_picture
@@ -130,9 +132,32 @@ def previews_of(draw: Draw, monkeypatch: pytest.MonkeyPatch, options: dict[str, 
 
     monkeypatch.setattr(previews, "preview_picture", watched)
     monkeypatch.setattr("latentd.engine.job.Job.preview_due", lambda job, options, **more: True)
-    draw({"show_progress_every_n_steps": 1, **options}, steps=3)
+    draw({"show_progress_every_n_steps": 1, **options}, steps=3, **fields)
     assert made
     return made
+
+
+def test_previews_of_large_latents_are_smaller(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(previews, "MOST_CELLS", 2 * 8 * 8)
+    shown = previews_of(draw, monkeypatch, {"show_progress_type": "Approx cheap"})
+    assert shown[0].size == (8, 8)
+    shown = previews_of(draw, monkeypatch, {"show_progress_type": "Approx cheap"}, width=128, height=256)
+    assert shown[0].size == (8, 16)
+
+
+def test_a_preview_is_left_when_the_job_is_to_stop(draw: Draw, services: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = previews.preview_picture
+
+    def interrupted(gen: Any, *rest: Any) -> Image.Image:
+        gen.control.interrupt()
+        return make(gen, *rest)
+
+    monkeypatch.setattr(previews, "preview_picture", interrupted)
+    monkeypatch.setattr("latentd.engine.job.Job.preview_due", lambda job, options, **more: True)
+    shown: list[Image.Image] = []
+    monkeypatch.setattr("latentd.engine.job.Job.set_preview", lambda job, image: shown.append(image))
+    assert len(draw({"show_progress_type": "Full"}, steps=3).images) == 1
+    assert not shown
 
 
 def test_each_method_makes_its_own_previews(draw: Draw, data: Path, taesd_files: None, monkeypatch: Any) -> None:

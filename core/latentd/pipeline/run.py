@@ -171,7 +171,8 @@ def _decoded(gen: RunningGeneration, latents: torch.Tensor) -> list[Image.Image]
     """The latents' pictures; by the preview's method when interrupted and option ``live_preview_fast_interrupt``."""
     if gen.control.progress.interrupted and gen.options["live_preview_fast_interrupt"]:
         size = (latents.shape[-1] * LATENT_DOWNSCALE, latents.shape[-2] * LATENT_DOWNSCALE)
-        return [preview_picture(gen, x).resize(size, Image.Resampling.BICUBIC) for x in latents]
+        pictures = [preview_picture(gen, x, gen.leave_if_cancelled) for x in latents]
+        return [picture.resize(size, Image.Resampling.BICUBIC) for picture in pictures]
     return [to_picture(x) for x in decode_latents(gen, latents)]
 
 

@@ -101,6 +101,9 @@ class ServerFlags:
     max_image_mp: float = number(
         64.0, "largest picture accepted or generated, in megapixels", group=BOUNDS, listed=False
     )
+    max_image_side: int = integer(
+        16_384, "pixels of the longest side of a generated picture", group=BOUNDS, listed=False
+    )
     max_steps: int = integer(1000, "most sampling steps a request may ask for", group=BOUNDS, listed=False)
     max_images: int = integer(
         1024, "most pictures (batch size times batches) a request may ask for", group=BOUNDS, listed=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -26,34 +27,51 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 APPROX_FOLDER = "VAE-approx"
+MOST_CELLS = 1 << 16
+"""Latent cells that one preview shows; those of 4 megapixels."""
 _FIT_CELLS = 16  # latent cells a side from which the linear map is fitted
 _CONTENT = {"Prompt": "last_x0", "Negative prompt": "last_negative", "Combined": "last_combined"}
 
 
 def show_preview(gen: RunningGeneration, state: PassState) -> None:
-    """Decode the newest prediction and hand it to the job; nothing before the first prediction."""
+    """Decode the newest prediction and hand it to the job; nothing before the first prediction.
+
+    :raises Interrupted: the job is to stop; the preview is not worth waiting for.
+    """
     latents: Tensor | None = getattr(state, _CONTENT.get(gen.options["live_preview_content"], "last_combined"))
     if latents is None:
         return
     if not gen.options["show_progress_grid"]:
         latents = latents[:1]
-    pictures = [preview_picture(gen, x) for x in latents]
+    pictures = [preview_picture(gen, x, gen.control.check) for x in _bounded(latents)]
     rows = grid_rows(len(pictures), n_rows=int(gen.options["n_rows"]), batch_size=gen.plan.batch_size)
     gen.control.set_preview(pictures[0] if len(pictures) == 1 else make_grid(pictures, rows))
 
 
-def preview_picture(gen: RunningGeneration, latent: Tensor) -> Image.Image:
+def _bounded(latents: Tensor) -> Tensor:
+    """``latents`` [B,C,h,w], smaller where they have more cells together than :data:`MOST_CELLS`."""
+    count, _, height, width = latents.shape
+    share = MOST_CELLS / (count * height * width)
+    if share >= 1:
+        return latents
+    size = [max(int(side * share**0.5), 1) for side in (height, width)]
+    return F.interpolate(latents, size=size, mode="nearest-exact")
+
+
+def preview_picture(gen: RunningGeneration, latent: Tensor, check: Callable[[], None]) -> Image.Image:
     """A picture of one latent [4,h,w], by option ``show_progress_type``.
 
     ``Full`` is the VAE, ``TAESD`` and ``Approx NN`` small networks, ``Approx cheap`` A1111's linear map at latent size.
     A network whose file is missing gives way to a linear map fitted to the model's own VAE, and the log says so once.
     With parts of the model off the device ``Full`` is ``Approx NN`` unless ``live_preview_allow_lowvram_full`` is set.
+
+    :param check: called within the decoder; may raise to leave.
     """
     model, method = gen.model, str(gen.options["show_progress_type"])
     if method == "Full" and model.policy.offload != "none" and not gen.options["live_preview_allow_lowvram_full"]:
         method = "Approx NN"
     if method == "Full":
-        return to_picture(decode(model, latent[None])[0])
+        return to_picture(decode(model, latent[None], check=check)[0])
     if method == "Approx cheap":
         return to_picture(linear_picture(latent, sdxl=model.is_sdxl))
     folder, name = TAESD_FOLDER, taesd_file("decoder", sdxl=model.is_sdxl)
@@ -66,7 +84,7 @@ def preview_picture(gen: RunningGeneration, latent: Tensor) -> Image.Image:
         rgb = torch.einsum("chw,cr->rhw", latent.float().cpu(), weights) + bias[:, None, None]
         return to_picture(rgb.clamp(0, 1))
     if method == TAESD:
-        return to_picture(taesd_decode(gen, latent[None])[0])
+        return to_picture(taesd_decode(gen, latent[None], check=check)[0])
     network = small_network(gen, path, partial(load_approx_nn, path))
     with torch.no_grad():
         rgb = network(latent[None].to(gen.device, gen.dtype))[0].float().cpu()

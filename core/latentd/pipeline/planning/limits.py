@@ -45,7 +45,7 @@ _BLURS = ("mask_blur", "mask_blur_x", "mask_blur_y")
 _LEVELS = frozenset({"s_tmin", "s_tmax", "s_min_uncond"})
 _PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
 _ENTRIES = ("styles", "override_settings", "alwayson_scripts", "script_args")
-_HIRES = ("hr_scale", "hr_resize_x", "hr_resize_y")
+_HIRES = ("hr_second_pass_steps", "hr_scale", "hr_resize_x", "hr_resize_y")
 _COVER = 1
 _BREAK = re.compile(r"\bBREAK\b")
 
@@ -136,9 +136,11 @@ def _sizes(plan: Plan) -> list[tuple[int, int]]:
 
 
 def check_size(width: int, height: int, settings: Settings) -> None:
-    """:raises TooLarge: a picture of ``width`` x ``height`` pixels is over ``--max-image-mp``."""
+    """:raises TooLarge: a picture of ``width`` x ``height`` pixels is over ``--max-image-mp`` or ``-side``."""
     if width * height > settings.max_pixels:
         raise TooLarge(f"{width}x{height} is over {settings.max_image_mp:g} megapixels", hint="--max-image-mp")
+    if max(width, height) > settings.max_image_side:
+        raise TooLarge(f"{width}x{height} has a side of over {settings.max_image_side} pixels", hint="--max-image-side")
 
 
 def check_steps(steps: int, settings: Settings) -> None:
