@@ -10,12 +10,12 @@ from torch import Tensor
 
 from latentd.errors import ModelLoadError
 from latentd.models.approx_nn import approx_nn_file, linear_picture, load_approx_nn
-from latentd.models.taesd import Way, load_taesd, taesd_file
+from latentd.models.taesd import TaesdPart, load_taesd, taesd_file
 
 CPU, F32 = torch.device("cpu"), torch.float32
 
 
-def taesd_weights(way: Way) -> dict[str, Tensor]:
+def taesd_weights(way: TaesdPart) -> dict[str, Tensor]:
     """Random weights under the keys of taesd_decoder.pth and taesd_encoder.pth, spelled from the files themselves."""
     random = torch.Generator().manual_seed(4)
     decoder_blocks, decoder_plain = [3, 4, 5, 8, 9, 10, 13, 14, 15, 18], [7, 12, 17]
