@@ -133,6 +133,21 @@ def test_weights_that_do_not_act_are_no_fault(services: AppServices) -> None:
     build_plan(GenerationRequest(**off), services)
 
 
+@pytest.mark.parametrize("strength", [1e-320, 1e-9])
+def test_exact_steps_of_an_endless_schedule(services: AppServices, strength: float) -> None:
+    hires = GenerationRequest(**{**BASE, "enable_hr": True, "denoising_strength": strength})
+    picture = Image.new("RGB", (64, 64))
+    img2img = GenerationRequest(
+        **{**BASE, "mode": "img2img", "init_images": (picture,), "denoising_strength": strength}
+    )
+    for request in (hires, replace(img2img, override_settings={"img2img_fix_steps": True})):
+        with pytest.raises(InvalidRequest, match="denoising_strength"):
+            build_plan(request, services)
+        build_plan(replace(request, denoising_strength=0.01), services)
+        build_plan(replace(request, denoising_strength=0.0), services)
+    build_plan(img2img, services)
+
+
 def test_a_picture_that_would_have_to_grow_to_be_cut(services: AppServices) -> None:
     strip = Image.new("RGB", (1, 60_000))
     request = GenerationRequest(**{**BASE, "mode": "img2img", "init_images": (strip,), "resize_mode": 1})

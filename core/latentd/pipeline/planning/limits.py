@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Strengths, scales and noise levels beyond this give pictures of nothing but NaN.
 LARGEST_NUMBER = 1e4
+#: Steps of the schedule whose last ones are made at a low denoising strength, where their number is exact.
+LONGEST_SCHEDULE = 1_000_000
 #: Pixels that a mask may be blurred over.
 LARGEST_BLUR = 2048
 #: Times the longest prompt that all distinct prompts of one request may come to, in characters.
@@ -111,6 +113,7 @@ def check_plan(plan: Plan, settings: Settings) -> None:
     for width, height in _sizes(plan):
         check_size(width, height, settings)
     check_steps(max(plan.steps, plan.hires.steps if plan.hires else 0), settings)
+    _check_schedule(plan)
     check_images(len(plan.prompts), settings)
     largest = largest_area(plan)
     check_pixels(largest * plan.batch_size, largest * len(plan.prompts), settings)
@@ -124,6 +127,18 @@ def check_plan(plan: Plan, settings: Settings) -> None:
     if plan.request.mode == "img2img" and plan.request.resize_mode == _COVER:
         for image in plan.request.init_images:
             check_cover(image.size, (plan.width, plan.height), settings)
+
+
+def _check_schedule(plan: Plan) -> None:
+    """Refuse a strength so small that the schedule, of which its steps are the end, would be endless."""
+    exact = [(plan.hires.steps, plan.hires.denoising_strength)] if plan.hires else []
+    if plan.request.mode == "img2img" and plan.options["img2img_fix_steps"]:
+        exact.append((plan.steps, plan.denoising_strength or 0.0))
+    for steps, strength in exact:
+        if 0 < strength < steps / LONGEST_SCHEDULE:
+            raise InvalidRequest(
+                f"denoising_strength is {strength:g}; {steps} steps at it would take an endless schedule"
+            )
 
 
 def largest_area(plan: Plan) -> int:
