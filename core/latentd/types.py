@@ -330,8 +330,8 @@ class UNetCall:
     are in ``concat``); ``sigma`` [B]; ``timestep`` [B] (fractional); ``context`` [B,n,d]; ``added`` the SDXL vector
     [B,k] or None; ``is_cond`` [B] bool; ``image_index`` [B] the row's picture in the batch.
     ``step`` and ``steps`` are those of ControlNet's guidance window (rules: a1111-control-window), ``call_index``
-    counts UNet evaluations of this pass. ``run`` makes a further pass and returns its output. ``check`` is called between
-    the UNet's modules and raises :class:`latentd.errors.Interrupted` to leave the evaluation; None never leaves it.
+    counts UNet evaluations of this pass. ``run`` makes a further pass and returns its output. ``check``, if any, is
+    called between the UNet's modules and raises :class:`latentd.errors.Interrupted` to leave the evaluation.
     """
 
     sample: Tensor
