@@ -54,7 +54,7 @@ def decode(
     A picture of nothing but NaN is decoded again in dtype ``use.retry``, which the VAE then keeps. If the device's
     memory runs out, the picture is decoded in tiles.
 
-    :param check: called before each picture and between the decoder's modules; an exception that it raises ends decoding.
+    :param check: called before each picture and each module of the decoder; an exception from it ends decoding.
     :raises NansError: a picture is nothing but NaN.
     """
     use = use or VaeUse()
