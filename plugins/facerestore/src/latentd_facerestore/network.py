@@ -19,7 +19,7 @@ class FaceNetwork:
     """A loaded restorer of upright faces of 512x512."""
 
     architecture: str
-    descriptor: Any
+    descriptor: Any  # spandrel's ImageModelDescriptor; the package has no types
     device: torch.device
 
     @torch.inference_mode()
@@ -76,7 +76,7 @@ def load_face_network(path: Path, device: str) -> FaceNetwork:
     return FaceNetwork(architecture=str(descriptor.architecture.id), descriptor=descriptor, device=place)
 
 
-def _loader(path: Path) -> Any:
+def _loader(path: Path) -> Any:  # as above
     """The loader of spandrel, which knows CodeFormer's architecture if that package is installed."""
     try:
         import spandrel

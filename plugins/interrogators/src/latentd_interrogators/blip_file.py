@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from latentd.api import ModelLoadError, load_pickle
+from latentd.api import JsonValue, ModelLoadError, load_pickle
+
+if TYPE_CHECKING:
+    from transformers import BlipForConditionalGeneration
 
 _HEAD = 64  # channels of one attention head, in picture encoder and text decoder of all published sizes
 # Parts of the picture encoder's keys (timm's names) and those of transformers; the text decoder's keys are the same.
@@ -27,7 +30,7 @@ _BLOCK = {
 }
 
 
-def read_blip_file(path: Path) -> Any:
+def read_blip_file(path: Path) -> BlipForConditionalGeneration:
     """A ``BlipForConditionalGeneration`` on the CPU with the weights in ``path`` and the sizes that their shapes imply.
 
     :raises ModelLoadError: the file is damaged, or of another layout.
@@ -38,7 +41,8 @@ def read_blip_file(path: Path) -> Any:
     held = held["model"] if isinstance(held.get("model"), dict) else held
     weights = {transformers_key(key): value for key, value in held.items() if isinstance(value, Tensor)}
     try:
-        model = BlipForConditionalGeneration(BlipConfig(**_sizes(weights)))
+        picture, text = _sizes(weights)
+        model = BlipForConditionalGeneration(BlipConfig(vision_config=picture, text_config=text))
     except (KeyError, ZeroDivisionError, ValueError) as error:
         raise ModelLoadError(f"{path.name} is no BLIP caption model: {error}") from error
     wanted = model.state_dict()
@@ -73,8 +77,8 @@ def _replaced(key: str, names: Mapping[str, str]) -> str:
     return key
 
 
-def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The arguments of ``BlipConfig``; those that shapes do not imply are as in BLIP's own code.
+def _sizes(weights: Mapping[str, Tensor]) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
+    """BlipConfig's (``vision_config``, ``text_config``); those that shapes do not imply are as in BLIP's own code.
 
     :raises KeyError: a weight that every captioner has is missing.
     """
@@ -82,8 +86,8 @@ def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     patch = weights[f"{picture}embeddings.patch_embedding.weight"].shape
     patches = weights[f"{picture}embeddings.position_embedding"].shape[1] - 1
     words, width = weights[f"{text}embeddings.word_embeddings.weight"].shape
-    return {
-        "vision_config": {
+    return (
+        {
             "hidden_size": patch[0],
             "patch_size": patch[-1],
             "image_size": int(patches**0.5) * patch[-1],
@@ -92,7 +96,7 @@ def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
             "intermediate_size": weights[f"{picture}encoder.layers.0.mlp.fc1.weight"].shape[0],
             "layer_norm_eps": 1e-6,
         },
-        "text_config": {
+        {
             "vocab_size": words,
             "hidden_size": width,
             "encoder_hidden_size": patch[0],
@@ -106,7 +110,7 @@ def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
             "eos_token_id": 102,
             "pad_token_id": 0,
         },
-    }
+    )
 
 
 def _layers(keys: Iterable[str], prefix: str) -> int:

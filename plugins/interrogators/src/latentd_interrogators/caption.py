@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from latentd.api import ModelLoadError, check_regular
 from latentd_interrogators.blip_file import read_blip_file
@@ -22,7 +23,7 @@ PROMPT = "a picture of"
 class Captioner:
     """A loaded BLIP model (``transformers.BlipForConditionalGeneration``) and its tokenizer."""
 
-    model: Any
+    model: Any  # transformers' types do not tell what its models give
     tokenizer: Any
 
     @torch.inference_mode()
@@ -75,4 +76,5 @@ def load_captioner(path: Path, device: str) -> Captioner:
     except Exception as error:  # a damaged folder can raise anything in its readers
         reason = " ".join(str(error).split())[:300]
         raise ModelLoadError(f"{path.name} cannot be loaded as a BLIP captioner: {reason}") from error
-    return Captioner(model=model.float().eval().requires_grad_(False).to(device), tokenizer=tokenizer)
+    module: nn.Module = model  # whose methods transformers lays over without types
+    return Captioner(model=module.float().eval().requires_grad_(False).to(device), tokenizer=tokenizer)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from latentd.api import Services
+from latentd.api import JsonValue, Services
 from latentd_interrogators.files import find_tagger
 from latentd_interrogators.loading import device_for, loaded
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from latentd.api import UpscaleContext
+    from latentd_interrogators.onnx_tagger import OnnxTagger
+    from latentd_interrogators.resnet import ResNetTagger
 
 _SPECIAL = re.compile(r"([\\()])")
 _RATING = "rating:"
@@ -27,7 +29,7 @@ def interrogate(image: Image, context: UpscaleContext, *, services: Services) ->
     files = find_tagger(services)
     device = device_for(context)
 
-    def load() -> Any:
+    def load() -> ResNetTagger | OnnxTagger:
         if files.labels is None:
             from latentd_interrogators.resnet import load_resnet
 
@@ -41,7 +43,7 @@ def interrogate(image: Image, context: UpscaleContext, *, services: Services) ->
     return format_tags(scores, context.options)
 
 
-def format_tags(scores: Mapping[str, float], options: Mapping[str, Any]) -> str:
+def format_tags(scores: Mapping[str, float], options: Mapping[str, JsonValue]) -> str:
     """``tag, tag`` for the scores that the options admit, without ratings (rules: a1111-interrogate).
 
     :param scores: tag, with underscores, to its probability.
@@ -57,7 +59,7 @@ def format_tags(scores: Mapping[str, float], options: Mapping[str, Any]) -> str:
     return ", ".join(_written(tag, kept[tag], options) for tag in tags)
 
 
-def _written(tag: str, score: float, options: Mapping[str, Any]) -> str:
+def _written(tag: str, score: float, options: Mapping[str, JsonValue]) -> str:
     if options["deepbooru_use_spaces"]:
         tag = tag.replace("_", " ")
     if options["deepbooru_escape"]:

@@ -23,7 +23,7 @@ _MAX_LABELS = 64 << 20
 class OnnxTagger:
     """An onnxruntime session, its tags, and the function that prepares its picture [side,side,3] float32."""
 
-    session: Any
+    session: Any  # onnxruntime's InferenceSession; the package has no types
     tags: list[str]
     side: int
     prepare: Callable[[Image.Image, int], np.ndarray]

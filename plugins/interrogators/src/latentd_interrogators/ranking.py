@@ -26,7 +26,7 @@ _TEXTS_AT_ONCE = 128
 class Ranker:
     """A loaded CLIP model (``transformers.CLIPModel``), its tokenizer, and a cache of the entries' features."""
 
-    model: Any
+    model: Any  # transformers' types do not tell what its models give
     tokenizer: Any
     known: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 

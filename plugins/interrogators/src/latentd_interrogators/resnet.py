@@ -8,10 +8,10 @@ as in TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -104,6 +104,6 @@ def load_resnet(path: Path, device: str) -> ResNetTagger:
     return ResNetTagger(convolutions=convolutions, tags=[str(tag) for tag in tags])
 
 
-def _convolution(held: dict[str, Any], key: str, device: str) -> Convolution:
+def _convolution(held: Mapping[str, Tensor], key: str, device: str) -> Convolution:
     weight, bias = held[f"{key}.weight"], held.get(f"{key}.bias")
     return weight.to(device, torch.float32), None if bias is None else bias.to(device, torch.float32)

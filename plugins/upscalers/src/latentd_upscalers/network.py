@@ -18,7 +18,7 @@ from latentd.api import ModelLoadError, NotConfigured, install_hint, read_weight
 class Network:
     """A loaded upscaler. ``scale`` is a whole factor; ``channels`` is the number of its pictures' channels, 3 or 1."""
 
-    descriptor: Any
+    descriptor: Any  # spandrel's ImageModelDescriptor; the package has no types
     scale: int
     channels: int
     device: torch.device
@@ -69,7 +69,7 @@ def load_network(path: Path, device: str) -> Network:
     )
 
 
-def _recognise(path: Path, weights: dict[str, Tensor]) -> Any:
+def _recognise(path: Path, weights: dict[str, Tensor]) -> Any:  # as above
     try:
         import spandrel
     except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises RuntimeError

@@ -6,8 +6,9 @@ import io
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from latentd.api import open_regular, read_header, walk_pickle
 
@@ -53,7 +54,7 @@ def _from_legacy(file: BinaryIO) -> Shapes:
     return _flat(_load(file, size))
 
 
-def _load(file: BinaryIO, size: int) -> Any:
+def _load(file: BinaryIO, size: int) -> object:
     """The next pickle of ``file``; its instructions are checked before it is read, because the unpickler follows them.
 
     :param size: bytes of the whole weight file, which no storage may exceed.
@@ -64,29 +65,28 @@ def _load(file: BinaryIO, size: int) -> Any:
     return _ShapeReader(file).load()
 
 
-def _flat(data: Any) -> Shapes:
-    for name in _NESTED:
-        if isinstance(data.get(name), dict):
-            data = data[name]
-            break
-    return {key: value for key, value in data.items() if isinstance(key, str) and isinstance(value, tuple)}
+def _flat(data: object) -> Shapes:
+    if not isinstance(data, dict):
+        return {}
+    inner = next((data[name] for name in _NESTED if isinstance(data.get(name), dict)), data)
+    return {key: value for key, value in inner.items() if isinstance(key, str) and isinstance(value, tuple)}
 
 
 class _Nothing:
     """Replaces every class that the file names, so that no code of the file's choice runs."""
 
-    def __init__(self, *arguments: Any) -> None: ...
+    def __init__(self, *arguments: object) -> None: ...
 
 
-def _tensor(storage: Any, offset: Any, size: Any, *rest: Any) -> tuple[int, ...]:
+def _tensor(storage: object, offset: object, size: Iterable[int], *rest: object) -> tuple[int, ...]:
     return tuple(size)
 
 
-def _parameter(data: Any, *rest: Any) -> Any:
+def _parameter(data: object, *rest: object) -> object:
     return data
 
 
-_READ: dict[tuple[str, str], Any] = {
+_READ: dict[tuple[str, str], Callable[..., object]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("collections", "OrderedDict"): OrderedDict,
@@ -94,8 +94,8 @@ _READ: dict[tuple[str, str], Any] = {
 
 
 class _ShapeReader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         return _READ.get((module, name), _Nothing)
 
-    def persistent_load(self, pid: Any) -> None:
+    def persistent_load(self, pid: object) -> None:
         return None
