@@ -118,3 +118,10 @@ def test_very_long_names_are_cut(tmp_path: Path) -> None:
     saved = save_image(IMAGE, tmp_path, name="猫" * 400)
     assert saved.image.exists()
     assert len(saved.image.name.encode()) <= 255
+
+
+@pytest.mark.parametrize("name", ["a\ud800b", "\udcff" * 300, "\ud83d"])
+def test_names_with_half_a_character_are_written_without_it(tmp_path: Path, name: str) -> None:
+    for arguments in ({"name": name}, {"forced_name": name}, {"name": "x", "subfolder": name}):
+        saved = save_image(IMAGE, tmp_path, **arguments)
+        assert Image.open(saved.image).size == (8, 8)

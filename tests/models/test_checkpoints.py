@@ -218,3 +218,23 @@ def test_a_broken_file_of_hashes_costs_only_the_hashes(tmp_path: Path, content: 
     model.write_bytes(b"weights")
     digest = HashCache(tmp_path).sha256(model)
     assert HashCache(tmp_path).known(model) == digest
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{not json",
+        '{"Stra\xdfe": {"stamp": [1, 2], "sha256": "a"}}'.encode("latin-1"),
+        '{"a": {}}'.encode("utf-16"),
+        b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a": {"stamp": [' + b"9" * 5000 + b', 1], "sha256": "a"}}',
+    ],
+    ids=["no json", "latin-1", "utf-16", "nested", "digits"],
+)
+def test_broken_hashes_are_kept_aside_and_made_again(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "hashes.json").write_bytes(content)
+    (tmp_path / "m.ckpt").write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert HashCache(tmp_path).sha256(tmp_path / "m.ckpt") == digest
+    assert (tmp_path / "hashes.json.broken").read_bytes() == content
+    assert HashCache(tmp_path).known(tmp_path / "m.ckpt") == digest

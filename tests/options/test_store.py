@@ -201,7 +201,7 @@ def guarded(tmp_path: Path) -> OptionStore:
         "outputs/" + "x" * 5000 + "/" + "y" * 5000,
     ],
 )
-@pytest.mark.parametrize("key", ["outdir_txt2img_samples", "outdir_img2img_grids", "outdir_init_images"])
+@pytest.mark.parametrize("key", [key for key in OptionStore().body() if "dir_" in key and "outdir" in key])
 def test_an_output_folder_set_over_the_api_stays_among_the_outputs(guarded: OptionStore, key: str, folder: str) -> None:
     before = guarded[key]
     kept = guarded.snapshot({key: folder})[key]

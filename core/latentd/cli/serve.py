@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from latentd.cli.log_lines import LogLines
 from latentd.cli.settings import UNUSABLE, read_settings
 from latentd.settings import Settings
 from latentd.settings.parse import flags_parser
@@ -37,8 +38,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def set_up_logging(settings: Settings, default: str = "INFO") -> None:
     """Log to the standard error stream at the level of ``--loglevel``."""
-    logging.basicConfig(
-        level=settings.loglevel or default,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogLines())
+    logging.basicConfig(level=settings.loglevel or default, handlers=[handler])

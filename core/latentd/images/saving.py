@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from latentd.images.codecs import encode_image, fits
 _TRIES = 500
 _WINDOWS = os.name == "nt"
 _LONGEST_NAME = 240
+_HALF = re.compile(r"[\ud800-\udfff]")
 """Bytes of a file name without its ending; file systems take 255 at most."""
 
 _claiming = threading.Lock()
@@ -145,12 +147,14 @@ def _unused(stem: Path, format: str, options: SaveOptions) -> Path:
 
 
 def _cut(name: str) -> str:
-    return name.encode(errors="replace")[:_LONGEST_NAME].decode(errors="ignore").rstrip(" .")
+    """``name`` cut to a length that file systems accept, with ``_`` for each half of a character that stands alone."""
+    return _HALF.sub("_", name).encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(" .")
 
 
 def _short(name: str) -> str:
-    """``name``, cut to a length that file systems accept."""
-    return name if len(name.encode(errors="surrogatepass")) <= _LONGEST_NAME else _cut(name)
+    """``name``, through :func:`_cut` where no file system accepts it as it is."""
+    is_fine = len(name.encode(errors="surrogatepass")) <= _LONGEST_NAME and not _HALF.search(name)
+    return name if is_fine else _cut(name)
 
 
 def _with_ending(stem: Path, ending: str) -> Path:

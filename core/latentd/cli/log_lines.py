@@ -1,0 +1,41 @@
+"""Lines of the log, of which none can be made up by who is spoken of in it: clients, files, plugins."""
+
+from __future__ import annotations
+
+import logging
+
+#: Before each line of a traceback or stack, so that none reads as a record of its own.
+_INDENT = "    "
+
+
+class LogLines(logging.Formatter):
+    """Writes each record as one line, and below it its traceback indented; characters that steer a terminal or break
+    lines, and those that nobody sees, stand as Python escapes."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line, and below it its traceback and stack. What other handlers left in it is not used."""
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record, self.datefmt)
+        lines = [escaped(self.formatMessage(record))]
+        if record.exc_info:
+            lines.append(_indented(self.formatException(record.exc_info)))
+        if record.stack_info:
+            lines.append(_indented(self.formatStack(record.stack_info)))
+        return "\n".join(lines)
+
+
+def escaped(text: str) -> str:
+    """``text`` with everything that is not printed as a character (line ends included) written as Python escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for char in text
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(_INDENT + escaped(line) for line in text.split("\n"))
