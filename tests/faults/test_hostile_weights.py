@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests.faults.test_disk import fill, mounted
 from tests.faults.test_planted import GREY
 from tests.models.test_unpickle import HOSTILE, packed
-from tests.reference_server import ReferenceServer, listening, started
+from tests.reference_server import ReferenceServer, listening, start_reference_server, started
 
 pytestmark = pytest.mark.slow
 SMALL = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64}
@@ -52,8 +52,8 @@ def server(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     torch.save({"state_dict": weights, "global_step": 3}, data / "models/Stable-diffusion/pickled.ckpt")
     shutil.copy(data / "models/Stable-diffusion/tiny-a.yaml", data / "models/Stable-diffusion/pickled.yaml")
     plant(data)
-    with listening(data) as url:
-        yield ReferenceServer(url, data)
+    with start_reference_server(data) as running:
+        yield running
 
 
 def _numbered(value: Any, number: int) -> Any:
