@@ -31,8 +31,8 @@ from latentd.generations import (
 )
 from latentd.hookspecs import hookimpl
 from latentd.models.files.folders import find_models
-from latentd.models.files.pickle_walk import walk_pickle
 from latentd.models.files.safetensors_header import read_header
+from latentd.models.files.shapes import read_shapes
 from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import install_hint
 from latentd.regular import check_regular, is_regular, open_regular, read_regular
@@ -77,8 +77,6 @@ from latentd.types import (
 )
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter
-
     from latentd.images.annotations import Label, LegendStyle, annotate_grid, prompt_matrix_legends
     from latentd.images.fill import cut_out
     from latentd.images.grid import grid_rows, make_grid
@@ -100,11 +98,12 @@ if TYPE_CHECKING:
     from latentd.pipeline.script_runs import ScriptRuns
     from latentd.server.openapi import reply_of
     from latentd.server.routes.generation import answer_generation
+    from latentd.server.routing import APIRouter
     from latentd.server.schemas.generation import Img2ImgRequest, Txt2ImgRequest
 
 # Names whose import takes time are imported when they are used: name → module, the same as in the imports above.
 _LATE = {
-    "APIRouter": "fastapi:APIRouter",
+    "APIRouter": "latentd.server.routing:APIRouter",
     "Box": "latentd.images.region:Box",
     "Img2ImgRequest": "latentd.server.schemas.generation:Img2ImgRequest",
     "Label": "latentd.images.annotations:Label",
@@ -236,13 +235,13 @@ __all__ = [
     "prompt_matrix_legends",
     "read_header",
     "read_regular",
+    "read_shapes",
     "read_weights",
     "reply_of",
     "resize_image",
     "uncrop",
     "unet_key",
     "upscale_tiled",
-    "walk_pickle",
     "weights_from_tensors",
 ]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import zlib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from latentd.conditioning.embeddings import EmbeddingStore
+from latentd.errors import ModelLoadError
 from latentd.models.files.hashes import HashCache
 from latentd.prompts.tokenizer import clip_tokenizer
 
@@ -73,7 +75,9 @@ def test_rows_tell_fitting_from_skipped(tmp_path: Path) -> None:
         {"string_to_param": {"a": torch.ones(1, 4), "b": torch.ones(1, 4)}},
         {"a": 1},
         {"a": torch.ones(1, 2, 3)},
-        {"a": torch.tensor([[1.0, float("nan")]])},
+        {"a": torch.ones(1, 2).long()},
+        {"a": torch.tensor(1.0)},
+        {"string_to_param": 3},
     ],
 )
 def test_what_is_no_embedding_is_left_out_with_a_reason(tmp_path: Path, data: dict[str, object]) -> None:
@@ -82,6 +86,42 @@ def test_what_is_no_embedding_is_left_out_with_a_reason(tmp_path: Path, data: di
     store = EmbeddingStore([tmp_path])
     assert store.all() == {}
     assert set(store.problems) == {"bad.pt", "broken.safetensors"}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_vectors_that_are_no_number_fail_their_request_and_are_named(tmp_path: Path, suffix: str) -> None:
+    save = torch.save if suffix == ".pt" else save_file
+    save({"a": torch.tensor([[1.0, float("nan")]])}, tmp_path / f"bad{suffix}")
+    (embedding,) = EmbeddingStore([tmp_path]).all().values()
+    with pytest.raises(ModelLoadError, match=r"'bad'.*NaN") as refused:
+        assert embedding.vectors
+    assert refused.value.status == 422
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_scan_reads_headers_and_vectors_come_with_their_first_use(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"late{suffix}"
+    (torch.save if suffix == ".pt" else save_file)({"a": torch.ones(3, 4).half()}, path)
+    hashes = HashCache(tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        for module in ("torch", "safetensors"):
+            patch.setitem(sys.modules, module, None)  # an import of it fails
+        (embedding,) = EmbeddingStore([tmp_path], hashes).all().values()
+        assert (embedding.count, embedding.width) == (3, 4)
+        assert hashes.known(path) is None, "the scan read the whole file"
+    assert torch.equal(embedding.vectors[""], torch.ones(3, 4))
+    assert embedding.vectors[""].dtype == torch.float32
+    assert embedding.vectors is embedding.vectors
+
+
+def test_an_embedding_that_changed_since_the_scan_fails_its_request(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3, 4)}, tmp_path / "e.safetensors")
+    (embedding,) = EmbeddingStore([tmp_path]).all().values()
+    save_file({"a": torch.ones(2, 4)}, tmp_path / "e.safetensors")
+    with pytest.raises(ModelLoadError, match="'e' has changed"):
+        assert embedding.vectors
 
 
 def test_the_longest_name_is_matched(tmp_path: Path) -> None:

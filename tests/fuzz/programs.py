@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from latentd.models.files.pickle_walk import CALLABLE
+from latentd.models.files.pickles.walk import CALLABLE
 
 NAMES = (
     *(b"collections OrderedDict", b"collections Counter", b"collections defaultdict", b"torch Size", b"torch device"),

@@ -163,6 +163,19 @@ def test_gif_comment_and_container_noise() -> None:
     assert not {"duration", "loop", "background"} & set(items)
 
 
+@pytest.mark.parametrize("length", [900_000, 900_001, 900_002])
+@pytest.mark.parametrize("behind", ["", "\n", "QUJD"])
+def test_what_stands_behind_the_padding_of_long_base64_is_not_read(length: int, behind: str) -> None:
+    text = as_text(bytes(length)) + behind
+    read = decode_base64(text, max_bytes=2 * length)
+    assert read == base64.b64decode(text)
+
+
+def test_long_base64_with_padding_at_the_front_is_none() -> None:
+    with pytest.raises(InvalidImage):
+        decode_base64("=" + as_text(bytes(900_000)), max_bytes=1_000_000)
+
+
 @pytest.mark.parametrize("spoilt", [False, True], ids=["clean", "with line breaks"])
 def test_long_base64_is_decoded_whole(spoilt: bool) -> None:
     data = bytes(range(256)) * 60_000

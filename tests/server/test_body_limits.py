@@ -58,9 +58,10 @@ def test_routes_with_pictures_take_large_ones(client: TestClient, path: str) -> 
         (b"[" + b"[]," * MOST_VALUES + b"[]]", "values"),
         (b'{"init_images": [' + b'"",' * MOST_VALUES + b'""]}', "values"),
         (b'{"steps": 1' + b"0" * MOST_BETWEEN + b"}", "outside of texts"),
+        (b'"' * (4 * MOST_VALUES + 4), "values"),
         (("[" + '"",' * MOST_VALUES + '""]').encode("utf-16"), "values"),
     ],
-    ids=["spaces", "depth", "lists", "texts", "digits", "utf-16"],
+    ids=["spaces", "depth", "lists", "texts", "digits", "quotes", "utf-16"],
 )
 @pytest.mark.parametrize("path", ["/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/options"])
 def test_json_that_is_slow_to_read_is_refused(client: TestClient, path: str, content: bytes, words: str) -> None:

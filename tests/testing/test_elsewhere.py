@@ -16,6 +16,7 @@ PLUGINS = sorted(folder.name for folder in (ROOT / "plugins").iterdir() if (fold
 QUICK = {
     "controlnet": "test_spellings",
     "facerestore": "test_alignment",
+    "guidance": "test_a_tile_counts_most_in_its_middle",
     "interrogators": "test_pixels",
     "scripts": "test_a_matrix_has_every_combination",
     "tinymodel": "test_a_hundred_motifs",

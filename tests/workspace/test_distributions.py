@@ -1,4 +1,4 @@
-"""The seven distributions as they would be published: versions, licences, types, and every file of the packages."""
+"""The distributions as they would be published: versions, licences, types, and every file of the packages."""
 
 from __future__ import annotations
 

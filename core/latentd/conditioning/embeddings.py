@@ -1,19 +1,21 @@
 """Textual-inversion embeddings: the files of a folder, and where their names stand in a row of tokens.
 
-Imports torch only when there is a file to read, so that listing an empty folder costs nothing.
+A scan reads headers; vectors are read when a prompt first uses them. Pictures are the exception: only decoding them
+tells whether they hold an embedding. torch is imported with the first picture or vectors.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from latentd.errors import LatentdError
+from latentd.errors import LatentdError, ModelLoadError
 from latentd.models.files.folders import FoundFile, find_models
 from latentd.models.files.hashes import HashCache
 from latentd.prompts.chunks import Match, Tokenizer
@@ -31,35 +33,55 @@ MAX_VECTORS = 4096
 _UNREADABLE = (LatentdError, ValueError, KeyError, OSError, TypeError, RecursionError, Image.DecompressionBombError)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Embedding:
-    """One embedding.
+    """One embedding. ``shapes``: encoder (``clip_l``, ``clip_g``, or ``""`` for the only one) → (V, width).
 
-    :param vectors: name of the encoder (``clip_l``, ``clip_g``, or ``""`` if there is one only) → [V,width], float32.
+    :param read: gives the vectors, once they are needed.
+    :param digest: gives the file's sha256 in hex, None where files are not hashed.
     """
 
     name: str
     filename: str
-    vectors: Mapping[str, Tensor]
+    shapes: Mapping[str, tuple[int, int]]
+    read: Callable[[], Mapping[str, Tensor]]
+    digest: Callable[[], str | None] = lambda: None
     step: int | None = None
     sd_checkpoint: str | None = None
     sd_checkpoint_name: str | None = None
-    sha256: str | None = None
+
+    @cached_property
+    def vectors(self) -> Mapping[str, Tensor]:
+        """Encoder → [V, width], float32.
+
+        :raises ModelLoadError: the file is damaged, holds what is no number, or has changed since it was looked at.
+        """
+        try:
+            found = self.read()
+        except _UNREADABLE as error:
+            raise ModelLoadError(f"embedding {self.name!r} cannot be used: {error}") from error
+        if {part: tuple(vectors.shape) for part, vectors in found.items()} != dict(self.shapes):
+            raise ModelLoadError(f"embedding {self.name!r} has changed", hint="refresh the embeddings")
+        return found
 
     @property
     def width(self) -> int:
         """Total width over all encoders, which a model must have for the embedding to be used."""
-        return sum(v.shape[-1] for v in self.vectors.values())
+        return sum(width for _, width in self.shapes.values())
 
     @property
     def count(self) -> int:
         """Positions in a prompt that the embedding takes."""
-        return int(list(self.vectors.values())[-1].shape[0])
+        return list(self.shapes.values())[-1][0]
 
-    @property
+    @cached_property
     def short_hash(self) -> str | None:
-        """The first twelve digits of the SHA-256, which stand in ``TI hashes``."""
-        return self.sha256[:12] if self.sha256 else None
+        """The twelve digits of ``TI hashes``; None where files are not hashed, or this one is gone."""
+        try:
+            digest = self.digest()
+        except OSError:
+            return None
+        return digest[:12] if digest else None
 
     def row(self) -> dict[str, Any]:
         """The entry of ``/sdapi/v1/embeddings``."""
@@ -73,7 +95,7 @@ class Embedding:
 
 
 class EmbeddingStore:
-    """All embeddings of the folders; a file is read when its folder is scanned, and again when it has changed.
+    """All embeddings of the folders. A scan looks at the shapes in new files and pictures' embeddings, no vectors.
 
     :param folders: ``--embeddings-dir`` and the folders of plugins; of equal names the first counts.
     :param carried: files that are part of packages; they come last.
@@ -136,7 +158,8 @@ class EmbeddingStore:
                 return known[1]
             embedding = None
             if 0 < status.st_size <= MAX_BYTES:
-                embedding = read_embedding(path, self._hashes.sha256(path) if self._hashes else None)
+                hashes = self._hashes
+                embedding = look_at(path, (lambda: hashes.sha256(path)) if hashes else (lambda: None))
             self._read[path] = (stamp, embedding)
             return embedding
         except _UNREADABLE as error:
@@ -166,73 +189,108 @@ class EmbeddingIndex:
         return None
 
 
-def read_embedding(path: Path, sha256: str | None = None) -> Embedding | None:
-    """The embedding in ``path``; None for a picture without one. It has the file's name, unless a picture names it.
+def look_at(path: Path, digest: Callable[[], str | None] = lambda: None) -> Embedding | None:
+    """The embedding in ``path``, named after the file unless a picture names it; None for a picture without one.
 
-    :raises LatentdError: the file is damaged or refused by the unpickler.
-    :raises ValueError: it holds no embedding of a known form.
+    :raises LatentdError: the file is damaged or refused.
+    :raises ValueError: it holds no embedding that is understood.
     """
-    from latentd.conditioning.pixel_data import embedding_in_picture
-    from latentd.models.files.state_dict import open_state_dict
-    from latentd.models.files.unpickle import load_pickle
+    from latentd.models.files.shapes import tensor_facts
 
-    name, suffix = path.stem, path.suffix.lower()
-    if suffix in PICTURES:
-        if path.stem.lower().endswith(".preview"):
-            return None
-        with open_regular(path) as file, Image.open(file) as image:
-            data = embedding_in_picture(image)
-        if data is None:
+    name = path.stem
+    if path.suffix.lower() in PICTURES:
+        if path.stem.lower().endswith(".preview") or (data := _in_picture(path)) is None:
             return None
         name = str(data.get("name", name))
-    elif suffix == ".safetensors":
-        weights = open_state_dict(path)
-        data = {key: weights[key] for key in weights}
+        shapes = {part: _shape(tuple(v.shape), v.is_floating_point()) for part, v in _parts(data).items()}
     else:
-        data = load_pickle(path, max_bytes=MAX_BYTES)
+        data = tensor_facts(path, max_bytes=MAX_BYTES)
+        shapes = {part: _shape(v.shape, v.is_floating_point) for part, v in _parts(data).items()}
     step = data.get("step")
     return Embedding(
         name=name,
         filename=str(path),
-        vectors=embedding_vectors(data),
+        shapes=shapes,
+        read=lambda: read_vectors(path),
+        digest=digest,
         step=step if isinstance(step, int) else None,
         sd_checkpoint=_text(data.get("sd_checkpoint")),
         sd_checkpoint_name=_text(data.get("sd_checkpoint_name")),
-        sha256=sha256,
     )
+
+
+def read_vectors(path: Path) -> dict[str, Tensor]:
+    """The vectors in the file of an embedding: encoder → [V, width], float32.
+
+    :raises LatentdError: the file is damaged or refused.
+    :raises ValueError: it holds no embedding, or one of values that are no number.
+    """
+    from latentd.models.files.safetensors_header import is_safetensors
+    from latentd.models.files.state_dict import open_state_dict
+    from latentd.models.files.unpickle import load_pickle
+
+    if path.suffix.lower() in PICTURES:
+        return embedding_vectors(_in_picture(path) or {})
+    if is_safetensors(path):
+        return embedding_vectors(dict(open_state_dict(path)))
+    return embedding_vectors(load_pickle(path, max_bytes=MAX_BYTES))
+
+
+def _in_picture(path: Path) -> dict[str, Any] | None:
+    from latentd.conditioning.pixel_data import embedding_in_picture
+
+    with open_regular(path) as file, Image.open(file) as image:
+        return embedding_in_picture(image)
 
 
 def embedding_vectors(data: Mapping[str, Any]) -> dict[str, Tensor]:
     """The vectors in a file's dictionary: one ``string_to_param``, ``clip_l`` with ``clip_g``, or a single tensor.
 
-    :raises ValueError: it is none of the three.
+    :raises ValueError: it is none of the three, or holds values that are no number.
     """
-    from torch import Tensor
+    return {part: _matrix(value) for part, value in _parts(data).items()}
 
+
+def _parts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Encoder → tensor, or what stands for one: whatever has a shape.
+
+    :raises ValueError: ``data`` is of none of the forms that embeddings have.
+    """
     if "string_to_param" in data:
         params = data["string_to_param"]
-        params = getattr(params, "_parameters", None) or params
-        found = [value for _, value in params.items()]
-        if len(found) != 1:
+        if not isinstance(params, Mapping) or len(params) != 1:
             raise ValueError("the file holds more than one embedding")
-        return {"": _matrix(found[0])}
-    if "clip_g" in data and "clip_l" in data:
-        return {"clip_l": _matrix(data["clip_l"]), "clip_g": _matrix(data["clip_g"])}
-    tensors = [value for value in data.values() if isinstance(value, Tensor)]
-    if len(tensors) != 1:
-        raise ValueError("the file is not a textual-inversion embedding")
-    return {"": _matrix(tensors[0])}
+        found = {"": next(iter(params.values()))}
+    elif "clip_g" in data and "clip_l" in data:
+        found = {"clip_l": data["clip_l"], "clip_g": data["clip_g"]}
+    else:
+        tensors = [value for value in data.values() if hasattr(value, "is_floating_point")]
+        if len(tensors) != 1:
+            raise ValueError("the file is not a textual-inversion embedding")
+        found = {"": tensors[0]}
+    if not all(hasattr(value, "is_floating_point") for value in found.values()):
+        raise ValueError("the embedding holds no vectors")
+    return found
 
 
-def _matrix(value: Any) -> Tensor:
+def _shape(shape: tuple[int, ...], is_floating_point: bool) -> tuple[int, int]:
+    """(V, width) of vectors.
+
+    :raises ValueError: they cannot be vectors.
+    """
+    if not is_floating_point:
+        raise ValueError("the embedding holds no vectors")
+    rows, *width = (1, *shape) if len(shape) == 1 else shape or (0,)
+    if len(width) != 1 or not 0 < rows <= MAX_VECTORS or width[0] == 0:
+        raise ValueError(f"an embedding cannot have the shape {shape}")
+    return rows, width[0]
+
+
+def _matrix(value: Tensor) -> Tensor:
     import torch
 
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        raise ValueError("the embedding holds no vectors")
-    tensor = value.detach().to(torch.float32, copy=True)
-    tensor = tensor[None] if tensor.ndim == 1 else tensor
-    if tensor.ndim != 2 or not 0 < tensor.shape[0] <= MAX_VECTORS or tensor.shape[1] == 0:
-        raise ValueError(f"an embedding cannot have the shape {tuple(tensor.shape)}")
+    rows, width = _shape(tuple(value.shape), value.is_floating_point())
+    tensor = value.detach().to(torch.float32, copy=True).reshape(rows, width)
     if not bool(tensor.isfinite().all()):
         raise ValueError("the embedding holds vectors that are no number (NaN or infinite)")
     return tensor

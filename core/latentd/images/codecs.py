@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import string
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from PIL import Image, ImageOps, features
@@ -19,7 +19,11 @@ from latentd.images.png_chunks import readable_chunks
 READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 """Formats of pictures in requests. Pillow's other decoders are not offered to callers."""
 
-_PIECE = 4 << 20
+_PIECE = 1 << 18
+_ALPHABET = string.ascii_letters + string.digits + "+/="
+#: Bytes whose base64 has no padding.
+_WHOLE = 3 * _PIECE // 4
+_SKIPPED = bytes(set(range(256)) - set(_ALPHABET.encode()))
 _USER_COMMENT = 0x9286
 _EXIF_IFD = 0x8769
 _UNICODE_PREFIX = b"UNICODE\0"
@@ -28,31 +32,46 @@ _LONGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
 
 
 def decode_base64(text: str, *, max_bytes: int) -> bytes:
-    """The bytes that base64 or a data URL encodes; characters outside the alphabet are skipped, as in AUTOMATIC1111.
+    """Decode base64 or a data URL. Characters outside the alphabet are skipped, as AUTOMATIC1111 does.
 
     :raises InvalidImage: wrong padding or length.
     :raises TooLarge: more than ``max_bytes``.
     """
+    start = 0
     if text.startswith("data:image/"):
-        text = text.partition(";")[2].partition(",")[2]
-    if len(text) // 4 * 3 > max_bytes + 3:
+        start = text.find(",", text.find(";")) + 1
+    if (len(text) - start) // 4 * 3 > max_bytes + 3:
         raise TooLarge(f"image is larger than {max_bytes} bytes")
     try:
-        data = _from_base64(text.encode("ascii"))
-    except (binascii.Error, ValueError) as error:
+        data = _from_base64(text, start)
+    except ValueError as error:
         raise InvalidImage(hint="the text is not base64") from error
     if len(data) > max_bytes:
         raise TooLarge(f"image is larger than {max_bytes} bytes")
     return data
 
 
-def _from_base64(text: bytes) -> bytes:
-    """As ``base64.b64decode``, which blocks every other thread: long texts go through it in pieces where they can."""
-    pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
-    if len(pieces) > 1 and not any(piece.endswith(b"=") for piece in pieces[:-1]):
-        with suppress(binascii.Error):
-            return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
-    return base64.b64decode(text)
+def _from_base64(text: str, start: int) -> bytes:
+    """As ``base64.b64decode`` of ``text[start:]``; in pieces, because it blocks every other thread.
+
+    :raises ValueError: as ``b64decode``, and for a long text with ``=`` where no padding belongs.
+    """
+    if len(text) - start <= _PIECE:
+        return base64.b64decode(text[start:])
+    out, rest = io.BytesIO(), b""
+    for place in range(start, len(text), _PIECE):
+        rest += text[place : place + _PIECE].encode("ascii").translate(None, _SKIPPED)
+        padding = rest.find(b"=")
+        if padding >= 0:
+            # Base64 ends with its padding.
+            rest += text[place + _PIECE : place + _PIECE + 2].encode("ascii")
+            rest = rest[: padding + 2 - padding % 4 // 3]
+            break
+        whole = len(rest) - len(rest) % 4
+        out.write(binascii.a2b_base64(rest[:whole], strict_mode=True))
+        rest = rest[whole:]
+    out.write(binascii.a2b_base64(rest, strict_mode=True))
+    return out.getvalue()
 
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
@@ -144,8 +163,11 @@ def encode_image(
 
 
 def encode_base64(image: Image.Image, *, format: str, quality: int = 80, info: Mapping[str, str] | None = None) -> str:
-    """:func:`encode_image` as base64, without data-URL prefix; WebP is lossy, as in AUTOMATIC1111's replies."""
-    return base64.b64encode(encode_image(image, format=format, quality=quality, info=info)).decode("ascii")
+    """Base64 text of :func:`encode_image`, without data-URL prefix; WebP is lossy, as in AUTOMATIC1111's replies."""
+    data = encode_image(image, format=format, quality=quality, info=info)
+    return b"".join(
+        binascii.b2a_base64(data[start : start + _WHOLE], newline=False) for start in range(0, len(data), _WHOLE)
+    ).decode("ascii")
 
 
 def writer_of(format: str) -> str:

@@ -22,6 +22,7 @@ from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.keys import read_keys
 from latentd.server.middleware import (
     LastNetMiddleware,
+    PiecesMiddleware,
     PrivateNetworkCors,
     SubpathMiddleware,
     TimingMiddleware,
@@ -34,6 +35,7 @@ from latentd.server.services import MEBIBYTE, ROUTES, AppServices, create_servic
 from latentd.settings import Settings
 
 GZIP_FROM = 1000
+GZIP_ON_THREAD_FROM = 16 << 10
 _CORE = "latentd." + ROUTES.rpartition(".")[2]
 
 
@@ -108,7 +110,8 @@ def _wrap(app: FastAPI, services: AppServices, routers: Sequence[tuple[str, APIR
     app.add_middleware(
         BodyBoundMiddleware, max_bytes=int(settings.max_request_mb * MEBIBYTE), takes_pictures=takes_pictures
     )
-    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM)
+    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM, thread_minimum_size=GZIP_ON_THREAD_FROM)
+    app.add_middleware(PiecesMiddleware)
     app.add_middleware(
         PrivateNetworkCors, **cors_arguments(settings.cors_allow_origins, settings.cors_allow_origins_regex)
     )

@@ -37,21 +37,22 @@ class JsonShape:
     """
 
     def __init__(self) -> None:
-        self.values = self.between = 0
+        self.values = self.between = self.quotes = 0
         self._in_text, self._wide = False, False
         self._rest, self._begun = b"", False
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes.
 
-        :raises BodyTooLarge: more than :data:`MOST_VALUES` values or :data:`MOST_BETWEEN` bytes between texts.
+        :raises BodyTooLarge: more than :data:`MOST_VALUES` values, more texts than these and their keys can be, or more
+            than :data:`MOST_BETWEEN` bytes between texts.
         """
         if not self._begun and chunk:
             self._begun, self._wide = True, 0 in chunk[:4]
         outside = chunk if self._wide else self._outside(chunk)
         self.values += sum(map(outside.count, (b",", b"[", b"{")))
         self.between += len(outside)
-        if self.values > MOST_VALUES:
+        if max(self.values, self.quotes // 4) > MOST_VALUES:
             raise BodyTooLarge(f"request body has more than {MOST_VALUES} values", "send less in one request")
         if self.between > MOST_BETWEEN:
             raise BodyTooLarge(
@@ -68,6 +69,7 @@ class JsonShape:
         if b"\\" in data:
             data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
         pieces = data.split(b'"')
+        self.quotes += len(pieces) - 1
         outside = b"".join(pieces[self._in_text :: 2])
         self._in_text ^= len(pieces) % 2 == 0
         return outside
@@ -96,7 +98,7 @@ class BodyBoundMiddleware:
         else:
             limit = self._max_bytes if self._takes_pictures(scope) else SMALL_BODY
         limit = min(limit, self._max_bytes)
-        body = _Body(receive, limit, JsonShape() if _is_json(headers) else None)
+        body = _Body(receive, limit, JsonShape() if is_json(headers) else None)
         started = False
 
         async def watched(message: Message) -> None:
@@ -161,7 +163,7 @@ def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"request body is larger than {limit} bytes", hint)
 
 
-def _is_json(headers: Headers) -> bool:
+def is_json(headers: Headers) -> bool:
     """Whether FastAPI reads the body as JSON: a JSON type, or none at all."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return not kind or (kind.startswith("application/") and kind.endswith("json"))
+    return not kind or kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))

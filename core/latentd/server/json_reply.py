@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse
+
+PIECE = 1 << 16
+"""Characters of a text that are written at once: :mod:`json` lets no other thread run meanwhile."""
+_BATCH = 64
+#: Levels of lists and objects whose entries are looked at one by one.
+_DEEPEST = 12
 
 
 class SafeJSONResponse(JSONResponse):
@@ -14,9 +23,66 @@ class SafeJSONResponse(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         try:
-            return _dumps(content)
+            return b"".join(_pieces(content, 0))
         except ValueError:
-            return _dumps(_finite(content))
+            return b"".join(_pieces(_finite(content), 0))
+
+
+async def json_reply(content: Any) -> SafeJSONResponse:
+    """A reply whose JSON may be long, written off the event loop."""
+    return await asyncio.to_thread(SafeJSONResponse, content)
+
+
+def _pieces(value: Any, depth: int) -> Iterator[bytes]:
+    """The JSON of ``value`` in pieces that are quickly written each."""
+    if not _is_long(value, depth):
+        yield _dumps(value)
+    elif isinstance(value, str):
+        yield b'"'
+        for start in range(0, len(value), PIECE):
+            yield _dumps(value[start : start + PIECE])[1:-1]
+        yield b'"'
+    elif isinstance(value, dict):
+        yield from _joined(
+            b"{}",
+            (itertools.chain([_key(key), b":"], _pieces(entry, depth + 1)) for key, entry in value.items()),
+        )
+    else:
+        batches = (value[start : start + _BATCH] for start in range(0, len(value), _BATCH))
+        yield from _joined(b"[]", (_entries(batch, depth + 1) for batch in batches))
+
+
+def _entries(batch: Sequence[Any], depth: int) -> Iterator[bytes]:
+    """The JSON of the entries of ``batch``, commas between them."""
+    if any(_is_long(entry, depth) for entry in batch):
+        for number, entry in enumerate(batch):
+            yield b"," if number else b""
+            yield from _pieces(entry, depth)
+    else:
+        yield _dumps(batch)[1:-1]
+
+
+def _joined(brackets: bytes, parts: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    yield brackets[:1]
+    for number, part in enumerate(parts):
+        yield b"," if number else b""
+        yield from part
+    yield brackets[1:]
+
+
+def _key(key: Any) -> bytes:
+    """The JSON of an object's key; numbers and truth values become texts."""
+    return _dumps({key: 0})[1:-3]
+
+
+def _is_long(value: Any, depth: int) -> bool:
+    """Whether writing ``value`` takes so long that it is done in pieces."""
+    if isinstance(value, str):
+        return len(value) > PIECE
+    if depth == _DEEPEST or not isinstance(value, dict | list | tuple):
+        return False
+    entries = value.values() if isinstance(value, dict) else value
+    return len(value) > _BATCH or any(_is_long(entry, depth + 1) for entry in entries)
 
 
 def _dumps(content: Any) -> bytes:

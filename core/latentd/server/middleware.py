@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import string
@@ -21,6 +22,8 @@ from latentd.server.public import route_path
 log = logging.getLogger("latentd.api")
 
 
+PIECE = 1 << 18
+"""Bytes of a reply that are handed on at once."""
 JOB_HEADER = "X-Latentd-Job"
 """Header that names the job of a generation, in errors too; percent-encoded beyond visible ASCII."""
 #: Every visible character of ASCII but the percent sign.
@@ -94,6 +97,27 @@ class SubpathMiddleware:
         if scope["type"] == "http":
             scope = {**scope, "root_path": self._prefix}
         await self._app(scope, receive, send)
+
+
+class PiecesMiddleware:
+    """Hands long replies on in pieces, so that one does not keep the event loop from the others while it is sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_pieces(message: Message) -> None:
+            body = memoryview(message.get("body", b""))
+            if message["type"] != "http.response.body" or len(body) <= PIECE:
+                await send(message)
+                return
+            for start in range(0, len(body), PIECE):
+                last = start + PIECE >= len(body) and not message.get("more_body", False)
+                piece = bytes(body[start : start + PIECE])
+                await send({"type": "http.response.body", "body": piece, "more_body": not last})
+                await asyncio.sleep(0)
+
+        await self._app(scope, receive, send_pieces if scope["type"] == "http" else send)
 
 
 class LastNetMiddleware:

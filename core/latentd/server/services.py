@@ -18,6 +18,7 @@ from latentd.errors import LatentdError, NotStored
 from latentd.models.devices import free_cache
 from latentd.models.files.folders import find_models
 from latentd.models.files.hashes import HashCache
+from latentd.models.files.unpickle import pickle_files
 from latentd.networks.files import NetworkLibrary
 from latentd.options import OptionStore
 from latentd.plugins.builtin import BUILTINS
@@ -80,6 +81,7 @@ class AppServices:
         self.styles = StyleBook(self.paths.styles_patterns)
         loaded = time.perf_counter()
         self.hashes = HashCache(self.paths.data / "cache", enabled=not settings.no_hashing)
+        pickle_files.keep_in(self.paths.data / "cache" / "converted", int(settings.converted_cache_mb * MEBIBYTE))
         self.models = create_models(settings, self.options, self.registry, self.hashes, observer=self.hooks.model_event)
         self.networks = NetworkLibrary(
             self.paths.models("Lora"),
@@ -140,23 +142,30 @@ class AppServices:
         return job
 
     async def submit_body(
-        self, body: GenerationBody, warnings: Sequence[str] = ()
+        self, given: GenerationBody, warnings: Sequence[str] = ()
     ) -> tuple[Job[Result], GenerationBody]:
         """The queued job of an HTTP body, and the body with its infotext applied.
 
         :param warnings: what reading the body could not follow.
         :raises LatentdError: as :meth:`submit`.
         """
-        from latentd.pipeline.planning.limits import check_infotext, check_request
-        from latentd.server.convert import to_request, with_pictures
-        from latentd.server.infotext_request import with_infotext
+        from latentd.server.convert import with_pictures
 
-        check_infotext(body.infotext or "", self.settings)
-        body, unheeded = with_infotext(body, self)
-        request = to_request(body)
-        check_request(request, self.settings)
+        body, request, unheeded = await asyncio.to_thread(self._read_body, given)
         request = await with_pictures(request, body, self.images)
         return await self.submit(replace(request, warnings=(*request.warnings, *warnings, *unheeded))), body
+
+    def _read_body(self, given: GenerationBody) -> tuple[GenerationBody, GenerationRequest, list[str]]:
+        """The body with its infotext applied, its request without pictures, and what could not be followed."""
+        from latentd.pipeline.planning.limits import check_infotext, check_request
+        from latentd.server.convert import to_request
+        from latentd.server.infotext_request import with_infotext
+
+        check_infotext(given.infotext or "", self.settings)
+        body, unheeded = with_infotext(given, self)
+        request = to_request(body)
+        check_request(request, self.settings)
+        return body, request, unheeded
 
     def _execute(self, plan: Plan, control: Any) -> Result:
         from latentd.pipeline.run import execute

@@ -20,6 +20,13 @@ class ModelFlags:
     disable_safe_unpickle: bool = switch(
         "pickled weight files are read through the allow-list in any case", group=LOADING, acts=False
     )
+    converted_cache_mb: float = number(
+        32768.0,
+        "most MiB on disk for conversions of pickled weight files, in the data folder's cache/converted; those used "
+        "longest ago go first; 0: none is kept",
+        group=LOADING,
+        listed=False,
+    )
     skip_load_model_at_start: bool = switch("load the model with the first request, not at start", group=LOADING)
     no_download_sd_model: bool = switch("nothing is downloaded in any case", group=LOADING, acts=False)
     do_not_download_clip: bool = switch("nothing is downloaded in any case", group=LOADING, acts=False)

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -36,7 +38,8 @@ def read_header(path: Path) -> dict[str, Any]:
 
     :raises ModelLoadError: no such header, or one of unreasonable size.
     """
-    return _read(path)[0]
+    with _errors(path), open_regular(path) as file:
+        return _read(file, path)[0]
 
 
 def check_header(path: Path) -> None:
@@ -53,8 +56,42 @@ def check_header(path: Path) -> None:
 
 
 def check_layout(path: Path) -> None:
-    """Check the header as :func:`check_header`, whatever the file's name is."""
-    header, left = _read(path)
+    """:func:`check_header` whatever the file's name ends with."""
+    checked_header(path)
+
+
+def checked_header(path: Path) -> dict[str, Any]:
+    """The JSON header of ``path``, held against the file (:func:`check_header`).
+
+    :raises ModelLoadError: as there, or the file is missing.
+    """
+    with _errors(path), open_regular(path) as file:
+        return read_checked(file, path)[0]
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is safetensors by its name or, where it has that of a pickle, by its beginning.
+
+    :raises ModelLoadError: it cannot be read.
+    """
+    if path.suffix.lower() == ".safetensors":
+        return True
+    try:
+        with open_regular(path) as file:
+            start = file.read(9)
+            size = file.seek(0, 2)
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{path.name} cannot be read: {error}") from error
+    return len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size
+
+
+def read_checked(file: BufferedReader, path: Path) -> tuple[dict[str, Any], int]:
+    """The header of an open file, held against it (:func:`check_layout`), and where the tensors' bytes begin.
+
+    :raises ModelLoadError: it is something else, was cut off, or its header lies; names ``path`` and the tensor.
+    """
+    with _errors(path):
+        header, start, left = _read(file, path)
     spans = []
     for name, entry in header.items():
         if name != METADATA:
@@ -70,6 +107,7 @@ def check_layout(path: Path) -> None:
         reached = end
     if reached != left:
         raise _lie(path, f"{left - reached} bytes belong to no tensor")
+    return header, start
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
@@ -83,17 +121,21 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _read(path: Path) -> tuple[dict[str, Any], int]:
-    """The header, and the number of bytes after it."""
+@contextlib.contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """:raises ModelLoadError: in place of whatever a file that is none provokes."""
     try:
-        with open_regular(path) as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            length = _length(path, file, size)
-            header = _parsed(file.read(length))
+        yield
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, _UNFIT, error) from error
-    return header, size - 8 - length
+
+
+def _read(file: BufferedReader, path: Path) -> tuple[dict[str, Any], int, int]:
+    """The header, where it ends, and the bytes behind it."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    length = _length(path, file, size)
+    return _parsed(file.read(length)), 8 + length, size - 8 - length
 
 
 def _length(path: Path, file: BufferedReader, size: int) -> int:

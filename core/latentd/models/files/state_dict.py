@@ -12,14 +12,14 @@ from torch import Tensor
 
 from latentd.errors import ModelLoadError
 from latentd.models.files.file_kinds import unreadable
-from latentd.models.files.safetensors_header import check_layout, safetensors_metadata
+from latentd.models.files.safetensors_header import check_layout, is_safetensors, safetensors_metadata
+from latentd.models.files.shapes import unwrapped
 from latentd.models.files.unpickle import load_pickle
 from latentd.regular import is_regular, open_regular
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _NAN_HINT = "the file was damaged when it was trained, merged or converted; get or make it again"
-_NESTED = ("state_dict", "model_state_dict", "params_ema", "params")
 
 
 class StateDict(Mapping[str, Tensor]):
@@ -97,13 +97,9 @@ def open_state_dict(path: Path, *, mapped: bool = True) -> StateDict:
     """
     if not is_regular(path):
         raise ModelLoadError(f"model file {path.name} does not exist")
-    if path.suffix.lower() == ".safetensors" or _looks_like_safetensors(path):
+    if is_safetensors(path):
         return _open_safetensors(path) if mapped else _read_safetensors(path)
-    data = load_pickle(path)
-    for nested in _NESTED:
-        if isinstance(data.get(nested), dict):
-            data = data[nested]
-            break
+    data = unwrapped(load_pickle(path))
     tensors = {key: value for key, value in data.items() if isinstance(key, str) and isinstance(value, Tensor)}
     return from_tensors(path.name, tensors)
 
@@ -137,13 +133,6 @@ def _read_safetensors(path: Path) -> StateDict:
     except (SafetensorError, OSError) as error:
         raise unreadable(path, "is not a readable safetensors file", error) from error
     return from_tensors(path.name, tensors, safetensors_metadata(path))
-
-
-def _looks_like_safetensors(path: Path) -> bool:
-    """Whether a file with the name of a pickle has a safetensors header, as renamed files do."""
-    with open_regular(path) as file:
-        start = file.read(9)
-    return len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
 
 
 def _is_nan(tensor: Tensor) -> bool:

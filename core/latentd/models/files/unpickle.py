@@ -1,143 +1,201 @@
-"""Weight files in pickle form, read through an allow-list: no code of the file's choosing ever runs.
+"""Weight files in pickle form: no code of the file's choosing ever runs, and no parser of them in this process.
 
-Each pickle is walked first (:mod:`latentd.models.files.pickle_walk`), which bounds what it may build. Then torch's
-weights-only unpickler, which is written in Python, reads it. Its own list (tensors, storages, dtypes, ``OrderedDict``)
-is extended by numpy's scalars and arrays, which old embeddings and checkpoints hold, and by inert stand-ins for the
-training callbacks that checkpoints carry along; anything else is refused by name.
+A process of its own (:mod:`latentd.models.files.pickles`) follows each pickle, reads it with stand-ins for torch's
+objects, and writes it as safetensors into a folder of conversions, from which tensors are mapped then and from then on.
+Where nothing can be written (no folder is given, the file is larger than the bound, the disk is full or read-only), the
+process tells where each tensor lies, and the weight file itself is mapped. No torch here.
 """
 
 from __future__ import annotations
 
-import codecs
-import zipfile
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
+from typing import Any, TypeVar
 
 from latentd.errors import ModelLoadError
 from latentd.models.files.file_kinds import unreadable
-from latentd.models.files.pickle_walk import PickleRefused, walk_pickle
-from latentd.regular import check_regular, open_regular
+from latentd.models.files.pickles.converted import ConvertedFiles
+from latentd.models.files.pickles.frames import Identity, identity_of
+from latentd.models.files.pickles.reader import PickleReader, ReaderFailed
+from latentd.models.files.pickles.rebuild import Described, TensorPlace, converted, described, rebuild
+from latentd.regular import NotRegular, open_regular
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 DEFAULT_MAX_BYTES = 64 * 2**30
-#: A file of torch before 1.6: magic number, protocol, system, the object, the names of its storages; then raw bytes.
-LEGACY_PICKLES = 5
-#: Tensors may share storages (tied weights) or repeat a value, but not so that copies of them fill the memory: together
-#: they are at most so many times as large as the file, and so many bytes.
-MAX_SHARED = 4
-ALLOWANCE = 1 << 30
+_NEEDLESS = "no weight file has need of that"
 
 
-class Inert:
-    """Stands in for a class that files mention beside their weights: holds the state they give it, does nothing."""
+@dataclass(frozen=True, slots=True)
+class OpenedPickle:
+    """``found``: what a weight file of ``size`` bytes holds. ``file``: where the tensors' bytes lie, to be mapped."""
 
-    def __init__(self, *_args: Any) -> None: ...
+    file: BufferedReader
+    found: Described
+    size: int
 
 
-# numpy's own constructors, whose module moved between its versions.
-_reconstruct = np.zeros(1).__reduce__()[0]
-_scalar = np.float32(0).__reduce__()[0]
-_DTYPES = [type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")]
-_ALLOWED: list[Any] = [
-    np.ndarray,
-    np.dtype,
-    *_DTYPES,
-    (_reconstruct, "numpy.core.multiarray._reconstruct"),
-    (_reconstruct, "numpy._core.multiarray._reconstruct"),
-    (_scalar, "numpy.core.multiarray.scalar"),
-    (_scalar, "numpy._core.multiarray.scalar"),
-    (codecs.encode, "_codecs.encode"),
-    (torch.nn.ParameterDict, "torch.nn.modules.container.ParameterDict"),
-    (Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
-    (Inert, "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint"),
-    (Inert, "ldm.callbacks.LoggingCallback"),
-]
+class PickleFiles:
+    """Opens weight files in pickle form. The process has one (:data:`pickle_files`), as it has one reader."""
+
+    def __init__(self) -> None:
+        self.reader = PickleReader()
+        self._kept: ConvertedFiles | None = None
+
+    def keep_in(self, folder: Path, most: int) -> None:
+        """Keep conversions in ``folder`` from now on.
+
+        :param most: bytes of all of them together; 0 keeps none.
+        """
+        self._kept = ConvertedFiles(folder, most) if most > 0 else None
+
+    @contextlib.contextmanager
+    def opened(self, path: Path, max_bytes: int, *, convert: bool = True) -> Iterator[OpenedPickle]:
+        """What the file holds, and the file to map.
+
+        :param convert: False for a look only: nothing is written.
+        :raises ModelLoadError: the file is missing, too large, damaged or refused.
+        """
+        with _source(path, max_bytes) as source:
+            identity = identity_of(source)
+            kept = self._find(path, identity)
+            told = None if kept else self._read(path, identity, convert=convert)
+            kept = kept or self._find(path, identity)
+            if kept is None:
+                told = told or self._read(path, identity, convert=False) or {}
+                yield OpenedPickle(source, _valid(path, described, told), identity.size)
+                if identity_of(source) != identity:
+                    raise ModelLoadError(f"{path.name} was changed while it was read")
+                return
+            with kept.file:
+                yield kept
+
+    def _find(self, path: Path, identity: Identity) -> OpenedPickle | None:
+        """The conversion that is kept of this file, if there is one and it is sound."""
+        kept = self._kept
+        file = kept.find(path, identity) if kept else None
+        if kept is None or file is None:
+            return None
+        try:
+            return OpenedPickle(file, converted(file, path), identity.size)
+        except (ModelLoadError, ValueError, OSError):
+            file.close()
+            kept.drop(path, identity)
+            return None
+
+    def _read(self, path: Path, identity: Identity, *, convert: bool) -> dict[str, Any] | None:
+        """The description of the file; None where a conversion is kept now.
+
+        :raises ModelLoadError: the file is damaged or refused.
+        """
+        kept = self._kept if convert else None
+        scratch = kept.scratch(identity.size) if kept else None
+        if kept is None or scratch is None:
+            return dict(self._asked(path, identity, None)["description"])
+        try:
+            answer = self._asked(path, identity, scratch)
+            if answer["written"]:
+                kept.keep(scratch, path, identity)
+                return None
+        finally:
+            kept.discard(scratch)
+        log.info("%s is read from where it lies: its conversion could not be written", path.name)
+        return dict(answer["description"])
+
+    def _asked(self, path: Path, identity: Identity, into: Path | None) -> dict[str, Any]:
+        """The reader's answer about a file that it found as it is.
+
+        :raises ModelLoadError: it refused the file, or ended over it.
+        """
+        most = self._kept.most if self._kept else 0
+        try:
+            answer = self.reader.read(path, size=identity.size, into=into, most=most)
+        except ReaderFailed as error:
+            log.warning("%s: %s", path.name, error)
+            raise ModelLoadError(
+                f"{path.name} cannot be read as a weight file: {error}", hint="the file is damaged, or made to do harm"
+            ) from error
+        if "refused" in answer:
+            words = str(answer["refused"])
+            found = unreadable(path, "cannot be read as a weight file", words)
+            found.hint = found.hint or (None if words.startswith("damaged") else _NEEDLESS)
+            raise found
+        if answer.get("identity") != identity.as_list():
+            raise ModelLoadError(f"{path.name} was changed while it was read")
+        return answer
+
+
+#: The one of this process.
+pickle_files = PickleFiles()
 
 
 def load_pickle(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[Any, Any]:
-    """The dictionary that ``path`` holds; tensors lie on the CPU, mapped from the file where its form allows.
+    """The dictionary that ``path`` holds; tensors lie on the CPU, mapped from a file.
+
+    Beside tensors there are plain Python's values and numpy's numbers and arrays; torch's sizes are tuples, its devices
+    and types the texts of their names, and a parameter is a tensor.
 
     :param max_bytes: the largest file that is opened.
     :raises ModelLoadError: the file is damaged, too large, not a dictionary, or mentions a type off the list.
     """
-    check_regular(path)
-    size = path.stat().st_size
-    if size > max_bytes:
-        raise ModelLoadError(f"{path.name} is larger than {max_bytes} bytes")
+    from latentd.models.files.pickles.tensors import MappedTensors
+
+    def read(opened: OpenedPickle) -> Any:
+        tensors = MappedTensors(opened.file, opened.found.storages)
+        return rebuild(opened.found, opened.size, tensors.tensor, tensors.data)
+
+    with pickle_files.opened(path, max_bytes) as opened:
+        return _dictionary(path, _valid(path, read, opened))
+
+
+def describe_pickle(
+    path: Path, tensor: Callable[[TensorPlace], object], *, max_bytes: int = DEFAULT_MAX_BYTES
+) -> dict[Any, Any]:
+    """As :func:`load_pickle` without reading a weight: ``tensor`` gives what stands for one; arrays are None.
+
+    :raises ModelLoadError: as there.
+    """
+    with pickle_files.opened(path, max_bytes, convert=False) as opened:
+        return _dictionary(path, _valid(path, rebuild, opened.found, opened.size, tensor))
+
+
+def _source(path: Path, max_bytes: int) -> BufferedReader:
+    """The file, opened.
+
+    :raises ModelLoadError: it is missing, no regular file, may not be read, or is larger than ``max_bytes``.
+    """
     try:
-        mapped = _is_plain_zip(path)
-        _walk(path, size=size, is_zip=mapped)
-        with torch.serialization.safe_globals(_ALLOWED):
-            data = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except ModelLoadError:
-        raise
-    except PickleRefused as error:
-        found = unreadable(path, "cannot be read as a weight file", error)
-        found.hint = found.hint or "no weight file has need of that"
-        raise found from error
-    except Exception as error:  # whatever a damaged or hostile pickle provokes is the file's fault
-        found = unreadable(path, "cannot be read as a weight file", error)
-        if found.hint is None and "Unsupported" in str(error):
-            found.hint = "the file asks for a type that a weight file has no need of"
-        raise found from error
-    if not isinstance(data, dict):
-        raise ModelLoadError(f"{path.name} holds a {type(data).__name__} where a dictionary of tensors was expected")
-    _check_tensors(data, path.name, size)
-    return data
+        file = open_regular(path)
+    except (OSError, ValueError) as error:
+        words = str(error) if isinstance(error, NotRegular) else f"{path.name} cannot be read: {_reason(error)}"
+        raise ModelLoadError(words) from error
+    if identity_of(file).size > max_bytes:
+        file.close()
+        raise ModelLoadError(f"{path.name} is larger than {max_bytes} bytes")
+    return file
 
 
-def _walk(path: Path, *, size: int, is_zip: bool) -> None:
-    """Walk every pickle of the file.
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
-    :raises PickleRefused: one of them goes beyond what a weight file needs.
+
+def _valid(path: Path, make: Callable[..., T], *given: Any) -> T:
+    """What ``make`` gives.
+
+    :raises ModelLoadError: it found a damaged description, or a file that cannot be mapped.
     """
-    if not is_zip:
-        with open_regular(path) as file:
-            for _ in range(LEGACY_PICKLES):
-                walk_pickle(file, size=size)
-                if not file.peek(1):
-                    break
-        return
-    with zipfile.ZipFile(path) as archive:
-        # torch finds members by name whatever their case.
-        for member in archive.infolist():
-            if member.filename.lower().endswith(".pkl"):
-                with archive.open(member) as pickle:
-                    walk_pickle(pickle, size=size)
+    try:
+        return make(*given)
+    except (ValueError, OSError) as error:
+        raise unreadable(path, "cannot be read as a weight file", error) from error
 
 
-def _check_tensors(data: Any, name: str, size: int) -> None:
-    """Refuse tensors that together are far larger than the file that they come from.
-
-    A stride of 0 lets four bytes be a tensor of any size, and a storage may be named any number of times; both are made
-    when something copies them.
-
-    :raises ModelLoadError: so large a sum, or a tensor of a layout that weight files do not have.
-    """
-    waiting, seen, total = [data], set[int](), 0
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, torch.Tensor):
-            if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
-                raise ModelLoadError(f"{name} holds a tensor of a kind that weight files do not have")
-            total += value.nbytes
-            if total > MAX_SHARED * size + ALLOWANCE:
-                raise ModelLoadError(f"{name} holds tensors of {total} bytes, far more than the file")
-        elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
-            seen.add(id(value))
-            waiting.extend(value.values() if isinstance(value, dict) else value)
-
-
-def _is_plain_zip(path: Path) -> bool:
-    """Whether ``path`` is a zip archive that can be mapped: mapping bounds every tensor by the file itself.
-
-    :raises ModelLoadError: an archive with compressed members, whose size only its writer knows.
-    """
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise ModelLoadError(f"{path.name} is a compressed archive, which no tool writes as a weight file")
-    return True
+def _dictionary(path: Path, value: object) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise ModelLoadError(f"{path.name} holds a {type(value).__name__} where a dictionary of tensors was expected")
+    return value

@@ -58,4 +58,5 @@ def _read(network: AppliedNetwork, name: str, data: Mapping[str, Any]) -> Embedd
         vectors = embedding_vectors(data)
     except ValueError as error:
         return str(error)
-    return Embedding(name=name, filename=f"{network.network.path}/{name}", vectors=vectors)
+    shapes = {part: (len(value), value.shape[1]) for part, value in vectors.items()}
+    return Embedding(name=name, filename=f"{network.network.path}/{name}", shapes=shapes, read=lambda: vectors)

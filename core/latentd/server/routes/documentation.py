@@ -8,11 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import FileResponse, HTMLResponse
 
 from latentd.errors import NotFound
 from latentd.server.pages import scripted_page
+from latentd.server.routing import APIRouter
 
 ASSETS = "/docs-assets"
 #: The distribution that carries the scripts of Swagger UI and ReDoc.

@@ -6,9 +6,11 @@ import asyncio
 import html
 from typing import Any
 
-from fastapi import APIRouter
+from starlette.responses import Response
 
 from latentd.server.body_limits import LARGE_BODY
+from latentd.server.json_reply import json_reply
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.images import (
     ExtrasBatchImagesRequest,
     ExtrasBatchImagesResponse,
@@ -28,10 +30,10 @@ def router(services: Any) -> APIRouter:
         response_model=ExtrasSingleImageResponse,
         openapi_extra={LARGE_BODY: True},
     )
-    async def single(body: ExtrasSingleImageRequest) -> dict[str, Any]:
+    async def single(body: ExtrasSingleImageRequest) -> Response:
         """Postprocess one picture."""
         texts, line = await _process(services, body, [body.image])
-        return {"html_info": _html(line), "image": texts[0]}
+        return await json_reply({"html_info": _html(line), "image": texts[0]})
 
     @routes.post(
         "/extra-batch-images",
@@ -39,10 +41,10 @@ def router(services: Any) -> APIRouter:
         response_model=ExtrasBatchImagesResponse,
         openapi_extra={LARGE_BODY: True},
     )
-    async def batch(body: ExtrasBatchImagesRequest) -> dict[str, Any]:
+    async def batch(body: ExtrasBatchImagesRequest) -> Response:
         """Postprocess several pictures alike."""
         texts, line = await _process(services, body, [file.data for file in body.files])
-        return {"html_info": _html(line), "images": texts}
+        return await json_reply({"html_info": _html(line), "images": texts})
 
     return routes
 

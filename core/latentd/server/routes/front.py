@@ -7,12 +7,13 @@ import json
 import shlex
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from latentd import __version__
 from latentd.server.errors import error_body
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.pages import plain_page
+from latentd.server.routing import APIRouter
 
 MOST_MODELS = 40
 SIGN_IN = "sign-in"

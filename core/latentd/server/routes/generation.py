@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from latentd.engine.job import Job
 from latentd.server.accept import preferred_picture
@@ -19,6 +19,7 @@ from latentd.server.keys import Scope
 from latentd.server.middleware import JOB_HEADER, name_job
 from latentd.server.openapi import binary
 from latentd.server.routes.jobs import job_path
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.generation import (
     GenerationBody,
     ImageToImageResponse,
@@ -80,7 +81,7 @@ def router(services: Any) -> APIRouter:
     )
     async def submit(body: dict[str, Any], request: Request) -> Response:
         """Hand a generation in; the fields are those of txt2img or img2img, and ``mode`` says which."""
-        generation = _job_body(body)
+        generation = await asyncio.to_thread(_job_body, body)
         _check_persistence(generation, request)
         job, _ = await services.submit_body(generation)
         name_job(request, job.id)

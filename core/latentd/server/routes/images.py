@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
+from starlette.responses import Response
 
 from latentd.errors import NotFound, near_matches
 from latentd.plugins.catalogue import INTERROGATORS, install_hint, package_hint
 from latentd.server.body_limits import LARGE_BODY
+from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.images import InterrogateRequest, InterrogateResponse, PNGInfoRequest, PNGInfoResponse
 
 if TYPE_CHECKING:
@@ -23,11 +25,11 @@ def router(services: Any) -> APIRouter:
     routes = APIRouter(prefix="/sdapi/v1", tags=["images"])
 
     @routes.post("/png-info", name="pnginfoapi", response_model=PNGInfoResponse, openapi_extra={LARGE_BODY: True})
-    async def png_info(body: PNGInfoRequest) -> dict[str, Any]:
+    async def png_info(body: PNGInfoRequest) -> Response:
         """The infotext of a picture, parsed, and every other text in the file."""
         image = await services.decode_image(body.image.strip())
-        metadata: dict[str, Any] = await services.images.run(lambda: _metadata(services, image))
-        return metadata
+        reply: Response = await services.images.run(lambda: SafeJSONResponse(_metadata(services, image)))
+        return reply
 
     @routes.post(
         "/interrogate", name="interrogateapi", response_model=InterrogateResponse, openapi_extra={LARGE_BODY: True}

@@ -12,12 +12,13 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, Field
 
 from latentd.engine.executor import Engine
 from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import internal_progress
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.lenient import Bool, Int, LenientModel, Str
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from fastapi import Depends, Header, HTTPException, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from latentd.engine.events import FINAL, Subscription
@@ -17,6 +17,7 @@ from latentd.engine.job import WATCH_SECONDS, Job
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
 from latentd.server.openapi import binary, event_stream, reply_of
+from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
 
 MEDIA_TYPES = {

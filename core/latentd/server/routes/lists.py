@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
+from starlette.responses import Response
 
 from latentd.images.resize import LATENT_MODES
 from latentd.images.upscalers import RESIZERS
 from latentd.plugins.script_info import script_info
+from latentd.prompts.styles import Style
+from latentd.server.json_reply import json_reply
+from latentd.server.routing import APIRouter
 from latentd.server.schemas import lists
 
 if TYPE_CHECKING:
@@ -97,12 +101,16 @@ def _add_pictures(routes: APIRouter, services: Any) -> None:
         return [{"name": name, "path": _REALESRGAN + path, "scale": scale} for name, path, scale in _REALESRGAN_MODELS]
 
     @routes.get("/prompt-styles", name="get_prompt_styles", response_model=list[lists.PromptStyleItem])
-    async def prompt_styles() -> list[dict[str, Any]]:
+    async def prompt_styles() -> Response:
         """Rows of the styles files."""
-        return [
-            {"name": style.name, "prompt": style.prompt, "negative_prompt": style.negative_prompt}
-            for style in (await services.run_in_thread(lambda: services.styles.by_name)).values()
-        ]
+        return await json_reply(await services.run_in_thread(lambda: _style_rows(services.styles.by_name)))
+
+
+def _style_rows(styles: Mapping[str, Style]) -> list[dict[str, str | None]]:
+    return [
+        {"name": style.name, "prompt": style.prompt, "negative_prompt": style.negative_prompt}
+        for style in styles.values()
+    ]
 
 
 def _add_scripts(routes: APIRouter, services: Any) -> None:

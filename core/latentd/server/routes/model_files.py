@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter
+from starlette.responses import Response
 
+from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.routing import APIRouter
 from latentd.server.schemas import lists
 
 
@@ -18,35 +21,35 @@ def router(services: Any) -> APIRouter:
 
 
 def _add_lists(routes: APIRouter, services: Any) -> None:
+    async def _listed(rows: Callable[[], Any]) -> Response:
+        # There may be thousands of files, and much in one: neither looking nor writing is for the event loop.
+        reply: Response = await services.run_in_thread(lambda: SafeJSONResponse(rows()))
+        return reply
+
     @routes.get("/sd-models", name="get_sd_models", response_model=list[lists.SDModelItem])
-    async def sd_models() -> list[dict[str, Any]]:
+    async def sd_models() -> Response:
         """Checkpoints."""
-        rows: list[dict[str, Any]] = services.models.checkpoints.rows()
-        return rows
+        return await _listed(services.models.checkpoints.rows)
 
     @routes.get("/sd-vae", name="get_sd_vaes", response_model=list[lists.SDVaeItem])
-    async def sd_vae() -> list[dict[str, Any]]:
+    async def sd_vae() -> Response:
         """VAE files."""
-        rows: list[dict[str, Any]] = services.models.vaes.rows()
-        return rows
+        return await _listed(services.models.vaes.rows)
 
     @routes.get("/hypernetworks", name="get_hypernetworks", response_model=list[lists.HypernetworkItem])
-    async def hypernetworks() -> list[dict[str, Any]]:
+    async def hypernetworks() -> Response:
         """Hypernetworks."""
-        rows: list[dict[str, Any]] = await services.run_in_thread(services.hypernetwork_rows)
-        return rows
+        return await _listed(services.hypernetwork_rows)
 
     @routes.get("/loras", name="get_loras", response_model=list[lists.LoraItem])
-    async def loras() -> list[dict[str, Any]]:
+    async def loras() -> Response:
         """LoRA files and their kin."""
-        rows: list[dict[str, Any]] = await services.run_in_thread(services.lora_rows)
-        return rows
+        return await _listed(services.lora_rows)
 
     @routes.get("/embeddings", name="get_embeddings", response_model=lists.EmbeddingsResponse)
-    async def embeddings() -> dict[str, Any]:
+    async def embeddings() -> Response:
         """Textual-inversion embeddings: those that fit the loaded model, and those that do not."""
-        rows: dict[str, Any] = await services.run_in_thread(services.embedding_rows)
-        return rows
+        return await _listed(services.embedding_rows)
 
 
 def _add_refreshes(routes: APIRouter, services: Any) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import Body
 
 from latentd.pipeline.planning.limits import check_entries
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.lenient import Dict
 from latentd.settings import cmd_flags
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel
 
 from latentd.engine.executor import Engine
 from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import api_progress, state_document
+from latentd.server.routing import APIRouter
 
 
 class ProgressStateDocument(BaseModel):

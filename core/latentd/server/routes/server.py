@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from starlette.responses import PlainTextResponse
 
 from latentd import __version__
 from latentd.models.devices import memory_report
 from latentd.server.openapi import reply_of
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.lists import MemoryResponse
 from latentd.server.schemas.server import Liveness, PluginList, Readiness
 from latentd.settings import Settings

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.openapi import reply_of
+from latentd.server.routing import APIRouter
 from latentd.server.schemas.jobs import Ticket
 
 

@@ -8,11 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentd.api import Services, UpscalerSpec, find_models
+from latentd.api import ModelLoadError, Services, UpscalerSpec, find_models, read_shapes
 from latentd_upscalers.absent import LDSR, absent_upscaler
 from latentd_upscalers.families import FAMILIES, PACKAGED, SUFFIXES, Family
 from latentd_upscalers.scale import read_scale
-from latentd_upscalers.shapes import read_shapes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -90,5 +89,8 @@ def _scale_of(path: Path) -> float | None:
 
 @lru_cache(maxsize=1024)
 def _read_scale(path: Path, mtime_ns: int, size: int) -> float | None:
-    scale = read_scale(read_shapes(path))
+    try:
+        scale = read_scale(read_shapes(path))
+    except ModelLoadError:  # what is wrong is said when the file is used
+        return None
     return None if scale is None else float(scale)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
-from latentd_upscalers.shapes import Shapes
+Shapes = Mapping[str, tuple[int, ...]]
+
 
 # Convolutions before a single pixel shuffle at the network's end: their channels are those of the picture times the
 # square of the factor. (SPAN, OmniSR, DITN and SAFMN, SwinIR's and DAT's light forms.)

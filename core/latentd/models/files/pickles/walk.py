@@ -1,8 +1,8 @@
 """Checking a pickle before it is read, by following its operations without building anything.
 
-torch's weights-only unpickler runs no code that a file chooses, but otherwise does whatever the file says: it nests
-tuples until the interpreter's recursion overflows the stack, and makes arrays and buffers of any size. Here the
-operations are followed with placeholders for values, and a pickle with more than weight files need is refused.
+An unpickler that runs no code of the file's choosing does what the file says in every other respect all the same:
+it nests tuples until the interpreter's own recursion overflows the stack, and makes strings and lists of any size.
+Here the opcodes are followed on a stack of stand-ins, and a pickle that goes beyond what weight files need is refused.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class _Walk:
         elif name in _GETS:
             self._stack.append(self._memo[_index(argument)])
         elif name == "GLOBAL":
-            self._stack.append(_Item(name=_qualified(str(argument))))
+            self._stack.append(_Item(name=qualified(str(argument))))
         else:
             self._change(name)
 
@@ -248,7 +248,7 @@ class _Walk:
 
     def _called(self, function: _Item, arguments: _Item) -> _Item:
         name = function.name
-        if name is None or (name not in CALLABLE and not name.startswith(("numpy.dtypes ", "numpy.dtype["))):
+        if name is None or name not in CALLABLE:
             raise PickleRefused(f"a call of {(name or 'something without a name').replace(' ', '.')}")
         if name in _NUMPY_ARRAY and len(arguments.parts) > 1:
             cells = 1
@@ -259,9 +259,7 @@ class _Walk:
         return self._type_of(name, arguments) or _Item(depth=_deeper([arguments]), hashable=False)
 
     def _type_of(self, name: str, arguments: _Item) -> _Item | None:
-        """The placeholder of a numpy type if the call makes one: a new type with ``copy=True``, else the shared one."""
-        if name.startswith(("numpy.dtypes ", "numpy.dtype[")):
-            return _Item(is_type=True, is_copy=False)
+        """numpy's type where the call makes one: of its own, or (without ``copy=True``) the one that all share."""
         if name != "numpy dtype":
             return None
         given = arguments.parts
@@ -282,7 +280,7 @@ def _index(argument: object) -> int:
     return argument
 
 
-def _qualified(argument: str) -> str:
+def qualified(argument: str) -> str:
     """``module name`` as pickletools gives it, with Python 2's modules renamed."""
     module, _, name = argument.partition(" ")
     return f"{_RENAMED.get(module, module)} {name}"

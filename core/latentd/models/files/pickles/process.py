@@ -1,0 +1,144 @@
+"""The reader's process: reads weight files in pickle form for the server, under limits, and ends with it.
+
+Standard input and output carry frames: 4 bytes of length (little endian), then JSON. A request is
+``{"path": base64, "into": base64 or null, "most": bytes}``; the answer to it one of
+
+- ``{"written": true, "identity": [...]}``: the file was converted to ``into``;
+- ``{"written": false, "identity": [...], "description": {...}}``: it was read only; tensors are where they lie;
+- ``{"refused": "..."}``: what is wrong with it.
+
+``identity`` is that of the file that was read. Started without the environment and without site-packages, it imports
+the standard library and this package.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from latentd.models.files.pickles.containers import read_contents
+from latentd.models.files.pickles.convert import write_safetensors
+from latentd.models.files.pickles.describe import Description
+from latentd.models.files.pickles.frames import MAX_FRAME, Request, identity_of, read_frame, write_frame
+from latentd.models.files.pickles.walk import PickleRefused
+from latentd.regular import open_regular
+
+#: Seconds without a request after which the process ends.
+IDLE = 120.0
+#: Memory for reading one file: what lies beside its tensors (names, arrays), which are copied piece by piece.
+MEMORY = 1 << 30
+#: Seconds of computing, and bytes of the file for one second more.
+COMPUTING, BYTES_A_SECOND = 30, 32 << 20
+_WRITABLE = 64 << 20
+
+
+def main(incoming: BinaryIO = sys.stdin.buffer, outgoing: BinaryIO = sys.stdout.buffer) -> None:
+    """Answer requests until none comes for a while or the other side is gone."""
+    reader = ReaderProcess(incoming)
+    threading.Thread(target=reader.listen, daemon=True).start()
+    while (request := reader.next()) is not None:
+        answer = reader.answer(request)
+        write_frame(outgoing, answer)
+        if answer.get("spent"):
+            break
+    # Not by returning: the thread that waits for requests holds the input.
+    os._exit(0)
+
+
+class ReaderProcess:
+    """One reader; a thread takes requests from ``incoming``, so that its end is noticed in the midst of a file."""
+
+    def __init__(self, incoming: BinaryIO) -> None:
+        self._incoming = incoming
+        self._requests: queue.Queue[Request] = queue.Queue()
+        self._scratch: Path | None = None
+
+    def listen(self) -> None:
+        """Take requests; when the other side ends, end at once and leave no scratch file."""
+        with contextlib.suppress(OSError, ValueError):
+            while (frame := read_frame(self._incoming)) is not None:
+                self._requests.put(Request.of(frame))
+        if (scratch := self._scratch) is not None:
+            with contextlib.suppress(OSError):
+                scratch.unlink()
+        os._exit(0)
+
+    def next(self) -> Request | None:
+        """The next request; None after a time without one."""
+        try:
+            return self._requests.get(timeout=IDLE)
+        except queue.Empty:
+            return None
+
+    def answer(self, request: Request) -> dict[str, Any]:
+        """Read one file; what is wrong with it is told in words. ``spent``: memory ran out, this process is to end."""
+        try:
+            return self._read(request)
+        except PickleRefused as error:
+            return {"refused": str(error)}
+        except OSError as error:
+            return {"refused": f"damaged: {error.strerror or error}"}
+        except (MemoryError, RecursionError):
+            return {"refused": "it asks for more memory than a weight file needs", "spent": True}
+        except Exception as error:  # whatever a damaged or hostile file provokes is the file's fault
+            return {"refused": f"damaged: {type(error).__name__}: {str(error)[:200]}"}
+
+    def _read(self, request: Request) -> dict[str, Any]:
+        path = Path(os.fsdecode(base64.b64decode(request.path)))
+        with open_regular(path) as file:
+            before = identity_of(file)
+            set_limits(before.size)
+            description = Description(read_contents(file), before.size)
+            written = self._convert(description, file, request) if request.into else False
+            if identity_of(file) != before:
+                raise PickleRefused("it was changed while it was read")
+        answer: dict[str, Any] = {"written": written, "identity": before.as_list()}
+        if not written:
+            answer["description"] = description.as_json(inline=True)
+            if len(json.dumps(answer)) > MAX_FRAME:
+                raise PickleRefused("more beside its weights than a weight file has")
+        return answer
+
+    def _convert(self, description: Description, file: Any, request: Request) -> bool:
+        """Whether the file was written; one that cannot be (a full disk, a folder without the right) is read only."""
+        self._scratch = target = Path(os.fsdecode(base64.b64decode(request.into or "")))
+        try:
+            return write_safetensors(description, file, target, request.most)
+        except OSError:
+            return False
+        finally:
+            self._scratch = None
+
+
+def set_limits(size: int) -> None:
+    """Bound what reading a file of ``size`` bytes may take, where the system has limits."""
+    _limit("RLIMIT_CORE", 0)
+    _limit("RLIMIT_AS", MEMORY)
+    _limit("RLIMIT_CPU", int(time.process_time()) + COMPUTING + size // BYTES_A_SECOND)
+    _limit("RLIMIT_FSIZE", size + _WRITABLE)
+    _limit("RLIMIT_NOFILE", 64)
+
+
+def _limit(name: str, value: int) -> None:
+    """Set a soft limit, no higher than the hard one."""
+    try:
+        resource: Any = importlib.import_module("resource")
+        kind = getattr(resource, name)
+    except (ImportError, AttributeError):  # Windows has no such limits, and not every system has every one
+        return
+    hard = resource.getrlimit(kind)[1]
+    with contextlib.suppress(OSError, ValueError):  # not every system lets every limit be set
+        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+if __name__ == "__main__":
+    main()

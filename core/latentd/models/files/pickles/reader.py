@@ -1,0 +1,153 @@
+"""The server's side of its reader of weight files: one process, started when the first file needs it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from latentd.models.files.pickles.frames import Request, read_frame, write_frame
+
+#: Seconds for one file, and bytes of it for one second more: disks of the slow kind included.
+SECONDS, BYTES_A_SECOND = 60.0, 4 << 20
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1])\n"
+    "from latentd.models.files.pickles.process import main\n"
+    "sys.exit(main())"
+)
+#: What the process needs of the environment: where the system finds the interpreter's own libraries.
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+
+
+class ReaderFailed(Exception):
+    """The process could not be started, or ended over the file; the message says how."""
+
+
+class PickleReader:
+    """Asks the reader's process, one file at a time; from several threads, too."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, None while there is none."""
+        child = self._child
+        return child.process.pid if child is not None and child.process.poll() is None else None
+
+    def read(self, path: Path, *, size: int, into: Path | None, most: int) -> dict[str, Any]:
+        """The answer about one file (:mod:`latentd.models.files.pickles.process`).
+
+        :param size: bytes of the file, by which its time is measured.
+        :param into: where to write it as safetensors, ``most`` bytes of it.
+        :raises ReaderFailed: the process ended or took too long; the next file gets a new one.
+        """
+        request = Request(_name(path), None if into is None else _name(into), most)
+        seconds = SECONDS + size / BYTES_A_SECOND
+        with self._lock:
+            for is_last in (False, True):
+                child = self._child = self._child or _Child()
+                try:
+                    return child.ask(request, seconds)
+                except _Idle:  # it went home just now
+                    self._child = None
+                    if is_last:
+                        raise
+                except ReaderFailed:
+                    self._child = None
+                    raise
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        with self._lock:
+            if self._child is not None:
+                self._child.end()
+                self._child = None
+
+
+class _Idle(ReaderFailed):
+    """It ended of its own accord, before it took the request."""
+
+
+class _Child:
+    """One process and the thread that reads its answers.
+
+    :raises ReaderFailed: it cannot be started.
+    """
+
+    def __init__(self) -> None:
+        root = str(Path(__file__).parents[4])
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        # Neither the environment's paths nor site-packages; a session of its own keeps Ctrl+C from it.
+        command = [sys.executable or "python3", "-I", "-S", "-X", "utf8", "-c", _START, root]
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                cwd=os.path.abspath(os.sep),  # noqa: PTH100
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ReaderFailed(f"its reader cannot be started: {error.strerror}") from error
+        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._requests: IO[bytes] = self.process.stdin
+        threading.Thread(target=self._listen, args=(self.process.stdout,), name="pickle reader", daemon=True).start()
+
+    def ask(self, request: Request, seconds: float) -> dict[str, Any]:
+        """:raises ReaderFailed: the process ended, or did not answer in time."""
+        try:
+            write_frame(self._requests, request.as_frame())  # type: ignore[arg-type]
+        except OSError:
+            raise self._ended() from None
+        try:
+            answer = self._answers.get(timeout=seconds)
+        except queue.Empty:
+            self.end()
+            raise ReaderFailed(f"reading it took longer than {seconds:.0f} seconds") from None
+        if answer is None:
+            raise self._ended()
+        return answer
+
+    def end(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.process.wait()
+        with contextlib.suppress(OSError):
+            self._requests.close()
+
+    def _listen(self, answers: IO[bytes]) -> None:
+        with contextlib.suppress(OSError, ValueError, RecursionError), answers:
+            while (answer := read_frame(answers)) is not None:  # type: ignore[arg-type]
+                self._answers.put(answer)
+        self._answers.put(None)
+        self.process.wait()
+
+    def _ended(self) -> ReaderFailed:
+        """It closed its output: what became of it."""
+        try:
+            status = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.end()
+            return ReaderFailed("its reader wrote something that is no answer")
+        with contextlib.suppress(OSError):
+            self._requests.close()
+        if status == 0:
+            return _Idle("its reader ended")
+        return ReaderFailed(f"its reader ended ({f'signal {-status}' if status < 0 else f'status {status}'})")
+
+
+def _name(path: Path) -> str:
+    return base64.b64encode(os.fsencode(path.absolute())).decode()
