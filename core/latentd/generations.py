@@ -1,6 +1,6 @@
-"""One generation: its plan, how it stands while it runs, and what takes part in it: UNet hooks, scripts, networks.
+"""One generation: its plan, its state while it runs, and the base classes of UNet hooks, scripts and networks.
 
-A plan says what will happen, settled before anything is computed; it is picklable. No torch but in annotations.
+A plan is complete before anything is computed, and can be pickled. torch appears only in annotations.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ A = TypeVar("A")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerChoice:
-    """A sampler with the schedule that the request named for it (None: the sampler's own).
+    """A sampler with the schedule that the request names for it; None is the sampler's own.
 
-    ``label`` is the name as the infotext writes it.
+    ``label`` is the name in infotexts.
     """
 
     spec: SamplerSpec
@@ -65,8 +65,11 @@ class SamplerChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HiresPlan:
-    """The second pass of hires fix. ``width`` x ``height`` is the size enlarged to, in pixels, before
-    ``truncate_x``/``truncate_y`` latent cells are cut. Exactly one of ``latent_mode`` and ``upscaler`` is set."""
+    """The second pass of hires fix.
+
+    ``width`` x ``height`` is the size in pixels to which pictures are enlarged; then ``truncate_x`` and ``truncate_y``
+    latent cells are cut. Exactly one of ``latent_mode`` and ``upscaler`` is set.
+    """
 
     width: int
     height: int
@@ -91,7 +94,7 @@ class HiresPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefinerPlan:
-    """A second checkpoint that takes over at ``switch_at`` of the schedule; None switches at the first call."""
+    """A second checkpoint that takes over at the share ``switch_at`` of the schedule; None: at the first call."""
 
     checkpoint: str
     switch_at: float | None
@@ -99,7 +102,7 @@ class RefinerPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptCall:
-    """One always-on script of the job with its typed arguments."""
+    """One always-on script of the job with its arguments."""
 
     script: AnyScript
     args: Any  # of the script's own type
@@ -107,11 +110,11 @@ class ScriptCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything that one generation needs to know.
+    """Everything that is decided about one generation before it runs.
 
-    ``checkpoint`` is a title. ``options`` is the snapshot with overrides on top. ``infotext`` holds entries known at
-    planning, in A1111's order of insertion. The lists have one entry per picture, iteration-major. ``warnings`` are
-    sentences about what was asked for and is not followed.
+    ``checkpoint`` is a title. ``options`` has the options with the request's overrides. ``infotext`` has the entries
+    that are known at planning, in AUTOMATIC1111's order. Lists have one entry for each picture, batch after batch.
+    ``warnings`` are sentences about parts of the request that are not followed.
     """
 
     request: GenerationRequest
@@ -149,10 +152,12 @@ class Plan:
 
     @property
     def is_img2img(self) -> bool:
+        """Whether the request is img2img."""
         return self.request.mode == "img2img"
 
     @property
     def save_samples(self) -> bool:
+        """Whether pictures are written to the output folders."""
         return bool(self.options["samples_save"]) and self.request.save_images
 
     @property
@@ -167,7 +172,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned(Generic[A]):
-    """What a script's ``plan`` makes of a plan and of its own arguments; None leaves either as it was."""
+    """The result of a script's ``plan``: a new plan and new arguments; None for those that stay the same."""
 
     plan: Plan | None = None
     args: A | None = None
@@ -180,9 +185,11 @@ class Planned(Generic[A]):
 class Img2imgInit:
     """The prepared inputs of one img2img job.
 
-    ``pictures``: RGB at the working size (any size with resize mode 3), one per init image. ``mask``: L at the working
-    size, white is repainted, or None. ``overlays``: what is laid over the result, one per picture, or none.
-    ``box``: the region worked on when only the masked part is. ``colour_targets``: L*a*b* arrays, or none.
+    :ivar pictures: RGB at the working size (any size with resize mode 3), one for each init image.
+    :ivar mask: mode L at the working size, white is repainted; None without a mask.
+    :ivar overlays: pictures that are laid over the results, one for each picture, or none.
+    :ivar box: the region that is worked on if only the masked part is.
+    :ivar colour_targets: L*a*b* arrays for colour correction, or none.
     """
 
     pictures: list[Image] = field(default_factory=list)
@@ -196,9 +203,12 @@ class Img2imgInit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Img2imgStart:
-    """The latents that every batch of one img2img job starts from.
+    """The latents with which every batch of one img2img job starts.
 
-    ``latent`` [B,4,h,w]; ``mask`` and ``nmask`` [1,1,h,w] (1 keeps, 1 repaints) or None; ``concat`` as the model wants.
+    :ivar latent: [B,4,h,w].
+    :ivar mask: [1,1,h,w], 1 where the original is kept, or None.
+    :ivar nmask: [1,1,h,w], 1 where it is repainted, or None.
+    :ivar concat: the model's further input channels, or None.
     """
 
     init: Img2imgInit
@@ -226,10 +236,10 @@ class MaskBlend:
 
 
 class Generation(Protocol):
-    """One running job as hooks see it. ``conditioning`` and ``latents`` may be replaced; the plan stands."""
+    """One running job as hooks see it. ``conditioning`` and ``latents`` may be replaced, but not the plan."""
 
     conditioning: Any
-    """The prompts of the coming batch as tensors, in the core's own form."""
+    """The prompts of the next batch as tensors, in the core's own form."""
     latents: Tensor | None
     """[B,4,h,w]: the state after the last step; None before the first."""
 
@@ -239,23 +249,23 @@ class Generation(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """What was settled before the job began."""
+        """The plan, which was complete before the job began."""
 
     @property
     def request(self) -> GenerationRequest:
-        """What the caller asked for."""
+        """The caller's request."""
 
     @property
     def options(self) -> Mapping[str, JsonValue]:
-        """The snapshot of the options, with the request's overrides on top."""
+        """The options of the job, with the request's overrides."""
 
     @property
     def control(self) -> JobControl:
-        """Progress, and whether to stop."""
+        """For reporting progress, and for finding out whether to stop."""
 
     @property
     def services(self) -> Services:
-        """What the server offers."""
+        """The server's services."""
 
     @property
     def model(self) -> Model:
@@ -263,7 +273,7 @@ class Generation(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet computes."""
+        """The device on which the UNet computes."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -279,11 +289,11 @@ class Generation(Protocol):
 
     @property
     def img2img(self) -> Img2imgStart | None:
-        """What every batch of an img2img job starts from; None in txt2img, and until it is prepared."""
+        """The latents with which every batch of an img2img job starts; None in txt2img, and until they are prepared."""
 
     @property
     def state(self) -> dict[str, Any]:  # each plugin keeps what it likes
-        """For what a plugin keeps during the job; use your plugin's name as the key."""
+        """Values that plugins keep during the job, each under the plugin's name."""
 
     @property
     def infotext(self) -> dict[str, JsonValue]:
@@ -291,10 +301,10 @@ class Generation(Protocol):
 
     @property
     def leases(self) -> ExitStack:
-        """Closed when the job ends, however it does: enter what must be given back (leases of models)."""
+        """Closed when the job ends, also after an error; enter context managers here, such as leases of models."""
 
     def warn(self, message: str) -> None:
-        """Tell the caller that something asked for does not act as asked; see :meth:`latentd.types.JobControl.warn`."""
+        """Warn about a part of the request that is not followed; see :meth:`latentd.types.JobControl.warn`."""
 
     def add_image(self, image: Image, info: Mapping[str, str] | None = None) -> None:
         """Append a picture to the reply, after the generated ones."""
@@ -304,21 +314,20 @@ class Generation(Protocol):
 
 
 class UNetHook:
-    """Base of what ``unet_hooks`` returns: override what you need. One object serves one job.
+    """Base of the objects that ``unet_hooks`` returns; override the methods that you need. One object serves one job.
 
     Order within an evaluation: ``before``, ``residuals``, ``around`` and in it the entry, attention and block handlers,
     ``after``; then, with the guided prediction of the whole batch, ``guide`` of all hooks and ``denoised`` of all.
-    ``close`` always runs, also when the job fails.
-    ``owner`` is the plugin that is named when the hook fails; the core sets it.
+    ``close`` is always called, also if the job fails. ``owner`` is the plugin that errors name; the core sets it.
     """
 
     owner: str = ""
 
     def open(self, generation: Generation) -> None:
-        """The pass begins."""
+        """Called at the beginning of a pass."""
 
     def before(self, call: UNetCall) -> None:
-        """May change ``call.sample``, ``call.context``, ``call.concat`` and ``call.added`` in place of this call."""
+        """Called before this evaluation; may replace the call's ``sample``, ``context``, ``concat`` and ``added``."""
 
     def residuals(self, call: UNetCall) -> Residuals | None:
         """Additions for this evaluation; the core sums those of all hooks."""
@@ -333,11 +342,11 @@ class UNetHook:
         return None
 
     def entry(self, site: BlockSite) -> EntryHandler | None:
-        """The handler of what goes into this block, or None; asked once per pass."""
+        """The handler of this block's input, or None; asked once per pass."""
         return None
 
     def around(self, call: UNetCall, evaluate: Evaluate) -> Tensor:
-        """The UNet's output [B,C,h,w]: that of ``evaluate(call)``, or of as many calls as you make of it."""
+        """The UNet's output [B,C,h,w]: that of ``evaluate(call)``, or the combined result of any number of calls."""
         return evaluate(call)
 
     def after(self, call: UNetCall, out: Tensor) -> Tensor:
@@ -345,7 +354,7 @@ class UNetHook:
         return out
 
     def guide(self, step: GuidedStep, x0: Tensor) -> Tensor:
-        """The guided prediction of the clean latent [B,C,h,w], changed or not; ``step`` tells what it is made from."""
+        """The guided prediction of the clean latent [B,C,h,w], changed or not; ``step`` has its inputs."""
         return x0
 
     def denoised(self, call: UNetCall, x0: Tensor) -> Tensor:
@@ -353,16 +362,16 @@ class UNetHook:
         return x0
 
     def close(self) -> None:
-        """The job has left sampling, however it ended: drop what you hold."""
+        """Called when sampling has ended in any way; drop references to tensors and models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraNetworkSpec:
-    """A prompt tag ``<name:...>``: ``activate(generation, tags)`` on the worker before conditioning is made.
+    """A prompt tag ``<name:...>``: ``activate(generation, tags)`` is called on the worker before conditioning is made.
 
-    ``tags`` are :class:`latentd.prompts.networks.NetworkTag`; what ``activate`` returns is called when the job ends.
-    ``check(services, tag)`` raises :class:`latentd.errors.InvalidRequest` when the request is planned, before anything
-    is loaded, for a tag that cannot be carried out.
+    ``tags`` are :class:`latentd.prompts.networks.NetworkTag`. If ``activate`` returns a function, that is called when
+    the job ends. ``check(services, tag)`` is called when the request is planned, before anything is loaded, and raises
+    :class:`latentd.errors.InvalidRequest` for a tag that cannot be carried out.
     """
 
     name: str
@@ -372,41 +381,48 @@ class ExtraNetworkSpec:
 
 
 class Script(ScriptForm[A]):
-    """Base of scripts. Subclass with the class of the parsed arguments (``Script[MyArgs]``), set ``title`` and
-    ``Args``, override the methods you need, return it from ``register_scripts``.
+    """Base of scripts.
 
-    The order of ``Args``' fields is the positional order of ``script_args`` and ``alwayson_scripts.X.args``; a list and
-    an object are both accepted. An always-on script runs when its title stands in ``alwayson_scripts`` (or always, with
-    ``always=True``); a selectable one when ``script_name`` names it, through :meth:`run`. ``aliases`` are further
-    titles under which clients may ask for it.
+    Make a subclass of ``Script[MyArgs]`` with the class of the arguments, set ``title`` and ``Args``, override the
+    methods that you need, and return an object from ``register_scripts``.
+
+    The order of the fields of ``Args`` is the order of ``script_args`` and ``alwayson_scripts.X.args``; a list and an
+    object are both accepted. An always-on script runs if its title is in ``alwayson_scripts`` (or always, with
+    ``always=True``); a selectable one, through :meth:`run`, if ``script_name`` is its title. ``aliases`` are further
+    titles that clients may use.
     Every method but :meth:`run` gets the :class:`latentd.api.Generation` and the parsed arguments; an exception fails
     the job with the plugin named.
     """
 
     def plan(self, plan: Plan, args: A, services: Services) -> Planned[A] | None:
-        """Validate against the plan before anything is computed; raise a 4xx here.
+        """Check the arguments against the plan before anything is computed, and raise any 4xx here.
 
-        :return: another plan or other arguments to go on with; None leaves both as they are.
+        :return: a new plan or new arguments; None if both stay the same.
         """
         return None
 
     def run(self, services: Services, plan: Plan, args: A, control: JobControl) -> Result:
-        """Selectable scripts: carry the plan out (with as many generations as needed)."""
+        """For selectable scripts: carry the plan out, with any number of generations."""
         raise TypeError(f"{self.title!r} is not a selectable script")
 
-    def before_process(self, generation: Generation, args: A) -> None: ...
+    def before_process(self, generation: Generation, args: A) -> None:
+        """Called when the models are loaded and nothing is computed yet."""
 
-    def modify_conditioning(self, generation: Generation, args: A) -> None: ...
+    def modify_conditioning(self, generation: Generation, args: A) -> None:
+        """Called when ``generation.conditioning`` of the next batch is complete; it may be changed."""
 
     def unet_hooks(self, generation: Generation, args: A) -> Sequence[UNetHook]:
+        """Objects that take part in every UNet evaluation of the job."""
         return ()
 
-    def before_batch(self, generation: Generation, args: A) -> None: ...
+    def before_batch(self, generation: Generation, args: A) -> None:
+        """Called before a batch is sampled."""
 
-    def after_batch(self, generation: Generation, args: A) -> None: ...
+    def after_batch(self, generation: Generation, args: A) -> None:
+        """Called when a batch's pictures are decoded and not yet finished."""
 
     def modify_noise(self, generation: Generation, args: A, noise: Tensor) -> Tensor:
-        """The noise [B,C,h,w] that a pass starts with, changed or not."""
+        """The start noise [B,C,h,w] of a pass, changed or not."""
         return noise
 
     def blend_mask(self, generation: Generation, args: A, blend: MaskBlend) -> Tensor | None:
@@ -414,17 +430,20 @@ class Script(ScriptForm[A]):
         return None
 
     def after_sample(self, generation: Generation, args: A, latents: Tensor) -> Tensor:
+        """The sampled latents [B,C,h,w], changed or not."""
         return latents
 
     def postprocess_image(self, generation: Generation, args: A, image: Image, index: int) -> Image:
+        """Picture ``index`` of the batch, changed or not; called before saving."""
         return image
 
     def overlay(self, generation: Generation, args: A, index: int) -> tuple[Image | None, Image | None] | None:
-        """(overlay, overlay mask) for picture ``index`` in place of the core's; None leaves them."""
+        """(overlay, overlay mask) for picture ``index``, which replace those of the core; None keeps these."""
         return None
 
-    def after_process(self, generation: Generation, args: A, images: list[GeneratedImage]) -> None: ...
+    def after_process(self, generation: Generation, args: A, images: list[GeneratedImage]) -> None:
+        """Called when all pictures are finished; ``images`` may be extended."""
 
 
 AnyScript: TypeAlias = Script[Any]
-"""A script among others, each with arguments of a type of its own."""
+"""A script with arguments of any type."""

@@ -1,4 +1,4 @@
-"""A generation while it runs on the worker: what the pipeline shares among its parts, and what hooks see."""
+"""The state of a generation on the worker, which all parts of the pipeline and hooks use."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Batch:
 
     @classmethod
     def of(cls, plan: Plan, index: int) -> Batch:
-        """Number ``index`` of ``plan``'s batches; empty when the plan has fewer pictures."""
+        """Batch number ``index`` of ``plan``; empty if the plan has fewer pictures."""
         cut = slice(index * plan.batch_size, (index + 1) * plan.batch_size)
         hires = plan.hires
         return cls(
@@ -62,7 +62,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseModel:
-    """The job's own checkpoint, which infotexts tell of whatever a refiner or hires fix has in use."""
+    """The job's own checkpoint, which stands in infotexts also while a refiner or hires checkpoint is in use."""
 
     info: CheckpointInfo
     vae: VaeInfo | None
@@ -73,10 +73,10 @@ class BaseModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionedOn:
-    """What the present pass is conditioned on; a refiner encodes it again.
+    """The inputs of the present pass's conditioning, which a refiner encodes again.
 
-    ``steps`` are those of the first pass, ``hires_steps`` of the second while it is planned; ``size`` is (width,
-    height) of the pass in pixels.
+    ``steps`` are those of the first pass, ``hires_steps`` those of the second if the conditioning is for that; ``size``
+    is (width, height) of the pass in pixels.
     """
 
     prompts: Sequence[str]
@@ -88,11 +88,11 @@ class ConditionedOn:
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True, eq=False)
 class RunningGeneration:
-    """Implements :class:`latentd.generations.Generation`. Everything a job makes hangs off this and goes with it.
+    """Implements :class:`latentd.generations.Generation`; has everything that a job makes, and is freed with it.
 
-    ``networks`` are what the prompt's tags lay over the model, ``networks_acted`` the files that have fitted somewhere
-    in this job. ``forgot_conditioning``: the remembered encodings were dropped for this job. ``used_ensd``: noise was
-    drawn by option ``eta_noise_seed_delta``.
+    ``networks`` are those of the prompt's tags, ``networks_acted`` the files that fitted a model of this job.
+    ``forgot_conditioning``: whether cached encodings were dropped for this job. ``used_ensd``: whether noise was drawn
+    with option ``eta_noise_seed_delta``.
     """
 
     plan: Plan
@@ -124,6 +124,7 @@ class RunningGeneration:
 
     @property
     def id(self) -> str:
+        """The job's id."""
         return self.control.id
 
     @property
@@ -140,22 +141,26 @@ class RunningGeneration:
 
     @property
     def request(self) -> GenerationRequest:
+        """The caller's request."""
         return self.plan.request
 
     @property
     def batch(self) -> int:
+        """Number of the iteration, from 0."""
         return self.current.index if self.current else 0
 
     @property
     def device(self) -> torch.device:
+        """The device on which the UNet computes."""
         return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The dtype of the UNet's weights."""
         return self.model.dtype
 
     def warn(self, message: str) -> None:
-        """Tell the caller that something asked for does not act as asked; logged, and returned with the answer."""
+        """Warn about a part of the request that is not followed, in the log and in the answer."""
         self.control.warn(message)
 
     def add_image(self, image: Image, info: Mapping[str, str] | None = None) -> None:
@@ -163,7 +168,7 @@ class RunningGeneration:
         self.extra_images.append(GeneratedImage(image=image, info=dict(info or {}), role="extra"))
 
     def leave_if_cancelled(self) -> None:
-        """Raise :class:`latentd.errors.Interrupted` if the job was cancelled; an interrupt or a skip passes."""
+        """Raise :class:`latentd.errors.Interrupted` if the job was cancelled, but not for an interrupt or skip."""
         if self.control.stop_requested() == "cancel":
             self.control.check()
 
@@ -179,17 +184,18 @@ class RunningGeneration:
         return self.leases.enter_context(lease)
 
     def tiles(self) -> Random:
-        """The job's draws of Hypertile's tiles, seeded by its first picture."""
+        """The generator that draws Hypertile's tiles, seeded with the job's first seed."""
         if self.tile_random is None:
             self.tile_random = Random(self.plan.seeds[0])
         return self.tile_random
 
     @property
     def all_unet_hooks(self) -> Sequence[UNetHook]:
+        """The UNet hooks of plugins, scripts and networks."""
         return (*self.unet_hooks, *self.network_hooks)
 
     def close(self) -> None:
-        """End the job's hooks and leases, however it ended; a hook's error is raised after all are closed."""
+        """Close the job's hooks and leases; an exception of a hook is raised after all are closed."""
         with ExitStack() as stack:
             stack.callback(self.leases.close)
             for hook in self.unet_hooks:
@@ -198,9 +204,9 @@ class RunningGeneration:
 
 
 def running(generation: Generation) -> RunningGeneration:
-    """The pipeline's own object behind what a plugin got.
+    """``generation`` as the pipeline's own class.
 
-    :raises TypeError: a plugin made it up.
+    :raises TypeError: it is of another class, made by a plugin.
     """
     if not isinstance(generation, RunningGeneration):
         raise TypeError(f"{type(generation).__name__} is not a generation that runs here")

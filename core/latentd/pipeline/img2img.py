@@ -1,4 +1,4 @@
-"""img2img's pass: from a picture's latent, through a mask where there is one (rules: a1111-img2img-steps)."""
+"""The pass of img2img: from a picture's latent, with or without a mask (rules: a1111-img2img-steps)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def start_img2img(gen: RunningGeneration, init: Img2imgInit, batch_size: int) -> Img2imgStart:
-    """The job's pictures as latents, under its mask, with what the model wants beside them."""
+    """The job's pictures as latents, with its mask and the model's further input channels."""
     pictures = to_tensor(init.pictures)
     latent = torch.cat([encode_pictures(gen, x[None]) for x in pictures]).to(gen.device, torch.float32)
     if len(init.pictures) == 1:
@@ -54,14 +54,14 @@ def start_img2img(gen: RunningGeneration, init: Img2imgInit, batch_size: int) ->
 
 
 def _repainted(gen: RunningGeneration, mask: Image, latent: Tensor) -> Tensor:
-    """[1,1,h,w]: 1 where the mask has the picture repainted."""
+    """A mask [1,1,h,w] that is 1 where the picture is repainted."""
     height, width = latent.shape[-2:]
     share = latent_mask(mask, width, height, round_mask=gen.request.mask_round)
     return torch.from_numpy(share)[None, None].to(latent)
 
 
 def _filled(gen: RunningGeneration, latent: Tensor, nmask: Tensor) -> Tensor:
-    """``latent`` [B,4,h,w] with noise, or nothing, where it is repainted, as ``inpainting_fill`` says."""
+    """``latent`` [B,4,h,w]; where it is repainted, with noise or zeros if ``inpainting_fill`` says so."""
     if gen.request.inpainting_fill == LATENT_NOTHING:
         return latent * (1.0 - nmask)
     if gen.request.inpainting_fill != LATENT_NOISE:

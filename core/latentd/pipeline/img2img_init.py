@@ -1,6 +1,6 @@
-"""What img2img prepares before sampling: masks, init pictures and overlays. Pictures only, no torch.
+"""Preparing img2img before sampling: masks, init pictures and overlays, without torch.
 
-The order of operations is A1111's (rules: a1111-img2img).
+The order of operations is AUTOMATIC1111's (rules: a1111-img2img).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _mask_layout(plan: Plan, init: Img2imgInit) -> MaskLayout | None:
         resize_mode=_pixel_mode(request.resize_mode),
     )
     if layout is None:
-        return None  # nothing is masked: plain img2img, as A1111 1.9 and later do
+        return None  # an empty mask means plain img2img, as in AUTOMATIC1111 1.9 and later
     if request.inpaint_full_res:
         init.infotext["Inpaint area"] = "Only masked"
         init.infotext["Masked area padding"] = request.inpaint_full_res_padding
@@ -99,7 +99,7 @@ def _prepare_picture(
     if layout is not None and init.overlay_mask is not None:
         shown = image
         if init.box is None and request.resize_mode == LATENT:
-            # The latent is stretched and not the picture, so what shows through again is stretched beside it.
+            # Resize mode 3 stretches the latent instead of the picture, so the overlay must be stretched as well.
             shown = resize_image(STRETCH, image, plan.width, plan.height, upscale=upscale)
         if init.overlay_mask.size != shown.size:
             init.overlay_mask = resize_image(mode, init.overlay_mask, *shown.size)
@@ -118,7 +118,7 @@ def _fitted(mask: Image, size: tuple[int, int]) -> Image:
 
 
 def _pixel_mode(resize_mode: int) -> int:
-    """Every number but 0 and 1 fits and fills, as in A1111; 3 stretches masks as the latent is stretched."""
+    """The resize mode for pixels: as in AUTOMATIC1111, numbers other than 0 and 1 mean 2, but 3 stretches masks."""
     if resize_mode == LATENT:
         return STRETCH
     return resize_mode if resize_mode in (STRETCH, COVER) else CONTAIN

@@ -1,4 +1,4 @@
-"""The hooks of one job: those of every plugin, then the methods of the job's always-on scripts, in one face."""
+"""The hooks of one job behind one interface: those of all plugins, then methods of the job's always-on scripts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Check = Callable[[object], R]
 
 
 def _nothing(value: object) -> None:
-    """What a method returns that is called for what it does."""
+    """A check for methods whose results are ignored."""
 
 
 def _or_none(check: Check[R]) -> Check[R | None]:
@@ -32,14 +32,15 @@ def _or_none(check: Check[R]) -> Check[R | None]:
 
 
 def script_place(script: AnyScript, method: str) -> str:
-    """How an error names one method of a script."""
+    """The name of a script's method in errors."""
     return f"script {script.title!r}, {method}"
 
 
 class JobHooks:
     """Calls plugins and scripts; an exception fails the job with the plugin or script named.
 
-    :param plugins: the host's typed calls. :param scripts: the job's always-on scripts with their arguments.
+    :param plugins: the hooks of plugins.
+    :param scripts: the job's always-on scripts with their arguments.
     """
 
     def __init__(self, plugins: Hooks, scripts: Sequence[ScriptCall]) -> None:
@@ -54,15 +55,17 @@ class JobHooks:
 
     @staticmethod
     def _call(call: ScriptCall, method: str, gen: Generation, *arguments: object, check: Check[R]) -> R:
-        """What the script's method gives, through ``check``."""
+        """The result of the script's method, checked by ``check``."""
         with blamed(owner_of(gen.services.registry.scripts, call.script.title), script_place(call.script, method)):
             return check(getattr(call.script, method)(gen, call.args, *arguments))
 
     def before_process(self, gen: Generation) -> None:
+        """The models are loaded and nothing is computed yet."""
         self.plugins.before_process(gen)
         self._tell("before_process", gen)
 
     def unet_hooks(self, gen: Generation) -> list[UNetHook]:
+        """The UNet hooks of plugins and scripts for this job."""
         found = list(self.plugins.unet_hooks(gen))
         for call in self.scripts:
             for hook in self._call(call, "unet_hooks", gen, check=blame.hooks):
@@ -71,33 +74,39 @@ class JobHooks:
         return found
 
     def modify_conditioning(self, gen: Generation) -> None:
+        """``gen.conditioning`` of the next batch is complete."""
         self.plugins.modify_conditioning(gen)
         self._tell("modify_conditioning", gen)
 
     def before_batch(self, gen: Generation) -> None:
+        """A batch is about to be sampled."""
         self.plugins.before_batch(gen)
         self._tell("before_batch", gen)
 
     def after_batch(self, gen: Generation) -> None:
+        """The batch's pictures are decoded and not yet finished."""
         self.plugins.after_batch(gen)
         self._tell("after_batch", gen)
 
     def before_step(self, gen: Generation) -> None:
+        """A sampling step is about to begin."""
         self.plugins.before_step(gen)
 
     def after_step(self, gen: Generation) -> None:
+        """A sampling step is done."""
         self.plugins.after_step(gen)
 
     @property
     def sees_guidance(self) -> bool:
-        """Whether a plugin takes part in combining the prompts' predictions."""
+        """Whether a plugin changes how the predictions of prompts are combined."""
         return bool(self.plugins.implemented("modify_guidance"))
 
     def modify_guidance(self, gen: Generation, x0: Tensor, cond: Tensor, uncond: Tensor | None) -> Tensor:
+        """The guided prediction [B,C,h,w] after the changes of all plugins."""
         return self.plugins.modify_guidance(gen, x0, cond, uncond)
 
     def modify_noise(self, gen: Generation, noise: Tensor) -> Tensor:
-        """The noise that a pass starts with, as the job's scripts leave it."""
+        """The start noise of a pass after the changes of scripts."""
         for call in self.scripts:
             noise = self._call(call, "modify_noise", gen, noise, check=blame.like(noise))
         return noise
@@ -105,7 +114,7 @@ class JobHooks:
     def blend(
         self, gen: Generation, latent: Tensor, level: Tensor | None, start: Img2imgStart, *, final: bool
     ) -> Tensor | None:
-        """A script's own inpainting blend of ``latent`` with the original, or None; the last to give one wins."""
+        """The inpainting blend of ``latent`` with the original by a script, or None; of several the last counts."""
         chosen = None
         check = _or_none(blame.like(latent))
         for result in self._each("blend_mask", gen, MaskBlend(latent, level, start, final), check=check):
@@ -113,12 +122,14 @@ class JobHooks:
         return chosen
 
     def after_sample(self, gen: Generation, latents: Tensor) -> Tensor:
+        """The sampled latents [B,C,h,w] after the changes of plugins and scripts."""
         latents = self.plugins.after_sample(gen, latents)
         for call in self.scripts:
             latents = self._call(call, "after_sample", gen, latents, check=blame.like(latents))
         return latents
 
     def postprocess_image(self, gen: Generation, image: Image, index: int) -> Image:
+        """Picture ``index`` of the batch after the changes of plugins and scripts."""
         image = self.plugins.postprocess_image(gen, image, index)
         for call in self.scripts:
             image = self._call(call, "postprocess_image", gen, image, index, check=blame.picture)
@@ -127,21 +138,24 @@ class JobHooks:
     def overlay(
         self, gen: Generation, index: int, overlay: Image | None, overlay_mask: Image | None
     ) -> tuple[Image | None, Image | None] | None:
-        """A script's (overlay, overlay mask) for picture ``index`` in place of the core's, or None."""
+        """(overlay, overlay mask) of a script for picture ``index``, which replace the core's, or None."""
         chosen = None
         for result in self._each("overlay", gen, index, check=_or_none(blame.overlay)):
             chosen = chosen if result is None else result
         return chosen
 
     def before_save(self, gen: Generation, image: Image, index: int, path: str) -> None:
+        """A picture is about to be written to ``path``."""
         self.plugins.before_save(gen, image, index, path)
 
     def infotext(self, gen: Generation, index: int) -> dict[str, JsonValue]:
+        """Further entries for the infotext of picture ``index``."""
         return self.plugins.infotext(gen, index)
 
     def images_done(self, gen: Generation, images: list[GeneratedImage]) -> None:
-        """Scripts see the finished list and may append to it."""
+        """Call ``after_process`` of scripts with the finished list, which they may extend."""
         self._tell("after_process", gen, images)
 
     def after_process(self, gen: Generation, result: Result) -> None:
+        """The job is done and its result is complete."""
         self.plugins.after_process(gen, result)

@@ -1,7 +1,8 @@
-"""What a generation needs of memory at the very least, told before anything is computed.
+"""The least memory that a generation needs, estimated before anything is computed.
 
-Estimates of feature maps, which outgrow everything else with size and batch. They are low on purpose (a half to nine
-tenths of what is measured with the tiny model in float32): what is refused would have had no chance.
+The estimates count feature maps, which with large sizes and batches are larger than everything else. They are low on
+purpose (a half to nine tenths of what is measured with the tiny model in float32), so that only generations without a
+chance are refused.
 """
 
 from __future__ import annotations
@@ -16,20 +17,17 @@ if TYPE_CHECKING:
     from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import RunningGeneration
 
-#: Feature maps of the finest level, in its width, that are alive at once: what the skips of that level and the next
-#: keep (5), and the widened hidden states of a transformer's feed-forward (8 and 4, in and out 3), or a convolution's.
+#: How many feature maps of the finest level are in memory at once: those of the skip connections of that level and the
+#: next (5), and the hidden states in a transformer's feed-forward layer (8 and 4, input and output 3) or a convolution.
 MAPS_WITH_ATTENTION = 20
 MAPS_WITHOUT = 10
-#: A picture as it leaves the VAE, once by itself and once among the others: float32, three channels.
+#: Bytes of a decoded pixel, once by itself and once in the batch: float32, three channels.
 PICTURE_BYTES = 2 * 3 * 4
 GIBIBYTE = 1 << 30
 
 
 def unet_bytes(model: LoadedModel, width: int, height: int, rows: int) -> int:
-    """Bytes that one call of the UNet needs for ``rows`` latents of ``width`` x ``height`` pixels.
-
-    0 for a UNet whose configuration does not tell.
-    """
+    """Bytes that one call of the UNet needs for ``rows`` latents of ``width`` x ``height`` pixels; 0 if unknown."""
     config = model.unet.config
     widths = getattr(config, "block_out_channels", None)
     if not widths:
@@ -41,9 +39,9 @@ def unet_bytes(model: LoadedModel, width: int, height: int, rows: int) -> int:
 
 
 def check_memory(gen: RunningGeneration) -> None:
-    """Refuse a generation that memory cannot hold, alone on the device.
+    """Refuse a generation for which the device has too little memory, even if nothing else runs.
 
-    :raises TooLarge: with how much it needs, how much there is, and what helps.
+    :raises TooLarge: the message says how much it needs and how much is free.
     """
     plan, model = gen.plan, gen.model
     free, free_main = free_memory(model.device), free_memory()

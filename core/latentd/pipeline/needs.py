@@ -1,4 +1,4 @@
-"""What the pipeline needs of the server beyond what plugins are promised: for planning, and on the worker."""
+"""The server's services that the pipeline needs besides those of plugins: for planning, and on the worker."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class PlanningServices(Services, Protocol):
-    """What planning needs; on any thread."""
+    """The services for planning; they may be used on any thread."""
 
     @property
     def models(self) -> ModelManager:
-        """Checkpoints and VAEs by every name they go by."""
+        """Checkpoints and VAEs by all their names."""
 
     @property
     def registry(self) -> Registries:
-        """What plugins offer, scripts and extra networks too."""
+        """The registered items, with scripts and extra networks."""
 
     @property
     def networks(self) -> NetworkLibrary:
@@ -38,7 +38,7 @@ class PlanningServices(Services, Protocol):
 
 
 class WorkerServices(PlanningServices, Protocol):
-    """What a generation needs while it runs."""
+    """The services for a running generation."""
 
     @property
     def options(self) -> OptionStore:
@@ -54,9 +54,9 @@ class WorkerServices(PlanningServices, Protocol):
 
 
 def for_planning(services: Services) -> PlanningServices:
-    """The server's own object behind what a plugin got.
+    """``services`` with everything that planning needs.
 
-    :raises TypeError: a plugin made it up.
+    :raises TypeError: it is not this server's object, but one made by a plugin.
     """
     if not _can_plan(services):
         raise TypeError(f"{type(services).__name__} is not this server's services")
@@ -66,7 +66,7 @@ def for_planning(services: Services) -> PlanningServices:
 def for_worker(services: Services) -> WorkerServices:
     """As :func:`for_planning`, for work on the worker.
 
-    :raises TypeError: a plugin made it up, or got it for planning only.
+    :raises TypeError: it is an object made by a plugin, or one for planning only.
     """
     if not _can_work(services):
         raise TypeError(f"{type(services).__name__} does not carry generations out")

@@ -1,4 +1,4 @@
-"""Where a sampling pass stands: written by the denoiser, read by previews, hooks and whoever stops the pass."""
+"""The state of a sampling pass, which the denoiser writes and previews, hooks and interrupts read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class PassState:
-    """What the outside may watch while a pass runs.
+    """The state of a running pass.
 
-    ``call_index`` counts answers given; ``last_x0`` [B,4,h,w] is the newest prediction from the prompt alone, which an
-    interrupted pass returns and previews show.
+    ``call_index`` counts the denoiser's finished calls; ``last_x0`` [B,4,h,w] is the newest prediction from the prompt
+    without the negative prompt, which an interrupted pass returns and previews show.
     """
 
     steps: int

@@ -1,4 +1,4 @@
-"""What the pipeline itself brings, through the same hooks as any plugin. Imports no torch."""
+"""The pipeline's own contributions, which use the same hooks as any plugin. Imports no torch."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def register_extra_networks() -> list[ExtraNetworkSpec]:
 
 @hookimpl
 def register_scripts() -> list[AnyScript]:
-    """A1111's own sections of the form, listed as it lists them; over the API the request's fields do their work.
-    Beside them the steps of extras that an option lets act on generated pictures."""
+    """The sections of AUTOMATIC1111's form, and the steps of extras that an option allows on generated pictures.
+
+    Sections are listed as there; over the API, fields of the request have their effect.
+    """
     return [
         *STEP_SCRIPTS,
         FormSection("Comments", listed=False),
@@ -48,7 +50,7 @@ def register_scripts() -> list[AnyScript]:
 
 @dataclass(frozen=True, slots=True)
 class _Control:
-    """A control of a section, and the request's field that does its work over the API."""
+    """A control of a section, and the field of the request that has its effect over the API."""
 
     row: ArgInfo
     field: str | None = None
@@ -75,10 +77,10 @@ _SEED = (
 
 
 class FormSection(Script[None]):
-    """A section of A1111's form: accepted in ``alwayson_scripts`` and without effect, as there.
+    """A section of AUTOMATIC1111's form: accepted in ``alwayson_scripts`` and without effect, as there.
 
-    :param switch: the place of the checkbox without which the controls after it mean nothing.
-    :param listed: False for sections that 1.8 has no row for.
+    :param switch: index of the checkbox that switches the controls after it.
+    :param listed: False for sections that have no row in 1.8.
     """
 
     alwayson = True
@@ -92,13 +94,14 @@ class FormSection(Script[None]):
         self._switch = switch
 
     def arg_info(self, mode: Mode) -> Sequence[ArgInfo]:
+        """A row for each control of the section."""
         return [control.row for control in self._controls]
 
     def parse_args(self, args: RawArgs, request: GenerationRequest) -> None:
-        return None
+        """None: the section has no effect over the API."""
 
     def ignored_args(self, args: RawArgs, request: GenerationRequest) -> Sequence[str]:
-        """Values that are neither the form's own nor what the request's field says, too."""
+        """Values that are neither the form's defaults nor equal to those of the request's fields."""
         if not args or isinstance(args, str) or not isinstance(args, Sequence):
             return super().ignored_args(args, request)
         is_off = self._switch is not None and len(args) > self._switch and not args[self._switch]

@@ -43,11 +43,9 @@ if TYPE_CHECKING:
 
 
 def execute(plan: Plan, services: WorkerServices, control: JobControl) -> Result:
-    """The result of ``plan``: of its selectable script where it has one, else of one generation.
+    """The result of ``plan``, from its selectable script if it has one, else from one generation; on the worker.
 
-    Runs on the worker.
-
-    :raises LatentdError: as planned features fail; :class:`latentd.errors.Interrupted` when the job was cancelled.
+    :raises LatentdError: a feature failed; :class:`latentd.errors.Interrupted` if the job was cancelled.
     """
     if plan.script is None:
         return generate(plan, services, control)
@@ -59,7 +57,7 @@ def execute(plan: Plan, services: WorkerServices, control: JobControl) -> Result
 
 
 def generate(plan: Plan, services: WorkerServices, control: JobControl) -> Result:
-    """The result of one generation without its selectable script; scripts call this as often as they need."""
+    """The result of one generation without its selectable script; scripts call this any number of times."""
     gen = new_generation(plan, services, control)
     try:
         with torch.inference_mode():
@@ -69,7 +67,7 @@ def generate(plan: Plan, services: WorkerServices, control: JobControl) -> Resul
 
 
 def new_generation(plan: Plan, services: WorkerServices, control: JobControl) -> RunningGeneration:
-    """A generation at its beginning; whoever makes it closes it."""
+    """A new generation; the caller must close it."""
     warn_of(plan, control)
     return RunningGeneration(
         plan=plan,
@@ -82,13 +80,13 @@ def new_generation(plan: Plan, services: WorkerServices, control: JobControl) ->
 
 
 def warn_of(plan: Plan, control: JobControl) -> None:
-    """Say what planning found that is not followed."""
+    """Pass the warnings of planning to the job."""
     for message in plan.warnings:
         control.warn(message)
 
 
 def stages(gen: RunningGeneration) -> Sampling[Result]:
-    """The whole of one generation: yields the passes that it needs sampled."""
+    """One whole generation, which yields the passes to be sampled."""
     plan, control = gen.plan, gen.control
     gen.in_use = model = gen.lease(plan.checkpoint)
     check_memory(gen)
@@ -151,7 +149,7 @@ def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -
         try:
             latents = yield from (sample_txt2img(gen, batch) if start is None else sample_img2img(gen, batch, start))
         except Interrupted:
-            # Stopped before there was anything to show; a cancelled job ends here.
+            # The job was stopped before there was a picture; a cancelled job ends here.
             if control.stop_requested() == "cancel":
                 raise
             return []
@@ -168,7 +166,7 @@ def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -
 
 
 def _decoded(gen: RunningGeneration, latents: torch.Tensor) -> list[Image.Image]:
-    """The latents' pictures; by the preview's method when interrupted and option ``live_preview_fast_interrupt``."""
+    """The pictures of ``latents``; decoded as previews after an interrupt if ``live_preview_fast_interrupt`` is on."""
     if gen.control.progress.interrupted and gen.options["live_preview_fast_interrupt"]:
         size = (latents.shape[-1] * LATENT_DOWNSCALE, latents.shape[-2] * LATENT_DOWNSCALE)
         pictures = [preview_picture(gen, x, gen.leave_if_cancelled) for x in latents]
@@ -177,7 +175,7 @@ def _decoded(gen: RunningGeneration, latents: torch.Tensor) -> list[Image.Image]
 
 
 def _write_params(gen: RunningGeneration) -> None:
-    """A1111's ``params.txt``: the infotext of the job's first picture, in the data folder."""
+    """Write AUTOMATIC1111's ``params.txt``: the infotext of the job's first picture, in the data folder."""
     if gen.services.settings.no_prompt_history:
         return
     try:

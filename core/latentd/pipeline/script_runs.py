@@ -1,4 +1,4 @@
-"""What a selectable script works with: further generations, their progress, saving, and one reply for all."""
+"""Tools for selectable scripts: further generations, their progress, saving, and one reply for all."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ _NO_GRID = {"return_grid": False, "grid_save": False}
 class ScriptRuns:
     """The generations of one selectable script.
 
-    :param control: the job's; None for a script that plans.
-    :ivar plan: what was asked for. :ivar request: the same as data, without the script, its seeds fixed: the base of
-        requests for :meth:`plan_for`.
+    :param control: the job's control; None while the script plans.
+    :ivar plan: the job's plan.
+    :ivar request: the job's request without the script and with fixed seeds, from which requests for :meth:`plan_for`
+        are made.
     """
 
     def __init__(self, services: Services, plan: Plan, control: JobControl | None) -> None:
@@ -49,9 +50,9 @@ class ScriptRuns:
 
     @property
     def control(self) -> JobControl:
-        """Progress of the job, and whether to stop.
+        """The job's control, for progress and for finding out whether to stop.
 
-        :raises RuntimeError: while the script plans: no job runs.
+        :raises RuntimeError: the script is planning, so there is no job yet.
         """
         if self._control is None:
             raise RuntimeError("a script that plans has no job yet")
@@ -60,10 +61,11 @@ class ScriptRuns:
     # --- generations -------------------------------------------------------------------------------------------------
 
     def plan_for(self, request: GenerationRequest, *, grid: bool = True, save: bool = True) -> Plan:
-        """The plan of one of the script's generations, under the options of the job.
+        """The plan of one of the script's generations, with the options of the job.
 
-        :param grid: False for a generation without a grid of its own. :param save: False to save no pictures.
-        :raises LatentdError: as when a request is planned.
+        :param grid: False for a generation without its own grid.
+        :param save: False to save no pictures.
+        :raises LatentdError: as for planning a request.
         """
         if not grid:
             request = replace(request, override_settings={**request.override_settings, **_NO_GRID})
@@ -72,17 +74,18 @@ class ScriptRuns:
         return replan(self.plan, request, for_planning(self.services))
 
     def check_total(self, plans: Sequence[Plan], times: int = 1) -> None:
-        """Refuse a script whose generations are small enough each and too much together; call it when planning.
+        """Refuse a script whose generations are small enough each but too large together; to be called in planning.
 
-        :param plans: the generations. :param times: how often each is made.
-        :raises TooLarge: over ``--max-images`` or ``--max-total-mp``.
+        :param plans: the generations.
+        :param times: how often each is made.
+        :raises TooLarge: they are over ``--max-images`` or ``--max-total-mp``.
         """
         settings = self.services.settings
         check_images(times * sum(len(plan.prompts) for plan in plans), settings)
         check_pixels(0, times * sum(len(plan.prompts) * largest_area(plan) for plan in plans), settings)
 
     def start(self, generations: int) -> None:
-        """Say how many batches there will be; hires fix makes two of each."""
+        """Set the number of batches for progress; with hires fix each counts twice."""
         self.control.progress.job_count = generations * (2 if self.plan.hires else 1)
 
     def generate(self, plan: Plan, label: str | None = None) -> Result:
@@ -103,13 +106,13 @@ class ScriptRuns:
 
     @property
     def skipped(self) -> bool:
-        """Whether the generation just done was cut short by a skip."""
+        """Whether the last generation ended early because of a skip."""
         return bool(self.control.stop_requested() == "skip")
 
     # --- pictures ----------------------------------------------------------------------------------------------------
 
     def context(self) -> UpscaleContext:
-        """What upscalers and interrogators get."""
+        """The context for upscalers and interrogators."""
         return UpscaleContext(
             options=self.plan.options,
             device=str(self.services.models.policy.device),
@@ -118,7 +121,7 @@ class ScriptRuns:
         )
 
     def upscale(self, name: str, image: Image, factor: float) -> Image:
-        """``image`` enlarged by the upscaler ``name`` under A1111's rule for sizes."""
+        """``image`` enlarged by the upscaler ``name`` to a size by AUTOMATIC1111's rule (rules: a1111-extras)."""
         return upscale_function(self.services.registry, name, self.context())(image, factor)
 
     def interrogate(self, name: str, image: Image) -> str:
@@ -134,7 +137,7 @@ class ScriptRuns:
     # --- the reply ---------------------------------------------------------------------------------------------------
 
     def picture(self, image: Image, infotext: str | None = None, *, grid: bool = False) -> GeneratedImage:
-        """``image`` for the reply, with its infotext where options have it written."""
+        """``image`` for the reply, with its infotext if options ask for that."""
         info = {"parameters": infotext} if infotext and self.plan.options["enable_pnginfo"] else {}
         return GeneratedImage(image=image, infotext=infotext, info=info, role="grid" if grid else "image")
 
@@ -144,7 +147,7 @@ class ScriptRuns:
         return with_entries(infotext, entries)
 
     def reply(self, images: Sequence[GeneratedImage], info: Mapping[str, JsonValue], **changes: JsonValue) -> Result:
-        """The script's result; ``changes`` are laid over the document ``info`` of one of its generations."""
+        """The script's result; its document is ``info`` of one of its generations with ``changes``."""
         interrupted = bool(self.control.progress.interrupted)
         return Result(images=tuple(images), info={**info, **changes}, interrupted=interrupted)
 
@@ -157,9 +160,10 @@ class ScriptRuns:
         basename: str = "",
         grid: bool = False,
     ) -> Path | None:
-        """Write a picture that the script made; None where the request or the options have nothing saved.
+        """Save a picture that the script has made; returns None if the request or the options do not ask for that.
 
-        :param info: the document of the generation that names it. :param basename: goes before the file's number.
+        :param info: the document of the generation whose values are used in the file name.
+        :param basename: text before the file's number.
         """
         options, kind = self.plan.options, self.plan.request.mode
         if not self.plan.request.save_images or not options["grid_save" if grid else "samples_save"]:

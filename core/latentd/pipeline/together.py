@@ -1,4 +1,4 @@
-"""Several generations carried out side by side: their passes are sampled together, all else is each one's own."""
+"""Running several generations side by side: their passes are sampled together, everything else is done for each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One of the generations, and whom to tell what it gave: its result, or what it raised."""
+    """One of the generations, and the function that gets its result or its exception."""
 
     plan: Plan
     control: JobControl
@@ -35,15 +35,15 @@ class Member:
 
 @torch.inference_mode()
 def generate_together(members: Sequence[Member], services: WorkerServices) -> None:
-    """Carry out generations whose plans have the same :func:`latentd.pipeline.sharing_key.sharing_key`.
+    """Run generations whose plans have the same :func:`latentd.pipeline.sharing_key.sharing_key`.
 
-    Each is concluded as soon as it has ended, however it did; none of its errors reaches the others.
+    Each is concluded as soon as it has ended in any way; its errors do not affect the others.
     """
     with ExitStack() as stack:
         going = []
         for member in members:
             gen = new_generation(member.plan, services, member.control)
-            # All are closed at the end, last first: leases of one model put back what they found.
+            # All are closed at the end, the last first, because each lease of a model restores the state before it.
             stack.callback(gen.close)
             going.append(_Course(gen, member.conclude))
         for course in going:
@@ -53,7 +53,7 @@ def generate_together(members: Sequence[Member], services: WorkerServices) -> No
 
 
 def _sample(courses: Sequence[_Course]) -> None:
-    """Sample the passes that ``courses`` wait for, and let each go on."""
+    """Sample the passes that ``courses`` wait for, and continue each of them."""
     asked = {id(c.waiting): c for c in courses}
     passes = [c.waiting for c in courses if c.waiting is not None]
     try:
@@ -76,7 +76,7 @@ def _sample(courses: Sequence[_Course]) -> None:
 
 
 class _Course:
-    """How far one generation is: the pass that it waits for, None when it has ended."""
+    """A generation in progress, and the pass that it waits for; None if it has ended."""
 
     def __init__(self, gen: RunningGeneration, conclude: Callable[[Result | None, BaseException | None], None]) -> None:
         self.waiting: SamplingPass | None = None
@@ -84,16 +84,16 @@ class _Course:
         self._conclude = conclude
 
     def start_again(self) -> None:
-        """Have the pass that the generation waits for sampled from its beginning."""
+        """Reset the pass that the generation waits for to its beginning."""
         assert self.waiting is not None
         self.waiting = self.waiting.begun_anew()
 
     def go_on(self) -> None:
-        """Work on to the next pass, with the outcome of the one that was sampled, or to the end."""
+        """Continue with the outcome of the sampled pass up to the next pass, or to the end."""
         done, self.waiting = self.waiting, None
         try:
             self.waiting = next(self._stages) if done is None else resume(self._stages, done)
         except StopIteration as end:
             self._conclude(end.value, None)
-        except BaseException as error:  # SystemExit from a plugin must not end the others
+        except BaseException as error:  # not even SystemExit from a plugin may end the others
             self._conclude(None, error)

@@ -1,4 +1,4 @@
-"""txt2img's passes: from noise to a latent, and hires fix's way to a larger one (rules: a1111-hires)."""
+"""The passes of txt2img: from noise to a latent, and to a larger one with hires fix (rules: a1111-hires)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def noise_stream(gen: RunningGeneration, batch: Batch, height: int, width: int) -> NoiseStream:
-    """The batch's streams for latents of ``height`` x ``width`` cells."""
+    """The batch's noise for latents of ``height`` x ``width`` cells."""
     request, options = gen.request, gen.options
     return NoiseStream(
         (gen.model.latent_channels, height, width),
@@ -44,7 +44,7 @@ def noise_stream(gen: RunningGeneration, batch: Batch, height: int, width: int) 
 
 
 def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Sampling[Tensor]:
-    """Latents [B,4,h,w] of the batch, of the second pass where there is one."""
+    """Latents [B,4,h,w] of the batch, from the second pass if there is one."""
     plan = gen.plan
     if plan.hires is not None and gen.request.firstpass_image is not None:
         latents, pictures = _given_first_pass(gen, gen.request.firstpass_image, plan.hires, len(batch.seeds))
@@ -75,7 +75,7 @@ def sample_txt2img(gen: RunningGeneration, batch: Batch) -> Sampling[Tensor]:
 def _given_first_pass(
     gen: RunningGeneration, picture: Image.Image, hires: HiresPlan, count: int
 ) -> tuple[Tensor, list[Image.Image]]:
-    """``firstpass_image`` in place of the first pass: its latents where they are enlarged, and the pictures."""
+    """``firstpass_image`` instead of the first pass: its latents if these are to be enlarged, and the pictures."""
     picture = flatten(picture, gen.options["img2img_background_color"])
     if hires.latent_mode is None:
         return torch.empty(0), [picture] * count
@@ -86,7 +86,7 @@ def _given_first_pass(
 def _sample_hires(
     gen: RunningGeneration, batch: Batch, hires: HiresPlan, latents: Tensor, pictures: list[Image.Image]
 ) -> Sampling[Tensor]:
-    # The second pass begins with the job's own checkpoint again where a refiner ended the first.
+    # The second pass begins with the job's own checkpoint, even if the first pass ended with a refiner.
     gen.in_use = gen.lease(hires.checkpoint or gen.plan.checkpoint)
     if hires.latent_mode is not None:
         latents, concat_pictures = _enlarge_latents(gen, latents, hires)
@@ -95,7 +95,7 @@ def _sample_hires(
     gen.control.progress.next_job()
     latents = _truncate(latents, hires)
     gen.pass_name = "hires"
-    # By option, text is encoded under the first pass's networks.
+    # With this option, text is encoded with the networks of the first pass.
     early = _hires_conditioning(gen, batch, hires) if gen.options["hires_fix_use_firstpass_conds"] else None
     with ExitStack() as networks:
         _activate_hires_networks(gen, batch, networks)
@@ -155,7 +155,7 @@ def _hires_conditioning(gen: RunningGeneration, batch: Batch, hires: HiresPlan) 
 
 
 def _first_pass_pictures(gen: RunningGeneration, latents: Tensor, hires: HiresPlan) -> list[Image.Image]:
-    """The first pass's pictures, where something needs them: a pixel upscaler, or saving before hires fix."""
+    """The first pass's pictures if they are needed: for an upscaler of pictures, or for saving them."""
     from latentd.pipeline.output.saving import save_intermediate
 
     keep = gen.plan.save_samples and bool(gen.options["save_images_before_highres_fix"])
@@ -185,7 +185,7 @@ def _enlarge_pictures(
     large = [resize_image(0, p, hires.width, hires.height, upscale=upscale) for p in pictures]
     pixels = to_tensor(large)
     latents = torch.cat([encode_pictures(gen, x[None]) for x in pixels]).to(gen.device, torch.float32)
-    # A1111 takes these pictures for [-1,1] when it makes an inpainting model's channels; (x+1)/2 says the same here.
+    # For the channels of inpainting models, AUTOMATIC1111 treats these pictures as if in [-1,1]; so does (x+1)/2 here.
     return latents, (pixels + 1) / 2
 
 

@@ -21,15 +21,18 @@ _RESIZERS = {r.name: r for r in RESIZERS}
 
 
 def upscaler_of(gen: RunningGeneration, name: str | None) -> Upscale | None:
-    """The upscaler as ``resize_image`` takes it; None (Lanczos) for no name or ``None``."""
+    """The upscaler as a function for ``resize_image``; None (Lanczos) without a name or for ``None``."""
     if not name or name == "None":
         return None
     return upscale_function(gen.services.registry, name, worker_context(gen))
 
 
 def worker_context(generation: Generation) -> UpscaleContext:
-    """What an upscaler or a face restorer may use of this job. It ends early when the job is cancelled, not when it is
-    interrupted: an interrupted job still returns its picture."""
+    """The context for upscalers and face restorers of this job.
+
+    Its check raises an exception if the job is cancelled, but not if it is interrupted, because an interrupted job
+    still returns its picture.
+    """
     control = generation.control
 
     def check() -> None:
@@ -42,9 +45,9 @@ def worker_context(generation: Generation) -> UpscaleContext:
 
 
 def upscale_function(registry: Registered, name: str, context: UpscaleContext) -> Upscale:
-    """A callable (image, factor) that follows A1111's rule for reaching a size with upscaler ``name``.
+    """A function of (image, factor) that reaches a size with upscaler ``name`` (rules: a1111-extras).
 
-    An unknown name is the first in the list, ``None``, as in A1111; planning refuses it where the request names it.
+    As in AUTOMATIC1111, an unknown name means the first upscaler, ``None``; in requests, planning refuses it.
     """
     if name in _RESIZERS:
         return _RESIZERS[name].upscale

@@ -1,1 +1,1 @@
-"""Postprocessing: the extras' requests, and that of generated pictures."""
+"""Postprocessing: the extras endpoints, and their steps on generated pictures."""

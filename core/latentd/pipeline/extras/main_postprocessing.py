@@ -1,7 +1,7 @@
-"""Steps of extras on every generated picture: those that option ``postprocessing_enable_in_main_ui`` names.
+"""Steps of extras on every generated picture, as option ``postprocessing_enable_in_main_ui`` names them.
 
-Each is an always-on script under its step's name, as in A1111, and acts when a request gives it arguments: its form
-has neutral defaults. Positional arguments follow A1111's form, whose generations differ in length. No torch.
+Each is an always-on script with the name of its step, as in AUTOMATIC1111. Its defaults are neutral, so it acts only if
+a request gives it arguments. Positional arguments follow AUTOMATIC1111's form, whose length differs between releases.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StepArgs(BaseModel):
 
 
 class UpscaleArgs(StepArgs):
-    """The form of step Upscale in 1.10; 1.8's lacks ``max_side_length``, the first one's ``upscale_enabled``, too."""
+    """The form of step Upscale in 1.10; 1.8 lacks ``max_side_length``, the first release also ``upscale_enabled``."""
 
     upscale_enabled: bool = True
     upscale_mode: int = 0
@@ -104,8 +104,8 @@ class CodeformerArgs(StepArgs):
 class StepScript(Script[ExtrasRequest]):
     """One step of extras as an always-on script; unknown unless the option names it.
 
-    :param step: the step of extras behind it. :param lacking: fields that shorter lists of arguments leave out, in the
-        order in which generations of A1111 gained them, the newest first.
+    :param step: the step of extras that it runs.
+    :param lacking: fields that shorter lists of arguments leave out, those of the newest release first.
     """
 
     alwayson = True
@@ -119,7 +119,7 @@ class StepScript(Script[ExtrasRequest]):
         self._lacking = tuple(lacking)
 
     def parse_args(self, args: RawArgs, request: GenerationRequest) -> ExtrasRequest:
-        """What the step is asked to do, from a list of any generation's length or from an object."""
+        """The request for the step, from a list with the length of any release or from an object."""
         names = list(self.Args.model_fields)
         if isinstance(args, Sequence) and not isinstance(args, str):
             for field in self._lacking:
@@ -129,13 +129,13 @@ class StepScript(Script[ExtrasRequest]):
         return parse_positional(self.Args, args).request()
 
     def plan(self, plan: Plan, args: ExtrasRequest, services: Services) -> None:
-        """Refuse what the option does not name, and names that are not there."""
+        """Refuse steps that the option does not name, and unknown names of upscalers and restorers."""
         if self.title not in plan.options[OPTION]:
             raise InvalidRequest(f"Script '{self.title}' not found", hint=f"name it in option {OPTION}")
         check_extras(args, services.registry)
 
     def postprocess_image(self, generation: Generation, args: ExtrasRequest, image: Image, index: int) -> Image:
-        """The picture after the step; the infotext tells."""
+        """The picture after the step, which is written into the infotext."""
         services = generation.services
         max_pixels = services.settings.max_pixels
         context = worker_context(generation)

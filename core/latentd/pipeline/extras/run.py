@@ -1,4 +1,4 @@
-"""Postprocessing of pictures outside a generation: the extras endpoints (rules: a1111-extras). No torch of its own."""
+"""Postprocessing of pictures outside a generation: the extras endpoints (rules: a1111-extras), without torch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _RESIZERS = frozenset(resizer.name for resizer in RESIZERS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtrasRequest:
-    """What the caller asked for; names and defaults are the API's. ``raw`` has every field, for plugins' steps.
+    """A request for postprocessing, with the names and defaults of the API. ``raw`` has all fields, for plugins' steps.
 
-    ``postprocessors`` has steps by name: False leaves one out, True or a mapping of parameters has it run. For a step
-    that it does not name option ``postprocessing_disable_in_extras`` decides.
+    ``postprocessors`` has steps by name: False leaves one out, True or a mapping of parameters makes it run. For steps
+    that it does not have, option ``postprocessing_disable_in_extras`` decides.
     """
 
     resize_mode: int = 0
@@ -50,32 +50,33 @@ class ExtrasRequest:
     raw: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def params(self, step: str) -> Mapping[str, JsonValue]:
-        """What a plugin's step is given: every field of the request, its own parameters on top."""
+        """The parameters of a plugin's step: all fields of the request, replaced by its own parameters."""
         own = self.postprocessors.get(step)
         return {**self.raw, **own} if isinstance(own, Mapping) else self.raw
 
 
 @dataclass(slots=True, kw_only=True)
 class Processed:
-    """A picture (RGB) and what was done to it, as infotext entries in order."""
+    """A picture (RGB) and the steps that it went through, as infotext entries in order."""
 
     image: Image.Image
     entries: dict[str, JsonValue] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
-        """The entries as an infotext line; empty when nothing was done."""
+        """The entries as an infotext line; empty if there are none."""
         return build_parameters(self.entries)
 
 
 Step: TypeAlias = Callable[[Processed, ExtrasRequest, UpscaleContext], None]
-"""Changes the picture in place, and notes what was done."""
+"""Changes the picture of :class:`Processed` and adds entries to it."""
 
 
 def check_extras(request: ExtrasRequest, registry: Registered) -> None:
-    """Refuse a request that names what is not there, before anything is computed.
+    """Refuse a request with unknown names, before anything is computed.
 
-    :raises NotFound: an upscaler or a step. :raises NotConfigured: a face restorer, or either's model file.
+    :raises NotFound: an upscaler or a step is unknown.
+    :raises NotConfigured: a face restorer is not installed, or a model file is missing.
     """
     for name in request.postprocessors:
         if name not in _ORDER:
@@ -100,9 +101,9 @@ def process(
 ) -> Processed:
     """``image`` after every step, in the order of option ``postprocessing_operation_order``, on the worker.
 
-    Steps that option ``postprocessing_disable_in_extras`` names are left out, and those that the request leaves out.
+    Steps that option ``postprocessing_disable_in_extras`` or the request excludes are left out.
 
-    :param registry: the plugins' :class:`latentd.plugins.registry.Registries`.
+    :param registry: the registered upscalers, restorers and steps.
     :param max_pixels: bound on the result's size.
     :raises TooLarge: the result would exceed it.
     """
@@ -143,7 +144,7 @@ def run_step(
 
 
 def _steps(registry: Registered, max_pixels: int) -> dict[str, tuple[float, Step]]:
-    """The core's steps by name, with the place of each in the order."""
+    """The core's steps by name, each with its place in the order."""
     return {
         UPSCALE: (_ORDER[UPSCALE], partial(_upscale, registry=registry, max_pixels=max_pixels)),
         GFPGAN: (_ORDER[GFPGAN], partial(_restore, registry=registry, name=GFPGAN)),
@@ -174,7 +175,7 @@ def _upscale(
 def _target(
     size: tuple[int, int], request: ExtrasRequest, entries: dict[str, JsonValue]
 ) -> tuple[float, tuple[int, int] | None, bool]:
-    """(factor, size in mode 1, crop) and the entry that tells it."""
+    """(factor, size in mode 1, crop); adds their entry to ``entries``."""
     if request.resize_mode == 1:
         width, height = request.upscaling_resize_w, request.upscaling_resize_h
         entries["Postprocess upscale to"] = f"{width}x{height}"

@@ -1,1 +1,1 @@
-"""What becomes of sampled pictures: finishing, infotexts, saving."""
+"""The output of a generation: finishing pictures, infotexts, saving."""

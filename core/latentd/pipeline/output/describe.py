@@ -1,4 +1,4 @@
-"""A picture's infotext and the facts that file names are made of."""
+"""A picture's infotext, and the values for file names."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str
 
 
 def _plugin_options(gen: RunningGeneration) -> dict[str, JsonValue]:
-    """Options of plugins that differ from their defaults, under the keys that they name for it."""
+    """Options of plugins that differ from their defaults, by their infotext keys."""
     store: OptionStore = gen.services.options
     specs = [spec for spec in store.specs() if spec.infotext and store.owner(spec.key) != CORE]
     return {str(spec.infotext): gen.options[spec.key] for spec in specs if gen.options[spec.key] != spec.default}
 
 
 def model_facts(gen: RunningGeneration) -> dict[str, JsonValue]:
-    """Names and hashes of checkpoint and VAE, as far as options have them written."""
+    """Names and hashes of checkpoint and VAE, as far as options ask for them."""
     options = gen.options
     info, vae = gen.base.info, gen.base.vae
     return {
@@ -89,14 +89,14 @@ def model_facts(gen: RunningGeneration) -> dict[str, JsonValue]:
 
 
 def uses_inpainting(gen: RunningGeneration) -> bool:
-    """Whether the checkpoint is an inpainting model; one of SDXL counts where it is shown a picture, as in A1111."""
+    """Whether the checkpoint is an inpainting model; as in AUTOMATIC1111, one of SDXL counts only in img2img."""
     hires, weight = gen.plan.hires, float(gen.options["inpainting_mask_weight"])
     from_picture = hires is not None and (hires.latent_mode is None or weight < 1.0)
     return bool(gen.base.is_inpainting and (not gen.base.is_sdxl or gen.plan.is_img2img or from_picture))
 
 
 def _ensd(gen: RunningGeneration) -> int:
-    """The delta where A1111 writes it: by the first pass's sampler and its eta; and wherever noise was drawn by it."""
+    """The delta if it is to be written: if the first pass's sampler and eta use it, or if noise was drawn with it."""
     plan, options = gen.plan, gen.options
     eta = plan.eta if plan.eta is not None else options["eta_ancestral"]
     written = (plan.sampler.spec.uses_ensd and eta) or gen.used_ensd
@@ -110,7 +110,7 @@ def _merging(gen: RunningGeneration, *, hires: bool = False) -> float:
 def file_context(
     gen: RunningGeneration, image: Image, index: int, *, now: datetime.datetime, grid: bool = False
 ) -> FileContext:
-    """What file-name patterns may use, for picture ``index`` of the current batch or the grid."""
+    """The values for file-name patterns, for picture ``index`` of the current batch or for the grid."""
     plan, batch, options = gen.plan, gen.current, gen.options
     assert batch is not None
     first = grid or index >= len(batch.seeds)
@@ -152,7 +152,7 @@ def style_prompts(plan: Plan, services: Services) -> list[str]:
 
 
 def name_limits(settings: Settings, options: OptionValues) -> dict[str, JsonValue]:
-    """The fields of :class:`FileContext` that say what may stand in a name and how long it may be."""
+    """The fields of :class:`FileContext` about allowed characters and lengths of names."""
     return {
         "max_words": int(options["directories_max_prompt_words"]),
         "max_length": settings.filenames_max_length,

@@ -1,4 +1,4 @@
-"""From decoded pictures to the reply: restoring, colour, overlay, saving, masks and grid; A1111's order."""
+"""From decoded pictures to the reply, in AUTOMATIC1111's order: faces, colour, overlay, saving, masks and grid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def finish_picture(
     gen: RunningGeneration, picture: Image.Image, index: int, init: Img2imgInit | None
 ) -> list[GeneratedImage]:
-    """The reply's pictures for one decoded picture: itself, and its mask and composite where options ask for them."""
+    """The reply's pictures for one decoded picture: itself, and its mask and composite if options ask for them."""
     options = gen.options
     if gen.plan.restore_faces:
         if options["save_images_before_face_restoration"]:
@@ -111,7 +111,7 @@ def _masks(
 
 
 def make_reply_grid(gen: RunningGeneration, images: list[GeneratedImage]) -> GeneratedImage | None:
-    """The grid, saved as options say; None when the reply is to hold none."""
+    """The grid, saved as options say; None if the reply has no grid."""
     options = gen.options
     wanted = options["return_grid"] or options["grid_save"]
     if not gen.request.save_images or not wanted or (len(images) < 2 and options["grid_only_if_multiple"]):

@@ -53,6 +53,6 @@ def info_document(gen: RunningGeneration, infotexts: Sequence[str], index_of_fir
 
 
 def with_warnings(info: Mapping[str, JsonValue], warnings: Sequence[str]) -> dict[str, JsonValue]:
-    """The document with an entry ``warnings`` at its end where there are any; else with A1111's keys alone."""
+    """The document, with an entry ``warnings`` at its end if there are any."""
     own = {key: value for key, value in info.items() if key != "warnings"}
     return {**own, "warnings": list(warnings)} if warnings else own

@@ -27,7 +27,7 @@ def save_options(options: OptionValues) -> SaveOptions:
 def save_sample(
     gen: RunningGeneration, image: Image, index: int, infotext: str | None, *, suffix: str = ""
 ) -> SavedFiles | None:
-    """The files of picture ``index`` of the current batch, or None when the job does not save."""
+    """Save picture ``index`` of the current batch; returns its files, or None if the job does not save."""
     if not gen.plan.save_samples or (_cut_short(gen) and not gen.options["save_incomplete_images"]):
         return None
     kind = "img2img" if gen.plan.is_img2img else "txt2img"
@@ -40,12 +40,12 @@ def _cut_short(gen: RunningGeneration) -> bool:
 
 
 def save_intermediate(gen: RunningGeneration, image: Image, index: int, *, suffix: str) -> None:
-    """A picture from before a later step, with the infotext as it stands."""
+    """Save a picture before a later step, with the infotext so far."""
     save_sample(gen, image, index, describe(gen, index), suffix=suffix)
 
 
 def save_grid(gen: RunningGeneration, grid: Image, infotext: str | None) -> SavedFiles | None:
-    """The grid's files under the grid folder; named after the first picture."""
+    """Save the grid in the grid folder, named after the first picture; returns its files."""
     if not gen.request.save_images or not gen.options["grid_save"]:
         return None
     kind = "img2img" if gen.plan.is_img2img else "txt2img"
@@ -56,7 +56,7 @@ def save_grid(gen: RunningGeneration, grid: Image, infotext: str | None) -> Save
 
 
 def save_init_picture(gen: RunningGeneration, image: Image, digest: str) -> None:
-    """An init picture under its md5 (option ``save_init_img``)."""
+    """Save an init picture under its MD5 hash (option ``save_init_img``)."""
     folder = gen.services.paths.resolve(gen.options["outdir_init_images"])
     try:
         save_image(image, folder, forced_name=digest, format="png", options=save_options(gen.options))
@@ -65,7 +65,7 @@ def save_init_picture(gen: RunningGeneration, image: Image, digest: str) -> None
 
 
 def unsaved(what: str, error: OSError) -> str:
-    """The sentence for a picture that is there and could not be written."""
+    """The warning for a picture that was made but could not be written."""
     return f"{what} could not be saved: {error.strerror or type(error).__name__}"
 
 
@@ -113,10 +113,11 @@ def write_picture(
     basename: str = "",
     grid: bool = False,
 ) -> SavedFiles | None:
-    """The files of a picture of a generation or a script, named as ``options`` say; None where the disk refuses.
+    """Write a picture of a generation or a script; returns its files, or None if the disk is full or read-only.
 
-    :param context: what file-name patterns may use. :param folder: the output folder.
-    :param warn: told when the disk is full or read-only: the picture is drawn and can still be answered.
+    :param context: the values for file-name patterns.
+    :param folder: the output folder.
+    :param warn: called with a sentence if the picture cannot be written; it can still be part of the reply.
     """
     to_dirs = options["grid_save_to_dirs"] if grid else options["save_to_dirs"]
     subfolder = str(relative_folder(options["directories_filename_pattern"], context)) if to_dirs else ""

@@ -1,4 +1,4 @@
-"""Embeddings that network files bring along: their words mean them while the network's tag is in the prompt."""
+"""Embeddings inside network files, which prompts can use while the network's tag is in the prompt."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SLOT = "bundled_embeddings"
 
 
 def read_bundles(model: LoadedModel, applied: Iterable[AppliedNetwork]) -> None:
-    """Put the embeddings of the networks laid over ``model`` into its slot; a later network's goes before an earlier's.
+    """Set the bundled embeddings of ``model`` to those of its networks; of equal names the last network's counts.
 
-    What holds no embedding is kept as the sentence that says so.
+    For an entry that is not an embedding, a sentence that says so is kept instead.
     """
     model.extras[_SLOT] = {
         name: _read(network, name, data) for network in applied for name, data in network.embeddings.items()
@@ -26,15 +26,15 @@ def read_bundles(model: LoadedModel, applied: Iterable[AppliedNetwork]) -> None:
 
 
 def bundled(model: LoadedModel) -> dict[str, Embedding]:
-    """The embeddings that the networks laid over ``model`` bring along, by name."""
+    """The embeddings inside the networks that are applied to ``model``, by name."""
     found: Mapping[str, Embedding | str] = model.extras.get(_SLOT, {})
     return {name: value for name, value in found.items() if isinstance(value, Embedding)}
 
 
 def bundle_of(gen: RunningGeneration, applied: AppliedNetwork) -> tuple[list[str], list[str]]:
-    """Names of the embeddings of one network that act on the model in use, and why others do not.
+    """Names of the embeddings of one network that have an effect on the model in use, and why others have none.
 
-    A file of the same name in the folder of embeddings goes before, as in AUTOMATIC1111.
+    A file of the same name in the folder of embeddings takes precedence, as in AUTOMATIC1111.
     """
     width = sum(encoder.architecture.width for encoder in gen.model.text_encoders)
     files = gen.services.embeddings.usable(width)[0]

@@ -1,4 +1,4 @@
-"""From a batch's prompts to conditioning: networks of tags, text encoders, and the refiner's turn."""
+"""From a batch's prompts to conditioning: networks of tags, text encoders, and the conditioning of a refiner."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 _EMPHASIS = ("(", "[", "\\", "BREAK")
-"""What option ``emphasis`` reads in prompts; A1111 looks for the first two alone when it writes the infotext."""
+"""What option ``emphasis`` reads in prompts; AUTOMATIC1111 looks only for the first two when it writes infotexts."""
 
 
 def activate_networks(gen: RunningGeneration, prompts: Sequence[str], stack: ExitStack) -> None:
-    """Activate what the first prompt's tags name, and nothing else; clean-ups go to ``stack``.
+    """Activate exactly the networks in the tags of the first prompt; functions for ending them go to ``stack``.
 
-    Every kind of network is told, also when no tag names it, so that none stays from an earlier job.
+    Every kind of network is called, even with no tags, so that networks of an earlier job are removed.
     """
     tags: Sequence[NetworkTag] = ()
     if prompts and not gen.request.disable_extra_networks:
@@ -58,9 +58,10 @@ def condition_batch(
     hires_steps: int | None = None,
     size: tuple[int, int],
 ) -> Conditioning:
-    """Conditioning of a batch with the model in use; notes what A1111 notes in the infotext.
+    """Conditioning of a batch with the model in use; also writes the infotext entries of AUTOMATIC1111.
 
-    :param steps: total steps of the first pass; ``hires_steps`` those of the second, while it is planned.
+    :param steps: total steps of the first pass.
+    :param hires_steps: total steps of the second pass if the conditioning is for that, else None.
     :param size: width and height of the pass in pixels, for SDXL.
     """
     texts = [extract_networks(p)[0] for p in prompts]
@@ -84,9 +85,9 @@ def condition_batch(
 
 
 def conditioner_of(gen: RunningGeneration, model: LoadedModel) -> TextConditioner:
-    """The model's own text conditioner, made at its first use.
+    """The model's own text conditioner, created at its first use.
 
-    It remembers what it encoded from job to job, unless option ``persistent_cond_cache`` is off.
+    It caches encodings from job to job unless option ``persistent_cond_cache`` is off.
     """
     if model.conditioning is None:
         model.conditioning = TextConditioner(model, gen.services.embeddings)
@@ -101,7 +102,7 @@ def conditioner_of(gen: RunningGeneration, model: LoadedModel) -> TextConditione
 def model_view(
     gen: RunningGeneration, model: LoadedModel, conditioning: Conditioning, *, concat: Tensor | None
 ) -> ModelView:
-    """The model in use as the denoiser sees it."""
+    """The parts of the model in use that the denoiser needs."""
     return ModelView(
         evaluate=model.unet_runner.evaluate,
         conditioning=conditioning,
@@ -168,7 +169,7 @@ def _note(gen: RunningGeneration, texts: Sequence[str], timetable: Timetable, co
         both = [[schedule(t, timetable.steps, timetable.hires_steps, old) for t in texts] for old in (False, True)]
         if both[0] != both[1]:
             gen.infotext["Old prompt editing timelines"] = True
-    # Embeddings are told of the first pass and its own checkpoint, as in A1111.
+    # The infotext has the embeddings of the first pass and its own checkpoint only, as in AUTOMATIC1111.
     first = gen.pass_name == "base" and gen.model.info is gen.base.info
     if first and options["textual_inversion_add_hashes_to_infotext"]:
         hashes = [f"{_plain(e.name)}: {e.short_hash}" for e in conditioning.used if e.short_hash]

@@ -1,7 +1,7 @@
-"""Classifier-free guidance: from a sampler's question (latent and noise level) to the guided answer.
+"""Classifier-free guidance: from a sampler's latent and noise level to the guided prediction.
 
-One object serves one sampling pass. The same guidance stands behind both kinds of samplers: for kind "sigma" the answer
-is the clean latent, for kind "timestep" the noise. Rules: a1111-guidance.
+One object serves one sampling pass. Both kinds of samplers use the same guidance: for kind "sigma" the prediction is
+the clean latent, for kind "timestep" the noise. Rules: a1111-guidance.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """How strongly, and when, the prompts act.
+    """The numbers of guidance.
 
-    ``image_cfg_scale`` is set for instruct-pix2pix models alone. ``s_min_uncond`` is a sigma below which every second
-    call (every call with ``s_min_uncond_all``) leaves the negative prompt out; ``skip_early`` a share of the calls.
-    ``together``: ask for both prompts in one call where their lengths allow. ``negative_seen``: something besides the
-    guidance looks at what the negative prompt predicts, so that it must be asked for even where it cancels out.
+    :ivar image_cfg_scale: guidance by the picture; for instruct-pix2pix models only.
+    :ivar s_min_uncond: sigma below which every second call (with ``s_min_uncond_all`` every call) leaves the negative
+        prompt out.
+    :ivar skip_early: share of the calls at the beginning that leave it out.
+    :ivar together: whether both prompts are evaluated in one call if their lengths allow it.
+    :ivar negative_seen: whether something besides guidance uses the prediction from the negative prompt, so that it is
+        needed even if it cancels out.
     """
 
     cfg_scale: float
@@ -46,10 +49,10 @@ class Guidance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InpaintBlend:
-    """The original kept where ``mask`` is 1: ``x * nmask + init * mask``; all [B,4,h,w] or broadcastable to it.
+    """Keeps the original where ``mask`` is 1: ``x * nmask + init * mask``; all [B,4,h,w] or broadcastable to it.
 
-    ``script`` may give another blend (soft inpainting): called with (latent, level), it returns the blend or None. The
-    level is a sigma, or with timestep samplers a timestep, as in A1111.
+    ``script`` may return another blend (soft inpainting): it is called with (latent, level) and returns the blend or
+    None. The level is a sigma, or a timestep for timestep samplers, as in AUTOMATIC1111.
     """
 
     init: Tensor
@@ -58,6 +61,7 @@ class InpaintBlend:
     script: Callable[[Tensor, Tensor], Tensor | None] | None = None
 
     def __call__(self, x: Tensor, level: Tensor) -> Tensor:
+        """``x`` [B,4,h,w] blended with the original at ``level`` [B]."""
         if self.script is not None and (blended := self.script(x, level)) is not None:
             return blended
         return x * self.nmask + self.init * self.mask
@@ -65,7 +69,7 @@ class InpaintBlend:
 
 @dataclass(slots=True, kw_only=True)
 class ModelView:
-    """What the denoiser needs of the model in use; the refiner swaps it for another in mid-pass."""
+    """The parts of the model in use that the denoiser needs; a refiner replaces it in the middle of a pass."""
 
     evaluate: Callable[[UNetCall, Sequence[UNetHook]], Tensor]
     conditioning: Conditioning
@@ -75,10 +79,11 @@ class ModelView:
 
 
 class CfgDenoiser:
-    """The guided model for one pass; subclasses say what a level is and what the sampler gets back.
+    """The guided model for one pass; subclasses define what a level is and which prediction the sampler gets.
 
-    :param before_call: runs first at each call with (denoiser, level): raises to stop, or swaps the denoiser's view.
-    :param step_of: the step and steps that ControlNet's guidance window counts by.
+    :param before_call: called first at each call with (denoiser, level); it may raise an exception to stop, or replace
+        the denoiser's view.
+    :param step_of: returns the step and steps for ControlNet's guidance window.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class CfgDenoiser:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, level: Tensor) -> Tensor:
+        """The guided prediction [B,4,h,w] for the latent ``x`` [B,4,h,w] at ``level`` [B]."""
         question = self.ask(x, level)
         return self.answer(question, [self.view.evaluate(call, self.hooks) for call in question.calls])
 
@@ -143,7 +149,7 @@ class CfgDenoiser:
     # --- what differs between the two kinds of samplers --------------------------------------------------------------
 
     def _unet_input(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(sample, timestep, sigma) for the UNet."""
+        """(sample, timestep, sigma) as inputs of the UNet."""
         raise TypeError("use SigmaDenoiser or TimestepDenoiser")
 
     def _answer(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
@@ -191,7 +197,7 @@ class CfgDenoiser:
         return (g.s_min_uncond_all or call % 2 == 1) and g.s_min_uncond > 0 and bool(level[0] < g.s_min_uncond)
 
     def _negative_cancels(self, step: BatchConditioning) -> bool:
-        """Whether ``u + 1 * (c - u)`` is all that comes of it, unseen: scale 1, one prompt of weight 1 each."""
+        """Whether u cancels out in ``u + 1 * (c - u)`` and nothing else uses it: scale 1, one prompt of weight 1."""
         g = self.guidance
         seen = g.negative_seen or bool(self.hooks) or g.s_min_uncond > 0 or g.image_cfg_scale is not None
         return g.cfg_scale == 1 and not seen and all([weight for _, weight in p] == [1.0] for p in step.parts)
@@ -265,7 +271,7 @@ class CfgDenoiser:
         """``u + sum_k w_k * cfg * (c_k - u)`` per image; instruct-pix2pix's three-way form for edit models."""
         if p.bare is not None and p.uncond is not None:
             text, image = self.guidance.cfg_scale, self.guidance.image_cfg_scale or 0.0
-            # parts came in the order (prompt, picture), (negative, picture), (negative, nothing)
+            # The parts are in the order (prompt, picture), (negative, picture), (negative, no picture).
             return p.bare + text * (p.cond - p.uncond) + image * (p.uncond - p.bare)
         base = p.cond[_firsts(rows)] if p.uncond is None else p.uncond
         self.last_uncond_eps = base
@@ -323,7 +329,7 @@ class CfgDenoiser:
 
 
 class SigmaDenoiser(CfgDenoiser):
-    """Levels are sigmas [B]; the answer is the clean latent, ``x - sigma * eps(x / sqrt(sigma^2 + 1), t(sigma))``."""
+    """Levels are sigmas [B]; predicts the clean latent, ``x - sigma * eps(x / sqrt(sigma^2 + 1), t(sigma))``."""
 
     def _unet_input(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scale = 1 / (level**2 + 1.0) ** 0.5
@@ -339,7 +345,7 @@ class SigmaDenoiser(CfgDenoiser):
 
 
 class TimestepDenoiser(CfgDenoiser):
-    """Levels are timesteps [B]; the answer is the noise. The inpainting blend comes before the model, and is clean."""
+    """Levels are timesteps [B]; predicts the noise. Inpainting blends the clean latent before the model is called."""
 
     def _alpha(self, level: Tensor) -> Tensor:
         return _wide(self.schedule.alphas_cumprod.to(level.device)[level.long()])
@@ -426,7 +432,7 @@ def _towards(base: Tensor, cond: Tensor, rows: _Rows, scale: float) -> Tensor:
 
 
 def _composed(cond: Tensor, uncond: Tensor | None, rows: _Rows) -> Tensor:
-    """One prediction a picture from those of the parts of its prompt: what guidance of scale 1 makes of them."""
+    """One prediction for each picture from those of its prompt's parts, combined as by guidance of scale 1."""
     if rows.weights == [1.0] * len(_firsts(rows)):
         return cond
     return _towards(cond[_firsts(rows)] if uncond is None else uncond, cond, rows, 1.0)

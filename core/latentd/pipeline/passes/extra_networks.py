@@ -26,11 +26,12 @@ LORA = "lora"
 
 
 def activate_lora(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
-    """Lay the networks of ``tags`` over the model in use, and no others; unknown ones are told and left out.
+    """Apply exactly the networks of ``tags`` to the model in use; unknown ones are left out with a warning.
 
-    They stay until the next job asks for others, so that a series of jobs with the same ones pays once.
+    They stay until a job needs others, so that they are applied once for a series of jobs with the same networks.
 
-    :raises InvalidRequest: a network fits nothing in any of the job's models. :raises ModelLoadError: a damaged file.
+    :raises InvalidRequest: a network fits nothing in any of the job's models.
+    :raises ModelLoadError: a file is damaged.
     """
     library = gen.services.networks
     requests, named = [], []
@@ -52,7 +53,7 @@ def activate_lora(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
 def lay_over(
     gen: RunningGeneration, model: LoadedModel, requests: Sequence[NetworkRequest]
 ) -> Sequence[AppliedNetwork]:
-    """Make ``requests`` what is laid over ``model``; what became of each."""
+    """Apply exactly ``requests`` to ``model``; returns the effect of each."""
     if model.networks is None:
         if not requests:
             return ()
@@ -66,9 +67,9 @@ def lay_over(
 
 
 def _judge(gen: RunningGeneration, applied: AppliedNetwork) -> None:
-    """Say what of a network does not act; a network that acts nowhere in the job fails it.
+    """Warn about the parts of a network without effect; fail the job if all of it has no effect anywhere.
 
-    With a second checkpoint in the job it may act there only, or no longer.
+    If the job has a second checkpoint, the network may have an effect on only one of them.
     """
     name, file, model = applied.network.name, applied.network.path.name, gen.model.info.name
     acting, problems = bundle_of(gen, applied)
@@ -91,15 +92,16 @@ def _judge(gen: RunningGeneration, applied: AppliedNetwork) -> None:
 
 
 def _acts_later(gen: RunningGeneration) -> bool:
-    """Whether a pass to come has a checkpoint of its own."""
+    """Whether a later pass has another checkpoint."""
     hires = gen.plan.hires
     return gen.pass_name == "base" and hires is not None and hires.checkpoint not in (None, gen.plan.checkpoint)
 
 
 def activate_hypernetworks(gen: RunningGeneration, tags: Sequence[NetworkTag]) -> None:
-    """Let the hypernetworks of ``tags`` act on the coming passes; unknown ones are told and left out.
+    """Apply the hypernetworks of ``tags`` to the next passes; unknown ones are left out with a warning.
 
-    :raises InvalidRequest: one fits none of the model's attentions. :raises ModelLoadError: a damaged file.
+    :raises InvalidRequest: one fits none of the model's attentions.
+    :raises ModelLoadError: a file is damaged.
     """
     known = gen.services.hypernetworks
     active = []
@@ -133,7 +135,7 @@ def _check_widths(gen: RunningGeneration, network: Hypernetwork, path: Path) -> 
 
 
 def _reader(gen: RunningGeneration) -> Callable[[Path], NetworkContents]:
-    """What reads network files: from memory those of the last few (option ``lora_in_memory_limit``)."""
+    """A function that reads network files and keeps the last few in memory (option ``lora_in_memory_limit``)."""
     cache, count = gen.services.models.cache, int(gen.options["lora_in_memory_limit"])
     if count < 1:
         cache.drop(LORA)

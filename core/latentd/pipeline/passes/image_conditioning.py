@@ -37,7 +37,7 @@ def image_guidance(gen: RunningGeneration) -> float | None:
 
 
 def without_picture(gen: RunningGeneration, latents: Tensor) -> Tensor | None:
-    """Channels for txt2img: all masked, over grey; None for ordinary models. ``latents`` [B,4,h,w] gives the size.
+    """Channels for txt2img: a full mask over grey; None for ordinary models. ``latents`` [B,4,h,w] has the size.
 
     An edit model without a picture gets zeros.
     """
@@ -64,9 +64,11 @@ def with_picture(
 ) -> Tensor | None:
     """Channels for img2img; None for ordinary models.
 
-    :param pictures: [B,3,H,W] in 0 to 1. :param latents: [B,4,h,w], the size wanted.
-    :param mask: L, white is repainted; None repaints everything.
-    :param mask_weight: option ``inpainting_mask_weight``: how far the picture is greyed under the mask.
+    :param pictures: [B,3,H,W] in 0 to 1.
+    :param latents: [B,4,h,w], which has the size of the channels.
+    :param mask: mode L, white is repainted; None for everything.
+    :param round_mask: whether the mask is rounded to 0 and 1.
+    :param mask_weight: option ``inpainting_mask_weight``: to what degree the picture is grey under the mask.
     """
     if is_edit(model):
         return _at_size_of(latents, encode(model, pictures, scale=False).to(latents))
@@ -91,6 +93,6 @@ def with_picture(
 
 
 def _at_size_of(latents: Tensor, encoded: Tensor) -> Tensor:
-    """With resize mode 3 the latents are stretched after encoding, and what is encoded beside them likewise."""
+    """``encoded`` at the size of ``latents``; with resize mode 3 both are stretched after encoding."""
     size = latents.shape[-2:]
     return encoded if encoded.shape[-2:] == size else F.interpolate(encoded, size=size, mode="bilinear")

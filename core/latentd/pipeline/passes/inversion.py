@@ -1,4 +1,4 @@
-"""From a latent back to the noise it would be sampled from; the first half of "img2img alternative test"."""
+"""From a latent back to the noise from which it would be sampled: the first half of "img2img alternative test"."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 def find_noise(
     generation: Generation, *, prompt: str, negative_prompt: str, cfg_scale: float, steps: int, by_sigma: bool
 ) -> tuple[Tensor, float]:
-    """(noise [B,4,h,w], the highest sigma): Euler's steps from the init latent of an img2img job upwards.
+    """(noise [B,4,h,w], the highest sigma), by Euler steps from the init latent of an img2img job upwards.
 
-    :param by_sigma: take each step's slope at its lower end and divide by the last sigma; else at its upper end, and
-        divide by the spread of the values.
-    :raises InvalidRequest: in txt2img, and before img2img is prepared.
+    :param by_sigma: whether each step uses the slope at its lower end and the result is divided by the last sigma;
+        otherwise the slope at the upper end is used, and the result is divided by the deviation of its values.
+    :raises InvalidRequest: in txt2img, or before img2img is prepared.
     :raises Interrupted: the job was cancelled, interrupted or skipped.
     """
     gen, start = running(generation), generation.img2img
@@ -48,7 +48,7 @@ def find_noise(
             gen.control.check()
             progress.sampling_step += 1
             at = lower if by_sigma else upper
-            # At sigma 0 the model's answer is the latent itself: no slope.
+            # At sigma 0 the model predicts the latent itself, so the slope is 0.
             if at > 0:
                 x = x + (x - predict(x, at)) / at * (upper - lower)
     gen.control.progress.next_job()

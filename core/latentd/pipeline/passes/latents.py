@@ -1,4 +1,4 @@
-"""Latents to pictures and back as the options want it: the VAE's precision and tiling, or TAESD in its place."""
+"""Latents to pictures and back as options say: by the VAE, with its precision and tiling, or by TAESD."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def decode_latents(gen: RunningGeneration, latents: Tensor) -> Tensor:
 def encode_pictures(gen: RunningGeneration, pictures: Tensor) -> Tensor:
     """Latents [B,4,h,w], float32 on the model's device, for ``pictures`` [B,3,H,W] in [0,1].
 
-    By option ``sd_vae_encode_method``. The infotext tells of TAESD, here and at decoding.
+    Option ``sd_vae_encode_method`` chooses VAE or TAESD; the infotext names TAESD, as it does for decoding.
     """
     if gen.options["sd_vae_encode_method"] != TAESD:
         return encode(gen.model, pictures, check_nan=checks_nan(gen))
@@ -54,7 +54,7 @@ def encode_pictures(gen: RunningGeneration, pictures: Tensor) -> Tensor:
 
 
 def check_methods(gen: RunningGeneration) -> None:
-    """Load what the options want in the VAE's place, before anything is computed.
+    """Load TAESD if options ask for it, before anything is computed.
 
     :raises NotConfigured: TAESD's weights are missing.
     """
@@ -70,7 +70,7 @@ def checks_nan(gen: RunningGeneration) -> bool:
 
 
 def vae_use(gen: RunningGeneration) -> VaeUse:
-    """How the options want the VAE run for the pass in progress."""
+    """How the VAE is run in the present pass, by the options."""
     options = gen.options
     retry = torch.float32 if options["auto_vae_precision"] else None
     if options["auto_vae_precision_bfloat16"]:
@@ -94,7 +94,7 @@ def taesd_decode(gen: RunningGeneration, latents: Tensor, *, check: Callable[[],
 
 
 def taesd(gen: RunningGeneration, part: TaesdPart) -> nn.Module:
-    """TAESD's network for ``way`` and the model in use, from the cache of models.
+    """TAESD's encoder or decoder for the model in use, from the cache of models.
 
     :raises NotConfigured: the file is missing.
     """
@@ -115,7 +115,7 @@ def find_file(gen: RunningGeneration, kind: str, name: str) -> Path | None:
 def small_network(
     gen: RunningGeneration, path: Path, load: Callable[[torch.device, torch.dtype], nn.Module]
 ) -> nn.Module:
-    """The network that ``load`` makes of ``path``, on the device and in the dtype of the UNet, kept in the cache."""
+    """The network in ``path``, loaded by ``load`` with the device and dtype of the UNet, and kept in the cache."""
     device, dtype = gen.device, gen.dtype
     key = ("small", str(path), *file_stamp(path), str(device), str(dtype))
 

@@ -28,15 +28,15 @@ log = logging.getLogger(__name__)
 
 APPROX_FOLDER = "VAE-approx"
 MOST_CELLS = 1 << 16
-"""Latent cells that one preview shows; those of 4 megapixels."""
-_FIT_CELLS = 16  # latent cells a side from which the linear map is fitted
+"""Most latent cells of one preview: those of 4 megapixels."""
+_FIT_CELLS = 16  # side, in latent cells, of the piece to which the linear map is fitted
 _CONTENT = {"Prompt": "last_x0", "Negative prompt": "last_negative", "Combined": "last_combined"}
 
 
 def show_preview(gen: RunningGeneration, state: PassState) -> None:
-    """Decode the newest prediction and hand it to the job; nothing before the first prediction.
+    """Decode the newest prediction as the job's preview; does nothing before the first prediction.
 
-    :raises Interrupted: the job is to stop; the preview is not worth waiting for.
+    :raises Interrupted: the job must stop, so the preview is not finished.
     """
     latents: Tensor | None = getattr(state, _CONTENT.get(gen.options["live_preview_content"], "last_combined"))
     if latents is None:
@@ -49,7 +49,7 @@ def show_preview(gen: RunningGeneration, state: PassState) -> None:
 
 
 def _bounded(latents: Tensor) -> Tensor:
-    """``latents`` [B,C,h,w], smaller where they have more cells together than :data:`MOST_CELLS`."""
+    """``latents`` [B,C,h,w], reduced if they have more cells together than :data:`MOST_CELLS`."""
     count, _, height, width = latents.shape
     share = MOST_CELLS / (count * height * width)
     if share >= 1:
@@ -61,11 +61,12 @@ def _bounded(latents: Tensor) -> Tensor:
 def preview_picture(gen: RunningGeneration, latent: Tensor, check: Callable[[], None]) -> Image.Image:
     """A picture of one latent [4,h,w], by option ``show_progress_type``.
 
-    ``Full`` is the VAE, ``TAESD`` and ``Approx NN`` small networks, ``Approx cheap`` A1111's linear map at latent size.
-    A network whose file is missing gives way to a linear map fitted to the model's own VAE, and the log says so once.
-    With parts of the model off the device ``Full`` is ``Approx NN`` unless ``live_preview_allow_lowvram_full`` is set.
+    ``Full`` is the VAE, ``TAESD`` and ``Approx NN`` are small networks, ``Approx cheap`` is AUTOMATIC1111's linear map
+    at latent size. If the file of a network is missing, a linear map fitted to the model's own VAE is used, and the log
+    says so once. If parts of the model are in main memory, ``Full`` means ``Approx NN`` unless
+    ``live_preview_allow_lowvram_full`` is set.
 
-    :param check: called within the decoder; may raise to leave.
+    :param check: called within the decoder; an exception that it raises ends decoding.
     """
     model, method = gen.model, str(gen.options["show_progress_type"])
     if method == "Full" and model.policy.offload != "none" and not gen.options["live_preview_allow_lowvram_full"]:
@@ -93,13 +94,13 @@ def preview_picture(gen: RunningGeneration, latent: Tensor, check: Callable[[], 
 
 @cache
 def _say_missing(method: str, name: str) -> None:
-    # "Approx NN" is the default: nobody has asked for it.
+    # "Approx NN" is the default, so a missing file is no reason for a warning.
     level = logging.WARNING if method == TAESD else logging.INFO
     log.log(level, "previews by %r need %s, which is not there; a linear map stands in for it", method, name)
 
 
 def _linear_map(model: LoadedModel, latent: Tensor) -> tuple[Tensor, Tensor]:
-    """(weights [4,3], bias [3]): least squares from a piece of this latent to the VAE's picture; kept per VAE."""
+    """(weights [4,3], bias [3]) by least squares from a piece of this latent to the VAE's picture; cached by VAE."""
     key = f"preview-map-{id(model.vae)}"
     if key not in model.extras:
         piece = latent[None, :, :_FIT_CELLS, :_FIT_CELLS]

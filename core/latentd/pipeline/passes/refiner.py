@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Refiner:
-    """Watches one pass and swaps the denoiser's view when its time has come; one object serves one batch.
+    """Replaces the denoiser's view when the refiner takes over; one object serves one batch.
 
-    :param make_view: loads the refiner and makes the conditioning with it; called once, at the switch,
-        with the channels that the base model was given.
+    :param plan: which checkpoint takes over, and when.
+    :param make_view: loads the refiner and makes its conditioning; called once, at the switch, with the base model's
+        further input channels.
     """
 
     def __init__(self, plan: RefinerPlan, make_view: Callable[[Tensor | None], ModelView]) -> None:
@@ -27,7 +28,7 @@ class Refiner:
         self.switched = False
 
     def maybe_switch(self, gen: RunningGeneration, denoiser: CfgDenoiser, level: Tensor, total_steps: int) -> None:
-        """Swap to the refiner if the share of the schedule that is done has reached ``switch_at``."""
+        """Switch to the refiner if the finished share of the schedule has reached ``switch_at``."""
         if self.switched or gen.model.info.title == self.plan.checkpoint or not self._pass_allows(gen):
             return
         by_steps = bool(gen.options["refiner_switch_by_sample_steps"])
@@ -51,7 +52,7 @@ class Refiner:
 
 
 def _timestep(denoiser: CfgDenoiser, level: Tensor) -> int:
-    """The model's timestep of a level: the index of the nearest sigma, or the timestep that the level is."""
+    """The model's timestep for a level: the index of the nearest sigma, or the level itself if it is a timestep."""
     from latentd.pipeline.passes.denoiser import TimestepDenoiser
 
     if isinstance(denoiser, TimestepDenoiser):

@@ -1,4 +1,4 @@
-"""The UNet of a generation for one pass, with everything of the job that takes part in its evaluations."""
+"""The UNet of a generation for one pass, with all hooks that take part in its evaluations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def runner_session(gen: RunningGeneration, name: PassName) -> Iterator[None]:
-    """The model's UNet with this job's handlers, for one pass; the refiner's joins through ``pass_stack``."""
+    """A context with the job's handlers on the model's UNet, for one pass; a refiner's UNet joins by ``pass_stack``."""
     gen.pass_name = name
     with ExitStack() as gen.pass_stack:
         enter_runner(gen, gen.model)
@@ -30,7 +30,7 @@ def runner_session(gen: RunningGeneration, name: PassName) -> Iterator[None]:
 
 
 def enter_runner(gen: RunningGeneration, model: LoadedModel) -> None:
-    """Give ``model``'s UNet the device and this job's handlers until the pass ends."""
+    """Put ``model``'s UNet on its device with the job's handlers until the pass ends."""
     upcast = bool(gen.options["upcast_attn"]) or model.policy.upcast_attention
     gen.pass_stack.enter_context(model.part("unet"))
     hooks = (*gen.all_unet_hooks, *_token_merging(gen), *_hypertile(gen))

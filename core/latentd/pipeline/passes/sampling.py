@@ -1,7 +1,7 @@
-"""Sampling passes: one, or several whose latents go through the sampler together while each keeps to its own pictures.
+"""Sampling passes: one by itself, or several whose latents go through the sampler together.
 
-What is shared is the sampler's run and the UNet's calls. Noise, prompts, guidance, previews and the way a pass may end
-stay each pass's own, so that a picture does not depend on its company beyond the rounding of matrix products.
+Passes share the run of the sampler and the calls of the UNet. Noise, prompts, guidance, previews and the way in which a
+pass ends are separate for each pass, so that other passes influence a picture only by the rounding of matrix products.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from latentd.types import UNetCall
 
 
 class _NobodyLeft(Exception):
-    """Every pass has ended: the sampler need not go on."""
+    """All passes have ended, so the sampler can stop."""
 
 
 def run_through(stages: Sampling[T]) -> T:
-    """What ``stages`` returns, each of its passes sampled by itself.
+    """The result of ``stages``, with each of its passes sampled by itself.
 
-    :raises Exception: whatever ``stages`` raises.
+    :raises Exception: the exception of ``stages``.
     """
     try:
         sampling = next(stages)
@@ -43,9 +43,10 @@ def run_through(stages: Sampling[T]) -> T:
 
 
 def resume(stages: Sampling[T], done: SamplingPass) -> SamplingPass:
-    """The next pass of ``stages``, which gets the outcome of ``done``.
+    """Give ``stages`` the outcome of ``done``; returns its next pass.
 
-    :raises StopIteration: there is none; with the result. :raises Exception: whatever ``stages`` raises.
+    :raises StopIteration: there is no further pass; its value is the result.
+    :raises Exception: the exception of ``stages``.
     """
     if done.latents is None:
         assert done.error is not None
@@ -54,10 +55,10 @@ def resume(stages: Sampling[T], done: SamplingPass) -> SamplingPass:
 
 
 def sample_together(passes: Sequence[SamplingPass], on_leave: Callable[[SamplingPass], None] | None = None) -> None:
-    """Sample ``passes``, which agree on model, size, sampler and steps; afterwards each has its outcome.
+    """Sample ``passes`` with equal model, size, sampler and steps; after that each has its outcome.
 
-    :param on_leave: called for a pass that ends before the others do, in the middle of their sampling.
-    :raises Exception: sampling several passes at once failed; those that had not ended have no outcome then.
+    :param on_leave: called for a pass that ends before the others, while these are being sampled.
+    :raises Exception: sampling several passes together failed; passes that had not ended have no outcome.
     """
     run = _Run(passes, on_leave)
     try:
@@ -72,9 +73,9 @@ def sample_together(passes: Sequence[SamplingPass], on_leave: Callable[[Sampling
 
 
 class _Run:
-    """One run of the sampler; the denoiser that it is given.
+    """One run of the sampler, and the denoiser for it.
 
-    The rows of a pass that has ended are asked of the model no more; the sampler gets zeros for them.
+    The rows of a pass that has ended are no longer evaluated; the sampler gets zeros for them.
     """
 
     def __init__(self, passes: Sequence[SamplingPass], on_leave: Callable[[SamplingPass], None] | None) -> None:
@@ -105,7 +106,7 @@ class _Run:
         for p in self.staying():
             p.finish(latents[self._rows[id(p)]])
 
-    # --- what the sampler is given -----------------------------------------------------------------------------------
+    # --- what the sampler uses ---------------------------------------------------------------------------------------
 
     def __call__(self, x: Tensor, level: Tensor) -> Tensor:
         questions = self._each(lambda p, rows: p.denoiser.ask(x[rows], level[rows]))
@@ -121,7 +122,7 @@ class _Run:
 
     @property
     def last_uncond_eps(self) -> Tensor:
-        """As :class:`latentd.pipeline.passes.denoiser.CfgDenoiser` has it, of every row."""
+        """The unconditional noise of every row, as in :class:`latentd.pipeline.passes.denoiser.CfgDenoiser`."""
         found = {id(p): e for p in self.staying() if (e := p.denoiser.last_uncond_eps) is not None}
         return self._joined(found, torch.cat([p.x for p in self._passes]))
 
@@ -145,12 +146,12 @@ class _Run:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _each(self, work: Callable[[SamplingPass, slice], T]) -> dict[int, T]:
-        """What ``work`` gives for every pass that has not ended; one for which it raises ends with that."""
+        """The results of ``work`` for all passes that have not ended; an exception ends its own pass only."""
         found = {}
         for p in self.staying():
             try:
                 found[id(p)] = work(p, self._rows[id(p)])
-            except BaseException as error:  # SystemExit from a plugin is no one else's business
+            except BaseException as error:  # not even SystemExit from a plugin may end the other passes
                 p.stop(error)
                 self._leave(p)
         return found
@@ -166,7 +167,7 @@ class _Run:
         asked = [(key, number, call) for key, q in questions.items() for number, call in enumerate(q.calls)]
         groups: dict[int, list[tuple[int, int, UNetCall]]] = {}
         for entry in asked:
-            # A pass by itself keeps its calls apart, as its hooks expect them.
+            # The calls of a single pass are not merged, because its hooks expect them separately.
             group = entry[2].context.shape[1] if len(questions) > 1 else entry[1]
             groups.setdefault(group, []).append(entry)
         outs: dict[int, list[Tensor]] = {key: [torch.empty(0)] * len(q.calls) for key, q in questions.items()}
@@ -186,7 +187,7 @@ class _Run:
 
 
 def _merged(calls: Sequence[UNetCall], starts: Sequence[int]) -> UNetCall:
-    """One call with the rows of all; ``starts`` are the numbers of their first pictures."""
+    """One call with the rows of all ``calls``; ``starts`` are the numbers of their first pictures."""
     first = calls[0]
     if len(calls) == 1 and starts[0] == 0:
         return first

@@ -1,4 +1,4 @@
-"""One sampling pass on the worker: numbers from plan and options, the denoiser, and what a pass may end with."""
+"""One sampling pass on the worker: its numbers from plan and options, its denoiser, and its outcome."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _CHURN = {"s_churn": ("Sigma churn", 0.0), "s_tmin": ("Sigma tmin", 0.0), "s_tma
 
 @dataclass(slots=True, kw_only=True)
 class PassInputs:
-    """What one pass starts from. ``init`` [B,4,h,w] with ``img2img`` for img2img and hires, else None."""
+    """The inputs of one pass. ``init`` [B,4,h,w] and ``img2img`` are set for img2img and hires fix, else None."""
 
     name: PassName
     choice: SamplerChoice
@@ -63,7 +63,7 @@ class PassInputs:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SamplingPass:
-    """A pass that is ready to be sampled, and after it what came of it: ``latents`` [B,4,h,w], or ``error``."""
+    """A pass that is ready to be sampled, and after sampling its outcome: ``latents`` [B,4,h,w], or ``error``."""
 
     gen: RunningGeneration
     inputs: PassInputs
@@ -80,7 +80,7 @@ class SamplingPass:
         return self.latents is not None or self.error is not None
 
     def finish(self, latents: Tensor) -> None:
-        """The pass gave ``latents``."""
+        """End the pass with ``latents``."""
         if self.inputs.stream.used_ensd:
             self.gen.used_ensd = True
         if self.state.padded is not None:
@@ -88,7 +88,7 @@ class SamplingPass:
         self.latents = self.gen.latents = latents
 
     def stop(self, error: BaseException) -> None:
-        """The pass ended early: on interrupt or skip with the newest prediction of the clean latent, else in error."""
+        """End the pass early: after interrupt or skip with the newest predicted clean latent, else with ``error``."""
         stopped = isinstance(error, Interrupted) and self.gen.control.stop_requested() != "cancel"
         if stopped and self.state.last_x0 is not None:
             self.finish(self.state.last_x0)
@@ -101,7 +101,7 @@ class SamplingPass:
         return begin_pass(self.gen, self.inputs)
 
     def step_done(self, i: int, x: Tensor) -> None:
-        """The sampler has made step ``i`` of this pass and stands at ``x`` [B,4,h,w]."""
+        """Record that the sampler has made step ``i`` of this pass and has the latent ``x`` [B,4,h,w]."""
         gen = self.gen
         gen.control.progress.sampling_step = i
         gen.latents = x
@@ -111,12 +111,12 @@ class SamplingPass:
                 show_preview(gen, self.state)
 
 
-#: A generation as far as it is worked out: yields each pass it needs sampled, gets its latents back, returns ``T``.
+#: A generation as a Python generator: yields each pass to be sampled, is sent its latents, and returns ``T``.
 Sampling: TypeAlias = Generator[SamplingPass, Tensor, T]
 
 
 def begin_pass(gen: RunningGeneration, inputs: PassInputs) -> SamplingPass:
-    """The pass with everything that sampling it needs; notes in the infotext what A1111 notes of a sampler."""
+    """The pass with everything for sampling it; also writes AUTOMATIC1111's infotext entries about samplers."""
     schedule = noise_schedule(gen)
     params = sampling_params(gen, inputs)
     run_plan = plan_run(inputs.choice.spec, params, schedule, sampler_catalogue(gen.services), inputs.img2img)
@@ -132,9 +132,9 @@ def begin_pass(gen: RunningGeneration, inputs: PassInputs) -> SamplingPass:
 
 
 def noise_schedule(gen: RunningGeneration) -> NoiseSchedule:
-    """The model's schedule under options ``use_downcasted_alpha_bar`` and ``sd_noise_schedule``, noted in infotext.
+    """The model's schedule by options ``use_downcasted_alpha_bar`` and ``sd_noise_schedule``; the infotext names both.
 
-    A model that was trained to zero terminal SNR has that schedule whatever the option says.
+    A model that was trained with zero terminal SNR always has that schedule.
     """
     schedule = NoiseSchedule.scaled_linear(gen.model.linear_start, gen.model.linear_end)
     options = gen.options
@@ -149,7 +149,7 @@ def noise_schedule(gen: RunningGeneration) -> NoiseSchedule:
 
 
 def sampling_params(gen: RunningGeneration, inputs: PassInputs) -> SamplingParams:
-    """The numbers for one pass; an option away from its default wins over the request for the churn family."""
+    """The numbers for one pass; for churn, an option that is not its default takes precedence over the request."""
     plan, options = gen.plan, gen.options
     spec = inputs.choice.spec
     eta = plan.eta
@@ -182,7 +182,7 @@ def _churn(name: str, requested: float, options: OptionValues) -> float:
 
 
 def note_sampling_infotext(gen: RunningGeneration, inputs: PassInputs, params: SamplingParams) -> None:
-    """Infotext entries that A1111 writes when a sampler is set up; its order of insertion."""
+    """Write the infotext entries that AUTOMATIC1111 writes when a sampler is set up, in its order."""
     spec, options, notes = inputs.choice.spec, gen.options, gen.infotext
     if spec.eta_option is not None and params.eta is not None and params.eta != spec.default_eta:
         notes["Eta DDIM" if spec.kind == "timestep" else "Eta"] = params.eta
@@ -224,7 +224,7 @@ def _note_schedule(gen: RunningGeneration, inputs: PassInputs, params: SamplingP
 
 
 def _negative_seen(gen: RunningGeneration, spec: SamplerSpec) -> bool:
-    """Whether the sampler, a plugin or a preview looks at what the negative prompt predicts."""
+    """Whether the sampler, a plugin or a preview uses the prediction from the negative prompt."""
     shown = gen.options["live_previews_enable"] and gen.options["live_preview_content"] == "Negative prompt"
     return spec.needs_uncond_eps or bool(shown) or gen.hooks.sees_guidance
 

@@ -1,7 +1,7 @@
-"""Token merging in self-attention (options ``token_merging_ratio*``): alike positions attend as one.
+"""Token merging in self-attention (options ``token_merging_ratio*``): similar positions attend as one.
 
-Bolya and Hoffman, "Token Merging for Fast Stable Diffusion", 2023, without its random choice: in each 2x2 cell the
-first position stays, and the most alike of the others join the stayer they are closest to.
+Source: Bolya and Hoffman, "Token Merging for Fast Stable Diffusion" (2023), without its random choice: in each 2x2 cell
+the first position stays, and the most similar of the others are merged into the most similar position that stays.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ STRIDE = 2
 
 
 def token_merging_ratio(options: OptionValues, *, img2img: bool, hires: bool) -> float:
-    """The ratio in force for a pass: hires' and img2img's own options win where they are not 0."""
+    """The ratio for a pass: that of the option for hires passes or img2img if it is not 0, else the general one."""
     own = options["token_merging_ratio_hr"] if hires else options["token_merging_ratio_img2img"]
     return float(own if (hires or img2img) and own else options["token_merging_ratio"])
 
 
 class TokenMerging(UNetHook):
-    """Merges at the sites that see every position of the latent; those of coarser levels are left alone.
+    """Merges positions at sites of the finest level, which see every position of the latent.
 
     :param ratio: the part of the positions to merge, 0 to 0.75.
     """
@@ -39,6 +39,7 @@ class TokenMerging(UNetHook):
         self.ratio = ratio
 
     def attention(self, site: AttentionSite) -> AttentionHandler | None:
+        """A handler for self-attention at the finest level; None for other sites."""
         return self._attend if site.kind == "self" else None
 
     def _attend(self, call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
@@ -64,13 +65,13 @@ class Merge:
     target: Tensor
 
     def apply(self, x: Tensor) -> Tensor:
-        """[B,n-r,C]: those kept, then the stayers, each the mean of itself and what joined it."""
+        """[B,n-r,C]: the kept positions, then the staying ones, each the mean of itself and those merged into it."""
         moving, staying = x[:, self.others], x[:, self.stay]
         means = staying.scatter_reduce(1, _wide(self.target, x), _take(moving, self.joined), reduce="mean")
         return torch.cat([_take(moving, self.kept), means], dim=1)
 
     def undo(self, y: Tensor) -> Tensor:
-        """[B,n,C]: every position with the row of what it was merged into."""
+        """[B,n,C]: every position with the row of the position into which it was merged."""
         kept, staying = y[:, : self.kept.shape[1]], y[:, self.kept.shape[1] :]
         out = y.new_empty(y.shape[0], len(self.stay) + len(self.others), y.shape[2])
         out[:, self.stay] = staying

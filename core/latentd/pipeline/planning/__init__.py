@@ -1,1 +1,1 @@
-"""From a request to a plan: what will happen, with every refusal raised here. No torch."""
+"""From a request to a plan. All refusals are raised here; no torch is imported."""

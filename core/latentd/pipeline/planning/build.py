@@ -1,4 +1,4 @@
-"""From a request to a plan. Pure and cheap: every 4xx that a generation can give is raised here."""
+"""From a request to a plan, without side effects and quickly. Every 4xx of a generation is raised here."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _NO_CHECKPOINT = (None, "", "None", "none")
 
 
 def build_plan(request: GenerationRequest, services: PlanningServices) -> Plan:
-    """The plan for ``request`` under the options of now.
+    """The plan for ``request`` with the present options.
 
-    :raises LatentdError: 4xx in A1111's words: unknown names, impossible sizes, bad script arguments.
+    :raises LatentdError: a 4xx in AUTOMATIC1111's words: unknown names, impossible sizes, invalid script arguments.
     """
     check_request(request, services.settings)
     options = services.options.snapshot(request.override_settings)
@@ -50,7 +50,7 @@ def build_plan(request: GenerationRequest, services: PlanningServices) -> Plan:
     count = len(prompts)
     seed, subseed = fixed_seed(request.seed), fixed_seed(request.subseed)
     infotext: dict[str, JsonValue] = {}
-    # 1.8 fills these before it applies override_settings, so that overrides of theirs do not act here.
+    # AUTOMATIC1111 1.8 fills these before it applies override_settings, so that overrides of them have no effect.
     standing = services.options
     hires = plan_hires(request, services, options, sampler, (width, height), count, infotext, warnings)
     plan = Plan(
@@ -89,21 +89,21 @@ def build_plan(request: GenerationRequest, services: PlanningServices) -> Plan:
 
 
 def ignored_overrides(ignored: Mapping[str, str]) -> list[str]:
-    """A sentence for each of ``override_settings`` that does not act."""
+    """A sentence for each of ``override_settings`` that has no effect."""
     return [f"override_settings: {key!r} has no effect: {reason}" for key, reason in ignored.items()]
 
 
 def fixed_seed(seed: int | None) -> int:
-    """``seed``, or a random one of A1111's range for -1 and None."""
+    """``seed``, or a random one in AUTOMATIC1111's range for -1 and None."""
     if seed is None or seed == -1:
         return secrets.randbelow(MAX_RANDOM_SEED)
     return int(seed)
 
 
 def _checkpoint(request: GenerationRequest, services: PlanningServices, options: OptionValues) -> str:
-    """The title of the effective ``sd_model_checkpoint``; the selected one where the option names none that is there.
+    """The title of the checkpoint of option ``sd_model_checkpoint``, or of the selected one if that does not exist.
 
-    :raises NotFound: the request's own override names none that is there.
+    :raises NotFound: the request's override names a checkpoint that does not exist.
     """
     wanted = options.get("sd_model_checkpoint")
     if wanted in _NO_CHECKPOINT:
@@ -139,13 +139,13 @@ def _check_sizes(request: GenerationRequest, width: int, height: int) -> None:
 
 
 def _batch_size(request: GenerationRequest) -> int:
-    """Several init images make a batch of their own size."""
+    """The batch size: several init images make a batch of as many pictures."""
     count = len(request.init_images)
     return count if request.mode == "img2img" and count > 1 else request.batch_size
 
 
 def _strength(request: GenerationRequest) -> float | None:
-    """``denoising_strength``; 0.75 where a pass needs one and none was given. Out of range it is cut when used."""
+    """``denoising_strength``, or 0.75 if a pass needs one and none is given; values out of range are cut when used."""
     if request.denoising_strength is None and (request.mode == "img2img" or request.enable_hr):
         return 0.75
     return request.denoising_strength
@@ -154,7 +154,7 @@ def _strength(request: GenerationRequest) -> float | None:
 def _prompts(
     request: GenerationRequest, services: PlanningServices, options: OptionValues
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Every picture's prompts, with styles merged, comments stripped and the networks of options appended."""
+    """Prompts and negative prompts of all pictures, with styles merged, comments removed, networks of options added."""
     listed = _listed(request.prompt), _listed(request.negative_prompt)
     count = next((len(x) for x in listed if x is not None), request.batch_size * request.n_iter)
     prompts, negatives = (
@@ -179,7 +179,7 @@ def _listed(text: str | Sequence[str]) -> Sequence[str] | None:
 
 
 def _with_option_networks(prompt: str, services: PlanningServices, options: OptionValues) -> str:
-    """Options ``sd_lora`` and ``sd_hypernetwork`` add their network to every prompt that does not name it."""
+    """``prompt`` with the networks of options ``sd_lora`` and ``sd_hypernetwork`` added unless it names them."""
     multiplier = options["extra_networks_default_multiplier"]
     for key, kind, known in option_networks(services):
         name = options[key]

@@ -37,7 +37,7 @@ def plan_hires(
     infotext: dict[str, JsonValue],
     warnings: list[str],
 ) -> HiresPlan | None:
-    """The second pass, or None; ``infotext`` gains its entries in A1111's order, ``warnings`` what is not followed.
+    """The second pass, or None; adds its infotext entries in AUTOMATIC1111's order, and warnings.
 
     :raises NotFound: an unknown upscaler, sampler or checkpoint.
     """
@@ -81,7 +81,7 @@ def plan_hires(
 def _sampler(
     request: GenerationRequest, services: PlanningServices, first: SamplerChoice, warnings: list[str]
 ) -> SamplerChoice:
-    """The second pass's sampler; where no schedule is named for it, the first pass's stays (1.9 and later)."""
+    """The second pass's sampler; without a schedule for it, it has the first pass's schedule (1.9 and later)."""
     same_sampler, same_schedule = request.hr_sampler_name in _SAME, request.hr_scheduler in _SAME
     if same_sampler and same_schedule:
         return first
@@ -113,7 +113,7 @@ def _prompts(
     count: int,
     infotext: dict[str, JsonValue],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The second pass's prompts; comments are left in them, as A1111 does, and make them other than the first's."""
+    """The second pass's prompts; comments stay in them, as in AUTOMATIC1111, so they may differ from the first's."""
     texts = []
     for key, own, first in (
         ("Hires prompt", request.hr_prompt, request.prompt),
@@ -134,7 +134,7 @@ def _prompts(
 def _target(
     request: GenerationRequest, options: OptionValues, size: tuple[int, int], infotext: dict[str, JsonValue]
 ) -> tuple[int, int, tuple[int, int]]:
-    """(width, height, truncation in cells): what is enlarged to, and what is cut afterwards."""
+    """(width, height, truncation in cells): the size to which pictures are enlarged, and how much is then cut."""
     width, height = size
     resize_x, resize_y = request.hr_resize_x, request.hr_resize_y
     if options["use_old_hires_fix_width_height"]:

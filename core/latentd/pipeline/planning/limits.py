@@ -1,5 +1,8 @@
-"""What a generation may cost at most. Told from its request before anything is computed, whoever asks: HTTP, a plugin's
-``services.generate``, a script that plans further generations, the command line."""
+"""Limits on the cost of a generation, checked from its request before anything is computed.
+
+They apply to every caller: HTTP, ``services.generate`` of plugins, scripts that plan further generations, and the
+command line.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +22,31 @@ if TYPE_CHECKING:
     from latentd.settings import Settings
     from latentd.types import GenerationRequest
 
-#: Strengths, scales and noise levels beyond this give pictures of nothing but NaN.
+#: Larger strengths, scales and noise levels lead to pictures of nothing but NaN.
 LARGEST_NUMBER = 1e4
-#: Steps of the schedule whose last ones are made at a low denoising strength, where their number is exact.
+#: Most steps of a schedule of which, with a low denoising strength and exact steps, only the last ones are made.
 LONGEST_SCHEDULE = 1_000_000
-#: Pixels that a mask may be blurred over.
+#: Largest blur of a mask in pixels.
 LARGEST_BLUR = 2048
-#: Times the longest prompt that all distinct prompts of one request may come to, in characters.
+#: How many times the longest allowed prompt all distinct prompts of a request may be long together.
 MOST_PROMPTS = 400
-#: Chunks of 75 tokens that the text encoders may be asked for, over all steps of one prompt.
+#: Most chunks of 75 tokens that are encoded for all steps of one prompt.
 MOST_ENCODINGS = 20_000
-#: Characters of a name: of a sampler, a script, a style...
+#: Most characters of a name of a sampler, a script, a style...
 LONGEST_NAME = 1000
-#: Entries of a request's lists: styles, overrides, scripts. There are some 250 options.
+#: Most entries of a request's lists: styles, overrides, scripts. There are about 250 options.
 MOST_ENTRIES = 1000
-#: Times the longest prompt that an infotext may have, for two prompts, those of hires fix and what stands beside them.
+#: How many times the longest allowed prompt an infotext may be long: it has up to four prompts and the parameters.
 INFOTEXT_PROMPTS = 8
-#: Characters that make a chunk, low enough for any writing of words: an estimate, since the tokenizer is the model's.
+#: Characters in a chunk, an estimate that is low enough for any language, because the tokenizer depends on the model.
 CHUNK_CHARACTERS = 75
-#: Characters of a prompt's part that an error repeats.
+#: Most characters of a prompt that an error quotes.
 SHOWN = 60
 
 _COUNTS = ("batch_size", "n_iter", "steps")
 _NOT_NEGATIVE = ("s_churn", "inpaint_full_res_padding")
 _BLURS = ("mask_blur", "mask_blur_x", "mask_blur_y")
-#: Noise levels, which may be anything: they are compared with, not computed with.
+#: Noise levels without limits: they are only compared with others.
 _LEVELS = frozenset({"s_tmin", "s_tmax", "s_min_uncond"})
 _PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
 _ENTRIES = ("styles", "override_settings", "alwayson_scripts", "script_args")
@@ -53,7 +56,7 @@ _BREAK = re.compile(r"\bBREAK\b")
 
 
 def check_request(request: GenerationRequest, settings: Settings) -> None:
-    """Refuse numbers over the limits. Needs no pictures, so it can go before they are decoded.
+    """Refuse numbers over the limits. Pictures need not be decoded before.
 
     :raises TooLarge: over a limit; the hint names the flag.
     :raises InvalidRequest: a count below 1, or a number out of all proportion.
@@ -73,19 +76,25 @@ def check_request(request: GenerationRequest, settings: Settings) -> None:
 
 
 def check_init_count(count: int, batch_size: int) -> None:
-    """:raises InvalidRequest: more init images than the batch has places for; in A1111's words."""
+    """Check the number of init images.
+
+    :raises InvalidRequest: there are more than pictures in the batch; in AUTOMATIC1111's words.
+    """
     if count > batch_size:
         raise InvalidRequest(f"bad number of images passed: {count}; expecting {batch_size} or less")
 
 
 def check_infotext(text: str, settings: Settings) -> None:
-    """:raises TooLarge: an infotext longer than :data:`INFOTEXT_PROMPTS` of the longest prompts."""
+    """Check the length of an infotext.
+
+    :raises TooLarge: it is longer than :data:`INFOTEXT_PROMPTS` times the longest allowed prompt.
+    """
     if len(text) > INFOTEXT_PROMPTS * settings.max_prompt_length:
         raise TooLarge(f"an infotext of {len(text)} characters is too long", hint="--max-prompt-length")
 
 
 def check_cover(picture: tuple[int, int], size: tuple[int, int], settings: Settings) -> None:
-    """Refuse to cover ``size`` with ``picture``, (width, height), where that makes it far larger before it is cut.
+    """Refuse to cover ``size`` with ``picture``, (width, height), if it would become far too large before it is cut.
 
     :raises TooLarge: it would be over ``--max-image-mp``.
     """
@@ -94,19 +103,25 @@ def check_cover(picture: tuple[int, int], size: tuple[int, int], settings: Setti
 
 
 def check_weight(weight: float, what: str) -> None:
-    """:raises InvalidRequest: ``weight``, that of ``what``, is out of all proportion, or no number."""
+    """Check the weight of ``what``.
+
+    :raises InvalidRequest: it is far too large, or not a number.
+    """
     if not abs(weight) <= LARGEST_NUMBER:
         raise InvalidRequest(f"{what} has the weight {weight:g}; it must be within {LARGEST_NUMBER:g}")
 
 
 def check_entries(entries: object, what: str) -> None:
-    """:raises InvalidRequest: ``entries``, those of ``what``, are more than :data:`MOST_ENTRIES`."""
+    """Check the number of entries of ``what``.
+
+    :raises InvalidRequest: there are more than :data:`MOST_ENTRIES`.
+    """
     if isinstance(entries, Sequence | Mapping) and len(entries) > MOST_ENTRIES:
         raise InvalidRequest(f"{what} has {len(entries)} entries; it must have at most {MOST_ENTRIES}")
 
 
 def check_plan(plan: Plan, settings: Settings) -> None:
-    """Refuse a plan over the limits: scripts and options may have got there by their own arguments.
+    """Refuse a plan over the limits, which scripts and options may exceed by their own arguments.
 
     :raises TooLarge: over a limit; the hint names the flag.
     """
@@ -151,7 +166,10 @@ def _sizes(plan: Plan) -> list[tuple[int, int]]:
 
 
 def check_size(width: int, height: int, settings: Settings) -> None:
-    """:raises TooLarge: a picture of ``width`` x ``height`` pixels is over ``--max-image-mp`` or ``-side``."""
+    """Check the size of a picture in pixels.
+
+    :raises TooLarge: it is over ``--max-image-mp`` or ``--max-image-side``.
+    """
     if width * height > settings.max_pixels:
         raise TooLarge(f"{width}x{height} is over {settings.max_image_mp:g} megapixels", hint="--max-image-mp")
     if max(width, height) > settings.max_image_side:
@@ -159,22 +177,29 @@ def check_size(width: int, height: int, settings: Settings) -> None:
 
 
 def check_steps(steps: int, settings: Settings) -> None:
-    """:raises TooLarge: more sampling steps than ``--max-steps``."""
+    """Check the number of sampling steps.
+
+    :raises TooLarge: there are more than ``--max-steps``.
+    """
     if steps > settings.max_steps:
         raise TooLarge(f"more than {settings.max_steps} steps are over the limit", hint="--max-steps")
 
 
 def check_images(count: int, settings: Settings) -> None:
-    """:raises TooLarge: more pictures than ``--max-images``."""
+    """Check the number of pictures.
+
+    :raises TooLarge: there are more than ``--max-images``.
+    """
     if count > settings.max_images:
         raise TooLarge(f"{count} images are over the limit of {settings.max_images}", hint="--max-images")
 
 
 def check_pixels(batch: int, total: int, settings: Settings) -> None:
-    """Refuse what is small enough picture by picture and too much together.
+    """Refuse pictures that are small enough each, but too large together.
 
-    :param batch: pixels of the pictures that are sampled together. :param total: those of the whole request.
-    :raises TooLarge: over ``--max-batch-mp`` or ``--max-total-mp``.
+    :param batch: pixels of the pictures that are sampled together.
+    :param total: pixels of all pictures of the request.
+    :raises TooLarge: they are over ``--max-batch-mp`` or ``--max-total-mp``.
     """
     if batch > settings.max_batch_pixels:
         raise TooLarge(f"a batch of over {settings.max_batch_mp:g} megapixels is too large", hint="--max-batch-mp")
@@ -183,7 +208,7 @@ def check_pixels(batch: int, total: int, settings: Settings) -> None:
 
 
 def check_prompts(prompts: Iterable[str], negatives: Iterable[str], steps: int, settings: Settings) -> None:
-    """Refuse prompts that would keep the text encoders or the UNet busy without end.
+    """Refuse prompts that would keep the text encoders or the UNet busy for too long.
 
     :raises TooLarge: a prompt that is too long, or has too many parts, networks or versions; all of them together.
     """
@@ -202,7 +227,10 @@ def check_prompts(prompts: Iterable[str], negatives: Iterable[str], steps: int, 
 
 
 def check_length(texts: Sequence[str], settings: Settings) -> None:
-    """:raises TooLarge: one of ``texts`` is longer than ``--max-prompt-length``, or all together are far longer."""
+    """Check the lengths of ``texts``.
+
+    :raises TooLarge: one is longer than ``--max-prompt-length``, or all together are far longer.
+    """
     total, limit = sum(map(len, texts)), settings.max_prompt_length
     if total > MOST_PROMPTS * limit:
         raise TooLarge(f"{total} characters of prompts are too many", hint="--max-prompt-length")
@@ -218,7 +246,7 @@ def _check_parts(count: int, what: str, settings: Settings) -> None:
 
 
 def _check_versions(text: str, steps: int, settings: Settings) -> None:
-    """Refuse text whose chunks, over all that prompt editing makes of it, are too many."""
+    """Refuse a prompt if all texts that prompt editing makes of it have too many chunks together."""
     breaks = len(_BREAK.findall(text))
     _check_parts(breaks, "BREAKs", settings)
     if "[" not in text or len(text) < CHUNK_CHARACTERS:
@@ -233,7 +261,7 @@ def _check_versions(text: str, steps: int, settings: Settings) -> None:
 
 
 def _check_emphasis(text: str) -> None:
-    """Refuse brackets that weigh what no encoding can bear."""
+    """Refuse brackets whose weights are so large that the encoding would not be finite."""
     if "(" in text:
         for piece in parse_attention(text):
             check_weight(piece.weight, f"({_short(piece.text)})")
@@ -245,7 +273,7 @@ def _short(text: str) -> str:
 
 
 def _check_names(request: GenerationRequest) -> None:
-    """Refuse names and lists that are far longer than any that could mean something."""
+    """Refuse names and lists that are far longer than valid ones."""
     for name in (field.name for field in fields(request) if field.name not in (*_PROMPTS, "infotext")):
         value = getattr(request, name)
         if isinstance(value, str) and len(value) > LONGEST_NAME:
@@ -277,12 +305,12 @@ def _check_numbers(request: GenerationRequest) -> None:
 
 
 def _first_size(request: GenerationRequest) -> tuple[int, int]:
-    """The size of the first pass where it has one of its own, which it has without hires fix too; 1x1 without."""
+    """The size given for the first pass, which also counts without hires fix; 1x1 if none is given."""
     return request.firstphase_width or 1, request.firstphase_height or 1
 
 
 def _hires_size(request: GenerationRequest) -> tuple[int, int]:
-    """The largest size that hires fix may reach, as far as the request alone tells; 1x1 without."""
+    """The largest size that hires fix may reach by the request alone; 1x1 without hires fix."""
     if request.mode == "img2img" or not request.enable_hr:
         return 1, 1
     width, height = request.firstphase_width or request.width, request.firstphase_height or request.height

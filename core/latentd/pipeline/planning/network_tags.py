@@ -1,4 +1,4 @@
-"""The arguments of the core's prompt tags, and what can be said against a tag before anything is loaded. No torch."""
+"""The arguments of the core's prompt tags, and checks of tags before anything is loaded, without torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LoraArguments:
 def lora_arguments(tag: NetworkTag) -> LoraArguments:
     """The arguments of a ``<lora:...>`` tag.
 
-    :raises InvalidRequest: one of them is not a number, or out of all proportion.
+    :raises InvalidRequest: one of them is not a number, or far too large.
     """
     te = _number(tag, 1, 1.0, "te")
     dyn = _number(tag, 3, 0.0, "dyn")
@@ -43,7 +43,7 @@ def lora_arguments(tag: NetworkTag) -> LoraArguments:
 def hypernetwork_multiplier(tag: NetworkTag) -> float:
     """The multiplier of a ``<hypernet:name:multiplier>`` tag, 1 by default.
 
-    :raises InvalidRequest: it is not a number, or out of all proportion.
+    :raises InvalidRequest: it is not a number, or far too large.
     """
     multiplier = _number(tag, 1, 1.0)
     check_weight(multiplier, _written(tag))
@@ -51,7 +51,7 @@ def hypernetwork_multiplier(tag: NetworkTag) -> float:
 
 
 def surplus_arguments(tag: NetworkTag) -> str | None:
-    """What in a tag of the core's own nothing is done with, as a sentence; None where all of it acts."""
+    """A sentence about the arguments of a tag that have no effect; None if all have one."""
     positional, named = (2, ()) if tag.name == "hypernet" else (4, ("te", "unet", "dyn"))
     unknown = (f"{key}={value}" for key, value in tag.named.items() if key not in named)
     surplus = ", ".join(map(repr, (*tag.positional[positional:], *unknown)))
@@ -59,14 +59,15 @@ def surplus_arguments(tag: NetworkTag) -> str | None:
 
 
 def tag_name(tag: NetworkTag) -> str:
-    """The name of the network that the tag means, empty where it gives none."""
+    """The name of the network in the tag; empty if it has none."""
     return tag.positional[0] if tag.positional else ""
 
 
 def check_lora(services: Services, tag: NetworkTag) -> None:
-    """Refuse a ``<lora:...>`` tag whose numbers are none, or whose file is not what its name says.
+    """Check a ``<lora:...>`` tag.
 
-    :raises InvalidRequest: the numbers. :raises ModelLoadError: the file.
+    :raises InvalidRequest: an argument is not a number.
+    :raises ModelLoadError: the file is not what its name says.
     """
     network = services.networks.find(lora_arguments(tag).name)
     if network is not None:
@@ -74,9 +75,9 @@ def check_lora(services: Services, tag: NetworkTag) -> None:
 
 
 def check_hypernetwork(_services: Services, tag: NetworkTag) -> None:
-    """Refuse a ``<hypernet:...>`` tag whose multiplier is not a number.
+    """Check a ``<hypernet:...>`` tag.
 
-    :raises InvalidRequest: it is not.
+    :raises InvalidRequest: the multiplier is not a number.
     """
     hypernetwork_multiplier(tag)
 

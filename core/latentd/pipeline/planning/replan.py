@@ -1,4 +1,4 @@
-"""A plan for another request under the options of one that is being carried out: for scripts of several generations."""
+"""Planning further generations of a script with the options of the job."""
 
 from __future__ import annotations
 

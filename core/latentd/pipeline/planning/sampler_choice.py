@@ -1,4 +1,4 @@
-"""From the words of a request to a sampler with its schedule."""
+"""From the names in a request to a sampler with its schedule."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def sampler_catalogue(services: PlanningServices) -> SamplerCatalogue:
 
 
 def choose_sampler(services: PlanningServices, name: str, scheduler: str | None, warnings: list[str]) -> SamplerChoice:
-    """The sampler that a request means; ``warnings`` gains what is said of its schedule.
+    """The sampler that a request means; warnings about its schedule are added to ``warnings``.
 
-    A schedule that nobody knows is Automatic, as in AUTOMATIC1111 1.9 and 1.10.
+    An unknown schedule counts as Automatic, as in AUTOMATIC1111 1.9 and 1.10.
 
     :raises NotFound: ``Sampler not found``, with near matches.
     """
@@ -37,7 +37,7 @@ def choose_sampler(services: PlanningServices, name: str, scheduler: str | None,
     if scheduler and catalogue.scheduler(scheduler) is None:
         hint = near_matches(scheduler, [spec.label for spec in catalogue.schedulers])
         warnings.append(f"scheduler {scheduler!r} is not known, {AUTOMATIC} is used" + (f": {hint}" if hint else ""))
-    # 1.8's clients name samplers; 1.9's name a schedule beside them, and get both words back.
+    # Clients of 1.8 send the name of a sampler; those of 1.9 also send a schedule, and get both names back.
     label = found.sampler.name if found.scheduler is None else name
     choice = SamplerChoice(spec=found.sampler, scheduler=found.scheduler, label=label)
     if choice.scheduler is not None and choice.spec.kind == "timestep":
@@ -49,7 +49,7 @@ def choose_sampler(services: PlanningServices, name: str, scheduler: str | None,
 def scheduler_in_force(
     choice: SamplerChoice, options: OptionValues, catalogue: SamplerCatalogue
 ) -> SchedulerSpec | None:
-    """The schedule that the request names, else the one that option ``k_sched_type`` does; None: the sampler's own."""
+    """The schedule named by the request, or else by option ``k_sched_type``; None for the sampler's own."""
     if choice.scheduler is not None:
         return choice.scheduler
     named = str(options["k_sched_type"])
@@ -57,10 +57,10 @@ def scheduler_in_force(
 
 
 def schedule_text(choice: SamplerChoice, options: OptionValues, catalogue: SamplerCatalogue) -> str:
-    """A name of the schedule in force that means the same when it is given beside ``choice.label``."""
+    """The name of the schedule that, given together with ``choice.label``, means the schedule that is used."""
     scheduler = scheduler_in_force(choice, options, catalogue)
     if scheduler is not None:
         return scheduler.label
-    # Automatic beside a bare name is the schedule that 1.9 gives it; beside one of 1.8 it was the model's own.
+    # With a sampler's name alone, Automatic means the schedule that 1.9 has for it; in 1.8 it was the model's own.
     bare = choice.spec.scheduler is None and choice.spec.automatic_scheduler is not None
     return UNIFORM if bare else AUTOMATIC

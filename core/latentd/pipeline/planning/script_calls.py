@@ -59,10 +59,10 @@ def plan_scripts(plan: Plan, services: PlanningServices) -> Plan:
 
 @contextmanager
 def _refusing(script: AnyScript, services: PlanningServices, loc: Sequence[str]) -> Iterator[None]:
-    """Let what reading the script's arguments raises name the script.
+    """A context in which errors about the script's arguments name the script.
 
-    :param loc: where in the body they are.
-    :raises InvalidArguments: for what its model refuses.
+    :param loc: the place of the arguments in the body.
+    :raises InvalidArguments: instead of the errors of the script's model.
     """
     with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "parse_args")):
         try:
@@ -74,10 +74,10 @@ def _refusing(script: AnyScript, services: PlanningServices, loc: Sequence[str])
 def _plan_with(
     script: AnyScript, plan: Plan, args: A, services: PlanningServices, told: Sequence[str]
 ) -> tuple[Plan, A]:
-    """The plan and the script's arguments as its ``plan`` leaves them.
+    """The plan and the script's arguments after its method ``plan``.
 
-    :param told: what of its arguments does not act; it may be why they will not do.
-    :raises LatentdError: they will not do, or the plan that the script made is over a limit.
+    :param told: the arguments without effect, which may explain an error.
+    :raises LatentdError: the arguments are invalid, or the plan that the script has made is over a limit.
     """
     try:
         with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "plan")):
@@ -93,7 +93,7 @@ def _plan_with(
 
 
 def _alwayson(plan: Plan, services: PlanningServices, warnings: list[str]) -> list[ScriptCall]:
-    """The always-on scripts that act; ``warnings`` gets what was asked of them and does not."""
+    """The always-on scripts of the job; arguments without effect are added to ``warnings``."""
     request, calls, seen = plan.request, [], set()
     for title, entry in request.alwayson_scripts.items():
         if not title:

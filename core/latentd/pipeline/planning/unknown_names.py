@@ -1,4 +1,4 @@
-"""Names in a request that mean nothing here: told in warnings; tags that cannot be carried out: refused. No torch."""
+"""Warnings about unknown names in a request, and refusals of tags that cannot be carried out, without torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_STYLE = ("", "None", "none")
 
 
 def unknown_names(request: GenerationRequest, services: PlanningServices, options: OptionValues) -> list[str]:
-    """A sentence for each style of the request, and each network of the options, that there is not."""
+    """A sentence for each style of the request and each network of the options that does not exist."""
     styles = services.styles.by_name
     found = []
     for name in dict.fromkeys(request.styles):
@@ -33,7 +33,7 @@ def unknown_names(request: GenerationRequest, services: PlanningServices, option
 
 
 def option_networks(services: PlanningServices) -> Sequence[tuple[str, str, Callable[[str], object]]]:
-    """The options that name a network to add always, with the kind of its tag and what finds it."""
+    """The options for networks that are always added, with the kind of their tag and the function that finds them."""
     return (
         ("sd_lora", "lora", services.networks.find),
         ("sd_hypernetwork", "hypernet", services.hypernetworks.get),
@@ -41,11 +41,11 @@ def option_networks(services: PlanningServices) -> Sequence[tuple[str, str, Call
 
 
 def check_networks(plan: Plan, services: PlanningServices) -> Plan:
-    """The plan, the tags that act in it checked by their kinds, with a warning for tags of no known kind.
+    """The plan, with the tags of its prompts checked by their kinds, and a warning for tags of unknown kinds.
 
-    A selectable script changes prompts before they are used, and its generations are planned one by one.
+    Tags of a selectable script's plan are not checked here, because its generations are planned one by one.
 
-    :raises LatentdError: as the kinds say.
+    :raises LatentdError: the error of a kind's check.
     """
     if plan.script is not None or plan.request.disable_extra_networks:
         return plan
