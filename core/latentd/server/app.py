@@ -18,7 +18,7 @@ from latentd.server import errors
 from latentd.server.auth import AuthMiddleware, Credentials, RouteScopes
 from latentd.server.body_limits import LARGE_BODY, BodyBoundMiddleware
 from latentd.server.browser import BrowserGuardMiddleware, BrowserRules
-from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.json_reply import LateJSONResponse
 from latentd.server.keys import read_keys
 from latentd.server.middleware import (
     LastNetMiddleware,
@@ -28,7 +28,7 @@ from latentd.server.middleware import (
     TimingMiddleware,
     cors_arguments,
 )
-from latentd.server.openapi import describe
+from latentd.server.openapi import describe, serve_document
 from latentd.server.public import MarkedRoutes, PublicRoutes
 from latentd.server.routes import front
 from latentd.server.services import MEBIBYTE, ROUTES, AppServices, create_services
@@ -59,8 +59,9 @@ def create_app(
         title="latentd",
         version=__version__,
         summary="A Stable Diffusion server that speaks AUTOMATIC1111's web API.",
-        default_response_class=SafeJSONResponse,
+        default_response_class=LateJSONResponse,
         # Ours draw without the internet (routes/documentation.py).
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # Clients of AUTOMATIC1111 may leave the Content-Type out.
@@ -74,6 +75,7 @@ def create_app(
         guards = [] if owner == _CORE else [Depends(_alive(services, owner))]
         app.include_router(router, dependencies=guards)
     app.openapi = describe(app, services)  # type: ignore[method-assign]
+    serve_document(app)
     _wrap(app, services, routers, warm_up)
     return app
 

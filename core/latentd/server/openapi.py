@@ -6,6 +6,7 @@ component. The arguments of the installed scripts, the options and flags, and th
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +15,13 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
 
 from latentd.server import openapi_options, openapi_scripts
+from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.openapi_tidy import REFERENCE, tidy
+from latentd.server.public import DOCUMENT
 from latentd.server.schemas.generation import Img2ImgJob, Txt2ImgJob
 from latentd.server.schemas.jobs import JobEvent
 
@@ -72,6 +77,21 @@ def describe(app: FastAPI, services: AppServices) -> Callable[[], dict[str, Any]
         return app.openapi_schema
 
     return openapi
+
+
+def serve_document(app: FastAPI) -> None:
+    """Add the route of the document. FastAPI's own would build it on the event loop."""
+
+    async def openapi(request: Request) -> Response:
+        prefix = request.scope.get("root_path", "").rstrip("/")
+        return await asyncio.to_thread(lambda: SafeJSONResponse(_below(prefix, app.openapi())))
+
+    app.add_route(DOCUMENT, openapi, include_in_schema=False)
+
+
+def _below(prefix: str, document: dict[str, Any]) -> dict[str, Any]:
+    """``document``, which says that the server is below ``prefix``."""
+    return {**document, "servers": [{"url": prefix}, *document.get("servers", [])]} if prefix else document
 
 
 def _document(app: FastAPI, services: AppServices) -> dict[str, Any]:

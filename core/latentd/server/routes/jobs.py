@@ -16,6 +16,7 @@ from latentd.engine.executor import Engine
 from latentd.engine.job import WATCH_SECONDS, Job
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
+from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.openapi import binary, event_stream, reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
@@ -81,14 +82,14 @@ def _add_listing(routes: APIRouter, services: Any) -> None:
         request: Request,
         state: Annotated[schemas.State | None, Query(description="only jobs in this state")] = None,
         limit: Annotated[int, Query(ge=1, le=1000, description="the newest so many")] = 100,
-    ) -> dict[str, Any]:
+    ) -> Response:
         """Jobs, oldest first."""
         engine: Engine = services.engine
         known = [(job, place) for job, place in engine.jobs() if state in (None, job.status)]
-        return {
-            "total": len(known),
-            "jobs": [job_document(job, place) for job, place in known[-limit:]],
-        }
+        newest = known[-limit:]
+        return await asyncio.to_thread(
+            lambda: SafeJSONResponse({"total": len(known), "jobs": [job_document(job, place) for job, place in newest]})
+        )
 
     @routes.get("/{job_id}", operation_id="get_job", **reply_of(schemas.Job))
     async def job(job_id: str, request: Request) -> dict[str, Any]:

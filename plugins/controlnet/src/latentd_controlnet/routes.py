@@ -79,7 +79,7 @@ def list_router(services: Services) -> APIRouter:
     @router.get("/model_list", **reply_of(replies.ControlModelList))
     async def model_list(update: bool = True) -> dict[str, list[str]]:
         """Control models; the folders are looked through at every call."""
-        return {"model_list": [file.title for file in list_models(services)]}
+        return {"model_list": [file.title for file in await services.run_in_thread(lambda: list_models(services))]}
 
     @router.get("/module_list", **reply_of(replies.ModuleList))
     async def module_list(alias_names: bool = False) -> dict[str, JsonValue]:
@@ -94,7 +94,8 @@ def list_router(services: Services) -> APIRouter:
     @router.get("/control_types", name="control_types", **reply_of(replies.ControlTypes))
     async def types() -> dict[str, JsonValue]:
         """Modules and models by what they are for."""
-        return {"control_types": control_types(modules(services), [file.title for file in list_models(services)])}
+        files = await services.run_in_thread(lambda: list_models(services))
+        return {"control_types": control_types(modules(services), [file.title for file in files])}
 
     @router.get("/settings", **reply_of(replies.ControlNetSettings))
     async def settings() -> dict[str, int]:
