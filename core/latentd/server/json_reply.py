@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 PIECE = 1 << 16
 """Characters of a text that are written at once: :mod:`json` lets no other thread run meanwhile."""
@@ -26,6 +27,24 @@ class SafeJSONResponse(JSONResponse):
             return b"".join(_pieces(content, 0))
         except ValueError:
             return b"".join(_pieces(_finite(content), 0))
+
+
+class LateJSONResponse(SafeJSONResponse):
+    """What becomes of the values that routes return: long ones are written when they are sent, off the event loop."""
+
+    _late: Any = None
+
+    def render(self, content: Any) -> bytes:
+        if not _is_long(content, 0):
+            return super().render(content)
+        self._late = content
+        return b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._late is not None and self.status_code != 204:
+            self.body = await asyncio.to_thread(super().render, self._late)
+            self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
 
 
 async def json_reply(content: Any) -> SafeJSONResponse:
