@@ -215,7 +215,7 @@ STAGES = (
         f"{_PIPELINE}/img2img.py",
         "latent * (1.0 - nmask) + noise * nmask",
         "latent",
-        f"{_IMG2IMG}::test_what_fills_the_mask_is_seen[2]",
+        f"{_IMG2IMG}::test_what_fills_the_mask_is_seen",
     ),
     Mutation(
         "the overlay outside the mask",

@@ -20,13 +20,18 @@ Act = Callable[[Job[Any]], object]
 
 
 class Stopper:
-    """A plugin that acts on the job after a step of a batch, and keeps the batches and passes whose steps it saw."""
+    """A plugin that acts on the job after a step of a batch.
+
+    It keeps the batches and passes whose steps it saw, and what was made of them: latents, a reply.
+    """
 
     def __init__(self) -> None:
         self.begin(lambda job: None)
 
     def begin(self, act: Act, *, batch: int = 0, pass_name: str = "base", step: int = 1) -> None:
-        self.act, self.where, self.seen = act, (batch, pass_name, step), []
+        self.act, self.where = act, (batch, pass_name, step)
+        self.seen: list[tuple[int, str, int]] = []
+        self.made: list[str] = []
 
     @hookimpl
     def after_step(self, generation: Any) -> None:
@@ -34,6 +39,14 @@ class Stopper:
         self.seen.append(here)
         if here == self.where:
             self.act(generation.control)
+
+    @hookimpl
+    def after_sample(self, generation: Any, latents: Any) -> None:
+        self.made.append("latents")
+
+    @hookimpl
+    def after_process(self, generation: Any, result: Result) -> None:
+        self.made.append("reply")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +79,7 @@ def test_a_cancelled_pass_is_the_end_and_gives_no_picture(
     assert job.status == "cancelled"
     assert job.result is None
     assert stopper.seen[-1] == (0, "base", 1), "nothing was sampled after it"
+    assert stopper.made == [], "nothing was decoded, and no plugin was told of an end"
 
 
 def test_a_cancel_in_a_later_batch_gives_nothing_of_the_earlier(stopped: AppServices, stopper: Stopper) -> None:
