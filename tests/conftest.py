@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -32,6 +33,41 @@ def reference_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of AUTOMATIC1111's shape with tiny but real files of every kind; shared, so leave it as it is."""
     folder = tmp_path_factory.mktemp("reference")
     subprocess.run([sys.executable, REFERENCE / "assemble.py", folder], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with random models that draw a picture in a tenth of a second; shared, so leave it as it is.
+
+    Checkpoints ``base`` and ``other`` differ in UNet and VAE, and ``base.json`` names the VAE ``third`` as its own. The
+    LoRA ``words`` changes the text encoder alone, ``lines`` the UNet alone.
+    """
+    import torch
+
+    from latentd.testing import tiny_models
+
+    folder = tmp_path_factory.mktemp("tiny")
+    models = folder / "models"
+    text = tiny_models.under("cond_stage_model.transformer.", tiny_models.clip())
+    for number, name in enumerate(("base", "other")):
+        unet = tiny_models.under("model.diffusion_model.", tiny_models.unet(tiny_models.TinyUNet(), seed=number))
+        vae = tiny_models.under("first_stage_model.", tiny_models.vae(10 + number, tiny_models.EIGHTH))
+        tiny_models.write(models / "Stable-diffusion" / f"{name}.safetensors", unet | vae | text)
+    for number, name in enumerate(("third", "fourth")):
+        tiny_models.write(models / "VAE" / f"{name}.safetensors", tiny_models.vae(20 + number, tiny_models.EIGHTH))
+    (models / "Stable-diffusion" / "base.json").write_text(json.dumps({"vae": "third.safetensors"}))
+    changed = {
+        "words": [(f"te_text_model_encoder_layers_{layer}_self_attn_v_proj", 32, 32) for layer in range(3)],
+        "lines": [("unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_v", 64, 32)],
+    }
+    generator = torch.Generator().manual_seed(40)
+    for name, modules in changed.items():
+        network: tiny_models.Weights = {}
+        for module, rows, columns in modules:
+            network[f"lora_{module}.lora_down.weight"] = torch.randn(4, columns, generator=generator)
+            network[f"lora_{module}.lora_up.weight"] = torch.randn(rows, 4, generator=generator)
+        tiny_models.write(models / "Lora" / f"{name}.safetensors", network)
     return folder
 
 

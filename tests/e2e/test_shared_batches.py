@@ -32,7 +32,7 @@ from latentd.pipeline.sharing_key import sharing_key, sharing_size
 from latentd.server.app import create_app
 from latentd.server.services import AppServices
 from latentd.settings import parse_settings
-from latentd.types import GenerationRequest, Result
+from latentd.types import GenerationRequest, Result, UNetCall
 
 #: Of 255: matrix products of several jobs' rows may round otherwise than those of one.
 ROUNDING = 1
@@ -57,11 +57,10 @@ PLUGIN = ("breaker", SimpleNamespace(postprocess_image=postprocess_image))
 
 
 @pytest.fixture(scope="module")
-def client(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A server in this process that lets up to eight pictures share a batch, and has a plugin for finished pictures."""
     data = tmp_path_factory.mktemp("sharing")
-    for folder in ("models", "embeddings"):
-        (data / folder).symlink_to(reference_data / folder)
+    (data / "models").symlink_to(tiny_data / "models")
     settings = parse_settings(["--data-dir", str(data), "--share-batches", "8", "--core-only"], environment={})
     with TestClient(create_app(settings, extra_plugins=[PLUGIN]), base_url="http://localhost") as client:
         yield client
@@ -161,10 +160,11 @@ def test_img2img_shares_too(services: AppServices, together: Together, masked: b
 
 
 def test_networks_of_the_tags_act_on_all(services: AppServices, together: Together) -> None:
-    lora = services.networks.list()[0].name
-    requests = [replace(BASE, prompt=f"{text} <lora:{lora}:0.8>", seed=n) for n, text in enumerate(("one", "two"))]
+    tags = "<lora:words:0.8> <lora:lines:0.5>"
+    requests = [replace(BASE, prompt=f"{text} {tags}", seed=n) for n, text in enumerate(("one", "two"))]
     expected = alone(services, *requests)
-    assert "Lora hashes" in str(expected[0].images[0].infotext)
+    plain = alone(services, replace(BASE, prompt="one", seed=0))
+    assert difference(expected[0].images[0].image, plain[0].images[0].image) > ROUNDING
     for job, result in zip(together(*requests), expected, strict=True):
         assert_same(job.join(PATIENCE), result)
 
@@ -179,50 +179,99 @@ def test_batches_of_different_numbers(services: AppServices, together: Together)
     assert jobs[1].finished <= jobs[0].finished, "nobody waits for another's further batches"  # type: ignore[operator]
 
 
-LONG = replace(BASE, steps=40)
+LONG = replace(BASE, steps=8)
+MIDDLE = 3
 
 
-def reached(*jobs: Job[Result]) -> None:
-    """Wait until every job is well in the middle of sampling."""
-    until(lambda: all(job.ended or job.progress.sampling_step >= 3 for job in jobs))
-    assert not any(job.ended for job in jobs)
+class Gate:
+    """Holds the worker in the middle of sampling, before the model's call number ``last`` of a pass."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._stands = False
+        self._moved = threading.Condition()
+
+    def close(self, last: int) -> None:
+        """Hold the worker before call ``last``; let it go on from an earlier one."""
+        with self._moved:
+            self._last, self._stands = last, False
+            self._moved.notify_all()
+
+    def open(self) -> None:
+        """Hold the worker no longer."""
+        with self._moved:
+            self._last = None
+            self._moved.notify_all()
+
+    def pass_through(self, call: UNetCall) -> None:
+        """The worker is about to make ``call``."""
+        with self._moved:
+            self._stands = self._last is not None and call.call_index >= self._last
+            self._moved.notify_all()
+            assert self._moved.wait_for(lambda: self._last is None or call.call_index < self._last, PATIENCE)
+
+    def reached(self) -> None:
+        """Wait until the worker stands there."""
+        with self._moved:
+            assert self._moved.wait_for(lambda: self._stands, PATIENCE)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate()
+    evaluate = UNetRunner.evaluate
+
+    def held(self: UNetRunner, call: UNetCall, hooks: Any = ()) -> Any:
+        gate.pass_through(call)
+        return evaluate(self, call, hooks)
+
+    monkeypatch.setattr(UNetRunner, "evaluate", held)
+    yield gate
+    gate.open()
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["the first", "another"])
 def test_interrupting_one_answers_it_at_once_and_leaves_the_others(
-    services: AppServices, together: Together, first: bool
+    services: AppServices, together: Together, gate: Gate, first: bool
 ) -> None:
     requests = [replace(LONG, seed=n) for n in (1, 2, 3)]
     expected = alone(services, *requests)
+    gate.close(MIDDLE)
     jobs = together(*requests)
     stopped = jobs.pop(0 if first else 1)
     expected.pop(0 if first else 1)
-    reached(stopped, *jobs)
+    gate.reached()
     stopped.interrupt()
+    gate.close(MIDDLE + 2)
     result = stopped.join(PATIENCE)
     assert (result.interrupted, len(result.images)) == (True, 1)
     assert not any(job.ended for job in jobs), "it need not wait for the others"
+    gate.open()
     for job, whole in zip(jobs, expected, strict=True):
         assert_same(job.join(PATIENCE), whole)
 
 
-def test_cancelling_one_leaves_the_others(services: AppServices, together: Together) -> None:
+def test_cancelling_one_leaves_the_others(services: AppServices, together: Together, gate: Gate) -> None:
     requests = [replace(LONG, seed=n) for n in (1, 2)]
     expected = alone(services, requests[1])
+    gate.close(MIDDLE)
     cancelled, other = together(*requests)
-    reached(cancelled, other)
+    gate.reached()
     services.engine.cancel(cancelled.id)
+    gate.open()
     with pytest.raises(JobCancelled):
         cancelled.join(PATIENCE)
     assert_same(other.join(PATIENCE), expected[0])
 
 
-def test_a_skip_ends_only_that_jobs_batch(services: AppServices, together: Together) -> None:
+def test_a_skip_ends_only_that_jobs_batch(services: AppServices, together: Together, gate: Gate) -> None:
     requests = [replace(LONG, seed=1, n_iter=2), replace(LONG, seed=9)]
     expected = alone(services, *requests)
+    gate.close(MIDDLE)
     skipped, other = together(*requests)
-    reached(skipped, other)
+    gate.reached()
     skipped.skip()
+    gate.open()
     assert_same(other.join(PATIENCE), expected[1])
     result = skipped.join(PATIENCE)
     assert len(result.images) == len(expected[0].images)
@@ -230,10 +279,12 @@ def test_a_skip_ends_only_that_jobs_batch(services: AppServices, together: Toget
     assert skipped.progress.job_no == 2
 
 
-def test_a1111s_interrupt_stops_all_that_run(client: TestClient, together: Together) -> None:
+def test_a1111s_interrupt_stops_all_that_run(client: TestClient, together: Together, gate: Gate) -> None:
+    gate.close(MIDDLE)
     jobs = together(*(replace(LONG, seed=n) for n in (1, 2)))
-    reached(*jobs)
+    gate.reached()
     assert client.post("/sdapi/v1/interrupt").status_code == 200
+    gate.open()
     assert all(job.join(PATIENCE).interrupted for job in jobs)
 
 
@@ -342,7 +393,7 @@ def test_what_jobs_must_agree_on(services: AppServices, changes: dict[str, Any])
         {"sampler_name": "DPM adaptive"},
         {"enable_hr": True, "denoising_strength": 0.5},
         {"tiling": True},
-        {"refiner_checkpoint": "tiny-a", "refiner_switch_at": 0.5},
+        {"refiner_checkpoint": "other", "refiner_switch_at": 0.5},
         {"disable_extra_networks": True},
         {"prompt": "<other:thing:1>"},
         {"prompt": ("one", "two <lora:tiny:1>")},
@@ -355,12 +406,12 @@ def test_what_is_made_by_itself(services: AppServices, changes: dict[str, Any]) 
     assert key(services, **changes) is None
 
 
-def test_a_plugin_that_takes_part_in_sampling_has_the_model_to_itself(latentd_app: Any, reference_data: Path) -> None:
+def test_a_plugin_that_takes_part_in_sampling_has_the_model_to_itself(latentd_app: Any, tiny_data: Path) -> None:
     @hookimpl
     def before_step(generation: Any) -> None:
         pass
 
-    client = latentd_app([SimpleNamespace(before_step=before_step)], ["--ckpt-dir", str(reference_data / "models")])
+    client = latentd_app([SimpleNamespace(before_step=before_step)], ["--ckpt-dir", str(tiny_data / "models")])
     found = client.app.state.services
     assert sharing_key(build_plan(BASE, found), found) is None
 

@@ -1,13 +1,8 @@
-"""Generations in this process on random models so small that one takes a tenth of a second: for tests of one stage.
-
-Checkpoints ``base`` and ``other`` differ in all weights, as do their VAEs and the stand-alone ``third.safetensors``.
-``base`` names that VAE as its own in ``base.json``. The LoRA ``words`` changes the text encoder alone.
-"""
+"""Generations in this process on random models so small that one takes a tenth of a second: for tests of one stage."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +17,6 @@ from latentd.api import hookimpl
 from latentd.generations import Plan
 from latentd.pipeline.planning.build import build_plan
 from latentd.server.services import AppServices
-from latentd.testing import tiny_models
 from latentd.types import GenerationRequest, Result
 
 SIZE = 64
@@ -45,29 +39,6 @@ class Latents:
         draw(options, **fields)
         (batch,) = self.batches
         return batch
-
-
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with the models above."""
-    folder = tmp_path_factory.mktemp("tiny")
-    models = folder / "models"
-    text = tiny_models.under("cond_stage_model.transformer.", tiny_models.clip())
-    for number, name in enumerate(("base", "other")):
-        unet = tiny_models.under("model.diffusion_model.", tiny_models.unet(tiny_models.TinyUNet(), seed=number))
-        vae = tiny_models.under("first_stage_model.", tiny_models.vae(10 + number, tiny_models.EIGHTH))
-        tiny_models.write(models / "Stable-diffusion" / f"{name}.safetensors", unet | vae | text)
-    tiny_models.write(models / "VAE" / "third.safetensors", tiny_models.vae(20, tiny_models.EIGHTH))
-    tiny_models.write(models / "VAE" / "fourth.safetensors", tiny_models.vae(30, tiny_models.EIGHTH))
-    (models / "Stable-diffusion" / "base.json").write_text(json.dumps({"vae": "third.safetensors"}))
-    module = "lora_te_text_model_encoder_layers_{}_self_attn_v_proj"
-    generator = torch.Generator().manual_seed(40)
-    network: tiny_models.Weights = {}
-    for layer in range(3):
-        network[f"{module.format(layer)}.lora_down.weight"] = torch.randn(4, 32, generator=generator)
-        network[f"{module.format(layer)}.lora_up.weight"] = torch.randn(32, 4, generator=generator)
-    tiny_models.write(models / "Lora" / "words.safetensors", network)
-    return folder
 
 
 @pytest.fixture(scope="session")
