@@ -19,6 +19,13 @@ from tests.reference_server import ReferenceServer
 from latentd.testing import AppFactory
 
 ROOT = Path(__file__).parents[2]
+GUIDES = (
+    "tutorial/ten-line-plugin.md",
+    "how-to/write-a-sampler.md",
+    "how-to/write-an-upscaler.md",
+    "how-to/write-a-script.md",
+    "how-to/hook-into-a-generation.md",
+)
 _BLOCK = re.compile(r"```python\n# (\w+\.py)\n(.*?)```", re.DOTALL)
 
 
@@ -27,28 +34,29 @@ def blocks(page: str) -> dict[str, str]:
     return dict(_BLOCK.findall((ROOT / "docs" / page).read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "tutorial/ten-line-plugin.md",
-        "how-to/write-a-sampler.md",
-        "how-to/write-an-upscaler.md",
-        "how-to/write-a-script.md",
-        "how-to/hook-into-a-generation.md",
-    ],
-)
-def test_a_guides_plugin_passes_the_guides_own_test(page: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def guides_report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What pytest says of all guides' tests, run in a process of their own with a line for each."""
+    folder = tmp_path_factory.mktemp("guides")
+    for page in GUIDES:
+        for name, text in blocks(page).items():
+            assert not (folder / name).exists(), "another guide's file"
+            (folder / name).write_text(text, encoding="utf-8")
+    path = f"import sys; sys.path[:0] = [{str(ROOT / 'core')!r}, {str(folder)!r}]; "
+    code = path + f"import pytest; pytest.main(['-q', '-rA', '-p', 'no:cacheprovider', {str(folder)!r}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_a_guides_plugin_passes_the_guides_own_test(page: str, guides_report: str) -> None:
     found = blocks(page)
     tests = [name for name in found if name.startswith("test_")]
     assert tests
     assert len(found) == 2
-    for name, text in found.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    path = f"import sys; sys.path[:0] = [{str(ROOT / 'core')!r}, {str(tmp_path)!r}]; "
-    code = path + f"import pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {str(tmp_path)!r}]))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+    for name in tests:
+        outcomes = set(re.findall(rf"^(\w+) {re.escape(name)}\b", guides_report, re.MULTILINE))
+        assert outcomes == {"PASSED"}, guides_report
 
 
 def test_the_job_that_is_followed_completes(reference_server: ReferenceServer, tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def until(condition: Callable[[], Any]) -> Any:
     return found
 
 
+def refuses(address: str) -> bool:
+    """Whether nobody listens at ``address`` any more."""
+    url = urlsplit(address)
+    try:
+        socket.create_connection((url.hostname, url.port), timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 @pytest.fixture(scope="module")
 def data(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ending")
@@ -98,13 +108,15 @@ def test_server_stop_does_the_same(data: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_second_signal_ends_at_once(data: Path, number: signal.Signals) -> None:
-    """A client that never sends the rest of its request would be waited for."""
-    with drawing(data) as running:
-        url = urlsplit(running.server.url)
+    """A client that never sends the rest of its request would be waited for. No model is needed for that."""
+    with server_process("--data-dir", str(data), "--core-only", "--skip-load-model-at-start") as process:
+        url = urlsplit(process.url)
         with socket.create_connection((url.hostname, url.port)) as hanging:
             hanging.sendall(b"POST /sdapi/v1/options HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-            running.process.process.send_signal(number)
-            until(lambda: running.answers)
-            assert running.process.process.poll() is None
-            running.process.process.send_signal(number)
-            assert running.process.ended(PATIENCE)[0] == 128 + number
+            # Whoever comes later is answered later: the server knows of both.
+            assert ReferenceServer(process.url, data).call("GET", "/sdapi/v1/progress")[0] == 200
+            process.process.send_signal(number)
+            until(lambda: refuses(process.url))
+            assert process.process.poll() is None
+            process.process.send_signal(number)
+            assert process.ended(PATIENCE)[0] == 128 + number

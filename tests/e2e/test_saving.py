@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests.e2e.calls import Drawing, difference, draw, input_text, opened
-from tests.reference_server import ReferenceServer, start_reference_server
+from tests.reference_server import ReferenceServer
+
+from latentd.testing import AppFactory
 
 
 def save(
@@ -329,14 +331,16 @@ def test_names_longer_than_file_systems_take_are_cut(live: ReferenceServer, fold
     assert "warnings" not in drawing.info
 
 
-def test_options_that_cannot_be_written_are_told(live_data: Path, tmp_path: Path) -> None:
-    (tmp_path / "models").symlink_to(live_data / "models")
-    with start_reference_server(tmp_path, "--ui-settings-file", "there/config.json") as server:
-        config = tmp_path / "there" / "config.json"
-        config.unlink()
-        config.parent.rmdir()
-        config.parent.write_text("no folder")
-        status, body = server.call("POST", "/sdapi/v1/options", {"n_rows": 3})
-        assert (status, body["hint"]) == (507, "they count until the server ends")
-        assert server.call("GET", "/sdapi/v1/options")[1]["n_rows"] == 3
-        assert draw(server, {"samples_format": "png"}).images
+def test_options_that_cannot_be_written_are_told(tiny_data: Path, latentd_app: AppFactory) -> None:
+    (latentd_app.data_dir / "models").symlink_to(tiny_data / "models")
+    client = latentd_app(flags=["--ui-settings-file", "there/config.json"])
+    assert client.post("/sdapi/v1/options", json={"n_rows": 2}).status_code == 200
+    config = latentd_app.data_dir / "there" / "config.json"
+    config.unlink()
+    config.parent.rmdir()
+    config.parent.write_text("no folder")
+    reply = client.post("/sdapi/v1/options", json={"n_rows": 3})
+    assert (reply.status_code, reply.json()["hint"]) == (507, "they count until the server ends")
+    assert client.get("/sdapi/v1/options").json()["n_rows"] == 3
+    body = {"prompt": "a cat", "steps": 1, "width": 64, "height": 64, "override_settings": {"samples_format": "png"}}
+    assert len(client.post("/sdapi/v1/txt2img", json=body).json()["images"]) == 1
