@@ -120,6 +120,11 @@ def face_page() -> str:
             parts.append(f"[Values and base classes]({told[name]}#{name.lower()}).\n\n")
         elif name in aliases:
             parts.append(f"{aliases[name]}\n\n")
+        elif isinstance(value, type) and value.__name__ in api.__all__ and value.__name__ != name:
+            current = value.__name__
+            parts.append(
+                f"The former name of [`{current}`](#{current.lower()}); it goes with the next minor version.\n\n"
+            )
         elif module.startswith("latentd"):
             parts.append(f"{prose(value.__doc__)}\n\n")
         else:

@@ -53,6 +53,7 @@ from latentd.services import (
     Services,
     UpscaleContext,
     UpscalerSpec,
+    WorkerContext,
 )
 from latentd.types import (
     Attend,
@@ -205,6 +206,7 @@ __all__ = [
     "UNetCall",
     "UNetHook",
     "UpscaleContext",
+    "WorkerContext",
     "UpscalerSpec",
     "Window",
     "annotate_grid",

@@ -302,8 +302,14 @@ class Networks(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpscaleContext:
-    """What an upscaler, restorer, interrogator or preprocessor may use: options, device and the job's cancel check."""
+class WorkerContext:
+    """What upscalers, restorers, interrogators, preprocessors and postprocessors may use on the worker.
+
+    :param options: the job's options.
+    :param device: the device on which to compute, as torch spells it.
+    :param check: raises :class:`latentd.errors.Interrupted` if the job was cancelled; call it before slow work.
+    :param services: the server's services; None in tests without a server.
+    """
 
     options: Mapping[str, JsonValue]
     device: str = "cpu"
@@ -329,6 +335,10 @@ class UpscaleContext:
         return cache.lease((kind, str(path), *version, self.device), load, size)
 
 
+UpscaleContext = WorkerContext
+"""The former name of :class:`WorkerContext`; it goes with the next minor version."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpscalerSpec:
     """An image upscaler.
@@ -341,7 +351,7 @@ class UpscalerSpec:
     """
 
     name: str
-    upscale: Callable[[Image, float, UpscaleContext], Image]
+    upscale: Callable[[Image, float, WorkerContext], Image]
     scale: float | None = 4.0
     model_name: str | None = None
     model_path: str | None = None
@@ -358,7 +368,7 @@ class FaceRestorerSpec:
     """
 
     name: str
-    restore: Callable[[Image, float | None, UpscaleContext], Image]
+    restore: Callable[[Image, float | None, WorkerContext], Image]
     cmd_dir: str | None = None
     check: Callable[[], None] = lambda: None
 
@@ -368,7 +378,7 @@ class InterrogatorSpec:
     """An interrogator; ``name`` is the ``model`` of ``/sdapi/v1/interrogate``. Its function returns the caption."""
 
     name: str
-    interrogate: Callable[[Image, UpscaleContext], str]
+    interrogate: Callable[[Image, WorkerContext], str]
     aliases: Sequence[str] = ()
 
 
@@ -383,7 +393,7 @@ class PreprocessorSpec:
 
     name: str
     # The result is a map of pixels, or tensors that one kind of control models reads (CLIP's outputs).
-    run: Callable[[NDArray[np.uint8], Mapping[str, JsonValue], UpscaleContext], Any]
+    run: Callable[[NDArray[np.uint8], Mapping[str, JsonValue], WorkerContext], Any]
     label: str | None = None
     tags: Sequence[str] = ()
     sliders: Sequence[tuple[str, float, float, float, float]] = ()
@@ -400,7 +410,7 @@ class PostprocessorSpec:
 
     name: str
     order: int
-    run: Callable[[Image, Mapping[str, JsonValue], UpscaleContext], tuple[Image, Mapping[str, JsonValue]]]
+    run: Callable[[Image, Mapping[str, JsonValue], WorkerContext], tuple[Image, Mapping[str, JsonValue]]]
 
 
 class Offered(Mapping[str, T_co]):

@@ -13,12 +13,12 @@ from latentd.options import OptionStore
 from latentd.pipeline.extras.run import ExtrasRequest, check_extras, process
 from latentd.plugins.contribution import Contribution
 from latentd.plugins.registry import Registries
-from latentd.services import FaceRestorerSpec, PostprocessorSpec, UpscaleContext
+from latentd.services import FaceRestorerSpec, PostprocessorSpec, WorkerContext
 
 PICTURE = Image.new("RGB", (96, 64), (10, 20, 30))
 
 
-def _whiten(image: Image.Image, weight: float | None, context: UpscaleContext) -> Image.Image:
+def _whiten(image: Image.Image, weight: float | None, context: WorkerContext) -> Image.Image:
     return Image.new("RGB", image.size, (210, 220, 230))
 
 
@@ -30,7 +30,7 @@ def registry() -> Registries:
 
 
 def _run(registry: Registries, options: Mapping[str, Any] | None = None, **fields: Any) -> tuple[Image.Image, str]:
-    context = UpscaleContext(options=OptionStore().snapshot(options))
+    context = WorkerContext(options=OptionStore().snapshot(options))
     done = process(PICTURE, ExtrasRequest(**fields), registry, context, max_pixels=10**6)
     return done.image, done.text
 
@@ -82,7 +82,7 @@ def test_an_option_reorders_the_steps(registry: Registries) -> None:
 
 
 def test_a_plugins_step_sees_the_whole_request(registry: Registries) -> None:
-    def grey(image: Image.Image, params: Mapping[str, Any], context: UpscaleContext) -> Any:
+    def grey(image: Image.Image, params: Mapping[str, Any], context: WorkerContext) -> Any:
         return image.convert("L"), {"Grey": params["degree"]}
 
     step = PostprocessorSpec(name="Grey", order=5000, run=grey)

@@ -14,7 +14,7 @@ from tests.pipeline.conftest import Draw, drawing_on, services_on
 from latentd.errors import InvalidRequest, NotConfigured, NotFound
 from latentd.hookspecs import hookimpl
 from latentd.server.services import AppServices
-from latentd.services import FaceRestorerSpec, UpscaleContext
+from latentd.services import FaceRestorerSpec, WorkerContext
 
 
 class Faces:
@@ -25,7 +25,7 @@ class Faces:
         return [FaceRestorerSpec(name=name, restore=_whiten) for name in ("CodeFormer", "GFPGAN")]
 
 
-def _whiten(image: Image.Image, weight: float | None, context: UpscaleContext) -> Image.Image:
+def _whiten(image: Image.Image, weight: float | None, context: WorkerContext) -> Image.Image:
     return Image.new("RGB", image.size, "white")
 
 

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from latentd.hookspecs import hookimpl
 from latentd.plugins.catalogue import install_hint
-from latentd.services import InterrogatorSpec, PostprocessorSpec, UpscaleContext
+from latentd.services import InterrogatorSpec, PostprocessorSpec, WorkerContext
 from latentd.testing import AppFactory
 
 INFOTEXT = "a cat\nNegative prompt: a dog\nSteps: 12, Sampler: Euler, CFG scale: 5.5, Seed: 42, Size: 64x96"
@@ -108,7 +108,7 @@ class Steps:
 
     @hookimpl
     def register_postprocessors(self) -> list[PostprocessorSpec]:
-        def run(image: Any, params: Any, context: UpscaleContext) -> tuple[Any, dict[str, Any]]:
+        def run(image: Any, params: Any, context: WorkerContext) -> tuple[Any, dict[str, Any]]:
             return image, {"Marked": f"{params.get('mark')} {params['upscaling_resize']:g}"}
 
         return [PostprocessorSpec(name="Mark", order=1, run=run)]
@@ -143,7 +143,7 @@ class Interrogators:
 
     @hookimpl
     def register_interrogators(self, services: object) -> list[InterrogatorSpec]:
-        def size(image: Image.Image, context: UpscaleContext) -> str:
+        def size(image: Image.Image, context: WorkerContext) -> str:
             return f"{image.mode} {image.width}x{image.height}"
 
         return [InterrogatorSpec(name="size", interrogate=size, aliases=("dimensions",))]

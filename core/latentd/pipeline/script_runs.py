@@ -18,7 +18,7 @@ from latentd.pipeline.planning.replan import replan
 from latentd.pipeline.upscaling import caption_with, upscale_function
 from latentd.plugins.catalogue import INTERROGATORS, install_hint
 from latentd.prompts.filenames import FileContext
-from latentd.services import UpscaleContext
+from latentd.services import WorkerContext
 from latentd.types import GeneratedImage, GenerationRequest, Result
 
 if TYPE_CHECKING:
@@ -111,9 +111,9 @@ class ScriptRuns:
 
     # --- pictures ----------------------------------------------------------------------------------------------------
 
-    def context(self) -> UpscaleContext:
+    def context(self) -> WorkerContext:
         """The context for upscalers and interrogators."""
-        return UpscaleContext(
+        return WorkerContext(
             options=self.plan.options,
             device=str(self.services.models.policy.device),
             check=self.control.check,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from latentd.images.upscalers import RESIZERS, upscale_with
 from latentd.plugins.blame import blamed, owner_of, picture, text
-from latentd.services import FaceRestorerSpec, InterrogatorSpec, UpscaleContext
+from latentd.services import FaceRestorerSpec, InterrogatorSpec, WorkerContext
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +27,7 @@ def upscaler_of(gen: RunningGeneration, name: str | None) -> Upscale | None:
     return upscale_function(gen.services.registry, name, worker_context(gen))
 
 
-def worker_context(generation: Generation) -> UpscaleContext:
+def worker_context(generation: Generation) -> WorkerContext:
     """The context for upscalers and face restorers of this job.
 
     Its check raises an exception if the job is cancelled, but not if it is interrupted, because an interrupted job
@@ -39,12 +39,12 @@ def worker_context(generation: Generation) -> UpscaleContext:
         if control.stop_requested() == "cancel":
             control.check()
 
-    return UpscaleContext(
+    return WorkerContext(
         options=generation.options, device=str(generation.device), check=check, services=generation.services
     )
 
 
-def upscale_function(registry: Registered, name: str, context: UpscaleContext) -> Upscale:
+def upscale_function(registry: Registered, name: str, context: WorkerContext) -> Upscale:
     """A function of (image, factor) that reaches a size with upscaler ``name`` (rules: a1111-extras).
 
     As in AUTOMATIC1111, an unknown name means the first upscaler, ``None``; in requests, planning refuses it.
@@ -63,14 +63,14 @@ def upscale_function(registry: Registered, name: str, context: UpscaleContext) -
 
 
 def restore_with(
-    registry: Registered, spec: FaceRestorerSpec, image: Image, weight: float | None, context: UpscaleContext
+    registry: Registered, spec: FaceRestorerSpec, image: Image, weight: float | None, context: WorkerContext
 ) -> Image:
     """``image`` with its faces restored by ``spec``; ``weight`` is CodeFormer's."""
     with blamed(owner_of(registry.face_restorers, spec.name), f"face restorer {spec.name!r}"):
         return picture(spec.restore(image, weight, context))
 
 
-def caption_with(registry: Registered, spec: InterrogatorSpec, image: Image, context: UpscaleContext) -> str:
+def caption_with(registry: Registered, spec: InterrogatorSpec, image: Image, context: WorkerContext) -> str:
     """The text with which the interrogator ``spec`` describes ``image``."""
     with blamed(owner_of(registry.interrogators, spec.name), f"interrogator {spec.name!r}"):
         return text(spec.interrogate(image, context))

@@ -29,7 +29,7 @@ from latentd.server.model_setup import create_models
 from latentd.server.sharing import share_limit, share_of
 from latentd.server.styles import StyleBook
 from latentd.server.tickets import Tickets
-from latentd.services import UpscaleContext
+from latentd.services import WorkerContext
 from latentd.settings import Settings
 
 if TYPE_CHECKING:
@@ -189,9 +189,9 @@ class AppServices:
         """Run ``work`` on the thread that owns torch, as a job of its own in the queue."""
         return await self.engine.submit(work, kind=kind).wait()
 
-    def worker_context(self, control: JobControl, options: Mapping[str, Any] | None = None) -> UpscaleContext:
+    def worker_context(self, control: JobControl, options: Mapping[str, Any] | None = None) -> WorkerContext:
         """What an upscaler, restorer or interrogator gets; call it on the worker."""
-        return UpscaleContext(
+        return WorkerContext(
             options=self.options.snapshot() if options is None else options,
             device=self.models.policy.device,
             check=control.check,

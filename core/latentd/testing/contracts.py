@@ -12,7 +12,7 @@ from latentd.plugins.host import PluginHost
 from latentd.plugins.routes import route_keys
 from latentd.plugins.script_info import script_info
 from latentd.plugins.selection import Selection
-from latentd.services import UpscaleContext, UpscalerSpec
+from latentd.services import UpscalerSpec, WorkerContext
 from latentd.testing.headless import HeadlessServices
 
 UNDER_TEST = "plugin under test"
@@ -74,7 +74,7 @@ def check_upscaler(spec: UpscalerSpec, *, size: tuple[int, int] = (48, 32), scal
     from PIL import Image
 
     source = Image.linear_gradient("L").resize(size).convert("RGB")
-    context = UpscaleContext(options=OptionStore().snapshot())
+    context = WorkerContext(options=OptionStore().snapshot())
     first, second = (spec.upscale(source.copy(), scale, context) for _ in range(2))
     assert first.mode == "RGB", f"{spec.name}: gave mode {first.mode}, not RGB"
     grown = first.width >= size[0] and first.height >= size[1]

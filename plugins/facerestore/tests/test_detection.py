@@ -9,9 +9,9 @@ from latentd_facerestore.detection import find_faces
 from latentd_facerestore.faces import suppress
 from PIL import Image
 
-from latentd.api import UpscaleContext
+from latentd.api import WorkerContext
 
-CONTEXT = UpscaleContext(options={})
+CONTEXT = WorkerContext(options={})
 
 
 def test_both_faces_are_found_with_their_landmarks(two_faces):
@@ -40,7 +40,7 @@ def test_the_search_can_be_left(two_faces):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        find_faces(two_faces.image, UpscaleContext(options={}, check=leave))
+        find_faces(two_faces.image, WorkerContext(options={}, check=leave))
 
 
 def test_of_overlapping_boxes_the_surest_stays():

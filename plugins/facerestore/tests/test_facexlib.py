@@ -11,7 +11,7 @@ from latentd_facerestore.restoring import restore_faces
 from PIL import Image
 from torch import Tensor
 
-from latentd.api import UpscaleContext
+from latentd.api import WorkerContext
 from latentd.testing import HeadlessServices
 
 
@@ -86,10 +86,10 @@ def parsenet(kind: int) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def context(tmp_path, monkeypatch) -> UpscaleContext:
+def context(tmp_path, monkeypatch) -> WorkerContext:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "GFPGAN").mkdir(parents=True)
-    return UpscaleContext(options={"face_restoration_unload": False}, services=HeadlessServices())
+    return WorkerContext(options={"face_restoration_unload": False}, services=HeadlessServices())
 
 
 def test_retinaface_is_preferred_and_its_points_are_decoded(context, tmp_path, retinaface):

@@ -14,7 +14,7 @@ from latentd_facerestore.restorers import RESTORERS, find_weights
 from latentd_facerestore.restoring import restore_faces
 from PIL import Image
 
-from latentd.api import UpscaleContext, install_hint
+from latentd.api import WorkerContext, install_hint
 from latentd.testing import HeadlessServices, check_hooks
 
 GFPGAN = next(kind for kind in RESTORERS if kind.name == "GFPGAN")
@@ -72,7 +72,7 @@ def test_faces_of_a_photograph_are_restored_where_they_are(latentd_app, two_face
 
 def test_a_restorer_is_run_without_a_server(two_faces, tmp_path, write_restorer, green):
     write_restorer(tmp_path / "face.safetensors")
-    context = UpscaleContext(options={"face_restoration_unload": True})
+    context = WorkerContext(options={"face_restoration_unload": True})
     restored = restore_faces(two_faces.image, tmp_path / "face.safetensors", context, weight=None)
     before, after = (np.asarray(image).astype(int) for image in (two_faces.image, restored))
     only_the_faces_changed(before, after, two_faces.landmarks, lambda pixels: np.broadcast_to(green, pixels.shape))
@@ -80,7 +80,7 @@ def test_a_restorer_is_run_without_a_server(two_faces, tmp_path, write_restorer,
 
 def test_a_picture_without_faces_is_returned_and_no_weights_are_read(tmp_path):
     image = Image.new("RGB", (320, 200), "white")
-    context = UpscaleContext(options={"face_restoration_unload": False})
+    context = WorkerContext(options={"face_restoration_unload": False})
     assert restore_faces(image, tmp_path / "missing.pth", context, weight=None).tobytes() == image.tobytes()
 
 

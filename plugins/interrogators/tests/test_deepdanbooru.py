@@ -14,7 +14,7 @@ from latentd_interrogators.deepdanbooru import format_tags
 from latentd_interrogators.loading import device_for
 from latentd_interrogators.resnet import CONVOLUTIONS, load_resnet
 
-from latentd.api import ModelLoadError, UpscaleContext
+from latentd.api import ModelLoadError, WorkerContext
 from latentd.options import OptionStore
 from latentd.settings import Settings
 from latentd.testing import AppFactory, HeadlessServices
@@ -178,5 +178,5 @@ def red_network() -> dict[str, Any]:
 )
 def test_use_cpu_keeps_the_networks_off_the_gpu(parts: tuple[str, ...], device: str) -> None:
     services = HeadlessServices(settings=Settings(use_cpu=parts))
-    context = UpscaleContext(options=services.options.snapshot(), device="cuda", services=services)
+    context = WorkerContext(options=services.options.snapshot(), device="cuda", services=services)
     assert device_for(context) == device

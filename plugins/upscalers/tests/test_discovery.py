@@ -13,7 +13,7 @@ import torch
 from latentd_upscalers.discovery import find_upscalers
 from latentd_upscalers.families import FAMILIES
 
-from latentd.api import ModelFile, NotConfigured, UpscaleContext
+from latentd.api import ModelFile, NotConfigured, WorkerContext
 from latentd.testing import check_hooks
 
 
@@ -126,7 +126,7 @@ def test_an_upscaler_that_a_package_carries(services, recorded):
 def test_what_has_no_file_says_so_before_and_at_its_use(services, name, words):
     spec = named(services)[name]
     words = words.format(models=services.paths.data / "models")
-    for use in (spec.check, lambda: spec.upscale(None, 2, UpscaleContext(options={}))):
+    for use in (spec.check, lambda: spec.upscale(None, 2, WorkerContext(options={}))):
         with pytest.raises(NotConfigured) as caught:
             use()
         assert words in caught.value.detail

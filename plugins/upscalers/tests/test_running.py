@@ -18,14 +18,14 @@ from spandrel.architectures.GFPGAN import GFPGAN
 from spandrel.architectures.LaMa import LaMa
 from spandrel.architectures.SCUNet import SCUNet
 
-from latentd.api import ModelLoadError, UpscaleContext
+from latentd.api import ModelLoadError, WorkerContext
 from latentd.testing import check_upscaler
 
 FAMILY = {family.folder: family for family in FAMILIES}
 
 
 def context(check=lambda: None, **options):
-    return UpscaleContext(options=options, check=check)
+    return WorkerContext(options=options, check=check)
 
 
 def decibels(first: Image.Image, second: Image.Image) -> float:
@@ -159,13 +159,13 @@ def test_memory_is_bounded_for_a_megapixel_four_times(tmp_path, folder):
 import resource
 from pathlib import Path
 from PIL import Image
-from latentd.api import UpscaleContext
+from latentd.api import WorkerContext
 from latentd_upscalers.families import FAMILIES
 from latentd_upscalers.running import run_upscaler
 family = next(family for family in FAMILIES if family.folder == {folder!r})
 options = dict(zip(family.options, (192, 8)))
 run = lambda side: run_upscaler(
-    Path({str(path)!r}), family, Image.new("RGB", (side, side), "teal"), UpscaleContext(options=options)
+    Path({str(path)!r}), family, Image.new("RGB", (side, side), "teal"), WorkerContext(options=options)
 )
 run(192)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

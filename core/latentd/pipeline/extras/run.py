@@ -15,7 +15,7 @@ from latentd.infotext.build import build_parameters
 from latentd.pipeline.upscaling import restore_with, upscale_function
 from latentd.plugins.blame import blamed, owner_of, picture_and_entries
 from latentd.plugins.catalogue import FACERESTORE, install_hint
-from latentd.services import UpscaleContext
+from latentd.services import WorkerContext
 
 if TYPE_CHECKING:
     from latentd.services import PostprocessorSpec, Registered
@@ -68,7 +68,7 @@ class Processed:
         return build_parameters(self.entries)
 
 
-Step: TypeAlias = Callable[[Processed, ExtrasRequest, UpscaleContext], None]
+Step: TypeAlias = Callable[[Processed, ExtrasRequest, WorkerContext], None]
 """Changes the picture of :class:`Processed` and adds entries to it."""
 
 
@@ -97,7 +97,7 @@ def check_extras(request: ExtrasRequest, registry: Registered) -> None:
 
 
 def process(
-    image: Image.Image, request: ExtrasRequest, registry: Registered, context: UpscaleContext, *, max_pixels: int
+    image: Image.Image, request: ExtrasRequest, registry: Registered, context: WorkerContext, *, max_pixels: int
 ) -> Processed:
     """``image`` after every step, in the order of option ``postprocessing_operation_order``, on the worker.
 
@@ -130,7 +130,7 @@ def run_step(
     image: Image.Image,
     request: ExtrasRequest,
     registry: Registered,
-    context: UpscaleContext,
+    context: WorkerContext,
     *,
     max_pixels: int,
 ) -> Processed:
@@ -153,7 +153,7 @@ def _steps(registry: Registered, max_pixels: int) -> dict[str, tuple[float, Step
 
 
 def _upscale(
-    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Registered, max_pixels: int
+    done: Processed, request: ExtrasRequest, context: WorkerContext, *, registry: Registered, max_pixels: int
 ) -> None:
     if request.upscaler_1 in ("", "None"):
         return
@@ -189,7 +189,7 @@ def _target(
 
 
 def _restore(
-    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, registry: Registered, name: str
+    done: Processed, request: ExtrasRequest, context: WorkerContext, *, registry: Registered, name: str
 ) -> None:
     share = request.gfpgan_visibility if name == GFPGAN else request.codeformer_visibility
     if share <= 0:
@@ -204,7 +204,7 @@ def _restore(
 
 
 def _plugin_step(
-    done: Processed, request: ExtrasRequest, context: UpscaleContext, *, spec: PostprocessorSpec, owner: str
+    done: Processed, request: ExtrasRequest, context: WorkerContext, *, spec: PostprocessorSpec, owner: str
 ) -> None:
     with blamed(owner, f"postprocessor {spec.name!r}"):
         image, entries = picture_and_entries(spec.run(done.image, request.params(spec.name), context))

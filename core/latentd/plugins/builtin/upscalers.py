@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from latentd.hookspecs import hookimpl
 from latentd.images.upscalers import RESIZERS, Resizer
-from latentd.services import Services, UpscaleContext, UpscalerSpec
+from latentd.services import Services, UpscalerSpec, WorkerContext
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,7 +19,7 @@ def register_upscalers(services: Services) -> list[UpscalerSpec]:
 
 
 def _entry(resizer: Resizer) -> UpscalerSpec:
-    def upscale(image: Image, scale: float, context: UpscaleContext) -> Image:
+    def upscale(image: Image, scale: float, context: WorkerContext) -> Image:
         return resizer.upscale(image, scale)
 
     return UpscalerSpec(name=resizer.name, upscale=upscale)

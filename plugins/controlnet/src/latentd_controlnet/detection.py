@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latentd.api import InvalidRequest, JobControl, PreprocessorSpec, Services, UpscaleContext
+from latentd.api import InvalidRequest, JobControl, PreprocessorSpec, Services, WorkerContext
 from latentd_controlnet.maps import as_shown, run_module
 from latentd_controlnet.parameters import resolve
 from latentd_controlnet.prepared import CLIP_MODULES
@@ -46,7 +46,7 @@ def detect(
 
     values = resolve(spec, *sent)
     found = Detected()
-    context = UpscaleContext(
+    context = WorkerContext(
         options=services.options.snapshot(),
         device=services.models.policy.device,
         check=control.check,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latentd.api import Generation, GenerationRequest, Plan, PreprocessorSpec, UpscaleContext, blamed, owner_of
+from latentd.api import Generation, GenerationRequest, Plan, PreprocessorSpec, WorkerContext, blamed, owner_of
 from latentd_controlnet.enums import ResizeMode, read_resize_mode
 from latentd_controlnet.fitting import fit_map
 from latentd_controlnet.prepared import PreparedUnit
@@ -176,7 +176,7 @@ def _run(
     return run_module(_module(prepared, generation), source, parameters, worker_context(generation))
 
 
-def run_module(spec: PreprocessorSpec, source: Pixels, parameters: Params, context: UpscaleContext) -> Pixels | Seen:
+def run_module(spec: PreprocessorSpec, source: Pixels, parameters: Params, context: WorkerContext) -> Pixels | Seen:
     """The preprocessor's result for ``source`` [h,w,3|4]: a uint8 array, or tensors with ``to_safetensors``.
 
     :raises LatentdError: it failed, or returned something else; the message names the plugin that offers it.
@@ -200,9 +200,9 @@ def _module(prepared: PreparedUnit, generation: Generation) -> PreprocessorSpec:
     return registry["ip-adapter_clip_sdxl" if is_large else "ip-adapter_clip_sd15"]
 
 
-def worker_context(generation: Generation) -> UpscaleContext:
+def worker_context(generation: Generation) -> WorkerContext:
     """The context of preprocessors on the worker."""
-    return UpscaleContext(
+    return WorkerContext(
         options=generation.options,
         device=str(generation.device),
         check=generation.control.check,

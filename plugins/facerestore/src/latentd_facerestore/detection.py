@@ -20,14 +20,14 @@ from latentd_facerestore.mtcnn import Mtcnn
 from latentd_facerestore.retinaface import RetinaFace
 
 if TYPE_CHECKING:
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
 
 KIND = "face-detector"
 _SHORT_SIDE = 640  # of the searched picture
 _SMALLEST_EYE_DISTANCE = 5.0  # in pixels of the searched picture
 
 
-def find_faces(image: Image.Image, context: UpscaleContext) -> list[NDArray[np.float64]]:
+def find_faces(image: Image.Image, context: WorkerContext) -> list[NDArray[np.float64]]:
     """The landmarks [5,2] of each face in ``image`` (RGB), in its pixels: eyes, nose, corners of the mouth.
 
     RetinaFace is used if its weights are in the folders of models, else MTCNN, whose weights are part of the package.
@@ -46,7 +46,7 @@ def find_faces(image: Image.Image, context: UpscaleContext) -> list[NDArray[np.f
     return [(points + 0.5) * stretch - 0.5 for points in found if _eye_distance(points) >= _SMALLEST_EYE_DISTANCE]
 
 
-def _search(image: Image.Image, better: Path | None, context: UpscaleContext) -> Faces:
+def _search(image: Image.Image, better: Path | None, context: WorkerContext) -> Faces:
     pixels = torch.from_numpy(np.array(image)).to(context.device).permute(2, 0, 1).float()
     if better is not None:
         with context.lease(KIND, better, lambda: _retinaface(better, context.device), lambda net: net.nbytes) as net:

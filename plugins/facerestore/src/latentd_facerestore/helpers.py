@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from latentd.api import find_models
 
 if TYPE_CHECKING:
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
 
 _FOLDERS = ("GFPGAN", "Codeformer", "facexlib")
 
 
-def helper_file(name: str, context: UpscaleContext) -> Path | None:
+def helper_file(name: str, context: WorkerContext) -> Path | None:
     """The first file called ``name`` in the folders of face models, or None."""
     if context.services is None:
         return None

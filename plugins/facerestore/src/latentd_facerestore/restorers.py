@@ -13,7 +13,7 @@ from latentd.api import FaceRestorerSpec, NotConfigured, Services, find_models, 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 _EXTRA = "spandrel_extra_arches"
@@ -66,7 +66,7 @@ def face_restorer(kind: Restorer, services: Services) -> FaceRestorerSpec:
     def check() -> None:
         find_weights(kind, services)
 
-    def restore(image: Image, weight: float | None, context: UpscaleContext) -> Image:
+    def restore(image: Image, weight: float | None, context: WorkerContext) -> Image:
         path = find_weights(kind, services)
         from latentd_facerestore.restoring import restore_faces
 

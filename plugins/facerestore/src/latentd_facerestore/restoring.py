@@ -17,12 +17,12 @@ from latentd_facerestore.parsing import FaceParser
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
 
 KIND = "face-restorer"
 
 
-def restore_faces(image: Image, path: Path, context: UpscaleContext, *, weight: float | None) -> Image:
+def restore_faces(image: Image, path: Path, context: WorkerContext, *, weight: float | None) -> Image:
     """``image`` as RGB, with every face that is found restored by the network in ``path``.
 
     A picture without faces is returned unchanged. The cancel check of ``context`` runs before every face.
@@ -50,7 +50,7 @@ def restore_faces(image: Image, path: Path, context: UpscaleContext, *, weight: 
     return restored
 
 
-def _parser(context: UpscaleContext, stack: ExitStack) -> FaceParser | None:
+def _parser(context: WorkerContext, stack: ExitStack) -> FaceParser | None:
     """The network that separates the face from hair and background, or None without its weights."""
     path = helper_file(parsing.FILE_NAME, context)
     if path is None:
@@ -62,7 +62,7 @@ def _parser(context: UpscaleContext, stack: ExitStack) -> FaceParser | None:
     return stack.enter_context(context.lease("face-parser", path, load, lambda net: net.nbytes))
 
 
-def _unload(context: UpscaleContext) -> None:
+def _unload(context: WorkerContext) -> None:
     cache = getattr(getattr(context.services, "models", None), "cache", None)
     if cache is not None:
         cache.drop(KIND)

@@ -12,10 +12,10 @@ from latentd_interrogators.loading import device_for, loaded
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
 
 
-def interrogate(image: Image, context: UpscaleContext, *, services: Services) -> str:
+def interrogate(image: Image, context: WorkerContext, *, services: Services) -> str:
     """``caption, entry, entry...``, with scores if option ``interrogate_return_ranks`` is on.
 
     :raises NotConfigured: weights are missing. The message, raised before anything is loaded, says which belong where.

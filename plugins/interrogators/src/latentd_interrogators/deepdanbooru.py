@@ -13,7 +13,7 @@ from latentd_interrogators.loading import device_for, loaded
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
     from latentd_interrogators.onnx_tagger import OnnxTagger
     from latentd_interrogators.resnet import ResNetTagger
 
@@ -21,7 +21,7 @@ _SPECIAL = re.compile(r"([\\()])")
 _RATING = "rating:"
 
 
-def interrogate(image: Image, context: UpscaleContext, *, services: Services) -> str:
+def interrogate(image: Image, context: WorkerContext, *, services: Services) -> str:
     """The tags, separated by commas.
 
     :raises NotConfigured: weights or onnxruntime are missing; the message says what to do.

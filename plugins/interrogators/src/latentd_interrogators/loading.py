@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
 
 KIND = "interrogator"
 _KEPT = 2  # caption and ranks
@@ -26,7 +26,7 @@ M = TypeVar("M", bound=Sized)
 
 
 @contextmanager
-def loaded(context: UpscaleContext, path: Path, load: Callable[[], M]) -> Iterator[M]:
+def loaded(context: WorkerContext, path: Path, load: Callable[[], M]) -> Iterator[M]:
     """The model of ``path``, loaded by ``load`` unless it is still in the cache."""
     try:
         with context.lease(KIND, path, load, lambda model: model.nbytes, keep=_KEPT) as model:
@@ -37,7 +37,7 @@ def loaded(context: UpscaleContext, path: Path, load: Callable[[], M]) -> Iterat
             cache.drop(KIND)
 
 
-def device_for(context: UpscaleContext) -> str:
+def device_for(context: WorkerContext) -> str:
     """The device to compute on: the context's, or the CPU with ``--use-cpu interrogate`` (or ``all``)."""
     settings = getattr(context.services, "settings", None)
     on_cpu = {part.lower() for part in getattr(settings, "use_cpu", ())}

@@ -12,7 +12,7 @@ from latentd_upscalers.families import SUFFIXES, Family, Known
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
 
 
 def absent_upscaler(known: Known, family: Family, folders: Sequence[Path]) -> UpscalerSpec:
@@ -21,7 +21,7 @@ def absent_upscaler(known: Known, family: Family, folders: Sequence[Path]) -> Up
     def check() -> None:
         _locate(known, folders)
 
-    def upscale(image: Image, scale: float, context: UpscaleContext) -> Image:
+    def upscale(image: Image, scale: float, context: WorkerContext) -> Image:
         path = _locate(known, folders)
         from latentd_upscalers.running import run_upscaler
 

@@ -16,7 +16,7 @@ from latentd_upscalers.scale import read_scale
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _of_family(family: Family, services: Services) -> Iterator[UpscalerSpec]:
 
 
 def _present(name: str, path: Path, family: Family, *, listed_scale: float | None = None) -> UpscalerSpec:
-    def upscale(image: Image, scale: float, context: UpscaleContext) -> Image:
+    def upscale(image: Image, scale: float, context: WorkerContext) -> Image:
         from latentd_upscalers.running import run_upscaler
 
         return run_upscaler(path, family, image, context)

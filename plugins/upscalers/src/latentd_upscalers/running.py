@@ -15,13 +15,13 @@ from latentd_upscalers.network import Network, load_network, to_image, to_tensor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.api import UpscaleContext
+    from latentd.api import WorkerContext
 
 KIND = "upscaler"
 _KEPT = 2  # the extras endpoints blend two
 
 
-def run_upscaler(path: Path, family: Family, image: Image, context: UpscaleContext) -> Image:
+def run_upscaler(path: Path, family: Family, image: Image, context: WorkerContext) -> Image:
     """``image`` (RGB) enlarged once by the network in ``path``, with the family's tiles and seams.
 
     The cancel check of ``context`` runs before every tile.
@@ -38,7 +38,7 @@ def run_upscaler(path: Path, family: Family, image: Image, context: UpscaleConte
         return upscale_blended(network, image, context, tile=tile, overlap=overlap)
 
 
-def upscale_blended(network: Network, image: Image, context: UpscaleContext, *, tile: int, overlap: int) -> Image:
+def upscale_blended(network: Network, image: Image, context: WorkerContext, *, tile: int, overlap: int) -> Image:
     """``image`` enlarged in 8-bit tiles whose seams are blended by linear ramps, or in one piece if ``tile`` <= 0."""
 
     def upscale_tile(part: Image) -> Image:
@@ -48,7 +48,7 @@ def upscale_blended(network: Network, image: Image, context: UpscaleContext, *, 
     return upscale_tiled(upscale_tile, image, tile=tile, overlap=min(overlap, max(tile - 1, 0)))
 
 
-def upscale_averaged(network: Network, image: Image, context: UpscaleContext, *, tile: int, overlap: int) -> Image:
+def upscale_averaged(network: Network, image: Image, context: WorkerContext, *, tile: int, overlap: int) -> Image:
     """``image`` enlarged in tiles that are averaged in float32 where they overlap (rules: a1111-extras)."""
     picture = to_tensor(image)
     height, width = picture.shape[-2:]

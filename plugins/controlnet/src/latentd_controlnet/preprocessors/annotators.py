@@ -8,13 +8,13 @@ from typing import NoReturn
 
 import numpy as np
 
-from latentd.api import JsonValue, NotConfigured, UpscaleContext
+from latentd.api import JsonValue, NotConfigured, WorkerContext
 from latentd_controlnet.preprocessors.pixels import Array, Cut, Params, Pixels, as_rgb, at_resolution, grey_to_rgb
 from latentd_controlnet.preprocessors.plain import standard_lines
 from latentd_controlnet.preprocessors.weights import Foreign
 from latentd_controlnet.thinning import suppress_non_maxima
 
-Run = Callable[[Pixels, Params, UpscaleContext], Pixels]
+Run = Callable[[Pixels, Params, WorkerContext], Pixels]
 #: Deviation of the blur of a scribble's lines, and the level above which they are drawn.
 _SMOOTH, _DRAWN, _SPREAD = 3.0, 127, 4
 #: Length of the component towards the viewer in normals computed from depth.
@@ -23,7 +23,7 @@ _FLAT = 2 * np.pi
 _SPECK = 12
 
 
-def absent(image: Pixels, params: Params, context: UpscaleContext) -> NoReturn:
+def absent(image: Pixels, params: Params, context: WorkerContext) -> NoReturn:
     """Refuse a module that no package offers.
 
     :raises NotConfigured: always.
@@ -34,7 +34,7 @@ def absent(image: Pixels, params: Params, context: UpscaleContext) -> NoReturn:
     )
 
 
-def absent_face(image: Pixels, params: Params, context: UpscaleContext) -> NoReturn:
+def absent_face(image: Pixels, params: Params, context: WorkerContext) -> NoReturn:
     """Refuse a module that needs insightface's networks, which may not be redistributed.
 
     :raises NotConfigured: always.
@@ -45,7 +45,7 @@ def absent_face(image: Pixels, params: Params, context: UpscaleContext) -> NoRet
     )
 
 
-def _detector(context: UpscaleContext, params: Params, name: str, *files: str) -> Foreign:
+def _detector(context: WorkerContext, params: Params, name: str, *files: str) -> Foreign:
     from latentd_controlnet.preprocessors.networks import detector
 
     return detector(context, params["module"], name, *files)
@@ -65,7 +65,7 @@ def _mapped(detector: Foreign, scaled: Pixels, params: Params, **arguments: Json
 
 
 def _by(name: str, file: str, **arguments: JsonValue) -> Run:
-    def run(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+    def run(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
         detector = _detector(context, params, name, file)
         scaled, cut = at_resolution(image, params["resolution"])
         return cut(_mapped(detector, scaled, params, **arguments))
@@ -76,7 +76,7 @@ def _by(name: str, file: str, **arguments: JsonValue) -> Run:
 def _scribbled(edges: Run) -> Run:
     """Soft edges as a scribble: thinned to their crests and drawn with a broad pen."""
 
-    def run(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+    def run(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
         import cv2
 
         soft = edges(image, params, context)[:, :, 0].astype(np.float32)
@@ -105,13 +105,13 @@ lineart_coarse = _by("lineart", "sk_model2.pth")
 lineart_anime = _by("lineart_anime", "netG.pth")
 
 
-def midas(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def midas(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Depth by MiDaS, near parts light."""
     depth, cut = _midas_depth(image, params, context)
     return grey_to_rgb(cut((_unit(depth) * 255).clip(0, 255).astype(np.uint8)))
 
 
-def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def midas_normal(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Normals from MiDaS' depth; flat where the depth, from 0 to 1, is below ``threshold_a``."""
     import cv2
 
@@ -123,7 +123,7 @@ def midas_normal(image: Pixels, params: Params, context: UpscaleContext) -> Pixe
     return cut((normal * 127.5 + 127.5).clip(0, 255).astype(np.uint8))
 
 
-def _midas_depth(image: Pixels, params: Params, context: UpscaleContext) -> tuple[Array, Cut]:
+def _midas_depth(image: Pixels, params: Params, context: WorkerContext) -> tuple[Array, Cut]:
     """(MiDaS' inverse depth float32 [h,w], the function that removes the padding)."""
     import torch
 
@@ -141,35 +141,35 @@ def _unit(values: Array) -> Array:
     return scaled
 
 
-def leres(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def leres(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Depth by LeReS, with percentages of near and far parts cut off."""
     return _leres(image, params, context, _detector(context, params, "leres", _LERES), boost=False)
 
 
-def leres_boost(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def leres_boost(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """As :func:`leres`, merged from several resolutions."""
     return _leres(image, params, context, _detector(context, params, "leres_boost", _LERES, _MERGE), boost=True)
 
 
-def _leres(image: Pixels, params: Params, context: UpscaleContext, detector: Foreign, *, boost: bool) -> Pixels:
+def _leres(image: Pixels, params: Params, context: WorkerContext, detector: Foreign, *, boost: bool) -> Pixels:
     scaled, cut = at_resolution(image, params["resolution"])
     return cut(_mapped(detector, scaled, params, thr_a=params["threshold_a"], thr_b=params["threshold_b"], boost=boost))
 
 
-def mlsd(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def mlsd(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Straight lines."""
     detector = _detector(context, params, "mlsd", "mlsd_large_512_fp32.pth")
     scaled, cut = at_resolution(image, params["resolution"])
     return cut(_mapped(detector, scaled, params, thr_v=params["threshold_a"], thr_d=params["threshold_b"]))
 
 
-def teed(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def teed(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Soft edges by TEED."""
     scaled, cut = at_resolution(image, params["resolution"])
     return cut(_teed(scaled, params, context, "7_model.pth"))
 
 
-def anyline(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def anyline(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Soft edges by TEED's weights for lines, without the faint lines of the standard line art."""
     import cv2
 
@@ -183,7 +183,7 @@ def anyline(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     return cut(edges)
 
 
-def _teed(scaled: Pixels, params: Params, context: UpscaleContext, file: str) -> Pixels:
+def _teed(scaled: Pixels, params: Params, context: WorkerContext, file: str) -> Pixels:
     from latentd_controlnet.preprocessors.networks import quiet
 
     detector = _detector(context, params, "teed", file)
@@ -192,7 +192,7 @@ def _teed(scaled: Pixels, params: Params, context: UpscaleContext, file: str) ->
         return as_rgb(np.asarray(detector(scaled, detect_resolution=side, safe_steps=steps, output_type="np")))
 
 
-def mobile_sam(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def mobile_sam(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Everything that Segment Anything finds, each in a colour of its own, large parts first."""
     from latentd_controlnet.preprocessors.networks import quiet
 
@@ -207,7 +207,7 @@ def mobile_sam(image: Pixels, params: Params, context: UpscaleContext) -> Pixels
     return cut(canvas)
 
 
-def mediapipe_face(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def mediapipe_face(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Face meshes by mediapipe, which carries its own weights."""
     from latentd_controlnet.preprocessors.networks import package
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latentd.api import ModelLoadError, UpscaleContext
+from latentd.api import ModelLoadError, WorkerContext
 from latentd_controlnet.preprocessors.pixels import Params, Pixels, as_rgb
 from latentd_controlnet.preprocessors.weights import Foreign, cached, find_weights
 
@@ -41,22 +41,22 @@ class Seen:
         return data
 
 
-def vit_l(image: Pixels, params: Params, context: UpscaleContext) -> Seen:
+def vit_l(image: Pixels, params: Params, context: WorkerContext) -> Seen:
     """OpenAI's ViT-L/14."""
     return see(image, params, context, ("clip_vitl.pth", "clip_vitl.safetensors"))
 
 
-def vit_h(image: Pixels, params: Params, context: UpscaleContext) -> Seen:
+def vit_h(image: Pixels, params: Params, context: WorkerContext) -> Seen:
     """OpenCLIP's ViT-H/14."""
     return see(image, params, context, ("clip_h.pth", "clip_h.safetensors"))
 
 
-def vit_g(image: Pixels, params: Params, context: UpscaleContext) -> Seen:
+def vit_g(image: Pixels, params: Params, context: WorkerContext) -> Seen:
     """OpenCLIP's ViT-bigG/14."""
     return see(image, params, context, ("clip_g.pth", "clip_g.safetensors"))
 
 
-def see(image: Pixels, params: Params, context: UpscaleContext, names: tuple[str, ...]) -> Seen:
+def see(image: Pixels, params: Params, context: WorkerContext, names: tuple[str, ...]) -> Seen:
     """The outputs for ``image`` of the encoder in the first existing file of ``names``.
 
     A mask, the fourth channel, makes the part outside it blank.

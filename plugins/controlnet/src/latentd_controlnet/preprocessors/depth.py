@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from latentd.api import UpscaleContext
+from latentd.api import WorkerContext
 from latentd_controlnet.preprocessors.model_folders import folder_network, normalised
 from latentd_controlnet.preprocessors.pixels import Params, Pixels, at_resolution, grey_to_rgb
 
@@ -12,17 +12,17 @@ from latentd_controlnet.preprocessors.pixels import Params, Pixels, at_resolutio
 SIDE, PATCH = 518, 14
 
 
-def depth_anything(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def depth_anything(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Depth Anything: near parts light."""
     return _depth(image, params, context, "depth-anything-large-hf")
 
 
-def depth_anything_v2(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def depth_anything_v2(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Depth Anything V2: near parts light."""
     return _depth(image, params, context, "Depth-Anything-V2-Large-hf")
 
 
-def _depth(image: Pixels, params: Params, context: UpscaleContext, folder: str) -> Pixels:
+def _depth(image: Pixels, params: Params, context: WorkerContext, folder: str) -> Pixels:
     import torch
 
     network = folder_network(context, params, folder, "DepthAnythingForDepthEstimation")

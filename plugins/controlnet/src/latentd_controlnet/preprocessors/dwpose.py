@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from latentd.api import JsonValue, ModelLoadError, UpscaleContext
+from latentd.api import JsonValue, ModelLoadError, WorkerContext
 from latentd_controlnet.poses import draw_poses
 from latentd_controlnet.preprocessors.pixels import Params, Pixels, at_resolution
 from latentd_controlnet.preprocessors.weights import cached, find_weights
@@ -45,7 +45,7 @@ class _Networks:
     estimator: Net
 
 
-def whole_body(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def whole_body(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Bodies, hands and faces on black; ``params["poses"]``, if given, is called with them as a JSON text."""
     from latentd_controlnet.preprocessors.networks import quiet
 

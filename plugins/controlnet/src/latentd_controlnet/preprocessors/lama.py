@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentd.api import ModelLoadError, NotConfigured, UpscaleContext, build_module, install_hint, read_weights
+from latentd.api import ModelLoadError, NotConfigured, WorkerContext, build_module, install_hint, read_weights
 from latentd_controlnet.preprocessors.pixels import Params, Pixels, at_resolution
 from latentd_controlnet.preprocessors.weights import Foreign, cached, find_weights
 
@@ -15,7 +15,7 @@ SIDE = 256
 _TELLING = "model.1.bn_l.running_mean"
 
 
-def fill(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def fill(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """``image`` [h,w,4] with the part filled where its fourth channel, the mask, is set.
 
     :raises NotConfigured: the weights or spandrel are missing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentd.api import ModelLoadError, UpscaleContext, check_regular
+from latentd.api import ModelLoadError, WorkerContext, check_regular
 from latentd_controlnet.preprocessors.pixels import Params, Pixels
 from latentd_controlnet.preprocessors.weights import Foreign, cached, find_weights
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def folder_network(context: UpscaleContext, params: Params, folder: str, kind: str) -> Foreign:
+def folder_network(context: WorkerContext, params: Params, folder: str, kind: str) -> Foreign:
     """The network of transformers' class ``kind`` in ``folder`` on the context's device, kept loaded.
 
     :raises NotConfigured: the folder does not exist.

@@ -24,7 +24,7 @@ from latentd.api import (
     ModelLoadError,
     NotConfigured,
     StateDict,
-    UpscaleContext,
+    WorkerContext,
     build_module,
     install_hint,
     load_pickle,
@@ -40,7 +40,7 @@ EXTRA = install_hint("controlnet", "annotators")
 _NESTED = ("model", "depth_model")
 
 
-def detector(context: UpscaleContext, module: str, name: str, *files: str) -> Foreign:
+def detector(context: WorkerContext, module: str, name: str, *files: str) -> Foreign:
     """The detector ``name`` (a function of this file) on the context's device, with the weight ``files``, kept loaded.
 
     Each file may also have the suffix ``.safetensors``.

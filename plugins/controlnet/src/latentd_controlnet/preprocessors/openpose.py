@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from latentd.api import JsonValue, UpscaleContext
+from latentd.api import JsonValue, WorkerContext
 from latentd_controlnet.poses import draw_poses
 from latentd_controlnet.preprocessors.pixels import Params, Pixels, at_resolution
 from latentd_controlnet.preprocessors.weights import Foreign
@@ -13,33 +13,33 @@ from latentd_controlnet.preprocessors.weights import Foreign
 _BODY, _HAND, _FACE = "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"
 
 
-def body(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def body(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Bodies."""
     return _drawn(image, params, context)
 
 
-def hand(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def hand(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Bodies and hands."""
     return _drawn(image, params, context, hands=True)
 
 
-def face(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def face(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Bodies and faces."""
     return _drawn(image, params, context, faces=True)
 
 
-def face_only(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def face_only(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Faces; they are found through bodies, which are not drawn."""
     return _drawn(image, params, context, bodies=False, faces=True)
 
 
-def full(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def full(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Bodies, hands and faces."""
     return _drawn(image, params, context, hands=True, faces=True)
 
 
 def _drawn(
-    image: Pixels, params: Params, context: UpscaleContext, *, bodies: bool = True, hands: bool = False,
+    image: Pixels, params: Params, context: WorkerContext, *, bodies: bool = True, hands: bool = False,
     faces: bool = False,
 ) -> Pixels:  # fmt: skip
     """The poses on black; ``params["poses"]``, if given, is called with them as a JSON text."""

@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from latentd.api import UpscaleContext
+from latentd.api import WorkerContext
 from latentd_controlnet.preprocessors.pixels import Array, Params, Pixels, as_rgb, at_resolution, grey_to_rgb
 
 SHUFFLE_SIZE = 512
 SHUFFLE_CELL = 256
 
 
-def identity(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def identity(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """The picture itself, with its mask as fourth channel if it has one."""
     return image
 
 
-def rgb(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def rgb(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """The picture itself without transparency."""
     return as_rgb(image)
 
 
-def canny(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def canny(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Edges by Canny, white on black."""
     import cv2
 
@@ -36,12 +36,12 @@ def canny(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     return grey_to_rgb(cut(edges))
 
 
-def invert(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def invert(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """The negative."""
     return 255 - as_rgb(image)
 
 
-def blur(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def blur(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """The picture blurred with the standard deviation ``threshold_a``."""
     import cv2
 
@@ -50,7 +50,7 @@ def blur(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     return blurred
 
 
-def scribble_xdog(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def scribble_xdog(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Lines where twice the difference of Gaussians (deviations 0.5 and 5) is above ``threshold_a``."""
     import cv2
 
@@ -63,7 +63,7 @@ def scribble_xdog(image: Pixels, params: Params, context: UpscaleContext) -> Pix
     return cut(lines)
 
 
-def threshold(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def threshold(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """White where the darkest channel is above ``threshold_a``."""
     scaled, cut = at_resolution(image, params["resolution"])
     result = np.zeros_like(scaled)
@@ -71,7 +71,7 @@ def threshold(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     return cut(result)
 
 
-def binary(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def binary(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """The threshold of March 2023: dark lines become white; Otsu chooses the level if ``threshold_a`` is 0 or 255."""
     import cv2
 
@@ -84,13 +84,13 @@ def binary(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     return grey_to_rgb(cut(result))
 
 
-def scribble(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def scribble(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """The scribble of March 2023: white where the darkest channel is below 127."""
     scaled, cut = at_resolution(image, params["resolution"])
     return grey_to_rgb(cut(np.where(np.min(scaled, axis=2) < 127, np.uint8(255), np.uint8(0))))
 
 
-def tile_resample(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def tile_resample(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """The picture made smaller by ``threshold_a``."""
     import cv2
 
@@ -104,7 +104,7 @@ def tile_resample(image: Pixels, params: Params, context: UpscaleContext) -> Pix
     return smaller
 
 
-def colour_grid(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def colour_grid(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """A mosaic with cells of 64 pixels."""
     import cv2
 
@@ -115,7 +115,7 @@ def colour_grid(image: Pixels, params: Params, context: UpscaleContext) -> Pixel
     return mosaic
 
 
-def lineart_standard(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def lineart_standard(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Dark lines on light paper as white on black."""
     scaled, cut = at_resolution(image, params["resolution"])
     return grey_to_rgb(cut(standard_lines(scaled)))
@@ -133,14 +133,14 @@ def standard_lines(image: Pixels) -> Pixels:
     return lines
 
 
-def recolor_luminance(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def recolor_luminance(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """CIE L* as grey, to the power ``threshold_a``."""
     import cv2
 
     return _toned(cv2.cvtColor(as_rgb(image), cv2.COLOR_BGR2LAB)[:, :, 0], params)
 
 
-def recolor_intensity(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def recolor_intensity(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """The brightest channel as grey, to the power ``threshold_a``."""
     import cv2
 
@@ -152,7 +152,7 @@ def _toned(grey: Array, params: Params) -> Pixels:
     return grey_to_rgb((toned * 255.0).clip(0, 255).astype(np.uint8))
 
 
-def shuffle(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def shuffle(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """The picture distorted by a smooth random flow; ``params["seed"]`` makes it repeatable."""
     import cv2
 

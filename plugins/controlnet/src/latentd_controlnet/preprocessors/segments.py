@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from latentd.api import UpscaleContext
+from latentd.api import WorkerContext
 from latentd_controlnet.preprocessors.model_folders import folder_network, normalised
 from latentd_controlnet.preprocessors.palette import ADE20K, COCO, class_colours
 from latentd_controlnet.preprocessors.pixels import Array, Params, Pixels, at_resolution
@@ -17,7 +17,7 @@ ADE20K_SIDE, COCO_SIDE = 640, 800
 TASK, TASK_LENGTH = (49406, 518, 10549, 533, 29119, 1550, 49407), 77
 
 
-def upernet(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def upernet(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Classes of ADE20K by UperNet."""
     import torch
 
@@ -28,18 +28,18 @@ def upernet(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
     return cut(class_colours(_best(logits, scaled), ADE20K))
 
 
-def oneformer_ade20k(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def oneformer_ade20k(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Classes of ADE20K by OneFormer."""
     return _oneformer(image, params, context, "oneformer_ade20k_swin_large", ADE20K_SIDE, ADE20K)
 
 
-def oneformer_coco(image: Pixels, params: Params, context: UpscaleContext) -> Pixels:
+def oneformer_coco(image: Pixels, params: Params, context: WorkerContext) -> Pixels:
     """Classes of COCO by OneFormer."""
     return _oneformer(image, params, context, "oneformer_coco_swin_large", COCO_SIDE, COCO)
 
 
 def _oneformer(
-    image: Pixels, params: Params, context: UpscaleContext, folder: str, side: int, palette: Pixels
+    image: Pixels, params: Params, context: WorkerContext, folder: str, side: int, palette: Pixels
 ) -> Pixels:
     import torch
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
 
-from latentd.api import PreprocessorSpec, UpscaleContext
+from latentd.api import PreprocessorSpec, WorkerContext
 from latentd_controlnet.preprocessors.pixels import Params, Pixels
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ class _Row:
     model_free: bool = False
 
 
-Run: TypeAlias = Callable[[Pixels, Params, UpscaleContext], "Pixels | Seen"]
+Run: TypeAlias = Callable[[Pixels, Params, WorkerContext], "Pixels | Seen"]
 
 
 def _late(where: str) -> Run:
     """The function at ``module:name`` below this package, imported when it first runs."""
     module, _, name = where.partition(":")
 
-    def run(image: Pixels, params: Params, context: UpscaleContext) -> Pixels | Seen:
+    def run(image: Pixels, params: Params, context: WorkerContext) -> Pixels | Seen:
         found: Run = getattr(import_module(f"latentd_controlnet.preprocessors.{module}"), name)
         return found(image, params, context)
 
@@ -177,7 +177,7 @@ def _named(where: str, name: str) -> Run:
     """As :func:`_late`, with the module's name in ``params``, for functions that several modules share."""
     run = _late(where)
 
-    def with_name(image: Pixels, params: Params, context: UpscaleContext) -> Pixels | Seen:
+    def with_name(image: Pixels, params: Params, context: WorkerContext) -> Pixels | Seen:
         return run(image, {**params, "module": name}, context)
 
     return with_name

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from latentd.api import NotConfigured, Services, UpscaleContext
+from latentd.api import NotConfigured, Services, WorkerContext
 from latentd_controlnet.model_files import stamp
 
 T = TypeVar("T")
@@ -20,13 +20,13 @@ CACHE = "annotator"
 _DEEPEST = 4
 
 
-def services_of(context: UpscaleContext) -> Services:
+def services_of(context: WorkerContext) -> Services:
     """The server's services, which the context of a preprocessor always has."""
     assert context.services is not None
     return context.services
 
 
-def folders(context: UpscaleContext) -> Iterator[Path]:
+def folders(context: WorkerContext) -> Iterator[Path]:
     """Folders of preprocessors' weights, in the order in which they are searched."""
     paths = services_of(context).paths
     extra = str(context.options.get("control_net_modules_path") or "")
@@ -37,7 +37,7 @@ def folders(context: UpscaleContext) -> Iterator[Path]:
         yield folder / FOLDER
 
 
-def find_weights(context: UpscaleContext, module: str, *names: str) -> Path:
+def find_weights(context: WorkerContext, module: str, *names: str) -> Path:
     """The first file (or folder) of one of ``names`` below those folders.
 
     :raises NotConfigured: there is none; the message says which file belongs where.
@@ -64,7 +64,7 @@ def _find(root: Path, name: str) -> Path | None:
     return None
 
 
-def cached(context: UpscaleContext, name: str, paths: Sequence[Path], load: Callable[[], T]) -> T:
+def cached(context: WorkerContext, name: str, paths: Sequence[Path], load: Callable[[], T]) -> T:
     """The network ``name`` from the files (or folders) ``paths``, kept in the server's cache of models.
 
     As many networks stay loaded as control models (option ``control_net_model_cache_size``); a file that was replaced
