@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,3 +137,13 @@ def test_attention_of_many_queries_is_worked_out_in_parts(monkeypatch: pytest.Mo
 
     with pytest.raises(Interrupted):
         attention._attend(q, k, v, leave)
+
+
+def test_libraries_are_out_of_garbage_collection_once_a_model_is_loaded(services: AppServices) -> None:
+    """A full collection, which lets no thread run, would look at each of their objects."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    submitted(services).join(WAIT)
+    watched = {id(found) for found in gc.get_objects()}
+    assert watched.isdisjoint({id(UNet2DConditionModel), id(CLIPTextModel), id(torch.nn.Module)})
