@@ -21,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
 NOTE = "% Written by tools/reference.py from the code: change that, and run it again.\n\n"
+_EFFECTS = {"ui": " (kept, without effect here)", "training": " (with the plugin training)"}
 _GROUP = re.compile(r"^# --- (.+?) -+$")
 _ALIAS = re.compile(r'^(\w+): TypeAlias = (.+)\n"""(.+)"""$', re.MULTILINE)
 _PARAM = re.compile(r":(?:param|ivar) (\w+): ")
@@ -215,7 +216,7 @@ def _options_table(options: Iterable[Any]) -> str:
     rows = []
     for option in options:
         kind = type(option.default).__name__ if option.default is not None else "str"
-        effect = option.help + (" (kept, without effect here)" if option.affects in ("ui", "training") else "")
+        effect = option.help + _EFFECTS.get(option.affects, "")
         notes = [f"infotext: {option.infotext}"] if option.infotext else []
         notes += [] if option.api_writable else ["not writable over the API"]
         rows.append(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from latentd.atomic import write_atomically
 from latentd.contributions import ArgInfo, HealthSpec, ModelFile, ModelFormatSpec, NoArgs, OptionSpec
 from latentd.errors import (
+    Interrupted,
     InvalidImage,
     InvalidRequest,
     LatentdError,
     ModelLoadError,
     NotConfigured,
     NotFound,
+    NotStored,
     TooLarge,
     near_matches,
 )
@@ -54,6 +57,7 @@ from latentd.services import (
     UpscaleContext,
     UpscalerSpec,
     WorkerContext,
+    WorkJob,
 )
 from latentd.types import (
     Attend,
@@ -78,7 +82,12 @@ from latentd.types import (
 )
 
 if TYPE_CHECKING:
+    from latentd.conditioning.embeddings import Embedding
+    from latentd.conditioning.embeddings import look_at as read_embedding
+    from latentd.conditioning.pixel_data import with_embedding as hide_embedding
     from latentd.images.annotations import Label, LegendStyle, annotate_grid, prompt_matrix_legends
+    from latentd.images.codecs import encode_image as picture_bytes
+    from latentd.images.codecs import open_image as open_picture
     from latentd.images.fill import cut_out
     from latentd.images.grid import grid_rows, make_grid
     from latentd.images.inpaint import uncrop
@@ -94,44 +103,75 @@ if TYPE_CHECKING:
     from latentd.models.loading.build import assemble as build_module
     from latentd.models.loading.convert import unet_key
     from latentd.models.vae import encode_pictures
+    from latentd.pipeline.beside import check_generation, draw_beside
     from latentd.pipeline.passes.inversion import find_noise
     from latentd.pipeline.planning.limits import check_images, check_size
     from latentd.pipeline.script_runs import ScriptRuns
+    from latentd.pipeline.trainable import EncodedTexts, TrainableLayer, TrainableModel, trainable_model
+    from latentd.server.middleware import name_job
     from latentd.server.openapi import reply_of
     from latentd.server.routes.generation import answer_generation
+    from latentd.server.routes.jobs import accepted as accept_job
     from latentd.server.routing import APIRouter
     from latentd.server.schemas.generation import Img2ImgRequest, Txt2ImgRequest
+    from latentd.server.schemas.jobs import JobAccepted
+    from latentd.server.schemas.lenient import Bool as LenientBool
+    from latentd.server.schemas.lenient import Float as LenientFloat
+    from latentd.server.schemas.lenient import Int as LenientInt
+    from latentd.server.schemas.lenient import LenientModel
+    from latentd.server.schemas.lenient import Seed as LenientSeed
+    from latentd.server.schemas.lenient import Str as LenientStr
 
 # Names whose import takes time are imported when they are used: name → module, the same as in the imports above.
 _LATE = {
     "APIRouter": "latentd.server.routing:APIRouter",
     "Box": "latentd.images.region:Box",
+    "Embedding": "latentd.conditioning.embeddings:Embedding",
+    "EncodedTexts": "latentd.pipeline.trainable:EncodedTexts",
     "Img2ImgRequest": "latentd.server.schemas.generation:Img2ImgRequest",
+    "JobAccepted": "latentd.server.schemas.jobs:JobAccepted",
     "Label": "latentd.images.annotations:Label",
     "LegendStyle": "latentd.images.annotations:LegendStyle",
-    "StateDict": "latentd.models.files.state_dict:StateDict",
+    "LenientBool": "latentd.server.schemas.lenient:Bool",
+    "LenientFloat": "latentd.server.schemas.lenient:Float",
+    "LenientInt": "latentd.server.schemas.lenient:Int",
+    "LenientModel": "latentd.server.schemas.lenient:LenientModel",
+    "LenientSeed": "latentd.server.schemas.lenient:Seed",
+    "LenientStr": "latentd.server.schemas.lenient:Str",
     "ScriptRuns": "latentd.pipeline.script_runs:ScriptRuns",
+    "StateDict": "latentd.models.files.state_dict:StateDict",
+    "TrainableLayer": "latentd.pipeline.trainable:TrainableLayer",
+    "TrainableModel": "latentd.pipeline.trainable:TrainableModel",
     "Txt2ImgRequest": "latentd.server.schemas.generation:Txt2ImgRequest",
+    "accept_job": "latentd.server.routes.jobs:accepted",
     "annotate_grid": "latentd.images.annotations:annotate_grid",
     "answer_generation": "latentd.server.routes.generation:answer_generation",
     "build_module": "latentd.models.loading.build:assemble",
+    "check_generation": "latentd.pipeline.beside:check_generation",
     "check_images": "latentd.pipeline.planning.limits:check_images",
     "check_size": "latentd.pipeline.planning.limits:check_size",
     "cut_out": "latentd.images.fill:cut_out",
     "cut_tiles": "latentd.images.tiles:cut_tiles",
+    "draw_beside": "latentd.pipeline.beside:draw_beside",
     "encode_pictures": "latentd.models.vae:encode_pictures",
     "find_noise": "latentd.pipeline.passes.inversion:find_noise",
     "flatten": "latentd.images.transparency:flatten",
     "grid_rows": "latentd.images.grid:grid_rows",
+    "hide_embedding": "latentd.conditioning.pixel_data:with_embedding",
     "join_tiles": "latentd.images.tiles:join_tiles",
     "load_pickle": "latentd.models.files.unpickle:load_pickle",
     "make_grid": "latentd.images.grid:make_grid",
+    "name_job": "latentd.server.middleware:name_job",
+    "open_picture": "latentd.images.codecs:open_image",
+    "picture_bytes": "latentd.images.codecs:encode_image",
     "plan_tiles": "latentd.images.tiles:plan_tiles",
     "prepare_mask": "latentd.images.masks:prepare_mask",
     "prompt_matrix_legends": "latentd.images.annotations:prompt_matrix_legends",
+    "read_embedding": "latentd.conditioning.embeddings:look_at",
     "read_weights": "latentd.models.files.state_dict:open_state_dict",
     "reply_of": "latentd.server.openapi:reply_of",
     "resize_image": "latentd.images.resize:resize_image",
+    "trainable_model": "latentd.pipeline.trainable:trainable_model",
     "uncrop": "latentd.images.inpaint:uncrop",
     "unet_key": "latentd.models.loading.convert:unet_key",
     "upscale_tiled": "latentd.images.tiles:upscale_tiled",
@@ -150,6 +190,8 @@ __all__ = [
     "Box",
     "Cache",
     "Checkpoint",
+    "Embedding",
+    "EncodedTexts",
     "EntryHandler",
     "Evaluate",
     "ExtraNetworkSpec",
@@ -164,13 +206,21 @@ __all__ = [
     "Img2imgInit",
     "Img2imgStart",
     "InterrogatorSpec",
+    "Interrupted",
     "InvalidImage",
     "InvalidRequest",
+    "JobAccepted",
     "JobControl",
     "JsonValue",
     "Label",
     "LatentdError",
     "LegendStyle",
+    "LenientBool",
+    "LenientFloat",
+    "LenientInt",
+    "LenientModel",
+    "LenientSeed",
+    "LenientStr",
     "MaskBlend",
     "Mode",
     "Model",
@@ -181,6 +231,7 @@ __all__ = [
     "NoArgs",
     "NotConfigured",
     "NotFound",
+    "NotStored",
     "Offered",
     "OptionSpec",
     "Options",
@@ -188,8 +239,8 @@ __all__ = [
     "Plan",
     "Planned",
     "PostprocessorSpec",
-    "PreprocessorSpec",
     "Predict",
+    "PreprocessorSpec",
     "RawArgs",
     "Registered",
     "Residuals",
@@ -202,49 +253,62 @@ __all__ = [
     "Services",
     "StateDict",
     "TooLarge",
+    "TrainableLayer",
+    "TrainableModel",
     "Txt2ImgRequest",
     "UNetCall",
     "UNetHook",
     "UpscaleContext",
-    "WorkerContext",
     "UpscalerSpec",
     "Window",
+    "WorkJob",
+    "WorkerContext",
+    "accept_job",
     "annotate_grid",
     "answer_generation",
     "blamed",
     "build_module",
+    "check_generation",
     "check_images",
     "check_regular",
     "check_size",
     "cut_out",
     "cut_tiles",
+    "draw_beside",
     "encode_pictures",
     "find_models",
     "find_noise",
     "flatten",
     "grid_rows",
+    "hide_embedding",
     "hookimpl",
     "install_hint",
     "is_regular",
     "join_tiles",
     "load_pickle",
     "make_grid",
+    "name_job",
     "near_matches",
+    "open_picture",
     "open_regular",
     "owner_of",
+    "picture_bytes",
     "plan_tiles",
     "prepare_mask",
     "prompt_matrix_legends",
+    "read_embedding",
     "read_header",
     "read_regular",
     "read_shapes",
     "read_weights",
     "reply_of",
     "resize_image",
+    "trainable_model",
     "uncrop",
     "unet_key",
     "upscale_tiled",
     "weights_from_tensors",
+    "write_atomically",
 ]
 
 

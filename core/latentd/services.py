@@ -298,6 +298,46 @@ class Networks(Protocol):
         """The file that a tag's name means, or None."""
 
 
+class EmbeddingFile(Protocol):
+    """A textual-inversion embedding."""
+
+    @property
+    def name(self) -> str:
+        """What stands for it in prompts."""
+
+    @property
+    def filename(self) -> str:
+        """The file's absolute path."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, int]]:
+        """By text encoder (``clip_l``, ``clip_g``, or ``""`` for the only one) the number and width of its vectors."""
+
+
+class Embeddings(Protocol):
+    """The textual-inversion embeddings."""
+
+    def all(self) -> Mapping[str, EmbeddingFile]:
+        """Every embedding by name."""
+
+    def showing(self, embedding: Any) -> AbstractContextManager[None]:  # an Embedding, which needs torch
+        """Within it the :class:`latentd.api.Embedding` goes before a file of its name; on the worker."""
+
+
+class WorkJob(Protocol[T_co]):
+    """A job of a plugin's in the queue, from :meth:`Services.submit_work`."""
+
+    @property
+    def id(self) -> str:
+        """What the client, or else the engine, calls it."""
+
+    async def wait(self) -> T_co:
+        """What its work returned, once it has.
+
+        :raises JobCancelled: it was cancelled. :raises Exception: what the work raised.
+        """
+
+
 # --- what plugins offer ----------------------------------------------------------------------------------------------
 
 
@@ -518,6 +558,17 @@ class Services(Protocol):
     def networks(self) -> Networks:
         """The files of the LoRA family."""
 
+    @property
+    def embeddings(self) -> Embeddings:
+        """The textual-inversion embeddings."""
+
+    @property
+    def hypernetworks(self) -> Mapping[str, Path]:
+        """Hypernetwork files by name."""
+
+    def refresh_networks(self) -> None:
+        """Look through the folders of embeddings, hypernetworks and LoRAs again: a file was written there."""
+
     async def generate(self, request: GenerationRequest) -> Result:
         """Plan, queue and await one generation.
 
@@ -526,6 +577,28 @@ class Services(Protocol):
 
     async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:
         """Run ``work`` on the thread that uses torch, as a separate job in the queue."""
+
+    def submit_work(
+        self,
+        work: Callable[[JobControl], T],
+        *,
+        kind: str,
+        task_id: str | None = None,
+        checkpoint: str | None = None,
+        meta: Mapping[str, JsonValue] | None = None,
+    ) -> WorkJob[T]:
+        """As :meth:`run_on_worker` without the wait: the job is in the queue, and in the jobs API under its id.
+
+        Where ``work`` returns a dictionary that is JSON-ready, the job's document has it as ``result``.
+
+        :param task_id: the client's own id; None or empty for a new one.
+        :param checkpoint: the title of the checkpoint that it needs, to let a job go first whose model is loaded.
+        :param meta: shown with the job.
+        :raises Conflict: ``task_id`` is waiting or running. :raises QueueFull: the queue is at its bound.
+        """
+
+    def worker_context(self, control: JobControl) -> WorkerContext:
+        """What upscalers and interrogators take; on the worker."""
 
     async def run_in_thread(self, work: Callable[[], T]) -> T:
         """The result of ``work``, called outside the event loop; for reading files."""

@@ -7,7 +7,8 @@ tells whether they hold an embedding. torch is imported with the first picture o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,9 @@ PICTURES = (".png", ".webp", ".jxl", ".avif")
 PICKLES = (".pt", ".bin")
 MAX_BYTES = 256 * 2**20
 MAX_VECTORS = 4096
+#: What the header of a safetensors file may say of an embedding, under the names that pickles have.
+_NOTES = frozenset({"step", "sd_checkpoint", "sd_checkpoint_name"})
+_LONGEST_STEP = 16
 _UNREADABLE = (LatentdError, ValueError, KeyError, OSError, TypeError, RecursionError, Image.DecompressionBombError)
 
 
@@ -49,6 +53,12 @@ class Embedding:
     step: int | None = None
     sd_checkpoint: str | None = None
     sd_checkpoint_name: str | None = None
+
+    @classmethod
+    def of(cls, name: str, filename: str, vectors: Mapping[str, Tensor]) -> Embedding:
+        """One of these vectors, [V, width] by encoder; gradients flow into them where they ask for that."""
+        shapes = {part: (int(value.shape[0]), int(value.shape[1])) for part, value in vectors.items()}
+        return cls(name=name, filename=filename, shapes=shapes, read=lambda: vectors)
 
     @cached_property
     def vectors(self) -> Mapping[str, Tensor]:
@@ -109,6 +119,7 @@ class EmbeddingStore:
         self._hashes = hashes
         self._read: dict[Path, tuple[tuple[int, int], Embedding | None]] = {}
         self._embeddings: dict[str, Embedding] = {}
+        self._shown: dict[str, Embedding] = {}
         self.problems: dict[str, str] = {}
         self.refresh()
 
@@ -126,7 +137,16 @@ class EmbeddingStore:
 
     def all(self) -> dict[str, Embedding]:
         """Every embedding by name."""
-        return dict(self._embeddings)
+        return {**self._embeddings, **self._shown}
+
+    @contextmanager
+    def showing(self, embedding: Embedding) -> Iterator[None]:
+        """Within it ``embedding`` goes before a file of its name: one in training, for its preview; on the worker."""
+        self._shown = {embedding.name: embedding}
+        try:
+            yield
+        finally:
+            self._shown = {}
 
     def usable(self, width: int | None) -> tuple[dict[str, Embedding], dict[str, Embedding]]:
         """Embeddings by name: those for models of total width ``width`` (None: any), and the others."""
@@ -195,6 +215,7 @@ def look_at(path: Path, digest: Callable[[], str | None] = lambda: None) -> Embe
     :raises LatentdError: the file is damaged or refused.
     :raises ValueError: it holds no embedding that is understood.
     """
+    from latentd.models.files.safetensors_header import is_safetensors, safetensors_metadata
     from latentd.models.files.shapes import tensor_facts
 
     name = path.stem
@@ -206,7 +227,11 @@ def look_at(path: Path, digest: Callable[[], str | None] = lambda: None) -> Embe
     else:
         data = tensor_facts(path, max_bytes=MAX_BYTES)
         shapes = {part: _shape(v.shape, v.is_floating_point) for part, v in _parts(data).items()}
+        if is_safetensors(path):
+            data = {**data, **{key: value for key, value in safetensors_metadata(path).items() if key in _NOTES}}
     step = data.get("step")
+    if isinstance(step, str) and step.isdecimal() and len(step) < _LONGEST_STEP:
+        step = int(step)
     return Embedding(
         name=name,
         filename=str(path),

@@ -112,10 +112,35 @@ class TextConditioner:
         known = self._known_embeddings()
         key = (tuple(texts), settings, negative, tuple((name, id(e)) for name, e in known.items()))
         if (batch := self._cache.get(key)) is None:
-            batch = self._cache[key] = self._encode(texts, settings, negative, indexes, check)
+            with torch.no_grad(), self.model.part("text") as encoders:
+                batch = self._cache[key] = self._encode(texts, settings, negative, encoders, indexes, check)
             self._trim()
         self._cache.move_to_end(key)
         return batch.encoded, batch.used
+
+    def learn(self, texts: Sequence[str], settings: TextSettings, indexes: Sequence[EmbeddingIndex]) -> list[Encoded]:
+        """As :meth:`encode`, for training: nothing is remembered, and gradients flow back into the embeddings' vectors
+        and into whatever hangs on the encoders. These are where they compute already.
+
+        :param indexes: one an encoder, from :meth:`indexes_with`.
+        """
+        tokenizers = [_TOKENIZERS[encoder.architecture.kind] for encoder in self.model.text_encoders]
+        pairs = list(zip(tokenizers, indexes, strict=True))
+        return self._encode(texts, settings, False, self.model.text_encoders, pairs, lambda: None).encoded
+
+    def indexes_with(self, embeddings: Mapping[str, Embedding]) -> list[EmbeddingIndex]:
+        """For each encoder what finds the names of the known embeddings and of ``embeddings``, which go first."""
+        known = {**self._known_embeddings(), **embeddings}
+        return [EmbeddingIndex(known, _TOKENIZERS[e.architecture.kind]) for e in self.model.text_encoders]
+
+    def token_vectors(self, text: str) -> list[Tensor]:
+        """The rows [n,width], float32, that each encoder's table of tokens has for ``text``; none for an empty one."""
+        found = []
+        for encoder in self.model.text_encoders:
+            ids = list(_TOKENIZERS[encoder.architecture.kind].encode(text))
+            table = encoder.transformer.embeddings.token_embedding.weight
+            found.append(table[torch.tensor(ids, dtype=torch.long, device=table.device)].detach().float().cpu())
+        return found
 
     def _trim(self) -> None:
         size = sum(batch.nbytes for batch in self._cache.values())
@@ -132,25 +157,24 @@ class TextConditioner:
         """Empty the cache."""
         self._cache.clear()
 
-    @torch.no_grad()
     def _encode(
         self,
         texts: Sequence[str],
         settings: TextSettings,
         negative: bool,
+        encoders: Sequence[TextEncoder],
         indexes: list[tuple[ClipTokenizer, EmbeddingIndex]],
         check: Callable[[], None],
     ) -> _Batch:
         contexts: list[Tensor] = []
         pooled: Tensor | None = None
         used: dict[str, Embedding] = {}
-        with self.model.part("text") as encoders:
-            for encoder, (tokenizer, index) in zip(encoders, indexes, strict=True):
-                built = {t: _chunks(t, tokenizer, index, settings) for t in texts}
-                chunks = align_chunks([built[t] for t in texts], tokenizer)
-                context, pool = self._run(encoder, chunks, index, settings, used, check)
-                contexts.append(context)
-                pooled = pool if pool is not None else pooled
+        for encoder, (tokenizer, index) in zip(encoders, indexes, strict=True):
+            built = {t: _chunks(t, tokenizer, index, settings) for t in texts}
+            chunks = align_chunks([built[t] for t in texts], tokenizer)
+            context, pool = self._run(encoder, chunks, index, settings, used, check)
+            contexts.append(context)
+            pooled = pool if pool is not None else pooled
         context = torch.cat(contexts, dim=-1)
         if not self.model.is_sdxl:
             return _Batch([Encoded(c) for c in context], list(used.values()))

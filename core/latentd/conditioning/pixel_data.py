@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,39 @@ def embedding_in_picture(image: Image.Image) -> dict[str, Any] | None:
         raise ValueError("the embedding is too large")
     data = json.loads(raw, object_hook=_tensor)
     return data if isinstance(data, dict) else None
+
+
+def with_embedding(image: Image.Image, data: Mapping[str, Any]) -> tuple[Image.Image, dict[str, str]]:
+    """``image`` (RGB) with the embedding ``data`` in panels left and right of it, and the text entries of its PNG file.
+
+    :func:`embedding_in_picture` finds it in either, as AUTOMATIC1111 does.
+
+    :param data: an embedding file's dictionary, tensors among it; JSON-ready otherwise.
+    """
+    raw = json.dumps(data, default=_plain).encode()
+    packed = np.frombuffer(zlib.compress(raw, 9), dtype=np.uint8)
+    height = image.height
+    columns = -(-len(packed) // (3 * height))
+    filled = np.zeros(height * columns * 3, dtype=np.uint8)
+    filled[: len(packed)] = packed
+    mask = _stream(filled.size)
+    low, high = ((half & 0x0F ^ mask & 0x0F).reshape(height, columns, 3) for half in (filled, filled >> 4))
+    divider = np.zeros((height, 1, 3), dtype=np.uint8)
+    # The upper bits are for the eye alone: what lies in a panel shows as a dim grain, never as the black of a border.
+    panels = [half | 0x10 for half in (low, high)]
+    pixels = np.asarray(image.convert("RGB"))
+    # In the picture itself no column may look like a divider: its low bits are never all zero.
+    seen = pixels.copy()
+    bare = (seen & 0x0F).sum(axis=(0, 2)) == 0
+    seen[:, bare] |= 1
+    whole = np.concatenate([panels[0], divider | 0x10, seen, divider | 0x10, panels[1]], axis=1)
+    return Image.fromarray(whole), {TEXT_KEY: base64.b64encode(raw).decode("ascii")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return {"TORCHTENSOR": value.detach().float().cpu().tolist()}
+    raise TypeError(f"a value of type {type(value).__name__} cannot be hidden in a picture")
 
 
 def _hidden_bytes(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes | None:

@@ -112,13 +112,19 @@ class LoadedModel:
     def to(self, device: torch.device | str | None) -> None:
         """Move every part to ``device``, or, for None, to the device on which it computes."""
         for part in PARTS:
-            self._move(part, self.policy.device_of(part) if device is None else torch.device(device))
+            self.place(part, device)
+
+    def place(self, part: Part, device: torch.device | str | None = None) -> None:
+        """Move ``part`` to ``device``; None sends it to where it computes."""
+        self._move(part, self.policy.device_of(part) if device is None else torch.device(device))
 
     def _move(self, part: Part, device: torch.device) -> None:
         modules = {"unet": [self.unet], "text": list(self.text_encoders), "vae": [self.vae, self.own_vae]}[part]
-        for module in modules:
-            if module is not None:
-                module.to(device)
+        # Moved weights stay ordinary tensors, which a training needs, though a generation in inference mode moves them.
+        with torch.inference_mode(False), torch.no_grad():
+            for module in modules:
+                if module is not None:
+                    module.to(device)
 
     def _modules(self) -> list[nn.Module]:
         return [m for m in (self.unet, self.vae, self.own_vae, *self.text_encoders) if m is not None]

@@ -177,11 +177,12 @@ class ModelManager:
     def _load(self, info: CheckpointInfo, storage: WeightStorage) -> Any:
         from latentd.models.loading.load import load_checkpoint
 
-        for loader in self.loaders:
-            if (model := loader(info, self.policy)) is not None:
-                break
-        else:
-            model = load_checkpoint(info, self.policy, storage, read=self._reader(CHECKPOINT))
+        with _for_training_too():
+            for loader in self.loaders:
+                if (model := loader(info, self.policy)) is not None:
+                    break
+            else:
+                model = load_checkpoint(info, self.policy, storage, read=self._reader(CHECKPOINT))
         # Infotexts contain the hash, so it is computed before the first picture.
         self.checkpoints.ensure_hash(info)
         return model
@@ -189,7 +190,8 @@ class ModelManager:
     def _load_vae(self, info: VaeInfo) -> Any:
         from latentd.models.loading.load import load_vae
 
-        return load_vae(Path(info.filename), self.policy, read=self._reader(VAE))
+        with _for_training_too():
+            return load_vae(Path(info.filename), self.policy, read=self._reader(VAE))
 
     def _reader(self, kind: str) -> Callable[[Path], Any]:
         """The function that opens weight files of ``kind``, from memory if the option keeps their contents there."""
@@ -216,6 +218,18 @@ class ModelManager:
 def _key(kind: str, filename: str, *more: Hashable) -> Key:
     """The cache key of a file; it changes when the file is replaced."""
     return kind, filename, tuple(file_stamp(Path(filename))), *more
+
+
+@contextmanager
+def _for_training_too() -> Iterator[None]:
+    """Weights loaded within are ordinary tensors: gradients flow through them, whichever job had them loaded.
+
+    Generations run in torch's inference mode, and what is made there can never be part of a training.
+    """
+    import torch
+
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _model_bytes(model: LoadedModel) -> int:

@@ -110,6 +110,25 @@ def encode_pictures(model: Model, pictures: Tensor, sample: Tensor | None = None
     return encode(model, pictures, sample)
 
 
+@torch.no_grad()
+def distribution(model: LoadedModel, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [1,4,h,w] of the latents of ``image`` [3,H,W] in [0,1], scaled; float32 on the model's device.
+
+    Source: Kingma & Welling, "Auto-encoding variational Bayes" (2013): a latent is mean + deviation·ε.
+
+    :raises NansError: nothing but NaN.
+    """
+    vae = _vae(model)
+    with model.part("vae"):
+        device, dtype = _place(vae)
+        x = (image[None] * 2.0 - 1.0).to(device, dtype)
+        posterior = _in_tiles_if_needed(model, vae, x.shape[-1] * x.shape[-2], partial(_posterior, vae, x))
+    mean, deviation = (part.float().to(model.device) * model.scale_factor for part in (posterior.mean, posterior.std))
+    if is_nan(mean):
+        raise NansError("VAE encoder", _nan_hint(model, image))
+    return mean, deviation
+
+
 @contextmanager
 def circular_padding(model: LoadedModel, enabled: bool = True) -> Iterator[None]:
     """A context in which all convolutions of UNet and VAE wrap around, so that pictures tile (option ``tiling``)."""

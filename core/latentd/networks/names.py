@@ -167,6 +167,26 @@ def _block_facts(unet: nn.Module) -> tuple[int, frozenset[int]]:
     return resnets, frozenset(int(match[1]) for match in found if match)
 
 
+def network_layers(
+    unet: nn.Module, text_encoders: Sequence[nn.Module], *, as_ldm: bool
+) -> Iterator[tuple[str, Literal["unet", "text"], str, nn.Module]]:
+    """Each linear layer and convolution with its name in files of kohya's layout: (name, part, path, module).
+
+    :param as_ldm: UNet modules by LDM's paths, as kohya has SDXL's; else by diffusers', as he has SD 1's and 2's.
+    """
+    resnets, attending = _block_facts(unet)
+    for path, module in unet.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            spelled = ldm_path(path, resnets, attending) if as_ldm else path
+            yield f"lora_unet_{spelled.replace('.', '_')}", "unet", path, module
+    for number, encoder in enumerate(text_encoders, 1):
+        prefix = f"lora_te{number}" if len(text_encoders) > 1 else "lora_te"
+        for path, module in encoder.named_modules():
+            inner = path.removeprefix("transformer.")
+            if isinstance(module, nn.Linear) and inner.startswith("encoder."):
+                yield f"{prefix}_text_model_{inner.replace('.', '_')}", "text", path, module
+
+
 def ldm_path(path: str, resnets: int, attending: frozenset[int]) -> str:
     """The path in LDM of a module of the UNet, given its path in diffusers; unknown paths are returned unchanged.
 

@@ -11,6 +11,7 @@ GUIDANCE = "guidance"
 INTERROGATORS = "interrogators"
 SCRIPTS = "scripts"
 TINYMODEL = "tinymodel"
+TRAINING = "training"
 UPSCALERS = "upscalers"
 
 # Names as clients send them, in lower case, by the kind of registry in which they are looked up.
@@ -82,17 +83,18 @@ FEATURES: dict[str, dict[str, str]] = {
 
 
 class PathFeature(NamedTuple):
-    """A prefix of request paths and the plugin that serves them; None if there is no such plugin."""
+    """A prefix of request paths and the plugin that serves them."""
 
     prefix: str
-    plugin: str | None
+    plugin: str
 
 
 PATHS = (
     PathFeature("/controlnet/", CONTROLNET),
-    PathFeature("/sdapi/v1/train/", None),
-    PathFeature("/sdapi/v1/create/", None),
-    PathFeature("/sdapi/v1/preprocess", None),
+    PathFeature("/sdapi/v1/train/", TRAINING),
+    PathFeature("/sdapi/v1/create/", TRAINING),
+    PathFeature("/sdapi/v1/preprocess", TRAINING),
+    PathFeature("/latentd/v1/train/", TRAINING),
 )
 
 
@@ -109,7 +111,7 @@ def path_hint(path: str) -> str | None:
     """What to do about the missing route ``path``, as a sentence; None for unknown paths."""
     for feature in PATHS:
         if path.startswith(feature.prefix) or path == feature.prefix.rstrip("/"):
-            return install_hint(feature.plugin) if feature.plugin else "training is not offered: no plugin brings it"
+            return install_hint(feature.plugin)
     return None
 
 

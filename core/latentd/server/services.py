@@ -191,6 +191,22 @@ class AppServices:
         """Run ``work`` on the thread that owns torch, as a job of its own in the queue."""
         return await self.engine.submit(work, kind=kind).wait()
 
+    def submit_work(
+        self,
+        work: Callable[[JobControl], T],
+        *,
+        kind: str,
+        task_id: str | None = None,
+        checkpoint: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Job[T]:
+        """The queued job of ``work``, which runs on the thread that owns torch.
+
+        :param checkpoint: the title of the checkpoint that it needs.
+        :raises Conflict: ``task_id`` is waiting or running. :raises QueueFull: the queue is at its bound.
+        """
+        return self.engine.submit(work, kind=kind, task_id=task_id, model_key=checkpoint, meta=meta)
+
     def worker_context(self, control: JobControl, options: Mapping[str, Any] | None = None) -> WorkerContext:
         """What an upscaler, restorer or interrogator gets; call it on the worker."""
         return WorkerContext(
@@ -287,6 +303,11 @@ class AppServices:
     def refresh_embeddings(self) -> None:
         """Look through the embeddings folders again."""
         self.embeddings.refresh()
+
+    def refresh_networks(self) -> None:
+        """Look through the folders of embeddings and LoRAs again; hypernetworks are looked for at every question."""
+        self.embeddings.refresh()
+        self.networks.refresh()
 
     @property
     def hypernetworks(self) -> dict[str, Path]:

@@ -73,6 +73,14 @@ class FileFlags:
         metavar=DIRECTORY,
         listed=False,
     )
+    training_dir: tuple[str, ...] = texts(
+        (),
+        "a folder in which pictures to train on, and the logs of trainings, may lie; may be given several times "
+        "(default: train)",
+        group=GROUP,
+        metavar=DIRECTORY,
+        listed=False,
+    )
     unix_filenames_sanitization: bool = switch("keep every character but '/' in file names", group=GROUP)
     filenames_max_length: int = integer(128, "longest file name of a saved picture", group=GROUP)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from latentd.errors import NotFound
@@ -15,13 +16,14 @@ from latentd.networks.files import NetworkLibrary
 from latentd.options import OptionStore
 from latentd.plugins.registry import Registries
 from latentd.server.styles import StyleBook
+from latentd.services import WorkerContext
 from latentd.settings import Paths, Settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.services import Checkpoint, Model, Models, Networks, Styles, Vae
-    from latentd.types import GenerationRequest, JobControl, Result
+    from latentd.services import Checkpoint, Embeddings, Model, Models, Networks, Styles, Vae, WorkJob
+    from latentd.types import GenerationRequest, JobControl, JsonValue, Result
 
 T = TypeVar("T")
 
@@ -80,6 +82,21 @@ class HeadlessServices:
         return NetworkLibrary(self.paths.models("Lora"))
 
     @property
+    def embeddings(self) -> Embeddings:
+        """The embeddings of the configured folders."""
+        from latentd.conditioning.embeddings import EmbeddingStore
+
+        return EmbeddingStore(self.paths.models("embeddings"))
+
+    @property
+    def hypernetworks(self) -> Mapping[str, Path]:
+        """None."""
+        return {}
+
+    def refresh_networks(self) -> None:
+        """Nothing: the folders are looked through at every question."""
+
+    @property
     def paths(self) -> Paths:
         """The folders of the settings."""
         return self.settings.paths
@@ -97,6 +114,22 @@ class HeadlessServices:
         :raises RuntimeError: always.
         """
         raise RuntimeError(f"{kind}: no worker without a server; use the fixture latentd_app")
+
+    def submit_work(
+        self,
+        work: Callable[[JobControl], T],
+        *,
+        kind: str,
+        task_id: str | None = None,
+        checkpoint: str | None = None,
+        meta: Mapping[str, JsonValue] | None = None,
+    ) -> WorkJob[T]:
+        """:raises RuntimeError: there is no worker."""
+        raise RuntimeError(f"{kind}: no worker without a server; use the fixture latentd_app")
+
+    def worker_context(self, control: JobControl) -> WorkerContext:
+        """What upscalers and interrogators take."""
+        return WorkerContext(options=self.options.snapshot(), check=control.check)
 
     async def run_in_thread(self, work: Callable[[], T]) -> T:
         """The result of ``work``, called outside the event loop."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -73,7 +73,7 @@ def condition_batch(
         conditioner_of(gen, gen.model),
         texts,
         negatives,
-        _settings(gen, size),
+        text_settings(gen.options, size, networks=tuple(r.key() for r in gen.networks)),
         timetable,
         padding=_padding(gen),
         check=gen.leave_if_cancelled,
@@ -139,8 +139,8 @@ def refiner_for(gen: RunningGeneration, batch: Batch) -> Refiner | None:
     return Refiner(plan, switch)
 
 
-def _settings(gen: RunningGeneration, size: tuple[int, int]) -> TextSettings:
-    options = gen.options
+def text_settings(options: Mapping[str, Any], size: tuple[int, int], *, networks: Hashable = None) -> TextSettings:
+    """What ``options`` say of encoding texts for a pass of ``size``, width and height in pixels."""
     return TextSettings(
         clip_skip=int(options["CLIP_stop_at_last_layers"]),
         sdxl_clip_l_skip=bool(options["sdxl_clip_l_skip"]),
@@ -153,7 +153,7 @@ def _settings(gen: RunningGeneration, size: tuple[int, int]) -> TextSettings:
         sdxl_crop_left=int(options["sdxl_crop_left"]),
         sdxl_refiner_high_aesthetic_score=float(options["sdxl_refiner_high_aesthetic_score"]),
         sdxl_refiner_low_aesthetic_score=float(options["sdxl_refiner_low_aesthetic_score"]),
-        networks=tuple(r.key() for r in gen.networks),
+        networks=networks,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,14 +42,21 @@ def without_picture(gen: RunningGeneration, latents: Tensor) -> Tensor | None:
 
     An edit model without a picture gets zeros.
     """
+    return blank_channels(gen.model, latents, lambda pictures: encode_pictures(gen, pictures))
+
+
+def blank_channels(model: LoadedModel, latents: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """As :func:`without_picture`.
+
+    :param encode: from pictures [1,3,H,W] in 0 to 1 to latents.
+    """
     batch, _, height, width = latents.shape
-    model = gen.model
     if is_edit(model):
         return torch.zeros_like(latents)
     if not is_inpainting(model):
         return None
     grey = torch.full((1, 3, height * 8, width * 8), 0.5)
-    masked = encode_pictures(gen, grey)[:, :, :height, :width]
+    masked = encode(grey)[:, :, :height, :width]
     channels = torch.cat([torch.ones_like(masked[:, :1]), masked.to(latents)], dim=1)
     return channels.expand(batch, -1, -1, -1)
 

@@ -18,7 +18,7 @@ from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.keys import Scope
 from latentd.server.middleware import JOB_HEADER, name_job
 from latentd.server.openapi import binary
-from latentd.server.routes.jobs import job_path
+from latentd.server.routes.jobs import accepted
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.generation import (
     GenerationBody,
@@ -84,10 +84,7 @@ def router(services: Any) -> APIRouter:
         generation = await asyncio.to_thread(_job_body, body)
         _check_persistence(generation, request)
         job, _ = await services.submit_body(generation)
-        name_job(request, job.id)
-        path = job_path(job, request)
-        reply = {"id": job.id, "state": job.status, "position": job.position, "url": path, "events": f"{path}/events"}
-        return SafeJSONResponse(reply, 202, {"Location": path})
+        return accepted(job, request)
 
     return routes
 

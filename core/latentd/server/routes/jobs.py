@@ -17,6 +17,7 @@ from latentd.engine.job import WATCH_SECONDS, Job
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.server.middleware import name_job
 from latentd.server.openapi import binary, event_stream, reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
@@ -151,12 +152,21 @@ def job_path(job: Job[Any], request: Request) -> str:
     return f"{request.scope.get('root_path', '')}/latentd/v1/jobs/{quote(job.id, safe='()')}"
 
 
+def accepted(job: Job[Any], request: Request) -> Response:
+    """The reply 202 to what was handed in as ``job``: where it is, and what happens to it."""
+    name_job(request, job.id)
+    path = job_path(job, request)
+    reply = {"id": job.id, "state": job.status, "position": job.position, "url": path, "events": f"{path}/events"}
+    return SafeJSONResponse(reply, 202, {"Location": path})
+
+
 def _document(job: Job[Any], request: Request) -> dict[str, Any]:
     path = job_path(job, request)
     document = job_document(job)
     document["preview"] = f"{path}/preview" if job.progress.preview is not None else None
     document["events"] = f"{path}/events"
     result = job.result
+    document["result"] = result if isinstance(result, dict) else None
     document["images"] = [
         {
             "url": f"{path}/images/{index}",

@@ -63,6 +63,7 @@ class Job(JobDocument):
     preview: str | None = Field(description="Path of the latest preview; null while there is none.")
     events: str = Field(description="Path of the event stream.")
     images: list[JobPicture] = Field(description="Its pictures once it has completed.")
+    result: dict[str, Any] | None = Field(description="What else came of it, where it is no generation (a training).")
 
 
 class JobList(BaseModel):
@@ -73,7 +74,7 @@ class JobList(BaseModel):
 
 
 class JobAccepted(BaseModel):
-    """A generation that was handed in."""
+    """A job that was handed in."""
 
     id: str
     state: State

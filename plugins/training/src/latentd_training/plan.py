@@ -1,0 +1,256 @@
+"""From a request's fields to a training that is checked and ready: every 4xx is raised here, before the queue."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentd.api import (
+    InvalidRequest,
+    NotFound,
+    Services,
+    check_generation,
+    check_size,
+    near_matches,
+)
+from latentd_training.captions import Prompter
+from latentd_training.dataset import CELL, DataOptions, picture_files
+from latentd_training.folders import existing_folder, folder_inside
+from latentd_training.learning_rate import parse_schedule
+from latentd_training.logs import run_folder
+from latentd_training.previews import PreviewOptions
+from latentd_training.schemas import PreviewFields, TrainEmbedding, TrainFields, TrainHypernetwork
+from latentd_training.settings import LoopOptions
+from latentd_training.templates import NAME, read_template
+
+if TYPE_CHECKING:
+    from latentd.api import TrainableModel
+    from latentd_training.learner import Learner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """One training: what, from which pictures, how long, and what is left along the way.
+
+    ``open`` reads or makes what is trained, on the worker. ``noun`` is embedding, hypernetwork or lora. Every
+    ``save_every`` steps it is saved below ``log_folder``, and drawn every ``preview_every``; 0 for never.
+    ``hide_in_picture``: a preview carries the last save. ``notes`` go into the log of settings.
+    """
+
+    noun: str
+    name: str
+    open: Callable[[TrainableModel], Learner]
+    prompter: Prompter
+    data: DataOptions
+    loop: LoopOptions
+    log_folder: Path
+    save_every: int
+    preview: PreviewOptions
+    preview_every: int
+    checkpoint: str
+    hide_in_picture: bool = False
+    optimizer: str = "AdamW"
+    optimizer_settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the job's document shows."""
+        size = {"width": self.data.width, "height": self.data.height}
+        return {"name": self.name, "steps": self.loop.steps, "batch_size": self.loop.batch_size, **size}
+
+
+def plan_embedding(body: TrainEmbedding, services: Services) -> TrainingPlan:
+    """The training of an embedding.
+
+    :raises LatentdError: a field is impossible; it is named.
+    """
+    path = embedding_path(services, body.embedding_name)
+
+    def read(model: TrainableModel) -> Learner:
+        from latentd_training.embedding import EmbeddingLearner
+
+        return EmbeddingLearner.read(body.embedding_name, path, model)
+
+    plan = _plan(
+        body,
+        services,
+        noun="embedding",
+        name=body.embedding_name,
+        open=read,
+        learn_rate=body.learn_rate,
+        save_every=body.save_embedding_every,
+    )
+    lines = [line for line in plan.prompter.lines if NAME in line]
+    if not lines:
+        raise InvalidRequest(
+            f"template_filename: {body.template_filename} has no line with {NAME}, so that nothing would be learnt"
+        )
+    left_out = len(plan.prompter.lines) - len(lines)
+    said = (f"{body.template_filename}: {left_out} lines without {NAME} are left out",) if left_out else ()
+    return replace(
+        plan,
+        prompter=replace(plan.prompter, lines=lines),
+        hide_in_picture=body.save_image_with_stored_embedding,
+        warnings=(*plan.warnings, *said),
+    )
+
+
+def plan_hypernetwork(body: TrainHypernetwork, services: Services) -> TrainingPlan:
+    """The training of a hypernetwork.
+
+    :raises LatentdError: a field is impossible; it is named.
+    """
+    known = services.hypernetworks
+    name = body.hypernetwork_name
+    # The first versions' lists had the file's hash behind the name.
+    path = known.get(name) or known.get(name.rpartition("(")[0])
+    if path is None:
+        raise NotFound(
+            f"hypernetwork_name: {name!r} not found", hint=near_matches(name, known) or "see /sdapi/v1/hypernetworks"
+        )
+
+    def read(model: TrainableModel) -> Learner:
+        from latentd_training.hypernetwork import HypernetworkLearner
+
+        return HypernetworkLearner.read(path.stem, path, model)
+
+    return _plan(
+        body,
+        services,
+        noun="hypernetwork",
+        name=path.stem,
+        open=read,
+        learn_rate=body.learn_rate,
+        save_every=body.save_hypernetwork_every,
+    )
+
+
+def embedding_path(services: Services, name: str) -> Path:
+    """The file of the embedding ``name``, which a training writes as well.
+
+    :raises NotFound: there is none. :raises InvalidRequest: it is a file of a kind that is not written, or a package's.
+    """
+    known = services.embeddings.all()
+    if name not in known:
+        raise NotFound(
+            f"embedding_name: {name!r} not found", hint=near_matches(name, known) or "POST /sdapi/v1/create/embedding"
+        )
+    path, parts = Path(known[name].filename), known[name].shapes
+    ending = ".pt" if len(parts) == 1 else ".safetensors"
+    inside = any(path.resolve().is_relative_to(folder.resolve()) for folder in services.paths.models("embeddings"))
+    if path.suffix.lower() != ending or not inside:
+        where = "a file of that ending" if inside else "a file that a package carries"
+        raise InvalidRequest(
+            f"embedding_name: {name!r} is {where} ({path.name}), which trainings do not write",
+            hint=f"create an embedding of your own: a training writes {ending}",
+        )
+    return path
+
+
+def _plan(
+    body: TrainFields,
+    services: Services,
+    *,
+    noun: str,
+    name: str,
+    open: Callable[[TrainableModel], Learner],
+    learn_rate: str,
+    save_every: int,
+    checkpoint: str | None = None,
+) -> TrainingPlan:
+    seed = secrets.randbelow(2**31) if body.seed == -1 else body.seed
+    rate = parse_schedule(learn_rate, "learn_rate")
+    clip = parse_schedule(body.clip_grad_value, "clip_grad_value") if body.clip_grad_mode != "disabled" else None
+    data = _data(body, services)
+    title = _title(services, checkpoint)
+    log_folder = folder_inside(services, body.log_directory, "log_directory")
+    preview = preview_options(body, services, seed, data)
+    if body.create_image_every:
+        check_generation(preview.request("preview", title), services)
+    options = services.options.snapshot()
+    return TrainingPlan(
+        noun=noun,
+        name=name,
+        open=open,
+        prompter=Prompter(
+            lines=read_template(services, body.template_filename),
+            name=name,
+            shuffle=body.shuffle_tags,
+            drop_out=body.tag_drop_out,
+        ),
+        data=data,
+        loop=LoopOptions(
+            steps=body.steps,
+            rate=rate,
+            batch_size=body.batch_size,
+            gradient_step=body.gradient_step,
+            repeats=max(1, int(options["training_image_repeats_per_epoch"])),
+            clip_mode=body.clip_grad_mode,
+            clip=clip,
+            seed=seed,
+            validate_every=body.validate_every,
+        ),
+        log_folder=run_folder(log_folder, name),
+        save_every=save_every,
+        preview=preview,
+        preview_every=body.create_image_every,
+        checkpoint=title,
+        notes={**body.model_dump(), "seed": seed, "model_name": title},
+        warnings=tuple(f"field {key!r} is not known and has no effect" for key in body.unknown_fields),
+    )
+
+
+def _data(body: TrainFields, services: Services) -> DataOptions:
+    for name in ("training_width", "training_height"):
+        if not body.varsize and getattr(body, name) % CELL:
+            raise InvalidRequest(f"{name}: {getattr(body, name)} is no multiple of {CELL}")
+    check_size(body.training_width, body.training_height, services.settings)
+    folder = existing_folder(services, body.data_root, "data_root")
+    if not picture_files(folder):
+        raise InvalidRequest(f"data_root: No images have been found in the dataset: {body.data_root!r}")
+    return DataOptions(
+        folder=folder,
+        width=body.training_width,
+        height=body.training_height,
+        keep_sizes=body.varsize,
+        sampling=body.latent_sampling_method,
+        use_alpha=body.use_weight,
+    )
+
+
+def _title(services: Services, checkpoint: str | None) -> str:
+    if checkpoint is None:
+        return services.models.current.title
+    info = services.models.find(checkpoint)
+    if info is None:
+        raise NotFound(f"checkpoint: {checkpoint!r} not found", hint="see /sdapi/v1/sd-models")
+    return info.title
+
+
+def preview_options(body: PreviewFields, services: Services, seed: int, data: DataOptions) -> PreviewOptions:
+    """How previews are drawn; early 2023's place in the list of samplers is followed.
+
+    :raises NotFound: there is no such sampler.
+    """
+    sampler: Any = body.preview_sampler_name
+    place = body.preview_sampler_index
+    if place is not None and "preview_sampler_name" not in body.model_fields_set:
+        names = [spec.name for spec in services.registry.samplers.values()]
+        sampler = names[place] if isinstance(place, int) and 0 <= place < len(names) else str(place)
+    return PreviewOptions(
+        own_prompt=body.preview_from_txt2img,
+        prompt=body.preview_prompt,
+        negative_prompt=body.preview_negative_prompt,
+        steps=body.preview_steps,
+        sampler=sampler,
+        cfg_scale=body.preview_cfg_scale,
+        seed=seed if body.preview_seed == -1 else body.preview_seed,
+        width=body.preview_width,
+        height=body.preview_height,
+        training_size=(data.width, data.height),
+    )

@@ -1,0 +1,85 @@
+"""``/sdapi/v1/create/...`` and ``/sdapi/v1/train/...``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+
+from latentd.api import APIRouter, JobControl, Services, name_job, reply_of
+from latentd_training.plan import TrainingPlan, plan_embedding, plan_hypernetwork
+from latentd_training.schemas import (
+    CreateEmbedding,
+    CreateHypernetwork,
+    CreateResponse,
+    TrainEmbedding,
+    TrainHypernetwork,
+    TrainResponse,
+)
+
+#: Training writes files and holds the device for long: a key for it needs the scope that changes the server.
+ADMIN = {"x-scope": "admin"}
+
+
+def sdapi_router(services: Services) -> APIRouter:
+    """AUTOMATIC1111's routes; each waits for its job."""
+    router = APIRouter(prefix="/sdapi/v1", tags=["training"])
+    _add_create(router, services)
+
+    async def train(request: Request, task_id: str, plan: TrainingPlan) -> dict[str, Any]:
+        from latentd_training.run import run_training
+
+        job = services.submit_work(
+            lambda control: run_training(plan, services, control),
+            kind=f"train-{plan.noun}",
+            task_id=task_id,
+            checkpoint=plan.checkpoint,
+            meta=plan.meta,
+        )
+        name_job(request, job.id)
+        result = await job.wait()
+        # The word is the same for hypernetworks in the original.
+        reply: dict[str, Any] = {"info": f"train embedding complete: filename: {result['filename']} error: None"}
+        return reply | ({"warnings": result["warnings"]} if result["warnings"] else {})
+
+    @router.post("/train/embedding", name="train_embedding", openapi_extra=ADMIN, **reply_of(TrainResponse))
+    async def train_embedding(body: TrainEmbedding, request: Request) -> dict[str, Any]:
+        """Train an embedding: a name that stands for what a folder of pictures shows."""
+        return await train(request, body.id_task, await asyncio.to_thread(plan_embedding, body, services))
+
+    @router.post("/train/hypernetwork", name="train_hypernetwork", openapi_extra=ADMIN, **reply_of(TrainResponse))
+    async def train_hypernetwork(body: TrainHypernetwork, request: Request) -> dict[str, Any]:
+        """Train a hypernetwork on a folder of pictures."""
+        return await train(request, body.id_task, await asyncio.to_thread(plan_hypernetwork, body, services))
+
+    return router
+
+
+def _add_create(router: APIRouter, services: Services) -> None:
+    async def create(kind: str, work: Callable[[JobControl], Path], said: str | None) -> dict[str, str]:
+        from latentd_training.create import Exists
+
+        try:
+            path = await services.run_on_worker(work, kind=f"create-{kind}")
+        except Exists as error:
+            return {"info": f"create {kind} error: {error}"}
+        return {"info": f"create {kind} filename: {said or path}"}
+
+    @router.post("/create/embedding", name="create_embedding", openapi_extra=ADMIN, **reply_of(CreateResponse))
+    async def embedding(body: CreateEmbedding) -> dict[str, str]:
+        """Create an embedding for the selected checkpoint, to be trained."""
+        from latentd_training.create import create_embedding
+
+        return await create("embedding", lambda control: create_embedding(body, services, control), None)
+
+    @router.post("/create/hypernetwork", name="create_hypernetwork", openapi_extra=ADMIN, **reply_of(CreateResponse))
+    async def hypernetwork(body: CreateHypernetwork) -> dict[str, str]:
+        """Create a hypernetwork, to be trained."""
+        from latentd_training.create import create_hypernetwork, structure_of
+
+        structure_of(body)
+        # The original says None in place of the path, and clients may compare with that.
+        return await create("hypernetwork", lambda control: create_hypernetwork(body, services, control), "None")

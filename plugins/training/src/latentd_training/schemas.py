@@ -1,0 +1,132 @@
+"""Bodies and replies; the fields of ``/sdapi/v1`` are AUTOMATIC1111's of early 2023 and of 1.8."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from latentd.api import LenientBool, LenientFloat, LenientInt, LenientModel, LenientSeed, LenientStr
+
+Count = Annotated[LenientInt, Field(ge=1)]
+Every = Annotated[LenientInt, Field(ge=0)]
+Share = Annotated[LenientFloat, Field(ge=0, le=1)]
+Side = Annotated[LenientInt, Field(ge=64, le=8192)]
+
+_EXAMPLE = {"data_root": "cats", "steps": 1000, "learn_rate": "0.005:100, 1e-3:1000, 1e-5"}
+
+
+class CreateEmbedding(LenientModel):
+    """Body of ``/sdapi/v1/create/embedding``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "my-cat", "num_vectors_per_token": 4}]})
+
+    name: LenientStr = Field(description="What prompts call it; letters, digits, '.', '_', '-' and spaces are kept.")
+    num_vectors_per_token: Annotated[LenientInt, Field(ge=1, le=75)] = Field(1, description="Its length in tokens.")
+    overwrite_old: LenientBool = Field(False, description="Replace a file of that name.")
+    init_text: LenientStr = Field("*", description="Words whose vectors it begins with; empty for zeros.")
+
+
+class CreateHypernetwork(LenientModel):
+    """Body of ``/sdapi/v1/create/hypernetwork``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "my-style", "layer_structure": "1, 2, 1"}]})
+
+    name: LenientStr = Field(description="What prompts call it.")
+    enable_sizes: list[Annotated[LenientInt, Field(ge=1, le=16384)]] | None = Field(
+        None, description="Context widths it acts on (768, 320, 640, 1280); by default all that the model has."
+    )
+    overwrite_old: LenientBool = Field(False, description="Replace a file of that name.")
+    layer_structure: Any = Field("1, 2, 1", description="Widths of the layers as multiples, a list or text.")
+    activation_func: LenientStr | None = Field(None, description="linear, relu, leakyrelu, elu, swish, tanh ...")
+    weight_init: LenientStr | None = Field(
+        None, description="Normal, XavierUniform, XavierNormal, KaimingUniform or KaimingNormal."
+    )
+    add_layer_norm: LenientBool = Field(False, description="A layer norm after each layer.")
+    use_dropout: LenientBool = Field(False, description="Drop-out while it is trained.")
+    dropout_structure: Any = Field(None, description="Shares dropped after each layer, a list or text, from 0 to 0.")
+    seed: LenientSeed = Field(-1, description="Of its first weights; -1 for a new one each time.")
+
+
+class PreviewFields(LenientModel):
+    """What pictures along the way show."""
+
+    create_image_every: Every = Field(500, description="Steps between previews; 0 for none.")
+    preview_from_txt2img: LenientBool = Field(False, description="Draw by the fields preview_..., not the last prompt.")
+    preview_prompt: LenientStr = Field("", description="Prompt of previews.")
+    preview_negative_prompt: LenientStr = Field("", description="Negative prompt of previews.")
+    preview_steps: Count = Field(20, description="Sampling steps of previews.")
+    preview_sampler_name: LenientStr = Field("Euler", description="A name of /sdapi/v1/samplers.")
+    preview_sampler_index: LenientInt | LenientStr | None = Field(
+        None, description="Early 2023: its place in that list, or its name."
+    )
+    preview_cfg_scale: LenientFloat = Field(7, description="CFG scale of previews.")
+    preview_seed: LenientSeed = Field(-1, description="Seed of previews; -1 takes that of the training.")
+    preview_width: LenientInt = Field(512, description="Width of previews in pixels.")
+    preview_height: LenientInt = Field(512, description="Height of previews in pixels.")
+
+
+class TrainFields(PreviewFields):
+    """What all trainings take."""
+
+    data_root: LenientStr = Field(description="Folder of pictures, inside --training-dir (the data folder's train).")
+    log_directory: LenientStr = Field(
+        "textual_inversion", description="Folder for logs and saves along the way, likewise."
+    )
+    template_filename: LenientStr = Field(
+        "style_filewords.txt", description="Prompt template: subject.txt, style.txt ... with [name] and [filewords]."
+    )
+    steps: Annotated[LenientInt, Field(ge=1, le=100_000_000)] = Field(1000, description="Steps in all runs together.")
+    batch_size: Annotated[LenientInt, Field(ge=1, le=1024)] = Field(1, description="Pictures at once.")
+    gradient_step: Annotated[LenientInt, Field(ge=1, le=4096)] = Field(1, description="Batches a step.")
+    training_width: Side = Field(512, description="Width of the pictures in pixels.")
+    training_height: Side = Field(512, description="Height of the pictures in pixels.")
+    varsize: LenientBool = Field(False, description="Each picture keeps its own size.")
+    clip_grad_mode: Literal["disabled", "value", "norm"] = Field("disabled", description="How gradients are clipped.")
+    clip_grad_value: LenientStr = Field("0.1", description="The bound, or a schedule as learn_rate.")
+    shuffle_tags: LenientBool = Field(False, description="Shuffle a caption's tags, parted by commas.")
+    tag_drop_out: Share = Field(0, description="Share of tags that are left out.")
+    latent_sampling_method: Literal["once", "deterministic", "random"] = Field(
+        "once", description="Latents are drawn once, are the mean, or are drawn anew each time."
+    )
+    use_weight: LenientBool = Field(False, description="A picture's alpha weighs its loss.")
+    seed: LenientSeed = Field(-1, description="Makes a run repeatable; -1 for a new one each time.")
+    validate_every: Every = Field(
+        0, description="Steps between measurements of the loss on held-out noise, begun and ended with one; 0 for none."
+    )
+
+
+class TrainEmbedding(TrainFields):
+    """Body of ``/sdapi/v1/train/embedding``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"embedding_name": "my-cat", **_EXAMPLE}]})
+
+    id_task: LenientStr = Field("", description="The client's own id for the job.")
+    embedding_name: LenientStr = Field(description="A name of /sdapi/v1/embeddings.")
+    learn_rate: LenientStr = Field("0.005", description='A number, or with steps "0.005:100, 1e-3:1000, 1e-5".')
+    save_embedding_every: Every = Field(500, description="Steps between saves along the way; 0 for none.")
+    save_image_with_stored_embedding: LenientBool = Field(True, description="Hide the last save in a preview.")
+
+
+class TrainHypernetwork(TrainFields):
+    """Body of ``/sdapi/v1/train/hypernetwork``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"hypernetwork_name": "my-style", **_EXAMPLE}]})
+
+    id_task: LenientStr = Field("", description="The client's own id for the job.")
+    hypernetwork_name: LenientStr = Field(description="A name of /sdapi/v1/hypernetworks.")
+    learn_rate: LenientStr = Field("0.00001", description='A number, or with steps "5e-5:100, 1e-5:1000, 1e-6".')
+    save_hypernetwork_every: Every = Field(500, description="Steps between saves along the way; 0 for none.")
+
+
+class CreateResponse(BaseModel):
+    """Reply of the create endpoints."""
+
+    info: str = Field(description="What became of it, with the file's path.")
+
+
+class TrainResponse(BaseModel):
+    """Reply of the train endpoints."""
+
+    info: str = Field(description="What became of it, with the file's path.")
+    warnings: list[str] | None = Field(None, description="What was asked for and does not act; left out if none.")

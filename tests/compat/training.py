@@ -1,0 +1,78 @@
+"""Contracts of the endpoints that train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from tests.compat.contract import contract, get, post
+from tests.reference_server import ReferenceServer
+
+FAILURES = (
+    "fields that a client leaves out have defaults; a bad one is a 4xx that names it, and a training that fails is an "
+    "error, where the original's 200 has the error in its text"
+)
+SMALL: dict[str, Any] = {
+    "data_root": "compat",
+    "log_directory": "textual_inversion",
+    "template_filename": "subject.txt",
+    "training_width": 64,
+    "training_height": 64,
+    "create_image_every": 0,
+    "learn_rate": "0.005:1, 1e-3",
+    "steps": 2,
+}
+
+
+def _pictures(server: ReferenceServer) -> None:
+    folder = server.data / "train/compat"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(2):
+        Image.new("RGB", (64, 64), (200, 40 * number, 60)).save(folder / f"{number}.png")
+
+
+@contract("POST /sdapi/v1/create/embedding", "superset", "all fields but `name` have defaults; SDXL's are .safetensors")
+def create_embedding(server: ReferenceServer) -> None:
+    body = {"name": "compat-new", "num_vectors_per_token": 2, "overwrite_old": True, "init_text": "*"}
+    path = server.data / "embeddings/compat-new.pt"
+    assert post(server, "/sdapi/v1/create/embedding", body) == {"info": f"create embedding filename: {path}"}
+    assert get(server, "/sdapi/v1/embeddings")["loaded"]["compat-new"]["vectors"] == 2
+    again = post(server, "/sdapi/v1/create/embedding", body | {"overwrite_old": False})
+    assert again == {"info": f"create embedding error: file {path} already exists"}
+
+
+@contract("POST /sdapi/v1/create/hypernetwork", "superset", "all fields but `name` have defaults")
+def create_hypernetwork(server: ReferenceServer) -> None:
+    body = {"name": "compat-new", "overwrite_old": True, "layer_structure": "1, 2, 1", "activation_func": "relu"}
+    made = post(server, "/sdapi/v1/create/hypernetwork", body)
+    assert made == {"info": "create hypernetwork filename: None"}
+    path = server.data / "models/hypernetworks/compat-new.pt"
+    assert {"name": "compat-new", "path": str(path)} in get(server, "/sdapi/v1/hypernetworks")
+    again = post(server, "/sdapi/v1/create/hypernetwork", body | {"overwrite_old": False})
+    assert again == {"info": f"create hypernetwork error: file {path} already exists"}
+
+
+@contract("POST /sdapi/v1/train/embedding", "different", FAILURES)
+def train_embedding(server: ReferenceServer) -> None:
+    _pictures(server)
+    post(server, "/sdapi/v1/create/embedding", {"name": "compat-trained", "overwrite_old": True})
+    path = server.data / "embeddings/compat-trained.pt"
+    done = post(
+        server, "/sdapi/v1/train/embedding", SMALL | {"embedding_name": "compat-trained", "id_task": "compat-t"}
+    )
+    assert done["info"] == f"train embedding complete: filename: {path} error: None"
+    assert get(server, "/sdapi/v1/embeddings")["loaded"]["compat-trained"]["step"] == 2
+    status, refused = server.call("POST", "/sdapi/v1/train/embedding", SMALL | {"embedding_name": "no such"})
+    assert (status, refused["detail"]) == (404, "embedding_name: 'no such' not found")
+
+
+@contract("POST /sdapi/v1/train/hypernetwork", "different", FAILURES)
+def train_hypernetwork(server: ReferenceServer) -> None:
+    _pictures(server)
+    post(server, "/sdapi/v1/create/hypernetwork", {"name": "compat-trained", "overwrite_old": True})
+    body = SMALL | {"hypernetwork_name": "compat-trained", "template_filename": "hypernetwork.txt"}
+    path = server.data / "models/hypernetworks/compat-trained.pt"
+    done = post(server, "/sdapi/v1/train/hypernetwork", body)
+    assert done["info"] == f"train embedding complete: filename: {path} error: None"
+    assert server.call("POST", "/sdapi/v1/train/hypernetwork", body | {"learn_rate": "much"})[0] == 422
