@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
-import regex
+import regex  # type: ignore[import-untyped]
 
-from latentd.api import InvalidRequest, read_regular
+from latentd.api import InvalidRequest, Options, read_regular
 from latentd_training.templates import NAME, WORDS
 
 MAX_BYTES = 1 << 16
@@ -19,7 +18,7 @@ PATIENCE = 1.0
 _NUMBERS = regex.compile(r"^[-\d]+\s*")
 
 
-def caption_of(path: Path, options: Mapping[str, Any]) -> str:
+def caption_of(path: Path, options: Options) -> str:
     """The text of the ``.txt`` beside the picture ``path``; without one its name, cleaned of a number at its start and
     reduced to the words that options ``dataset_filename_word_regex`` and ``dataset_filename_join_string`` say.
 
@@ -32,7 +31,7 @@ def caption_of(path: Path, options: Mapping[str, Any]) -> str:
     name = _NUMBERS.sub("", path.stem)
     pattern = str(options["dataset_filename_word_regex"])
     if not pattern:
-        return name
+        return str(name)
     try:
         words = regex.compile(pattern).findall(name, timeout=PATIENCE)
     except (regex.error, TimeoutError) as error:

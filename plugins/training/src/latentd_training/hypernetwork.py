@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from latentd.api import (
     Attend,
@@ -104,7 +104,9 @@ class Structure:
         """Set the weights of a network of :meth:`build`."""
         from torch import nn
 
-        leaky = "leaky_relu" if (self.activation or "").lower() == "leakyrelu" else "relu"
+        leaky: Literal["leaky_relu", "relu"] = (
+            "leaky_relu" if (self.activation or "").lower() == "leakyrelu" else "relu"
+        )
         for module in network:
             if not isinstance(module, nn.Linear | nn.LayerNorm):
                 continue

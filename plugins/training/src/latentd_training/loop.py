@@ -86,7 +86,7 @@ class Trainer:
         total = 0.0
         for part in range(self.options.gradient_step):
             loss = self._batch_loss(self.learner.step * self.options.gradient_step + part, hooks)
-            self._scaler.scale(loss / self.options.gradient_step).backward()
+            torch.autograd.backward(self._scaler.scale(loss / self.options.gradient_step))
             total += float(loss.detach()) / self.options.gradient_step
         if not math.isfinite(total):
             raise InvalidRequest(

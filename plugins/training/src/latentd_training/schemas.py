@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from latentd.api import LenientBool, LenientFloat, LenientInt, LenientModel, LenientSeed, LenientStr
 
@@ -13,7 +13,7 @@ Every = Annotated[LenientInt, Field(ge=0)]
 Share = Annotated[LenientFloat, Field(ge=0, le=1)]
 Side = Annotated[LenientInt, Field(ge=64, le=8192)]
 
-_EXAMPLE = {"data_root": "cats", "steps": 1000, "learn_rate": "0.005:100, 1e-3:1000, 1e-5"}
+_EXAMPLE: dict[str, JsonValue] = {"data_root": "cats", "steps": 1000, "learn_rate": "0.005:100, 1e-3:1000, 1e-5"}
 
 
 class CreateEmbedding(LenientModel):
