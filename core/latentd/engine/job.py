@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from latentd.engine.preview import preview_due
 from latentd.errors import Conflict, Gone, Interrupted, LatentdError
-from latentd.types import ProgressState, StopKind
+from latentd.types import JsonValue, OptionValues, ProgressState, StopKind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +39,7 @@ STATE_NAMES = {"txt2img": "scripts_txt2img", "img2img": "scripts_img2img"}
 
 
 #: Ends one job with its result, or with the exception that it raised.
-Conclude = Callable[["Job[Any]", Any, BaseException | None], None]
+Conclude = Callable[["AnyJob", object, BaseException | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,8 +53,8 @@ class Share:
 
     key: object
     size: float
-    content: Any
-    work: Callable[[Sequence[Job[Any]], Conclude], None]
+    content: object
+    work: Callable[[Sequence[AnyJob], Conclude], None]
 
 
 class JobCancelled(Conflict):
@@ -75,16 +75,16 @@ class Job(Generic[T]):
         *,
         id: str,
         kind: str,
-        meta: Mapping[str, Any] | None = None,
+        meta: Mapping[str, JsonValue] | None = None,
         model_key: str | None = None,
         quiet: bool = False,
         share: Share | None = None,
-        publish: Callable[[Job[Any], str], None] = lambda job, event: None,
-        position: Callable[[Job[Any]], int] = lambda job: 0,
+        publish: Callable[[AnyJob, str], None] = lambda job, event: None,
+        position: Callable[[AnyJob], int] = lambda job: 0,
     ) -> None:
         self.id = id
         self.kind = kind
-        self.meta: Mapping[str, Any] = dict(meta or {})
+        self.meta: Mapping[str, JsonValue] = dict(meta or {})
         self.model_key = model_key
         self.quiet = quiet
         self.share = share
@@ -104,7 +104,7 @@ class Job(Generic[T]):
         self._publish = publish
         self._position = position
         self._cancelled = False
-        self._reported: tuple[Any, ...] = ()
+        self._reported: tuple[object, ...] = ()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Job[T]], None]] = []
 
@@ -248,7 +248,7 @@ class Job(Generic[T]):
             raise Interrupted(f"{self.id}: cancel")
         return stop is None
 
-    def preview_due(self, options: Mapping[str, Any], *, batch_end: bool = False) -> bool:
+    def preview_due(self, options: OptionValues, *, batch_end: bool = False) -> bool:
         """Whether a preview of the present step should be decoded."""
         return preview_due(self.progress, options, batch_end=batch_end, watched=self.watched)
 
@@ -317,6 +317,10 @@ class Job(Generic[T]):
         """Drop the result; :meth:`outcome` raises ``Gone`` from now on."""
         self.expired = self.result is not None or self.expired
         self.result = None
+
+
+AnyJob: TypeAlias = Job[Any]
+"""A job among others, each with a result of a type of its own."""
 
 
 def _fresh(error: BaseException) -> BaseException:

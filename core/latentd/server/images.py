@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from latentd.errors import NotConfigured, TooLarge
 from latentd.settings import Settings
+from latentd.types import OptionValues
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,7 +43,7 @@ class ImageIO:
     :ivar max_pixels: bound on a picture's width times height.
     """
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Settings, options: OptionValues) -> None:
         self._settings = settings
         self._allow_urls = settings.allow_image_urls
         self.max_pixels = settings.max_pixels

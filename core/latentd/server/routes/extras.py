@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
-from typing import Any
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -19,8 +19,14 @@ from latentd.server.schemas.images import (
     ExtrasSingleImageResponse,
 )
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-def router(services: Any) -> APIRouter:
+    from latentd.server.services import AppServices
+    from latentd.types import JobControl
+
+
+def router(services: AppServices) -> APIRouter:
     """Routes ``/sdapi/v1/extra-single-image`` and ``/extra-batch-images``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["extras"])
 
@@ -49,7 +55,7 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tuple[list[str], str]:
+async def _process(services: AppServices, body: ExtrasRequest, given: list[str]) -> tuple[list[str], str]:
     """Base64 texts of the results and the last one's infotext line."""
     from latentd.pipeline.extras import run as extras
 
@@ -62,7 +68,7 @@ async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tupl
     options = services.options.snapshot()
     max_pixels = services.settings.max_pixels
 
-    def work(control: Any) -> list[Any]:
+    def work(control: JobControl) -> list[extras.Processed]:
         for name in body.unknown_fields:
             control.warn(f"field {name!r} is not known and has no effect")
         control.progress.job_count = len(images)
@@ -84,11 +90,13 @@ async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tupl
     return list(texts), done[-1].text if done else ""
 
 
-def _info(image: Any, line: str, keep: bool) -> dict[str, str]:
+def _info(image: Image, line: str, keep: bool) -> dict[str, str]:
     """The text entries of the result: those the picture had, and what was done to it."""
     if not keep:
         return {}
-    return {key: value for key, value in image.info.items() if isinstance(value, str)} | {"postprocessing": line}
+    return {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)} | {
+        "postprocessing": line
+    }
 
 
 def _html(line: str) -> str:
