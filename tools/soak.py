@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections import Counter
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -18,9 +19,14 @@ from server_process import ask, call, server_process
 SMALL = {"width": 64, "height": 64, "prompt": "a red circle", "steps": 2, "sampler_name": "Euler"}
 #: The first part of the jobs fills caches and pools; growth is counted from there on.
 WARM_UP = 0.25
-#: A plugin for the server under test: it counts the objects that Python's collector knows.
+#: Results that are kept are no leak; in a long run they would look like one.
+FLAGS = ("--result-ttl", "5")
+#: Types named at the end, those that grew most.
+SHOWN = 12
+#: A plugin for the server under test: it counts the objects that Python's collector knows, by type.
 PROBE = """
 import gc
+from collections import Counter
 from latentd.api import APIRouter, hookimpl
 
 @hookimpl
@@ -28,9 +34,9 @@ def register_routes(services):
     router = APIRouter(prefix="/soak/v1")
 
     @router.get("/objects")
-    def objects() -> int:
+    def objects() -> dict[str, int]:
         gc.collect()
-        return len(gc.get_objects())
+        return Counter(f"{type(thing).__module__}.{type(thing).__qualname__}" for thing in gc.get_objects())
 
     return [router]
 """
@@ -48,7 +54,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONPATH"] = os.pathsep.join([_probe(Path(folder)), os.environ.get("PYTHONPATH", "")])
         (Path(folder) / "data").mkdir()
-        with server_process("--port", str(given.port), "--data-dir", f"{folder}/data") as server:
+        with server_process("--port", str(given.port), "--data-dir", f"{folder}/data", *FLAGS) as server:
             return _soak(server.url, psutil.Process(server.process.pid), given)
 
 
@@ -67,20 +73,35 @@ def _soak(address: str, process: psutil.Process, given: argparse.Namespace) -> i
     counts: Counter[str] = Counter()
     picture = call(address, "/sdapi/v1/txt2img", SMALL)["images"][0]
     warm = max(int(given.jobs * WARM_UP), 1)
-    start = 0.0
+    samples: list[tuple[float, Counter[str]]] = []
     print("jobs    MiB   objects  threads  files")
     for number in range(1, given.jobs + 1):
         kind = choose.choice(list(KINDS))
         counts[f"{kind} {KINDS[kind](address, picture, choose)}"] += 1
         if number % given.every == 0 or number in (warm, given.jobs):
-            objects = call(address, "/soak/v1/objects")
+            objects = Counter(call(address, "/soak/v1/objects"))
             held = process.memory_info().rss / 2**20
-            start = held if number == warm else start
-            print(f"{number:4} {held:6.1f} {objects:9} {process.num_threads():8} {process.num_fds():6}", flush=True)
+            if number >= warm:
+                samples.append((held, objects))
+            print(
+                f"{number:4} {held:6.1f} {objects.total():9} {process.num_threads():8} {process.num_fds():6}",
+                flush=True,
+            )
     print(", ".join(f"{name}: {count}" for name, count in sorted(counts.items())))
-    grown = process.memory_info().rss / 2**20 - start
-    print(f"{given.jobs - warm} jobs after the warm-up: {grown:+.1f} MiB")
-    return 0 if grown <= given.most else 1
+    return _verdict(samples, given.jobs - warm, given.most)
+
+
+def _verdict(samples: list[tuple[float, Counter[str]]], jobs: int, most: float) -> int:
+    """Print what grew over ``samples``, (MiB, objects by type); 0 when memory grew by at most ``most`` MiB.
+
+    Medians of the first and last fifth are compared: what a job holds while it runs comes and goes.
+    """
+    part = max(len(samples) // 5, 1)
+    first, last = (median(held for held, _ in some) for some in (samples[:part], samples[-part:]))
+    objects = samples[-1][1] - samples[0][1]
+    print(f"{jobs} jobs after the warm-up: {last - first:+.1f} MiB")
+    print("objects that grew:", ", ".join(f"{name} {count:+}" for name, count in objects.most_common(SHOWN)))
+    return 0 if last - first <= most else 1
 
 
 def _post(address: str, path: str, body: Any) -> int:

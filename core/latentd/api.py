@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from latentd.models.files.state_dict import from_tensors as weights_from_tensors
     from latentd.models.files.state_dict import open_state_dict as read_weights
     from latentd.models.files.unpickle import load_pickle
+    from latentd.models.free_memory import require_memory
     from latentd.models.loading.build import assemble as build_module
     from latentd.models.loading.convert import unet_key
     from latentd.models.vae import encode_pictures
@@ -168,6 +169,7 @@ _LATE = {
     "prepare_mask": "latentd.images.masks:prepare_mask",
     "prompt_matrix_legends": "latentd.images.annotations:prompt_matrix_legends",
     "read_embedding": "latentd.conditioning.embeddings:look_at",
+    "require_memory": "latentd.models.free_memory:require_memory",
     "read_weights": "latentd.models.files.state_dict:open_state_dict",
     "reply_of": "latentd.server.openapi:reply_of",
     "resize_image": "latentd.images.resize:resize_image",
@@ -301,6 +303,7 @@ __all__ = [
     "read_regular",
     "read_shapes",
     "read_weights",
+    "require_memory",
     "reply_of",
     "resize_image",
     "trainable_model",
@@ -312,7 +315,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # the imports for type checkers above say what each is
+def __getattr__(name: str) -> Any:
     # Importing FastAPI takes most of a second and torch several; plugins that use neither should not wait for them.
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import weakref
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from latentd.hookspecs import hookimpl
 from latentd.plugins.catalogue import install_hint
+from latentd.server.images import ImageIO
 from latentd.services import InterrogatorSpec, PostprocessorSpec, WorkerContext
+from latentd.settings import parse_settings
 from latentd.testing import AppFactory
 
 INFOTEXT = "a cat\nNegative prompt: a dog\nSteps: 12, Sampler: Euler, CFG scale: 5.5, Seed: 42, Size: 64x96"
@@ -170,7 +173,6 @@ def test_without_interrogator_the_package_is_named(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("extra-batch-images", {"imageList": [{"data": _png(), "name": str(n)} for n in range(3)]}),
         ("img2img", {"init_images": [_png()] * 2, "batch_size": 3, "mask": _png()}),
         ("img2img", {"init_images": [_png()], "mask": _png(), "latent_mask": _png()}),
     ],
@@ -180,6 +182,49 @@ def test_pictures_of_one_request_are_bounded_together(latentd_app: AppFactory, p
     few = latentd_app(flags=["--max-batch-mp", "0.001"]).post(f"/sdapi/v1/{path}", json={**size, **body})
     assert (few.status_code, few.json()["hint"]) == (413, "--max-batch-mp")
     assert few.json()["detail"] == "the pictures of one request have over 1000 pixels"
+
+
+@pytest.mark.parametrize(("flags", "status"), [(["--max-batch-mp", "0.001"], 200), (["--max-total-mp", "0.001"], 413)])
+def test_pictures_that_are_worked_on_one_by_one_are_bounded_by_all_that_a_request_may_ask_for(
+    latentd_app: AppFactory, flags: list[str], status: int
+) -> None:
+    files = [{"data": _png(size=(16, 8 * n)), "name": str(n)} for n in range(1, 6)]
+    body = {"imageList": files, "upscaler_1": "Nearest", "upscaling_resize": 1}
+    reply = latentd_app(flags=flags).post("/sdapi/v1/extra-batch-images", json=body)
+    assert reply.status_code == status, reply.text
+    if status == 200:
+        assert [_open(text).size for text in reply.json()["images"]] == [(16, 8 * n) for n in range(1, 6)]
+    else:
+        assert reply.json()["hint"] == "--max-total-mp"
+
+
+def test_of_many_pictures_few_are_in_memory_at_once() -> None:
+    alive: list[weakref.ref[Image.Image]] = []
+    most = 0
+
+    def decode() -> Image.Image:
+        alive.append(weakref.ref(image := Image.new("RGB", (64, 64))))
+        return image
+
+    def work(image: Image.Image) -> tuple[Image.Image, dict[str, str]]:
+        nonlocal most
+        alive.append(weakref.ref(made := image.resize((128, 128))))
+        most = max(most, sum(one() is not None for one in alive))
+        return made, {}
+
+    images = ImageIO(parse_settings([], environment={}), {"samples_format": "png", "jpeg_quality": 80})
+    assert len(images.through([decode] * 40, work)) == 40
+    images.close()
+    # In work and made of it, decoded ahead, encoded behind: two wherever one is just being handed on.
+    assert most <= 6
+
+
+def test_a_picture_that_turns_out_damaged_ends_the_request(client: TestClient) -> None:
+    cut = base64.b64encode(base64.b64decode(_png(size=(200, 200)))[:-40]).decode()
+    files = [{"data": _png(), "name": "a"}, {"data": cut, "name": "b"}, {"data": _png(), "name": "c"}]
+    reply = client.post("/sdapi/v1/extra-batch-images", json={"imageList": files})
+    assert (reply.status_code, reply.json()["detail"]) == (422, "Invalid encoded image")
+    assert client.post("/sdapi/v1/extra-batch-images", json={"imageList": files[:1]}).status_code == 200
 
 
 def test_pictures_are_counted_before_they_are_read(latentd_app: AppFactory) -> None:

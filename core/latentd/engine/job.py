@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from latentd.engine.preview import preview_due
 from latentd.errors import Conflict, Gone, Interrupted, LatentdError
-from latentd.types import JsonValue, OptionValues, ProgressState, StopKind
+from latentd.types import ProgressState, StopKind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,8 +38,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 STATE_NAMES = {"txt2img": "scripts_txt2img", "img2img": "scripts_img2img"}
 
 
+#: Guards the callbacks of every job; held for an append or a swap only. A lock for each would outlive its use by far.
+_ENDING = threading.Lock()
+
 #: Ends one job with its result, or with the exception that it raised.
-Conclude = Callable[["AnyJob", object, BaseException | None], None]
+Conclude = Callable[["Job[Any]", Any, BaseException | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,12 +56,21 @@ class Share:
 
     key: object
     size: float
-    content: object
-    work: Callable[[Sequence[AnyJob], Conclude], None]
+    content: Any
+    work: Callable[[Sequence[Job[Any]], Conclude], None]
 
 
 class JobCancelled(Conflict):
     """The job was cancelled, or interrupted before it had a result."""
+
+
+def _unheard(job: Job[Any], event: str) -> None:
+    """Publishes nothing."""
+
+
+def _nowhere(job: Job[Any]) -> int:
+    """The position of a job in no queue."""
+    return 0
 
 
 class Job(Generic[T]):
@@ -67,6 +79,7 @@ class Job(Generic[T]):
     ``created``, ``started`` and ``finished`` are Unix times. ``quiet`` jobs (loading a model, for example) leave
     AUTOMATIC1111's global state as it is. ``overtaken`` counts how often a later job ran first. ``device`` is known
     once it runs. ``share`` is None if the job cannot run together with others, and when it has ended.
+    The result of an ``awaited`` job is kept for the first :meth:`wait`, however soon results expire.
     """
 
     def __init__(
@@ -75,16 +88,17 @@ class Job(Generic[T]):
         *,
         id: str,
         kind: str,
-        meta: Mapping[str, JsonValue] | None = None,
+        meta: Mapping[str, Any] | None = None,
         model_key: str | None = None,
         quiet: bool = False,
         share: Share | None = None,
-        publish: Callable[[AnyJob, str], None] = lambda job, event: None,
-        position: Callable[[AnyJob], int] = lambda job: 0,
+        awaited: bool = False,
+        publish: Callable[[Job[Any], str], None] = _unheard,
+        position: Callable[[Job[Any]], int] = _nowhere,
     ) -> None:
         self.id = id
         self.kind = kind
-        self.meta: Mapping[str, JsonValue] = dict(meta or {})
+        self.meta: Mapping[str, Any] = dict(meta or {})
         self.model_key = model_key
         self.quiet = quiet
         self.share = share
@@ -97,16 +111,15 @@ class Job(Generic[T]):
         self.overtaken = 0
         self.result: T | None = None
         self.error: BaseException | None = None
-        self.traceback: str | None = None
         self.expired = False
+        self._awaited = awaited
         self._watched_at = float("-inf")
         self._work: Callable[[Job[T]], T] | None = work
         self._publish = publish
         self._position = position
         self._cancelled = False
-        self._reported: tuple[object, ...] = ()
-        self._lock = threading.Lock()
-        self._callbacks: list[Callable[[Job[T]], None]] = []
+        self._reported: tuple[Any, ...] = ()
+        self._callbacks: tuple[Callable[[Job[T]], None], ...] = ()
 
     # --- read by anyone ----------------------------------------------------------------------------------------------
 
@@ -172,6 +185,9 @@ class Job(Generic[T]):
             result = await ended
         finally:
             self._remove_done_callback(tell)
+            self._awaited = False
+            if self.expired:
+                self.result = None
         if self.error is not None:
             raise _fresh(self.error)
         return result if result is not None else self.outcome()
@@ -189,16 +205,15 @@ class Job(Generic[T]):
 
     def add_done_callback(self, callback: Callable[[Job[T]], None]) -> None:
         """Call ``callback(job)`` when the job ends, on the thread that ends it; at once if it has ended."""
-        with self._lock:
+        with _ENDING:
             if not self.ended:
-                self._callbacks.append(callback)
+                self._callbacks = (*self._callbacks, callback)
                 return
         callback(self)
 
     def _remove_done_callback(self, callback: Callable[[Job[T]], None]) -> None:
-        with self._lock:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
+        with _ENDING:
+            self._callbacks = tuple(kept for kept in self._callbacks if kept is not callback)
 
     # --- stopping, from any thread -----------------------------------------------------------------------------------
 
@@ -248,7 +263,7 @@ class Job(Generic[T]):
             raise Interrupted(f"{self.id}: cancel")
         return stop is None
 
-    def preview_due(self, options: OptionValues, *, batch_end: bool = False) -> bool:
+    def preview_due(self, options: Mapping[str, Any], *, batch_end: bool = False) -> bool:
         """Whether a preview of the present step should be decoded."""
         return preview_due(self.progress, options, batch_end=batch_end, watched=self.watched)
 
@@ -299,28 +314,28 @@ class Job(Generic[T]):
         *,
         result: T | None = None,
         error: BaseException | None = None,
-        trace: str | None = None,
     ) -> None:
-        """Set the end of the job, wake all that wait for it, and drop the work with everything to which it refers."""
+        """Set the end of the job, wake all that wait for it, and drop the work with everything to which it refers.
+
+        An ended job is remembered for a long time and keeps nothing except what its document shows.
+        """
         state = self.progress
         state.job, state.job_count, state.preview = "", 0, None
         self._work = self.share = None
-        with self._lock:
-            self.result, self.error, self.traceback = result, error, trace
+        self._publish, self._position, self._reported = _unheard, _nowhere, ()
+        with _ENDING:
+            self.result, self.error = result, error
             self.finished = time.time()
             self.status = status
-            callbacks, self._callbacks = self._callbacks, []
+            callbacks, self._callbacks = self._callbacks, ()
         for callback in callbacks:
             callback(self)
 
     def expire(self) -> None:
-        """Drop the result; :meth:`outcome` raises ``Gone`` from now on."""
+        """Drop the result, at once or when its waiter has it; :meth:`outcome` raises ``Gone`` from now on."""
         self.expired = self.result is not None or self.expired
-        self.result = None
-
-
-AnyJob: TypeAlias = Job[Any]
-"""A job among others, each with a result of a type of its own."""
+        if not self._awaited:
+            self.result = None
 
 
 def _fresh(error: BaseException) -> BaseException:

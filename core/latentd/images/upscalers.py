@@ -18,7 +18,7 @@ def upscale_with(do_upscale: DoUpscale, image: Image.Image, scale: float) -> Ima
 
     The upscaler runs until it has reached that size, at most three times; Lanczos makes the size exact.
     """
-    wanted = (max(int(image.width * scale // 8 * 8), 8), max(int(image.height * scale // 8 * 8), 8))
+    wanted = _wanted(image.size, scale)
     for _ in range(_MOST_RUNS):
         if image.width >= wanted[0] and image.height >= wanted[1]:
             break
@@ -27,6 +27,22 @@ def upscale_with(do_upscale: DoUpscale, image: Image.Image, scale: float) -> Ima
         if image.size == before:
             break
     return image if image.size == wanted else image.resize(wanted, Image.Resampling.LANCZOS)
+
+
+def largest_on_the_way(size: tuple[int, int], scale: float, native: float) -> tuple[int, int]:
+    """Size of the largest picture that :func:`upscale_with` makes with an upscaler whose factor is ``native``."""
+    wanted = _wanted(size, scale)
+    width, height = size
+    for _ in range(_MOST_RUNS):
+        if native <= 1 or (width >= wanted[0] and height >= wanted[1]):
+            break
+        width, height = int(width * native), int(height * native)
+    return max(width, wanted[0]), max(height, wanted[1])
+
+
+def _wanted(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    width, height = (max(int(side * scale // 8 * 8), 8) for side in size)
+    return width, height
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Source: the layout of ``models/VAE-approx/model.pt`` of AUTOMATIC1111 (eight con
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ class ApproxNN(nn.Module):
         return x
 
 
-def load_approx_nn(path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def load_approx_nn(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """The network of ``path``, in eval mode.
 
     :raises ModelLoadError: the file is damaged or holds another network.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from latentd.models.untyped import ModelConfig
-from latentd.types import OptionValues
+from typing import Any, Literal
 
 Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner"]
 Variant = Literal["base", "inpainting", "edit"]
@@ -26,7 +24,7 @@ class WeightStorage:
     keep_fp16: bool = False
 
     @classmethod
-    def of(cls, options: OptionValues) -> WeightStorage:
+    def of(cls, options: Mapping[str, Any]) -> WeightStorage:
         """The form that ``options`` ask for."""
         fp8 = str(options["fp8_storage"])
         return cls(fp8=fp8, keep_fp16=fp8 != "Disable" and bool(options["cache_fp16_weight"]))
@@ -66,8 +64,8 @@ class Architecture:
 
     family: Family
     variant: Variant
-    unet: ModelConfig
-    vae: ModelConfig | None
+    unet: dict[str, Any]
+    vae: dict[str, Any] | None
     text: tuple[TextArchitecture, ...]
     prediction_type: PredictionType | None
     scale_factor: float

@@ -13,9 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentd.errors import TooLarge
+
 if TYPE_CHECKING:
     import torch
 
+GIBIBYTE = 1 << 30
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 #: Files of control groups, versions 2 and 1: limit, use, and the name of the part of the use that can be reclaimed.
@@ -37,6 +40,20 @@ def free_memory(device: torch.device | None = None) -> int | None:
     if device is not None and device.type != "cpu":
         return None
     return min((*_of_machine(), *_of_process(), *_of_groups()), default=None)
+
+
+def require_memory(needed: int, what: str, *, hint: str, device: torch.device | None = None) -> None:
+    """Refuse what memory cannot hold, before it is tried: Linux promises more memory than there is, and ends a process
+    that takes it at its word.
+
+    :param needed: bytes, an estimate that is rather too low. :param what: subject of the sentence, as "a batch of 4".
+    :param hint: what helps. :param device: by default main memory.
+    :raises TooLarge: with how much it needs and how much there is.
+    """
+    free = free_memory(device)
+    if free is not None and needed > free:
+        there = f"{free / GIBIBYTE:.1f} GiB are free"
+        raise TooLarge(f"{what} needs at least {needed / GIBIBYTE:.1f} GiB of memory, {there}", hint=hint)
 
 
 def _of_machine() -> Iterator[int]:

@@ -15,7 +15,6 @@ from latentd.models.devices import PARTS, DevicePolicy, Part
 from latentd.models.modules.fp8 import copies_nbytes
 from latentd.models.modules.text_encoder import TextEncoder
 from latentd.models.modules.unet import UNetRunner
-from latentd.models.untyped import DiffusersUNet, DiffusersVae
 from latentd.sampling.schedule import NoiseSchedule
 
 if TYPE_CHECKING:
@@ -29,17 +28,17 @@ class LoadedModel:
 
     ``vae`` is the VAE in use, ``vae_info`` its file, or None for the checkpoint's own; ``own_vae`` is the checkpoint's
     own, or None if the file has none. ``zero_terminal_snr``: whether the model was trained with a schedule that ends in
-    pure noise. ``fp8``: whether the weights are kept in eight bits. ``parked``: whether all of it waits in main memory.
-    In ``networks``, ``conditioning`` and ``extras`` other layers keep values that belong to this model;
-    ``module_names`` maps LDM's names of UNet modules to those of diffusers.
+    pure noise. ``fp8``: whether the weights are kept in eight bits. In ``networks``, ``conditioning`` and ``extras``
+    other layers keep values that belong to this model; ``module_names`` maps LDM's names of UNet modules to those of
+    diffusers.
     """
 
     info: CheckpointInfo
     family: Family
     variant: Variant
-    unet: DiffusersUNet
-    vae: DiffusersVae | None
-    own_vae: DiffusersVae | None
+    unet: Any
+    vae: Any
+    own_vae: Any
     text_encoders: tuple[TextEncoder, ...]
     prediction_type: PredictionType
     scale_factor: float
@@ -52,10 +51,9 @@ class LoadedModel:
     vae_info: VaeInfo | None = None
     zero_terminal_snr: bool = False
     fp8: bool = False
-    parked: bool = False
-    networks: object = None
-    conditioning: object = None
-    extras: dict[str, Any] = field(default_factory=dict)  # each layer knows its own
+    networks: Any = None
+    conditioning: Any = None
+    extras: dict[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -99,7 +97,7 @@ class LoadedModel:
         return sum(p.numel() * p.element_size() for p in tensors.values()) + copies
 
     @contextmanager
-    def part(self, part: Part) -> Iterator[None]:
+    def part(self, part: Part) -> Iterator[Any]:
         """A context manager for the module(s) of ``part``, on the device on which they compute.
 
         With offload ``parts`` the other parts are moved to main memory first.
@@ -109,7 +107,7 @@ class LoadedModel:
                 if other != part:
                     self._move(other, torch.device("cpu"))
             self._move(part, self.policy.device_of(part))
-        yield
+        yield {"unet": self.unet, "vae": self.vae, "text": self.text_encoders}[part]
 
     def to(self, device: torch.device | str | None) -> None:
         """Move every part to ``device``, or, for None, to the device on which it computes."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from latentd.types import JsonValue, OptionValues
+from collections.abc import Mapping
+from typing import Any
 
 VAE_OLD, VAE_NEW = "sd_vae_as_default", "sd_vae_overrides_per_model_preferences"
 EMPHASIS_OLD, EMPHASIS_NEW = "enable_emphasis", "emphasis"
@@ -10,7 +11,7 @@ LISTS = {"quicksettings": "quicksettings_list", "ui_reorder": "ui_reorder_list"}
 NO_EMPHASIS, EMPHASIS = "None", "Original"
 
 
-def with_counterparts(changes: OptionValues, current: OptionValues) -> dict[str, JsonValue]:
+def with_counterparts(changes: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
     """``changes``, and the corresponding changes of options that mean the same under another name.
 
     If both options of a pair change, the newer one counts.
@@ -29,7 +30,7 @@ def with_counterparts(changes: OptionValues, current: OptionValues) -> dict[str,
     return complete
 
 
-def migrated(stored: OptionValues) -> dict[str, JsonValue]:
+def migrated(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The contents of a config.json; missing new keys are filled from old ones."""
     values = dict(stored)
     if VAE_OLD in values and VAE_NEW not in values:

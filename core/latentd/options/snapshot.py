@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from latentd.types import JsonValue, OptionValues
 
-
-class Snapshot(Mapping[str, JsonValue]):
+class Snapshot(Mapping[str, Any]):
     """The value of every option at one moment, with a request's overrides applied. Immutable and picklable.
 
     :ivar overrides: the overrides that took effect, converted to their types.
@@ -18,16 +17,16 @@ class Snapshot(Mapping[str, JsonValue]):
 
     def __init__(
         self,
-        values: OptionValues,
-        overrides: OptionValues | None = None,
+        values: Mapping[str, Any],
+        overrides: Mapping[str, Any] | None = None,
         *,
         ignored: Mapping[str, str] | None = None,
     ) -> None:
-        self.overrides: OptionValues = dict(overrides or {})
+        self.overrides: Mapping[str, Any] = dict(overrides or {})
         self.ignored: Mapping[str, str] = dict(ignored or {})
         self._values = {**values, **self.overrides}
 
-    def __getitem__(self, key: str) -> JsonValue:
+    def __getitem__(self, key: str) -> Any:
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:

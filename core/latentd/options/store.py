@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from latentd.contributions import OptionSpec
 from latentd.errors import InvalidRequest, NotStored
@@ -17,18 +17,17 @@ from latentd.options.declared import CORE_OPTIONS
 from latentd.options.early import migrated, with_counterparts
 from latentd.options.policy import WritePolicy
 from latentd.options.snapshot import Snapshot
-from latentd.types import JsonValue, OptionValues
 
 if TYPE_CHECKING:
     from latentd.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-OnChange = Callable[[JsonValue], None]
+OnChange = Callable[[Any], None]
 CORE = "latentd"
 
 
-class OptionStore(Mapping[str, JsonValue]):
+class OptionStore(Mapping[str, Any]):
     """The present value of every option. Reading never waits; writes happen one after another.
 
     :param path: the config.json to read and write; None if options are kept in memory only.
@@ -43,8 +42,8 @@ class OptionStore(Mapping[str, JsonValue]):
         self._owners: dict[str, str] = {}
         self._callbacks: dict[str, list[OnChange]] = {}
         # The mapping is replaced, never changed in place, so that readers need no lock.
-        self._values: dict[str, JsonValue] = {}
-        self._unknown: dict[str, JsonValue] = migrated(read_config(path)) if path else {}
+        self._values: dict[str, Any] = {}
+        self._unknown: dict[str, Any] = migrated(read_config(path)) if path else {}
         self.register(CORE, CORE_OPTIONS)
 
     @classmethod
@@ -102,7 +101,7 @@ class OptionStore(Mapping[str, JsonValue]):
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def __getitem__(self, key: str) -> JsonValue:
+    def __getitem__(self, key: str) -> Any:
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -111,7 +110,7 @@ class OptionStore(Mapping[str, JsonValue]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def snapshot(self, overrides: OptionValues | None = None) -> Snapshot:
+    def snapshot(self, overrides: Mapping[str, Any] | None = None) -> Snapshot:
         """All values with ``overrides`` applied, as a plan needs them.
 
         Unknown and restricted keys are ignored and listed in the snapshot's ``ignored``.
@@ -123,14 +122,14 @@ class OptionStore(Mapping[str, JsonValue]):
         accepted, ignored = self._accepted(overrides or {}, values, from_api=True)
         return Snapshot(values, accepted, ignored=ignored)
 
-    def body(self) -> dict[str, JsonValue]:
+    def body(self) -> dict[str, Any]:
         """The body of ``GET /sdapi/v1/options``."""
         values = self._values
         return {key: reply_value(spec, values[key]) for key, spec in list(self._specs.items()) if key in values}
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def update(self, changes: OptionValues, *, from_api: bool = True) -> list[str]:
+    def update(self, changes: Mapping[str, Any], *, from_api: bool = True) -> list[str]:
         """Set options and write config.json; returns the keys whose values changed.
 
         If one value is refused, no option changes. If a callback raises an exception, its option gets its old value
@@ -183,7 +182,7 @@ class OptionStore(Mapping[str, JsonValue]):
         with suppress(NotStored):
             self.save()
 
-    def _initial(self, spec: OptionSpec) -> JsonValue:
+    def _initial(self, spec: OptionSpec) -> Any:
         if spec.key not in self._unknown or not _kept_in_file(spec):
             return spec.default
         try:
@@ -193,10 +192,10 @@ class OptionStore(Mapping[str, JsonValue]):
             return spec.default
 
     def _accepted(
-        self, changes: OptionValues, current: OptionValues, *, from_api: bool
-    ) -> tuple[dict[str, JsonValue], dict[str, str]]:
+        self, changes: Mapping[str, Any], current: Mapping[str, Any], *, from_api: bool
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         """The changes that differ from ``current``, with their types and counterparts, and why others are ignored."""
-        accepted: dict[str, JsonValue] = {}
+        accepted: dict[str, Any] = {}
         ignored: dict[str, str] = {}
         for key, raw in changes.items():
             spec = self._specs.get(key)
@@ -215,7 +214,7 @@ class OptionStore(Mapping[str, JsonValue]):
         complete = with_counterparts(accepted, current)
         return {key: value for key, value in complete.items() if not _same(value, current[key])}, ignored
 
-    def _notify(self, changed: Mapping[str, JsonValue], before: Mapping[str, JsonValue]) -> list[Exception]:
+    def _notify(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> list[Exception]:
         failures: list[Exception] = []
         for key, value in changed.items():
             try:
@@ -234,5 +233,5 @@ def _kept_in_file(spec: OptionSpec) -> bool:
     return spec.affects != "ui" or spec.api_writable
 
 
-def _same(value: JsonValue, other: JsonValue) -> bool:
+def _same(value: Any, other: Any) -> bool:
     return type(value) is type(other) and bool(value == other)

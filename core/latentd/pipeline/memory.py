@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from latentd.errors import TooLarge
 from latentd.generations import LATENT_DOWNSCALE
-from latentd.models.free_memory import free_memory
+from latentd.images.upscalers import largest_on_the_way
+from latentd.models.free_memory import require_memory
 
 if TYPE_CHECKING:
     from latentd.models.loaded import LoadedModel
@@ -23,7 +23,8 @@ MAPS_WITH_ATTENTION = 20
 MAPS_WITHOUT = 10
 #: Bytes of a decoded pixel, once by itself and once in the batch: float32, three channels.
 PICTURE_BYTES = 2 * 3 * 4
-GIBIBYTE = 1 << 30
+#: A pixel of an enlarged picture as Pillow keeps it, once in the picture and once in the tiles that it is joined from.
+ENLARGED_BYTES = 2 * 4
 
 
 def unet_bytes(model: LoadedModel, width: int, height: int, rows: int) -> int:
@@ -44,19 +45,32 @@ def check_memory(gen: RunningGeneration) -> None:
     :raises TooLarge: the message says how much it needs and how much is free.
     """
     plan, model = gen.plan, gen.model
-    free, free_main = free_memory(model.device), free_memory()
     together = 2 if gen.options["batch_cond_uncond"] and plan.cfg_scale != 1 else 1
     hires = plan.hires
     sizes = [(plan.width, plan.height), *([hires.final_size] if hires else [])]
     for width, height in sizes:
-        _refuse(unet_bytes(model, width, height, plan.batch_size * together), free, width, height, plan.batch_size)
-        _refuse(PICTURE_BYTES * width * height * plan.batch_size, free_main, width, height, plan.batch_size)
-
-
-def _refuse(needed: int, free: int | None, width: int, height: int, batch: int) -> None:
-    if free is not None and needed > free:
-        raise TooLarge(
-            f"{batch} x {width}x{height} at once needs at least {needed / GIBIBYTE:.1f} GiB of memory, "
-            f"{free / GIBIBYTE:.1f} GiB are free",
-            hint="use a smaller size or batch_size (n_iter draws as many, one after another)",
+        what = f"{plan.batch_size} x {width}x{height} at once"
+        hint = "use a smaller size or batch_size (n_iter draws as many, one after another)"
+        require_memory(
+            unet_bytes(model, width, height, plan.batch_size * together), what, hint=hint, device=model.device
         )
+        require_memory(PICTURE_BYTES * width * height * plan.batch_size, what, hint=hint)
+    spec = gen.services.registry.upscalers.find(hires.upscaler) if hires and hires.upscaler else None
+    if hires and spec is not None:
+        factor = max(hires.width / plan.width, hires.height / plan.height)
+        check_upscale((plan.width, plan.height), factor, spec.scale)
+
+
+def check_upscale(size: tuple[int, int], scale: float, native: float | None) -> None:
+    """Refuse to enlarge a picture of ``size`` by ``scale`` where memory cannot hold what is made on the way.
+
+    :param native: the factor of one run, which overshoots ``scale`` by far at times: 4 for 1.1, twice for 5. None where
+        the upscaler goes to any size at once.
+    :raises TooLarge: as :func:`latentd.models.free_memory.require_memory`.
+    """
+    width, height = largest_on_the_way(size, scale, scale if native is None else native)
+    require_memory(
+        ENLARGED_BYTES * width * height,
+        f"enlarging {size[0]}x{size[1]} to {width}x{height}",
+        hint="use a smaller picture, or an upscaler of a smaller factor",
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from latentd.images.upscalers import RESIZERS, upscale_with
+from latentd.pipeline.memory import check_upscale
 from latentd.plugins.blame import blamed, owner_of, picture, text
 from latentd.services import FaceRestorerSpec, InterrogatorSpec, WorkerContext
 
@@ -48,18 +49,27 @@ def upscale_function(registry: Registered, name: str, context: WorkerContext) ->
     """A function of (image, factor) that reaches a size with upscaler ``name`` (rules: a1111-extras).
 
     As in AUTOMATIC1111, an unknown name means the first upscaler, ``None``; in requests, planning refuses it.
+    The function raises TooLarge if memory cannot hold what is made on the way.
     """
-    if name in _RESIZERS:
-        return _RESIZERS[name].upscale
     spec = registry.upscalers.find(name)
-    if spec is None:
-        return _RESIZERS["None"].upscale
+    if name in _RESIZERS or spec is None:
+        resizer = _RESIZERS.get(name, _RESIZERS["None"])
+
+        def resize(image: Image, scale: float) -> Image:
+            check_upscale(image.size, scale, None)
+            return resizer.upscale(image, scale)
+
+        return resize
 
     def run(image: Image, scale: float) -> Image:
         with blamed(owner_of(registry.upscalers, spec.name), f"upscaler {spec.name!r}"):
             return picture(spec.upscale(image, scale, context))
 
-    return lambda image, scale: upscale_with(lambda im: run(im, scale), image, scale)
+    def enlarge(image: Image, scale: float) -> Image:
+        check_upscale(image.size, scale, spec.scale)
+        return upscale_with(lambda im: run(im, scale), image, scale)
+
+    return enlarge
 
 
 def restore_with(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass, field
-from typing import Literal
-
-from latentd.types import JsonValue
+from typing import Any, Literal
 
 State = Literal["loaded", "failed", "withdrawn", "disabled"]
 
@@ -35,7 +33,7 @@ class PluginStatus:
         self.traceback = "".join(traceback.format_exception(error))
         self.contributes = {}
 
-    def row(self) -> dict[str, JsonValue]:
+    def row(self) -> dict[str, Any]:
         """All fields as a mapping ready for JSON."""
         return {
             "name": self.name,

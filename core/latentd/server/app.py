@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
@@ -134,7 +135,7 @@ def _alive(services: AppServices, owner: str) -> Callable[[Request], Awaitable[N
     return require_alive
 
 
-def _lifespan(services: AppServices) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(services: AppServices) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(services.start)

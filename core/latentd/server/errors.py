@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,7 +19,6 @@ from latentd.arguments import InvalidArguments
 from latentd.errors import LatentdError, OutOfMemory, QueueFull
 from latentd.plugins.catalogue import path_hint
 from latentd.server.json_reply import SafeJSONResponse
-from latentd.types import JsonValue
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ _LONGEST_GIVEN = 1000
 _BODILESS = (204, 205, 304)
 
 
-def v1_error(error: Mapping[str, JsonValue], prefix: Sequence[str | int] = ()) -> dict[str, JsonValue]:
+def v1_error(error: Mapping[str, Any], prefix: Sequence[str | int] = ()) -> dict[str, Any]:
     """One entry of a 422's ``detail`` as pydantic v1 would have written it: loc, msg, type and perhaps ctx."""
     kind, context = str(error["type"]), dict(error.get("ctx") or {})
     loc = [*prefix, *error["loc"]]
@@ -70,14 +70,13 @@ def v1_error(error: Mapping[str, JsonValue], prefix: Sequence[str | int] = ()) -
         return {"loc": loc, "msg": _NONE[1], "type": _NONE[0]}
     v1_kind, words = _V1.get(kind, (kind, ""))
     shown = _v1_context(kind, context, error.get("input"))
-    choices: Sequence[JsonValue] = shown.get("permitted") or shown.get("enum_values") or ()
-    permitted = ", ".join(map(repr, choices))
+    permitted = ", ".join(repr(value) for value in shown.get("permitted", shown.get("enum_values", ())))
     text = words.format_map({**context, "permitted": permitted}) if words else str(error["msg"])
-    entry: dict[str, JsonValue] = {"loc": loc, "msg": text, "type": v1_kind}
+    entry: dict[str, Any] = {"loc": loc, "msg": text, "type": v1_kind}
     return {**entry, "ctx": shown} if shown else entry
 
 
-def _v1_context(kind: str, context: Mapping[str, JsonValue], given: JsonValue) -> dict[str, JsonValue]:
+def _v1_context(kind: str, context: Mapping[str, Any], given: Any) -> dict[str, Any]:
     """``ctx`` as v1 had it: the limit, or what was given beside what is permitted."""
     permitted = [ast.literal_eval(text) for text in _LITERAL.findall(str(context.get("expected", "")))]
     if kind == "literal_error":
@@ -90,13 +89,13 @@ def _v1_context(kind: str, context: Mapping[str, JsonValue], given: JsonValue) -
     return {key: value for key, value in context.items() if key in _V1_CONTEXT}
 
 
-def _scalar(value: JsonValue) -> JsonValue:
+def _scalar(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return (value if isinstance(value, str) else repr(value))[:_LONGEST_GIVEN]
 
 
-def _not_json(error: Mapping[str, JsonValue], loc: list[str | int], words: str) -> dict[str, JsonValue]:
+def _not_json(error: Mapping[str, Any], loc: list[str | int], words: str) -> dict[str, Any]:
     position = loc[-1] if loc and isinstance(loc[-1], int) else 0
     document = error.get("input")
     text = document if isinstance(document, str) else ""
@@ -109,9 +108,7 @@ def _not_json(error: Mapping[str, JsonValue], loc: list[str | int], words: str) 
     }
 
 
-def error_body(
-    error: str, detail: JsonValue = "", *, errors: str = "", hint: str | None = None
-) -> dict[str, JsonValue]:
+def error_body(error: str, detail: Any = "", *, errors: str = "", hint: str | None = None) -> dict[str, Any]:
     """AUTOMATIC1111's four keys, and ``hint`` where there is one."""
     body = {"error": error, "detail": detail, "body": "", "errors": errors}
     return body if hint is None else {**body, "hint": hint}
@@ -172,7 +169,7 @@ async def _invalid_body(request: Request, error: Exception) -> Response:
     return SafeJSONResponse({"detail": detail}, 422)
 
 
-def _with_document(entry: Mapping[str, JsonValue], body: JsonValue) -> Mapping[str, JsonValue]:
+def _with_document(entry: Mapping[str, Any], body: Any) -> Mapping[str, Any]:
     return {**entry, "input": body} if entry["type"] == "json_invalid" else entry
 
 

@@ -12,8 +12,6 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from latentd.types import JsonValue
-
 PIECE = 1 << 16
 """Characters of a text that are written at once: :mod:`json` lets no other thread run meanwhile."""
 _BATCH = 64
@@ -24,7 +22,7 @@ _DEEPEST = 12
 class SafeJSONResponse(JSONResponse):
     """JSON in which numbers that JSON lacks are null, and unpaired surrogates are written as escapes."""
 
-    def render(self, content: JsonValue) -> bytes:
+    def render(self, content: Any) -> bytes:
         try:
             return b"".join(_pieces(content, 0))
         except ValueError:
@@ -36,7 +34,7 @@ class LateJSONResponse(SafeJSONResponse):
 
     _late: Any = None
 
-    def render(self, content: JsonValue) -> bytes:
+    def render(self, content: Any) -> bytes:
         if not _is_long(content, 0):
             return super().render(content)
         self._late = content
@@ -49,12 +47,12 @@ class LateJSONResponse(SafeJSONResponse):
         await super().__call__(scope, receive, send)
 
 
-async def json_reply(content: JsonValue) -> SafeJSONResponse:
+async def json_reply(content: Any) -> SafeJSONResponse:
     """A reply whose JSON may be long, written off the event loop."""
     return await asyncio.to_thread(SafeJSONResponse, content)
 
 
-def _pieces(value: JsonValue, depth: int) -> Iterator[bytes]:
+def _pieces(value: Any, depth: int) -> Iterator[bytes]:
     """The JSON of ``value`` in pieces that are quickly written each."""
     if not _is_long(value, depth):
         yield _dumps(value)
@@ -73,7 +71,7 @@ def _pieces(value: JsonValue, depth: int) -> Iterator[bytes]:
         yield from _joined(b"[]", (_entries(batch, depth + 1) for batch in batches))
 
 
-def _entries(batch: Sequence[JsonValue], depth: int) -> Iterator[bytes]:
+def _entries(batch: Sequence[Any], depth: int) -> Iterator[bytes]:
     """The JSON of the entries of ``batch``, commas between them."""
     if any(_is_long(entry, depth) for entry in batch):
         for number, entry in enumerate(batch):
@@ -91,12 +89,12 @@ def _joined(brackets: bytes, parts: Iterable[Iterable[bytes]]) -> Iterator[bytes
     yield brackets[1:]
 
 
-def _key(key: JsonValue) -> bytes:
+def _key(key: Any) -> bytes:
     """The JSON of an object's key; numbers and truth values become texts."""
     return _dumps({key: 0})[1:-3]
 
 
-def _is_long(value: JsonValue, depth: int) -> bool:
+def _is_long(value: Any, depth: int) -> bool:
     """Whether writing ``value`` takes so long that it is done in pieces."""
     if isinstance(value, str):
         return len(value) > PIECE
@@ -106,7 +104,7 @@ def _is_long(value: JsonValue, depth: int) -> bool:
     return len(value) > _BATCH or any(_is_long(entry, depth + 1) for entry in entries)
 
 
-def _dumps(content: JsonValue) -> bytes:
+def _dumps(content: Any) -> bytes:
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     try:
         return text.encode("utf-8")
@@ -114,7 +112,7 @@ def _dumps(content: JsonValue) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def _finite(value: JsonValue) -> JsonValue:
+def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

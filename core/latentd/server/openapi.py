@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -24,7 +24,6 @@ from latentd.server.openapi_tidy import REFERENCE, tidy
 from latentd.server.public import DOCUMENT
 from latentd.server.schemas.generation import Img2ImgJob, Txt2ImgJob
 from latentd.server.schemas.jobs import JobEvent
-from latentd.types import JsonValue
 
 if TYPE_CHECKING:
     from latentd.server.services import AppServices
@@ -50,17 +49,17 @@ _JOBS: tuple[type[BaseModel], ...] = (Txt2ImgJob, Img2ImgJob)
 # --- for routes ------------------------------------------------------------------------------------------------------
 
 
-def reply_of(model: type[BaseModel]) -> dict[str, JsonValue]:
+def reply_of(model: type[BaseModel]) -> dict[str, Any]:
     """Arguments of a route whose reply ``model`` describes and does not filter."""
     return {"response_model": None, "responses": {200: {"model": model}}}
 
 
-def binary(*media_types: str) -> dict[str, JsonValue]:
+def binary(*media_types: str) -> dict[str, Any]:
     """``content`` of a reply that is a file of one of these types."""
     return {media: {"schema": {"type": "string", "format": "binary"}} for media in media_types}
 
 
-def event_stream(model: type[BaseModel]) -> dict[str, JsonValue]:
+def event_stream(model: type[BaseModel]) -> dict[str, Any]:
     """``content`` of a reply that is a stream of server-sent events, each like ``model``."""
     schema = {"type": "string", "contentMediaType": "text/event-stream", "contentSchema": _ref(model.__name__)}
     return {"text/event-stream": {"schema": schema}}
@@ -69,10 +68,10 @@ def event_stream(model: type[BaseModel]) -> dict[str, JsonValue]:
 # --- the document ----------------------------------------------------------------------------------------------------
 
 
-def describe(app: FastAPI, services: AppServices) -> Callable[[], dict[str, JsonValue]]:
+def describe(app: FastAPI, services: AppServices) -> Callable[[], dict[str, Any]]:
     """What to put in place of ``app.openapi``: builds the document at its first call and keeps it."""
 
-    def openapi() -> dict[str, JsonValue]:
+    def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app, services)
         return app.openapi_schema
@@ -90,12 +89,12 @@ def serve_document(app: FastAPI) -> None:
     app.add_route(DOCUMENT, openapi, include_in_schema=False)
 
 
-def _below(prefix: str, document: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _below(prefix: str, document: dict[str, Any]) -> dict[str, Any]:
     """``document``, which says that the server is below ``prefix``."""
     return {**document, "servers": [{"url": prefix}, *document.get("servers", [])]} if prefix else document
 
 
-def _document(app: FastAPI, services: AppServices) -> dict[str, JsonValue]:
+def _document(app: FastAPI, services: AppServices) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -123,7 +122,7 @@ def _document(app: FastAPI, services: AppServices) -> dict[str, JsonValue]:
     return document
 
 
-def _add_unknown(schemas: dict[str, JsonValue]) -> None:
+def _add_unknown(schemas: dict[str, Any]) -> None:
     """Add the models of which FastAPI knows nothing: the route reads them itself, or they come in a stream."""
     unknown: tuple[type[BaseModel], ...] = (*_JOBS, JobEvent)
     models: list[tuple[type[BaseModel], Literal["serialization"]]] = [(model, "serialization") for model in unknown]
@@ -132,7 +131,7 @@ def _add_unknown(schemas: dict[str, JsonValue]) -> None:
         schemas.setdefault(name, schema)
 
 
-def _finish(operation: dict[str, JsonValue]) -> None:
+def _finish(operation: dict[str, Any]) -> None:
     """Give an operation its first sentence as summary, in place of the route's name, and the errors it may answer."""
     if description := operation.get("description"):
         operation["summary"] = _SENTENCE_END.split(description, maxsplit=1)[0]
@@ -144,7 +143,7 @@ def _finish(operation: dict[str, JsonValue]) -> None:
         replies["422"]["content"][JSON]["schema"] = _ref("UnprocessableResponse")
 
 
-def _secure(document: dict[str, JsonValue]) -> None:
+def _secure(document: dict[str, Any]) -> None:
     schemes = {"basic": {"type": "http", "scheme": "basic"}, "bearer": {"type": "http", "scheme": "bearer"}}
     document["components"]["securitySchemes"] = schemes
     document["security"] = [{name: []} for name in schemes]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match
 from starlette.types import Scope
 
 # AUTOMATIC1111 serves its documentation to everybody, too; the pages that show it are marked.
@@ -14,7 +15,7 @@ DOCUMENT = "/openapi.json"
 class MarkedRoutes:
     """Routes with ``mark`` in their ``openapi_extra``, as ``{"x-public": True}``, and ``others``."""
 
-    def __init__(self, routes: Iterable[BaseRoute], mark: str, *others: BaseRoute) -> None:
+    def __init__(self, routes: Iterable[Any], mark: str, *others: Any) -> None:
         marked = (route for route in routes if (getattr(route, "openapi_extra", None) or {}).get(mark))
         self._routes = [*marked, *others]
 
@@ -25,7 +26,7 @@ class MarkedRoutes:
 class PublicRoutes(MarkedRoutes):
     """Routes marked ``x-public``, and the OpenAPI document."""
 
-    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+    def __init__(self, routes: Iterable[Any]) -> None:
         super().__init__(routes, "x-public")
 
     def __call__(self, scope: Scope) -> bool:

@@ -18,7 +18,6 @@ from starlette.responses import Response
 from latentd.errors import InvalidRequest
 from latentd.server.body_limits import is_json
 from latentd.server.json_body import read_json
-from latentd.types import JsonValue
 
 READ_AT_ONCE = 4 << 10
 """Bytes of a body that the event loop may read and check itself."""
@@ -28,7 +27,7 @@ MOST_FAULTS = 1000
 #: Few, and none but these: what is slow to read must hold up neither planning nor each other's thread for long.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="bodies")
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]  # as FastAPI has it
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class OffLoopRoute(APIRoute):
@@ -61,7 +60,7 @@ class OffLoopRoute(APIRoute):
 class APIRouter(fastapi.APIRouter):
     """FastAPI's router, its routes of :class:`OffLoopRoute`."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # FastAPI's own
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **{"route_class": OffLoopRoute, **named})
 
 
@@ -71,20 +70,20 @@ class _ReadRequest(Request):
     def __init__(self, request: Request, body: bytearray) -> None:
         super().__init__(request.scope, request.receive)
         self._read = body
-        self._prepared: list[object] = []
+        self._prepared: list[Any] = []
         self._fault: ValueError | RecursionError | None = None
 
     async def body(self) -> bytes:
         """Its bytes; a copy would be made on the event loop."""
         return self._read  # type: ignore[return-value]
 
-    async def json(self) -> JsonValue:
+    async def json(self) -> Any:
         """What they say; raises as ``json.loads``."""
         if self._fault is not None:
             raise self._fault
         return self._prepared[0] if self._prepared else read_json(self._read)
 
-    def prepare(self, known: TypeAdapter[Any] | None) -> None:  # of whatever the route takes
+    def prepare(self, known: TypeAdapter[Any] | None) -> None:
         """Read the body, and check it where its type is ``known``; the handler finds what that gives and takes it.
 
         :raises RequestValidationError: it is not of that type.
@@ -105,7 +104,7 @@ def _adapter(info: FieldInfo) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _checked(value: object, known: TypeAdapter[Any]) -> object:
+def _checked(value: object, known: TypeAdapter[Any]) -> Any:
     try:
         return known.validate_python(value, from_attributes=True)
     except ValidationError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
@@ -32,7 +32,6 @@ from latentd.server.styles import StyleBook
 from latentd.server.tickets import Tickets
 from latentd.services import WorkerContext
 from latentd.settings import Settings
-from latentd.types import JsonValue, OptionValues
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -123,9 +122,10 @@ class AppServices:
         job = await self.submit(request)
         return await job.wait()
 
-    async def submit(self, request: GenerationRequest) -> Job[Result]:
+    async def submit(self, request: GenerationRequest, *, awaited: bool = True) -> Job[Result]:
         """The queued job of ``request``.
 
+        :param awaited: whether the caller will ``wait()`` for it, as of :meth:`latentd.engine.executor.Engine.submit`.
         :raises LatentdError: every 4xx that planning finds; a full queue; a task id in use.
         """
         from latentd.pipeline.planning.build import build_plan
@@ -137,6 +137,7 @@ class AppServices:
             task_id=request.force_task_id,
             model_key=plan.checkpoint,
             share=share_of(plan, self),
+            awaited=awaited,
             meta={"width": plan.width, "height": plan.height, "steps": plan.steps, "images": len(plan.prompts)},
         )
         for message in plan.warnings:
@@ -144,18 +145,19 @@ class AppServices:
         return job
 
     async def submit_body(
-        self, given: GenerationBody, warnings: Sequence[str] = ()
+        self, given: GenerationBody, warnings: Sequence[str] = (), *, awaited: bool = True
     ) -> tuple[Job[Result], GenerationBody]:
         """The queued job of an HTTP body, and the body with its infotext applied.
 
-        :param warnings: what reading the body could not follow.
+        :param warnings: what reading the body could not follow. :param awaited: as of :meth:`submit`.
         :raises LatentdError: as :meth:`submit`.
         """
         from latentd.server.convert import with_pictures
 
         body, request, unheeded = await asyncio.to_thread(self._read_body, given)
         request = await with_pictures(request, body, self.images)
-        return await self.submit(replace(request, warnings=(*request.warnings, *warnings, *unheeded))), body
+        request = replace(request, warnings=(*request.warnings, *warnings, *unheeded))
+        return await self.submit(request, awaited=awaited), body
 
     def _read_body(self, given: GenerationBody) -> tuple[GenerationBody, GenerationRequest, list[str]]:
         """The body with its infotext applied, its request without pictures, and what could not be followed."""
@@ -169,7 +171,7 @@ class AppServices:
         check_request(request, self.settings)
         return body, request, unheeded
 
-    def _execute(self, plan: Plan, control: JobControl) -> Result:
+    def _execute(self, plan: Plan, control: Any) -> Result:
         from latentd.pipeline.run import execute
 
         _import_networks()
@@ -180,7 +182,7 @@ class AppServices:
                 control.warn(error.detail)
         return execute(plan, self, control)
 
-    def _known_overrides(self, plan: Plan) -> dict[str, JsonValue]:
+    def _known_overrides(self, plan: Plan) -> dict[str, Any]:
         overrides = dict(plan.options.overrides)
         if "sd_model_checkpoint" in overrides:
             overrides["sd_model_checkpoint"] = plan.checkpoint
@@ -190,7 +192,7 @@ class AppServices:
 
     async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:
         """Run ``work`` on the thread that owns torch, as a job of its own in the queue."""
-        return await self.engine.submit(work, kind=kind).wait()
+        return await self.engine.submit(work, kind=kind, awaited=True).wait()
 
     def submit_work(
         self,
@@ -199,7 +201,7 @@ class AppServices:
         kind: str,
         task_id: str | None = None,
         checkpoint: str | None = None,
-        meta: Mapping[str, JsonValue] | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> Job[T]:
         """The queued job of ``work``, which runs on the thread that owns torch.
 
@@ -208,7 +210,7 @@ class AppServices:
         """
         return self.engine.submit(work, kind=kind, task_id=task_id, model_key=checkpoint, meta=meta)
 
-    def worker_context(self, control: JobControl, options: OptionValues | None = None) -> WorkerContext:
+    def worker_context(self, control: JobControl, options: Mapping[str, Any] | None = None) -> WorkerContext:
         """What an upscaler, restorer or interrogator gets; call it on the worker."""
         return WorkerContext(
             options=self.options.snapshot() if options is None else options,
@@ -228,14 +230,14 @@ class AppServices:
         self._warm = True
         self.engine.submit(self._first_load, kind="load", quiet=True)
 
-    def _first_load(self, control: JobControl) -> None:
+    def _first_load(self, control: Any) -> None:
         if self.settings.skip_load_model_at_start or self.settings.ui_debug_mode or not len(self.models.checkpoints):
             return
         self._load(control)
 
     # --- models and options ------------------------------------------------------------------------------------------
 
-    async def set_options(self, changes: Mapping[str, JsonValue]) -> None:
+    async def set_options(self, changes: Mapping[str, Any]) -> None:
         """Set options as ``POST /sdapi/v1/options`` does, and wait for the models they name.
 
         :raises NotFound: an unknown checkpoint; nothing is changed then.
@@ -266,7 +268,7 @@ class AppServices:
         """Load the selected checkpoint and VAE, without showing it as a job of A1111's."""
         await self.engine.submit(self._load, kind="load", quiet=True).wait()
 
-    def _load(self, control: JobControl) -> bool:
+    def _load(self, control: Any) -> bool:
         with self.models.lease(None, self.options["sd_vae"]):
             current = self.models.current
         # The title gains its hash with the first load, and clients compare it with those of /sd-models.
@@ -277,7 +279,7 @@ class AppServices:
     async def unload_models(self) -> None:
         """Drop the models from memory; a selection stays."""
 
-        def unload(control: JobControl) -> bool:
+        def unload(control: Any) -> bool:
             self.models.unload()
             return True
 
@@ -296,7 +298,7 @@ class AppServices:
         """The weight files of a kind that packages carry."""
         return [file.path for file in self.registry.checkpoints.values() if file.kind == kind]
 
-    def embedding_rows(self) -> dict[str, JsonValue]:
+    def embedding_rows(self) -> dict[str, Any]:
         """The body of ``/sdapi/v1/embeddings``."""
         loaded = self.models.cache.loaded("checkpoint")
         return self.embeddings.rows(loaded[-1].context_width if loaded else None)
@@ -322,7 +324,7 @@ class AppServices:
         """The body of ``/sdapi/v1/hypernetworks``."""
         return [{"name": name, "path": str(path)} for name, path in self.hypernetworks.items()]
 
-    def lora_rows(self) -> list[dict[str, JsonValue]]:
+    def lora_rows(self) -> list[dict[str, Any]]:
         """The body of ``/sdapi/v1/loras``."""
         return [
             {"name": net.name, "alias": net.alias, "path": str(net.path), "metadata": dict(net.metadata)}

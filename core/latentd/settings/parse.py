@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from latentd.errors import near_matches
-from latentd.settings.flag import Flag, FlagValue, declared_flags
+from latentd.settings.flag import Flag, declared_flags
 from latentd.settings.settings import Settings
 
 PREFIX = "LATENTD_"
@@ -30,9 +30,9 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(
-        self, program: str, *, description: str | None = None, also: Sequence[str] = (), add_help: bool = True
+        self, program: str, *, description: str | None = None, also: Sequence[str] = (), **manners: Any
     ) -> None:
-        super().__init__(program, description=description, allow_abbrev=False, add_help=add_help)
+        super().__init__(program, description=description, allow_abbrev=False, **manners)
         self._also = also
 
     @property
@@ -71,7 +71,7 @@ def parse_settings(
     """
     environment = os.environ if environment is None else environment
     parser = parser or flags_parser("latentd")
-    values: dict[str, Any] = {}  # each of its flag's type
+    values: dict[str, Any] = {}
     try:
         inherited = shlex.split(environment.get(INHERITED, ""))
         values |= _flags(parser, inherited)
@@ -82,7 +82,7 @@ def parse_settings(
     return Settings(**values)
 
 
-def _flags(parser: CommandParser, arguments: Sequence[str]) -> dict[str, FlagValue]:
+def _flags(parser: CommandParser, arguments: Sequence[str]) -> dict[str, Any]:
     found, rest = parser.parse_known_args(list(arguments))
     parser.refuse_unknown(rest)
     return vars(found)
@@ -113,7 +113,7 @@ def spelling(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _manners(flag: Flag, default: FlagValue) -> dict[str, Any]:  # of every type that add_argument takes
+def _manners(flag: Flag, default: Any) -> dict[str, Any]:
     """The keyword arguments of ``add_argument`` for one flag."""
     help_text = flag.help.replace("%", "%%")
     if flag.kind == "switch":
@@ -131,29 +131,23 @@ def _manners(flag: Flag, default: FlagValue) -> dict[str, Any]:  # of every type
     return manners
 
 
-def _default_note(flag: Flag, default: FlagValue) -> str:
+def _default_note(flag: Flag, default: Any) -> str:
     if default in (None, (), {}, "") or isinstance(default, bool):
         return ""
     return f" (default: {default})".replace("%", "%%")
 
 
 class _Collect(argparse.Action):
-    """Collects the values of a flag that may be given several times into a tuple; ``manners`` are argparse's own."""
+    """Collects the values of a flag that may be given several times into a tuple."""
 
-    def __init__(
-        self, option_strings: Sequence[str], dest: str, *, commas: bool, **manners: Any
-    ) -> None:  # argparse's own
+    def __init__(self, option_strings: Sequence[str], dest: str, *, commas: bool, **manners: Any) -> None:
         super().__init__(option_strings, dest, **manners)
         self.commas = commas
 
     def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[str] | None,
-        option: str | None = None,
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        given = [values] if isinstance(values, str) else list(values or ())
+        given = [values] if isinstance(values, str) else list(values)
         if self.commas:
             given = split_names(",".join(given))
         setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), *given))
@@ -164,12 +158,12 @@ def split_names(text: str) -> list[str]:
     return [name for part in text.split(",") if (name := part.strip())]
 
 
-def read_environment(environment: Mapping[str, str]) -> dict[str, FlagValue]:
+def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """Values of the flags for which ``LATENTD_<FLAG>`` is set.
 
     :raises ValueError: a value is not of the flag's type; the message names the variable.
     """
-    values: dict[str, FlagValue] = {}
+    values: dict[str, Any] = {}
     for name, (flag, _) in declared_flags(Settings).items():
         variable = PREFIX + name.upper()
         if variable in environment:
@@ -182,7 +176,7 @@ def read_environment(environment: Mapping[str, str]) -> dict[str, FlagValue]:
     return values
 
 
-def _from_text(flag: Flag, text: str) -> FlagValue:
+def _from_text(flag: Flag, text: str) -> Any:
     match flag.kind:
         case "switch":
             return _truth(text)
@@ -207,7 +201,7 @@ def _truth(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
-def _json_object(text: str) -> dict[str, object]:
+def _json_object(text: str) -> dict[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError("a JSON object is wanted")

@@ -110,11 +110,16 @@ class ServerFlags:
     )
     max_batch_mp: float = number(
         256.0,
-        "most megapixels of the pictures that are sampled together (batch size times area) or sent in one request",
+        "most megapixels of the pictures that are sampled together (batch size times area) or given for one generation",
         group=BOUNDS,
         listed=False,
     )
-    max_total_mp: float = number(2048.0, "most megapixels of all pictures of one request", group=BOUNDS, listed=False)
+    max_total_mp: float = number(
+        2048.0,
+        "most megapixels of all pictures of one request, generated or given to extras",
+        group=BOUNDS,
+        listed=False,
+    )
     max_prompt_length: int = integer(
         20_000, "characters of the longest prompt, its styles included", group=BOUNDS, listed=False
     )

@@ -54,12 +54,12 @@ class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
 
     @property
     def max_batch_pixels(self) -> int:
-        """Pixels of the pictures of one batch together, or of one request's own: ``--max-batch-mp``."""
+        """Pixels of the pictures of one batch together, or given for one generation: ``--max-batch-mp``."""
         return int(self.max_batch_mp * _MEGAPIXEL)
 
     @property
     def max_total_pixels(self) -> int:
-        """Pixels of all the pictures that one request generates: ``--max-total-mp``."""
+        """Pixels of all the pictures that one request generates, or gives to extras: ``--max-total-mp``."""
         return int(self.max_total_mp * _MEGAPIXEL)
 
     @property

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from latentd.sampling.spec import SamplerSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from latentd.sampling.schedule import NoiseSchedule
 
 SHAPE = (2, 4, 8, 8)
 TOLERANCE = 0.3  # samplers that end at the lowest noise level instead of zero differ by up to half of this
@@ -35,7 +33,7 @@ def _sampled(spec: SamplerSpec, steps: int) -> tuple[Tensor, Tensor]:
 
     from latentd.sampling.brownian import BrownianNoise
     from latentd.sampling.catalogue import SCHEDULERS, SamplerCatalogue
-    from latentd.sampling.sampling_schedule import SamplingParams, schedule_sampling
+    from latentd.sampling.run_plan import SamplingParams, plan_run
     from latentd.sampling.schedule import NoiseSchedule
 
     generator = torch.Generator().manual_seed(1)
@@ -46,7 +44,7 @@ def _sampled(spec: SamplerSpec, steps: int) -> tuple[Tensor, Tensor]:
     target, start = noise(), noise()
     schedule = NoiseSchedule.scaled_linear()
     registry = SamplerCatalogue(samplers=[spec], schedulers=SCHEDULERS)
-    plan = schedule_sampling(spec, SamplingParams(steps=steps), schedule, registry)
+    plan = plan_run(spec, SamplingParams(steps=steps), schedule, registry)
     low, high = plan.brownian_range
     brownian = BrownianNoise(SHAPE[1:], [1, 2], low, high, "CPU") if spec.brownian else None
     run = plan.sampler_run(noise=noise, brownian=brownian)
@@ -56,7 +54,7 @@ def _sampled(spec: SamplerSpec, steps: int) -> tuple[Tensor, Tensor]:
 class _Model:
     """Predicts the same clean latent for every input: the latent itself, or the noise that it implies."""
 
-    def __init__(self, target: Tensor, schedule: NoiseSchedule, kind: str) -> None:
+    def __init__(self, target: Tensor, schedule: Any, kind: str) -> None:
         self.target, self.schedule, self.kind = target, schedule, kind
         self.last_uncond_eps: Tensor | None = None
 

@@ -14,6 +14,7 @@ from latentd_upscalers.network import load_network, to_image, to_tensor
 from latentd_upscalers.running import run_upscaler
 from PIL import Image
 from spandrel.architectures.Compact import Compact
+from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.GFPGAN import GFPGAN
 from spandrel.architectures.LaMa import LaMa
 from spandrel.architectures.SCUNet import SCUNet
@@ -175,3 +176,52 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # The result is 48 MiB; averaging in float32 holds 192 MiB and one copy of it.
     assert float(done.stdout) < (260 if folder == "ESRGAN" else 700)
+
+
+LIMITED = """
+import resource, sys
+import torch
+from pathlib import Path
+from PIL import Image
+from latentd.api import TooLarge, WorkerContext
+from latentd_upscalers.families import FAMILIES
+from latentd_upscalers.running import run_upscaler
+family = next(family for family in FAMILIES if family.folder == sys.argv[2])
+run = lambda width, height, tile: run_upscaler(
+    Path(sys.argv[1]),
+    family,
+    Image.new("RGB", (width, height), "teal"),
+    WorkerContext(options=dict(zip(family.options, (tile, 8)))),
+)
+run(64, 64, 192)
+in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (in_use + (512 << 20), in_use + (512 << 20)))
+try:
+    run(4096, 2048, 0 if sys.argv[2] == "ESRGAN" else 192)
+except TooLarge as error:
+    print(error, "|", error.hint)
+assert run(128, 64, 192).size == (512, 256)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [("ESRGAN", "4096x2048 in one piece | set the option for its tiles"), ("SwinIR", "16384x8192 | use a smaller")],
+)
+def test_what_memory_cannot_hold_is_refused_and_the_next_picture_enlarged(tmp_path, folder, told):
+    path = tmp_path / "net.pth"
+    torch.save(Compact(num_feat=8, num_conv=1, upscale=4).state_dict(), path)
+    done = subprocess.run([sys.executable, "-c", LIMITED, path, folder], capture_output=True, text=True, check=True)
+    for words in told.split(" | "):
+        assert words in done.stdout
+    assert "GiB are free" in done.stdout
+
+
+def test_the_estimate_is_of_what_the_last_layers_hold(tmp_path):
+    """RRDB as ESRGAN has it: 64 maps at the size of the result, and the picture."""
+    path = tmp_path / "net.pth"
+    torch.save(ESRGAN(num_blocks=1, scale=4).state_dict(), path)
+    assert load_network(path, "cpu").working_bytes(192, 192) == (64 + 3) * 768 * 768 * 4
+    torch.save(Compact(num_feat=8, num_conv=1, upscale=2).state_dict(), path)
+    assert load_network(path, "cpu").working_bytes(100, 50) == (3 + 3) * 200 * 100 * 4

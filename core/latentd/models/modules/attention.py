@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from latentd.models.untyped import DiffusersAttention, DiffusersUNet
 from latentd.types import AttentionHandler, AttentionSite, UNetCall
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class BaseAttention:
     From hidden states [B,n,width] and contexts [B,m,d] to [B,n,width].
     """
 
-    module: DiffusersAttention
+    module: Any
     upcast: bool
     check: Callable[[], None] | None = None
 
@@ -74,7 +73,7 @@ class _Chained:
     call: UNetCall
 
     @property
-    def module(self) -> DiffusersAttention:
+    def module(self) -> Any:
         return self.base.module
 
     def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor:
@@ -92,11 +91,7 @@ class SiteProcessor:
         self.dispatch = dispatch
 
     def __call__(
-        self,
-        attn: DiffusersAttention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        **_unused: object,
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_unused: Any
     ) -> Tensor:
         """The output [B,n,width], through the handlers of this site."""
         call = self.dispatch.call
@@ -107,7 +102,7 @@ class SiteProcessor:
         return _Chained(handlers, base, call)(hidden_states, encoder_hidden_states)
 
 
-def install(unet: DiffusersUNet, blocks: Sequence[Block], dispatch: AttentionDispatch) -> tuple[AttentionSite, ...]:
+def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> tuple[AttentionSite, ...]:
     """Set a processor on every attention; returns their sites in the order of execution."""
     sites: list[AttentionSite] = []
     counts = {"self": 0, "cross": 0}
@@ -131,7 +126,7 @@ def install(unet: DiffusersUNet, blocks: Sequence[Block], dispatch: AttentionDis
     return tuple(sites)
 
 
-def _note_input(dispatch: AttentionDispatch, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+def _note_input(dispatch: AttentionDispatch, module: Any, args: tuple[Tensor, ...]) -> None:
     """Record the input of a transformer layer before its norm, which some handlers of its self-attention need."""
     if dispatch.call is not None and dispatch.handlers:
         dispatch.call.tags[LAYER_INPUT] = args[0]

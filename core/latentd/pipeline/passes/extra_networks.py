@@ -54,14 +54,13 @@ def lay_over(
     gen: RunningGeneration, model: LoadedModel, requests: Sequence[NetworkRequest]
 ) -> Sequence[AppliedNetwork]:
     """Apply exactly ``requests`` to ``model``; returns the effect of each."""
-    state = model.networks
-    if not isinstance(state, NetworkState):
+    if model.networks is None:
         if not requests:
             return ()
-        state = model.networks = NetworkState(keep_on="cpu" if model.policy.offload != "none" else None)
-    before = state.applied
+        model.networks = NetworkState(keep_on="cpu" if model.policy.offload != "none" else None)
+    before = model.networks.applied
     targets = targets_of(model.unet, model.text_encoders)
-    applied = state.apply(targets, requests, read=_reader(gen))
+    applied: Sequence[AppliedNetwork] = model.networks.apply(targets, requests, read=_reader(gen))
     if applied is not before:
         read_bundles(model, applied)
     return applied

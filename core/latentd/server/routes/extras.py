@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
@@ -22,11 +21,8 @@ from latentd.server.schemas.images import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.server.services import AppServices
-    from latentd.types import JobControl
 
-
-def router(services: AppServices) -> APIRouter:
+def router(services: Any) -> APIRouter:
     """Routes ``/sdapi/v1/extra-single-image`` and ``/extra-batch-images``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["extras"])
 
@@ -55,7 +51,7 @@ def router(services: AppServices) -> APIRouter:
     return routes
 
 
-async def _process(services: AppServices, body: ExtrasRequest, given: list[str]) -> tuple[list[str], str]:
+async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tuple[list[str], str]:
     """Base64 texts of the results and the last one's infotext line."""
     from latentd.pipeline.extras import run as extras
 
@@ -64,39 +60,37 @@ async def _process(services: AppServices, body: ExtrasRequest, given: list[str])
     names = set(extras.ExtrasRequest.__dataclass_fields__)
     request = extras.ExtrasRequest(**{key: value for key, value in fields.items() if key in names}, raw=fields)
     extras.check_extras(request, services.registry)
-    images = await services.images.decode_all(given)
+    pictures = await services.images.decode_later(given)
     options = services.options.snapshot()
     max_pixels = services.settings.max_pixels
 
-    def work(control: JobControl) -> list[extras.Processed]:
+    keep = bool(options["enable_pnginfo"])
+
+    def work(control: Any) -> tuple[list[str], str]:
         for name in body.unknown_fields:
             control.warn(f"field {name!r} is not known and has no effect")
-        control.progress.job_count = len(images)
+        control.progress.job_count = len(pictures)
         context = services.worker_context(control, options)
-        done = []
-        for image in images:
-            done.append(extras.process(image, request, services.registry, context, max_pixels=max_pixels))
+        line = ""
+
+        def one(image: Image) -> tuple[Image, dict[str, str]]:
+            nonlocal line
+            done = extras.process(image, request, services.registry, context, max_pixels=max_pixels)
             control.progress.next_job()
-        return done
+            line = done.text
+            return done.image, _info(image, line, keep)
 
-    done = await services.run_on_worker(work, kind="extras")
-    keep = bool(options["enable_pnginfo"])
-    texts = await asyncio.gather(
-        *(
-            services.encode_image(result.image, _info(image, result.text, keep))
-            for image, result in zip(images, done, strict=True)
-        )
-    )
-    return list(texts), done[-1].text if done else ""
+        return services.images.through(pictures, one), line
+
+    done: tuple[list[str], str] = await services.run_on_worker(work, kind="extras")
+    return done
 
 
-def _info(image: Image, line: str, keep: bool) -> dict[str, str]:
+def _info(image: Any, line: str, keep: bool) -> dict[str, str]:
     """The text entries of the result: those the picture had, and what was done to it."""
     if not keep:
         return {}
-    return {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)} | {
-        "postprocessing": line
-    }
+    return {key: value for key, value in image.info.items() if isinstance(value, str)} | {"postprocessing": line}
 
 
 def _html(line: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fastapi import Request, Response
 
@@ -30,18 +30,15 @@ from latentd.server.schemas.generation import (
     Txt2ImgRequest,
 )
 from latentd.server.schemas.jobs import JobAccepted
-from latentd.types import GeneratedImage, JsonValue, Result
-
-if TYPE_CHECKING:
-    from latentd.server.services import AppServices
+from latentd.types import GeneratedImage, Result
 
 _BYTES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 
 
-def router(services: AppServices) -> APIRouter:
+def router(services: Any) -> APIRouter:
     """Routes ``/sdapi/v1/txt2img`` and ``/img2img``, and ``POST /latentd/v1/jobs``."""
     routes = APIRouter()
-    replies: dict[int | str, dict[str, JsonValue]] = {
+    replies: dict[int | str, dict[str, Any]] = {
         200: {
             "content": binary(*_BYTES),
             "description": "JSON, or the first picture's bytes where Accept prefers a picture format to JSON.",
@@ -82,28 +79,28 @@ def router(services: AppServices) -> APIRouter:
         response_model=None,
         responses={202: {"model": JobAccepted, "description": "The job is queued."}},
     )
-    async def submit(body: dict[str, JsonValue], request: Request) -> Response:
+    async def submit(body: dict[str, Any], request: Request) -> Response:
         """Hand a generation in; the fields are those of txt2img or img2img, and ``mode`` says which."""
         generation = await asyncio.to_thread(_job_body, body)
         _check_persistence(generation, request)
-        job, _ = await services.submit_body(generation)
+        job, _ = await services.submit_body(generation, awaited=False)
         return accepted(job, request)
 
     return routes
 
 
-def _job_body(body: dict[str, JsonValue]) -> GenerationBody:
+def _job_body(body: dict[str, Any]) -> GenerationBody:
     wanted = body.get("mode") or ("img2img" if body.get("init_images") else "txt2img")
     model: type[GenerationBody] = Img2ImgJob if wanted == "img2img" else Txt2ImgJob
     return model.model_validate({**body, "mode": wanted})
 
 
 async def answer_generation(
-    services: AppServices,
+    services: Any,
     body: GenerationBody,
     request: Request,
     *,
-    echoed: Mapping[str, JsonValue] | None = None,
+    echoed: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
 ) -> Response:
     """The reply to txt2img or img2img: queue ``body``, await its job, encode the pictures.
@@ -140,7 +137,7 @@ def _check_persistence(body: GenerationBody, request: Request) -> None:
         require(request, Scope.ADMIN, "override_settings_restore_afterwards: false")
 
 
-async def _wait_while_connected(services: AppServices, job: Job[Result], request: Request) -> Result:
+async def _wait_while_connected(services: Any, job: Job[Result], request: Request) -> Result:
     """The job's result; the job is cancelled when the client goes away first.
 
     :raises JobCancelled: nobody is there to read it.
@@ -162,11 +159,11 @@ async def _left(request: Request) -> None:
         pass
 
 
-async def encoded(services: AppServices, images: tuple[GeneratedImage, ...]) -> list[str]:
+async def encoded(services: Any, images: tuple[GeneratedImage, ...]) -> list[str]:
     """Base64 texts of the pictures of a result, in order."""
     return list(await asyncio.gather(*(services.encode_image(image.image, dict(image.info)) for image in images)))
 
 
-def _unserialisable(value: object) -> None:
+def _unserialisable(value: Any) -> None:
     # As AUTOMATIC1111 1.9: what a script put there and JSON lacks is null.
     return None

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fastapi import Response
 from pydantic import BaseModel, Field
@@ -20,12 +20,6 @@ from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import internal_progress
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.lenient import Bool, Int, LenientModel, Str
-from latentd.types import JsonValue
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from latentd.server.services import AppServices
 
 
 class TaskProgressRequest(LenientModel):
@@ -70,7 +64,7 @@ class StartupProfile(BaseModel):
     records: dict[str, float]
 
 
-def router(services: AppServices) -> APIRouter:
+def router(services: Any) -> APIRouter:
     """Routes ``/internal/progress``, ``/pending-tasks``, ``/ping``, ``/quicksettings-hint``, ``/sysinfo`` and so on."""
     routes = APIRouter(prefix="/internal", tags=["internal"])
     tasks = _Tasks(services)
@@ -81,13 +75,13 @@ def router(services: AppServices) -> APIRouter:
         return await tasks.progress(body)
 
     @routes.get("/pending-tasks", response_model=PendingTasks)
-    async def pending_tasks() -> dict[str, JsonValue]:
+    async def pending_tasks() -> dict[str, Any]:
         """The ids of the tasks that wait, next first."""
         waiting = services.engine.pending()
         return {"size": len(waiting), "tasks": waiting}
 
     @routes.get("/ping")
-    async def ping() -> dict[str, JsonValue]:
+    async def ping() -> dict[str, Any]:
         """An empty object: the server lives."""
         return {}
 
@@ -107,7 +101,7 @@ def router(services: AppServices) -> APIRouter:
         return await _sysinfo_reply(services, "attachment")
 
     @routes.get("/profile-startup", response_model=StartupProfile)
-    async def profile_startup() -> dict[str, JsonValue]:
+    async def profile_startup() -> dict[str, Any]:
         """Seconds that the parts of the start took."""
         records = dict(getattr(services, "startup_seconds", {}))
         return {"total": sum(records.values()), "records": records}
@@ -118,7 +112,7 @@ def router(services: AppServices) -> APIRouter:
 class _Tasks:
     """Answers ``/internal/progress``; each preview is encoded once however many ask."""
 
-    def __init__(self, services: AppServices) -> None:
+    def __init__(self, services: Any) -> None:
         self._services = services
         self._previews = PreviewCache()
 
@@ -147,10 +141,10 @@ class _Tasks:
             textinfo=job.progress.textinfo,
         )
 
-    def _encoder(self) -> tuple[str, Callable[[Image], Awaitable[str]]]:
+    def _encoder(self) -> tuple[str, Callable[[Any], Awaitable[str]]]:
         format = str(self._services.options["live_previews_image_format"])
 
-        async def encode(image: Image) -> str:
+        async def encode(image: Any) -> str:
             from latentd.images.codecs import encode_base64
 
             text = await asyncio.to_thread(partial(encode_base64, image, format=format))
@@ -168,7 +162,7 @@ def _inactive(engine: Engine, task_id: str | None) -> TaskProgressResponse:
     )
 
 
-async def _sysinfo_reply(services: AppServices, disposition: str) -> Response:
+async def _sysinfo_reply(services: Any, disposition: str) -> Response:
     text = await asyncio.to_thread(_sysinfo, services)
     name = time.strftime("sysinfo-%Y-%m-%d-%H-%M.json", time.gmtime())
     return Response(
@@ -178,7 +172,7 @@ async def _sysinfo_reply(services: AppServices, disposition: str) -> Response:
     )
 
 
-def _sysinfo(services: AppServices) -> str:
+def _sysinfo(services: Any) -> str:
     """JSON text; holds no setting that is a secret, and does not import torch to name its version."""
     installed = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]})
     from latentd.settings.cmd_flags import cmd_flags

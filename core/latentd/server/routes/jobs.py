@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Depends, Header, HTTPException, Query, Request, Response
@@ -13,7 +13,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from latentd.engine.events import FINAL, Subscription
 from latentd.engine.executor import Engine
-from latentd.engine.job import WATCH_SECONDS
+from latentd.engine.job import WATCH_SECONDS, Job
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
 from latentd.server.json_reply import SafeJSONResponse
@@ -21,13 +21,6 @@ from latentd.server.middleware import name_job
 from latentd.server.openapi import binary, event_stream, reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
-from latentd.types import GeneratedImage, JsonValue
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from latentd.engine.job import AnyJob
-    from latentd.server.services import AppServices
 
 MEDIA_TYPES = {
     "png": "image/png",
@@ -41,14 +34,14 @@ LastEventId = Annotated[str | None, Header(description="Name of the last event t
 Format = Annotated[str | None, Query(description="png, jpeg, webp or avif; by default option samples_format")]
 
 
-def router(services: AppServices) -> APIRouter:
+def router(services: Any) -> APIRouter:
     """Routes below ``/latentd/v1/jobs``; none waits for the worker."""
     routes = APIRouter(prefix="/latentd/v1/jobs", tags=["jobs"])
     _add_listing(routes, services)
     _add_pictures(routes, services)
 
     @routes.post("/{job_id}/cancel", operation_id="cancel_job", **reply_of(schemas.Job))
-    async def cancel(job_id: str, request: Request) -> dict[str, JsonValue]:
+    async def cancel(job_id: str, request: Request) -> dict[str, Any]:
         """Cancel a job: a waiting one at once, a running one at its next step; an ended one stays as it is."""
         return _document(services.engine.cancel(job_id), request)
 
@@ -84,7 +77,7 @@ def router(services: AppServices) -> APIRouter:
     return routes
 
 
-def _add_listing(routes: APIRouter, services: AppServices) -> None:
+def _add_listing(routes: APIRouter, services: Any) -> None:
     @routes.get("", operation_id="list_jobs", **reply_of(schemas.JobList))
     async def jobs(
         request: Request,
@@ -100,12 +93,12 @@ def _add_listing(routes: APIRouter, services: AppServices) -> None:
         )
 
     @routes.get("/{job_id}", operation_id="get_job", **reply_of(schemas.Job))
-    async def job(job_id: str, request: Request) -> dict[str, JsonValue]:
+    async def job(job_id: str, request: Request) -> dict[str, Any]:
         """One job: state, position, progress, and its pictures once it has completed."""
         return _document(services.engine.get(job_id), request)
 
 
-def _add_pictures(routes: APIRouter, services: AppServices) -> None:
+def _add_pictures(routes: APIRouter, services: Any) -> None:
     @routes.get(
         "/{job_id}/images/{index}",
         operation_id="get_job_image",
@@ -138,7 +131,7 @@ def _add_pictures(routes: APIRouter, services: AppServices) -> None:
         return Response(status_code=204) if picture is None else await _picture_reply(services, picture, {}, format)
 
 
-async def _picture_reply(services: AppServices, picture: Image, info: dict[str, str], format: str | None) -> Response:
+async def _picture_reply(services: Any, picture: Any, info: dict[str, str], format: str | None) -> Response:
     from latentd.images.codecs import encode_image
 
     format = (format or str(services.options["samples_format"])).lower()
@@ -149,17 +142,17 @@ async def _picture_reply(services: AppServices, picture: Image, info: dict[str, 
     return Response(data, media_type=MEDIA_TYPES[format], headers={"Cache-Control": "no-store"})
 
 
-def _pictures(result: object) -> list[GeneratedImage]:
+def _pictures(result: Any) -> list[Any]:
     """The pictures of a generation; other jobs have none."""
-    return [picture for picture in getattr(result, "images", ()) if isinstance(picture, GeneratedImage)]
+    return [picture for picture in getattr(result, "images", ()) if hasattr(picture, "infotext")]
 
 
-def job_path(job: AnyJob, request: Request) -> str:
+def job_path(job: Job[Any], request: Request) -> str:
     """The path of ``job`` in this API, as the client sees it (behind a prefix, too)."""
     return f"{request.scope.get('root_path', '')}/latentd/v1/jobs/{quote(job.id, safe='()')}"
 
 
-def accepted(job: AnyJob, request: Request) -> Response:
+def accepted(job: Job[Any], request: Request) -> Response:
     """The reply 202 to what was handed in as ``job``: where it is, and what happens to it."""
     name_job(request, job.id)
     path = job_path(job, request)
@@ -167,7 +160,7 @@ def accepted(job: AnyJob, request: Request) -> Response:
     return SafeJSONResponse(reply, 202, {"Location": path})
 
 
-def _document(job: AnyJob, request: Request) -> dict[str, JsonValue]:
+def _document(job: Job[Any], request: Request) -> dict[str, Any]:
     path = job_path(job, request)
     document = job_document(job)
     document["preview"] = f"{path}/preview" if job.progress.preview is not None else None
@@ -188,7 +181,7 @@ def _document(job: AnyJob, request: Request) -> dict[str, JsonValue]:
     return document
 
 
-async def _events_of(job: AnyJob, events: Subscription) -> AsyncIterator[ServerSentEvent]:
+async def _events_of(job: Job[Any], events: Subscription) -> AsyncIterator[ServerSentEvent]:
     document = job_document(job)
     name = "started" if document["state"] == "running" else document["state"]
     yield _event(name, document)
@@ -199,6 +192,6 @@ async def _events_of(job: AnyJob, events: Subscription) -> AsyncIterator[ServerS
             yield _event(name, event.data)
 
 
-def _event(name: str, data: Mapping[str, JsonValue]) -> ServerSentEvent:
+def _event(name: str, data: Mapping[str, Any]) -> ServerSentEvent:
     # An id is what an EventSource names when it connects again: it has heard the end, then.
     return ServerSentEvent(event=name, id=name if name in FINAL else None, data=data)

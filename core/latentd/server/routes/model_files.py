@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from starlette.responses import Response
 
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import lists
-from latentd.types import JsonValue
-
-if TYPE_CHECKING:
-    from latentd.server.services import AppServices
 
 
-def router(services: AppServices) -> APIRouter:
+def router(services: Any) -> APIRouter:
     """Routes about checkpoints, VAEs, networks and embeddings."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["models"])
     _add_lists(routes, services)
@@ -24,8 +20,8 @@ def router(services: AppServices) -> APIRouter:
     return routes
 
 
-def _add_lists(routes: APIRouter, services: AppServices) -> None:
-    async def _listed(rows: Callable[[], JsonValue]) -> Response:
+def _add_lists(routes: APIRouter, services: Any) -> None:
+    async def _listed(rows: Callable[[], Any]) -> Response:
         # There may be thousands of files, and much in one: neither looking nor writing is for the event loop.
         reply: Response = await services.run_in_thread(lambda: SafeJSONResponse(rows()))
         return reply
@@ -56,7 +52,7 @@ def _add_lists(routes: APIRouter, services: AppServices) -> None:
         return await _listed(services.embedding_rows)
 
 
-def _add_refreshes(routes: APIRouter, services: AppServices) -> None:
+def _add_refreshes(routes: APIRouter, services: Any) -> None:
     @routes.post("/refresh-checkpoints")
     async def refresh_checkpoints() -> None:
         """Look through the checkpoint folders again, and those of upscalers, which have no path of their own."""
@@ -79,13 +75,13 @@ def _add_refreshes(routes: APIRouter, services: AppServices) -> None:
         await services.run_in_thread(services.refresh_embeddings)
 
     @routes.post("/unload-checkpoint", name="unloadapi", openapi_extra={"x-scope": "admin"})
-    async def unload_checkpoint() -> dict[str, JsonValue]:
+    async def unload_checkpoint() -> dict[str, Any]:
         """Take the models out of the device's memory; the next generation brings them back."""
         await services.unload_models()
         return {}
 
     @routes.post("/reload-checkpoint", name="reloadapi", openapi_extra={"x-scope": "admin"})
-    async def reload_checkpoint() -> dict[str, JsonValue]:
+    async def reload_checkpoint() -> dict[str, Any]:
         """Bring the selected checkpoint into the device's memory."""
         await services.load_selected()
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fastapi import Response
 from starlette.responses import PlainTextResponse
@@ -16,16 +16,12 @@ from latentd.server.routing import APIRouter
 from latentd.server.schemas.lists import MemoryResponse
 from latentd.server.schemas.server import Liveness, PluginList, Readiness
 from latentd.settings import Settings
-from latentd.types import JsonValue
 
-if TYPE_CHECKING:
-    from latentd.server.services import AppServices
-
-_PUBLIC: dict[str, JsonValue] = {"x-public": True}
-_ADMIN: dict[str, JsonValue] = {"x-scope": "admin"}
+_PUBLIC: dict[str, Any] = {"x-public": True}
+_ADMIN: dict[str, Any] = {"x-scope": "admin"}
 
 
-def router(services: AppServices) -> APIRouter:
+def router(services: Any) -> APIRouter:
     """Routes that are about the process; those that end it only with ``--api-server-stop``."""
     routes = APIRouter(tags=["server"])
     _add_health(routes, services)
@@ -36,7 +32,7 @@ def router(services: AppServices) -> APIRouter:
     return routes
 
 
-def _add_health(routes: APIRouter, services: AppServices) -> None:
+def _add_health(routes: APIRouter, services: Any) -> None:
     @routes.get("/livez", operation_id="get_liveness", openapi_extra=_PUBLIC, **reply_of(Liveness))
     async def livez() -> dict[str, str]:
         """The process answers."""
@@ -49,7 +45,7 @@ def _add_health(routes: APIRouter, services: AppServices) -> None:
         response_model=None,
         responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Generations would fail."}},
     )
-    async def readyz(response: Response) -> dict[str, JsonValue]:
+    async def readyz(response: Response) -> dict[str, Any]:
         """Whether generations can be served: 200, or 503 with the reasons. Plugins that failed are named, no more."""
         problems = await services.run_in_thread(services.problems)
         response.status_code = 503 if problems else 200
@@ -67,19 +63,19 @@ def _add_health(routes: APIRouter, services: AppServices) -> None:
         """200 where the caller may use the server; authentication says 401 otherwise."""
 
 
-def _add_facts(routes: APIRouter, services: AppServices) -> None:
+def _add_facts(routes: APIRouter, services: Any) -> None:
     @routes.get("/latentd/v1/plugins", operation_id="list_plugins", **reply_of(PluginList))
-    async def plugins() -> dict[str, JsonValue]:
+    async def plugins() -> dict[str, Any]:
         """Every plugin: its state, what it contributes, and the traceback where it failed."""
         return {"version": __version__, "plugins": services.host.report()}
 
     @routes.get("/sdapi/v1/memory", name="get_memory", response_model=MemoryResponse)
-    async def memory() -> Mapping[str, JsonValue]:
+    async def memory() -> Mapping[str, Any]:
         """Memory of the process and of the GPU, in bytes."""
         return await asyncio.to_thread(memory_report)
 
 
-def _add_stops(routes: APIRouter, services: AppServices) -> None:
+def _add_stops(routes: APIRouter, services: Any) -> None:
     prefix = "/sdapi/v1"
 
     @routes.post(f"{prefix}/server-kill", openapi_extra=_ADMIN)

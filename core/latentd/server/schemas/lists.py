@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
-from latentd.types import JsonValue
+from pydantic import BaseModel, ConfigDict
 
 
 class _Row(BaseModel):
@@ -90,7 +90,7 @@ class LoraItem(_Row):
     name: str
     alias: str
     path: str
-    metadata: dict[str, JsonValue]
+    metadata: dict[str, Any]
 
 
 class ScriptsList(_Row):
@@ -100,10 +100,10 @@ class ScriptsList(_Row):
 
 class ScriptArg(_Row):
     label: str | None
-    value: JsonValue | None
-    minimum: JsonValue | None
-    maximum: JsonValue | None
-    step: JsonValue | None
+    value: Any | None
+    minimum: Any | None
+    maximum: Any | None
+    step: Any | None
     choices: list[str] | None
 
 
@@ -125,5 +125,5 @@ class ExtensionItem(_Row):
 
 
 class MemoryResponse(_Row):
-    ram: dict[str, JsonValue]
-    cuda: dict[str, JsonValue]
+    ram: dict[str, Any]
+    cuda: dict[str, Any]

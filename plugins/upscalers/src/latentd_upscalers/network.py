@@ -35,6 +35,18 @@ class Network:
             enlarged = enlarged.transpose(0, 1)
         return enlarged.float().cpu()
 
+    def working_bytes(self, width: int, height: int) -> int:
+        """Bytes on the device that a piece of ``width`` x ``height`` pixels needs at the very least.
+
+        What the last convolution takes and gives, at the size of the result: the maps before it are smaller, or as
+        large and many.
+        """
+        layers = (layer for layer in self.descriptor.model.modules() if isinstance(layer, torch.nn.Conv2d))
+        last = [layer.in_channels for layer in layers if layer.out_channels == self.channels][-1:]
+        maps = self.channels + (last[0] if last else self.channels)
+        pictures = 3 // self.channels
+        return maps * pictures * width * height * self.scale**2 * self.dtype.itemsize
+
     @property
     def nbytes(self) -> int:
         """Bytes of the weights."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from latentd.api import upscale_tiled
+from latentd.api import require_memory, upscale_tiled
 from latentd_upscalers.families import Family
 from latentd_upscalers.network import Network, load_network, to_image, to_tensor
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from latentd.api import WorkerContext
 
 KIND = "upscaler"
+#: A pixel of a result that is one tensor: float32, three channels, and once more while it is made a picture.
+RESULT_BYTES = 2 * 3 * 4
 _KEPT = 2  # the extras endpoints blend two
 
 
@@ -27,15 +29,31 @@ def run_upscaler(path: Path, family: Family, image: Image, context: WorkerContex
     The cancel check of ``context`` runs before every tile.
 
     :raises ModelLoadError: the file is damaged, or not an upscaler.
+    :raises TooLarge: memory cannot hold a tile's feature maps, or the result.
     """
     tile, overlap = (int(context.options[key]) for key in family.options)
     image = image.convert("RGB")
     with context.lease(
         KIND, path, lambda: load_network(path, context.device), lambda network: network.nbytes, keep=_KEPT
     ) as network:
+        _require_memory(network, image.size, tile, whole=family.seams == "averaged")
         if family.seams == "averaged":
             return upscale_averaged(network, image, context, tile=tile, overlap=overlap)
         return upscale_blended(network, image, context, tile=tile, overlap=overlap)
+
+
+def _require_memory(network: Network, size: tuple[int, int], tile: int, *, whole: bool) -> None:
+    """Refuse a picture of ``size`` where memory holds no tile's feature maps or, as ``whole``, no result."""
+    width, height = size if tile <= 0 else (min(tile, size[0]), min(tile, size[1]))
+    require_memory(
+        network.working_bytes(width, height),
+        f"enlarging {width}x{height} in one piece",
+        hint="use a smaller picture" if tile > 0 else "set the option for its tiles",
+        device=network.device,
+    )
+    if whole or tile <= 0:
+        width, height = size[0] * network.scale, size[1] * network.scale
+        require_memory(RESULT_BYTES * width * height, f"a result of {width}x{height}", hint="use a smaller picture")
 
 
 def upscale_blended(network: Network, image: Image, context: WorkerContext, *, tile: int, overlap: int) -> Image:

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from latentd.models.files.pickles.convert import DESCRIPTION
 from latentd.models.files.pickles.describe import check_sum
 from latentd.models.files.pickles.stand_ins import ITEM_BYTES
-from latentd.models.files.pickles.values import PickleValue
 from latentd.models.files.safetensors_header import read_checked
-from latentd.types import JsonValue
 
 _NUMBER_TYPE = re.compile(r"[<>=|]?(?:[iu][1248]|f[248])|\?")
 
@@ -46,12 +45,12 @@ class TensorPlace:
 class Described:
     """A description, and the storages that its tensors lie in."""
 
-    nodes: list[JsonValue]
+    nodes: list[Any]
     root: object
     storages: tuple[StoredBytes, ...]
 
 
-def described(answer: dict[str, JsonValue]) -> Described:
+def described(answer: dict[str, Any]) -> Described:
     """The description in an answer of the reader's process.
 
     :raises ValueError: it is none.
@@ -86,7 +85,7 @@ def converted(file: BufferedReader, path: Path) -> Described:
         raise ValueError(f"no description: {error}") from error
 
 
-def _checked(answer: dict[str, JsonValue], stored: list[StoredBytes]) -> Described:
+def _checked(answer: dict[str, Any], stored: list[StoredBytes]) -> Described:
     for entry in stored:
         item = ITEM_BYTES[entry.dtype]
         known = len(entry.place) == entry.nbytes if isinstance(entry.place, bytes) else entry.place >= 0
@@ -98,9 +97,9 @@ def _checked(answer: dict[str, JsonValue], stored: list[StoredBytes]) -> Describ
 def rebuild(
     description: Described,
     size: int,
-    tensor: Callable[[TensorPlace], PickleValue],
+    tensor: Callable[[TensorPlace], Any],
     data: Callable[[StoredBytes], bytes] | None = None,
-) -> PickleValue:
+) -> Any:
     """The value that a description is of.
 
     :param size: bytes of the weight file, by which the sum of its tensors is bounded.
@@ -108,11 +107,11 @@ def rebuild(
     :param data: gives the bytes of an array; without it arrays are None.
     :raises ValueError: the description is damaged, or tells of more than the file can hold.
     """
-    values: list[PickleValue] = []
+    values: list[Any] = []
     nbytes: dict[int, int] = {}
     total = 0
 
-    def value(told: object) -> PickleValue:
+    def value(told: object) -> Any:
         nonlocal total
         if not isinstance(told, list):
             return told
@@ -121,7 +120,7 @@ def rebuild(
             check_sum(total, size)
         return values[told[0]]
 
-    def items(told: list[object]) -> PickleValue:
+    def items(told: list[object]) -> Any:
         return ((value(key), value(held)) for key, held in zip(told[::2], told[1::2], strict=True))
 
     try:
@@ -148,7 +147,7 @@ def rebuild(
         raise ValueError(f"damaged description: {error}") from error
 
 
-def _place(description: Described, told: list[JsonValue]) -> TensorPlace:
+def _place(description: Described, told: list[Any]) -> TensorPlace:
     number, offset, shape, stride = told
     stored = description.storages[number]
     held = stored.nbytes // ITEM_BYTES[stored.dtype]
@@ -161,14 +160,14 @@ def _place(description: Described, told: list[JsonValue]) -> TensorPlace:
     return TensorPlace(tuple(shape), stored.dtype, number, offset if all(shape) else 0, tuple(stride))
 
 
-def _ordered(items: PickleValue, metadata: object) -> OrderedDict[PickleValue, PickleValue]:
-    made: OrderedDict[PickleValue, PickleValue] = OrderedDict(items)
+def _ordered(items: Any, metadata: object) -> OrderedDict[Any, Any]:
+    made: OrderedDict[Any, Any] = OrderedDict(items)
     if isinstance(metadata, dict):
         made._metadata = metadata  # type: ignore[attr-defined]
     return made
 
 
-def _array(told: list[JsonValue], data: bytes) -> PickleValue:
+def _array(told: list[Any], data: bytes) -> Any:
     import numpy as np
 
     code, shape, fortran, _ = told
@@ -176,7 +175,7 @@ def _array(told: list[JsonValue], data: bytes) -> PickleValue:
     return array[0] if shape is None else array.reshape(shape, order="F" if fortran else "C")
 
 
-def _number_type(code: str) -> PickleValue:
+def _number_type(code: str) -> Any:
     import numpy as np
 
     if not _NUMBER_TYPE.fullmatch(code):
@@ -184,7 +183,7 @@ def _number_type(code: str) -> PickleValue:
     return np.dtype(code)
 
 
-def _plain(kind: str, told: list[JsonValue]) -> PickleValue:
+def _plain(kind: str, told: list[Any]) -> Any:
     if kind == "integer":
         return int(told[0], 16)
     if kind == "complex":

@@ -1,9 +1,9 @@
-"""From a sampler and the numbers of a request to a sampling schedule: levels or timesteps, and the start latent."""
+"""From a sampler and a request's numbers to a run: levels or timesteps, the starting latent, and the sampler's call."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,6 @@ from latentd.sampling.schedulers import SigmaOverrides, build_sigmas
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec, load_function
 from latentd.sampling.steps import setup_img2img_steps
 from latentd.sampling.timesteps import build_timesteps
-from latentd.types import OptionValues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ class SamplingParams:
     beta_beta: float = 0.6
     is_sdxl: bool = False
     sgm_noise_multiplier: bool = False
-    options: OptionValues = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +67,8 @@ class Img2ImgParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingSchedule:
-    """The noise levels or timesteps of one pass, with the sampler that runs them.
+class RunPlan:
+    """One sampling pass, ready to be run.
 
     :param schedule: the schedule through which the denoiser must address the model (for LCM not the model's own).
     :param full_sigmas: the whole schedule (kind "sigma"), from which Brownian paths take their range.
@@ -168,9 +167,10 @@ class SamplingSchedule:
         """The sampled latent, ``(B, C, h, w)``; ``x`` itself when there is no step to make."""
         if self.is_empty:
             return x
-        return load_function(self.spec.function)(denoiser, x, run)
+        sampled: Tensor = load_function(self.spec.function)(denoiser, x, run)
+        return sampled
 
-    def _own_range(self) -> dict[str, float]:
+    def _own_range(self) -> dict[str, Any]:
         """Range and step count of samplers that ignore the schedule; in img2img it is that of the levels run."""
         if self.img2img is None or self.sigmas is None or len(self.sigmas) < 2:
             low, high, steps = self.schedule.sigma_min, self.schedule.sigma_max, self.params.steps
@@ -179,13 +179,13 @@ class SamplingSchedule:
         return {"sigma_min": low, "sigma_max": high, "steps": steps}
 
 
-def schedule_sampling(
+def plan_run(
     spec: SamplerSpec,
     params: SamplingParams,
     schedule: NoiseSchedule,
     registry: SamplerCatalogue,
     img2img: Img2ImgParams | None = None,
-) -> SamplingSchedule:
+) -> RunPlan:
     """The plan of one pass: txt2img, or img2img (hires fix too) when ``img2img`` is given.
 
     Source: AUTOMATIC1111 1.8, ``sample`` and ``sample_img2img`` of both kinds of samplers.
@@ -206,7 +206,7 @@ def schedule_sampling(
         "img2img": img2img,
     }
     if spec.kind == "timestep":
-        return SamplingSchedule(**common, **_timesteps(params, steps, t_enc, img2img))  # type: ignore[arg-type]
+        return RunPlan(**common, **_timesteps(params, steps, t_enc, img2img))  # type: ignore[arg-type]
     sigmas = build_sigmas(
         spec,
         params.scheduler,
@@ -221,11 +221,11 @@ def schedule_sampling(
         is_sdxl=params.is_sdxl,
     )
     run = sigmas if img2img is None else sigmas[max(steps - t_enc - 1, 0) :]
-    return SamplingSchedule(**common, full_sigmas=sigmas, sigmas=run)  # type: ignore[arg-type]
+    return RunPlan(**common, full_sigmas=sigmas, sigmas=run)  # type: ignore[arg-type]
 
 
 def _timesteps(params: SamplingParams, steps: int, t_enc: int, img2img: Img2ImgParams | None) -> dict[str, Any]:
-    """Fields of :class:`RunPlan`: the timesteps to run and, for img2img, the one to which the picture is noised."""
+    """The timesteps to run and, for img2img, the one to which the picture is noised."""
     if steps <= 0:
         return {}
     timesteps = build_timesteps(steps, params.always_discard_next_to_last_sigma)
