@@ -68,7 +68,7 @@ def _records(file: BufferedReader) -> dict[str, zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OSError) as error:
         raise PickleRefused(f"damaged: {error}") from error
     records = {}
     for member in members:
@@ -83,6 +83,8 @@ def _records(file: BufferedReader) -> dict[str, zipfile.ZipInfo]:
 
 def _start(file: BufferedReader, member: zipfile.ZipInfo) -> int:
     """Where the bytes of ``member`` begin."""
+    if not 0 <= member.header_offset < 2**63:
+        raise PickleRefused("damaged: a member of the archive that lies nowhere")
     file.seek(member.header_offset)
     head = file.read(_LOCAL_HEADER)
     if len(head) < _LOCAL_HEADER or not head.startswith(b"PK\x03\x04"):
