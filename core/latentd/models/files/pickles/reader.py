@@ -17,9 +17,7 @@ from latentd.models.files.pickles.frames import Request, read_frame, write_frame
 #: Seconds for one file, and bytes of it for one second more: disks of the slow kind included.
 SECONDS, BYTES_A_SECOND = 60.0, 4 << 20
 _START = (
-    "import sys; sys.path.append(sys.argv[1])\n"
-    "from latentd.models.files.pickles.process import main\n"
-    "sys.exit(main())"
+    "import sys; sys.path.append(sys.argv[1])\nfrom latentd.models.files.pickles.process import main\nsys.exit(main())"
 )
 #: What the process needs of the environment: where the system finds the interpreter's own libraries.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
