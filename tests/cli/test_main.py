@@ -41,6 +41,16 @@ def test_the_help_of_serve_imports_no_server() -> None:
     assert imported_by(code) == []
 
 
+def test_a_server_with_every_plugin_is_made_without_torch(tmp_path: Path) -> None:
+    """It listens before torch is imported, and the first GET does not wait for that."""
+    code = (
+        "from latentd.server.services import create_services\nfrom latentd.settings import parse_settings\n"
+        f"services = create_services(parse_settings(['--data-dir', {str(tmp_path)!r}], environment={{}}))\n"
+        "assert len(services.registry.scripts) > 5"
+    )
+    assert "torch" not in imported_by(code)
+
+
 def test_version(latentd: Any) -> None:
     assert latentd("--version").stdout.strip() == f"latentd {__version__}"
 
@@ -52,7 +62,7 @@ def test_an_unknown_command_is_answered_with_a_near_one(latentd: Any) -> None:
 
 
 def test_flags_alone_start_the_server(latentd: Any) -> None:
-    done = latentd("--require-plugin", "nobody-has-this")
+    done = latentd("--core-only", "--require-plugin", "nobody-has-this")
     assert done.returncode == 2
     assert "nobody-has-this: not installed" in done.stderr
 
@@ -95,7 +105,7 @@ def test_a_malformed_flag_is_said_in_one_sentence(latentd: Any) -> None:
         (["serve", "--tls-keyfile", "k", "--tls-certfile", "c"], "--tls-keyfile k: there is no such file"),
         (["serve", "--plugins", "nobody-has-this"], "--plugins nobody-has-this: there is no such plugin"),
         (["serve", "--disable-plugin", "nobody-has-this"], "--disable-plugin nobody-has-this: there is no such plugin"),
-        (["serve", "--cors-allow-origins-regex", "("], "--cors-allow-origins-regex"),
+        (["serve", "--core-only", "--cors-allow-origins-regex", "("], "--cors-allow-origins-regex"),
         (["generate", "a cat", "-o", "cat.xyz"], "pictures are written as .png"),
         (["generate", "a cat", "-o", "cat"], "pictures are written as .png"),
         (["generate", "a cat", "-o", "cat.webp", "--width", "20000"], ".webp holds no picture of 20000x512"),

@@ -10,8 +10,6 @@ from latentd.infotext.build import build_infotext
 from latentd.infotext.fields import InfotextFields
 from latentd.infotext.versions import OWN_VERSION
 from latentd.options.store import CORE
-from latentd.pipeline.passes.image_conditioning import image_guidance
-from latentd.pipeline.passes.token_merging import token_merging_ratio
 from latentd.prompts.filenames import FileContext
 
 if TYPE_CHECKING:
@@ -29,6 +27,9 @@ VERSION_TEXT = f"{OWN_VERSION}{__version__}"
 
 def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str:
     """The infotext of picture ``index`` of the current batch, or of the job as a whole (its first picture)."""
+    # Scripts import this module through the public face when the server starts, which must not wait for torch.
+    from latentd.pipeline.passes.image_conditioning import image_guidance
+
     plan, options, batch = gen.plan, gen.options, gen.current
     assert batch is not None
     if of_job or index >= len(batch.prompts):
@@ -104,6 +105,8 @@ def _ensd(gen: RunningGeneration) -> int:
 
 
 def _merging(gen: RunningGeneration, *, hires: bool = False) -> float:
+    from latentd.pipeline.passes.token_merging import token_merging_ratio
+
     return token_merging_ratio(gen.options, img2img=gen.plan.is_img2img, hires=hires)
 
 
