@@ -9,8 +9,10 @@ _INDENT = "    "
 
 
 class LogLines(logging.Formatter):
-    """Writes each record as one line, and below it its traceback indented; characters that steer a terminal or break
-    lines, and those that nobody sees, stand as Python escapes."""
+    """Writes each record as one line, and its traceback indented below it.
+
+    Characters that control a terminal, break lines or are invisible are written as Python escapes.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")

@@ -119,10 +119,12 @@ class TextConditioner:
         return batch.encoded, batch.used
 
     def learn(self, texts: Sequence[str], settings: TextSettings, indexes: Sequence[EmbeddingIndex]) -> list[Encoded]:
-        """As :meth:`encode`, for training: nothing is remembered, and gradients flow back into the embeddings' vectors
-        and into whatever hangs on the encoders. These are where they compute already.
+        """Encode for training: nothing is cached, and gradients flow.
 
-        :param indexes: one an encoder, from :meth:`indexes_with`.
+        They flow back into the embeddings' vectors and into the networks attached to the encoders, which must already
+        be on their compute device.
+
+        :param indexes: one for each encoder, from :meth:`indexes_with`.
         """
         tokenizers = [_TOKENIZERS[encoder.architecture.kind] for encoder in self.model.text_encoders]
         pairs = list(zip(tokenizers, indexes, strict=True))

@@ -1,4 +1,4 @@
-"""Taking connections in: never more than there may be, and quietly where the system has no descriptors left."""
+"""Accepting connections: never more than the limit, and with one log line when the system has no descriptors left."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ _BUSY_BODY = SafeJSONResponse(error_body("HTTPException", "too many connections"
 
 
 class Acceptor:
-    """Accepts on one listening socket; in place of asyncio's own server, which tries, fails and logs 2,048 times a
-    second when descriptors run out.
+    """Accepts connections on one listening socket.
+
+    It replaces asyncio's own server, which tries, fails and logs 2,048 times a second when descriptors run out.
 
     :param make_protocol: a protocol for a connection that has been accepted.
     :param tls: context for TLS; None for plain HTTP.
@@ -59,11 +60,11 @@ class Acceptor:
         self._spawn(self._sweep())
 
     def close(self) -> None:
-        """Accept no more. Those that are open are still watched over."""
+        """Stop accepting. Open connections are still checked."""
         self._accepting.cancel()
 
     async def wait_closed(self) -> None:
-        """Stop watching over the connections, too."""
+        """Stop checking the open connections, too."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -92,7 +93,7 @@ class Acceptor:
                 self._take(accepted)
             else:
                 self._refuse(accepted)
-            # A flood of connections must not keep the loop from those that are there.
+            # A flood of new connections must leave the event loop time for the open ones.
             await asyncio.sleep(0)
 
     def _take(self, accepted: socket.socket) -> None:

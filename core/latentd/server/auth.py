@@ -1,4 +1,4 @@
-"""Who may call, and what: HTTP basic users, bearer keys, and whoever a plugin vouches for (rules: a1111-auth)."""
+"""Who may call what: HTTP basic users, bearer keys, and callers whom a plugin accepts (rules: a1111-auth)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. ``key`` is the key of a keys file that was shown; without one everything is allowed."""
+    """Who sent a request. ``key`` is the key of a keys file that it shows; without one everything is allowed."""
 
     name: str
     key: Key | None = None
@@ -45,7 +45,7 @@ class Caller:
 
 
 class Credentials:
-    """The users and keys that the flags name; comparisons take the same time whatever is wrong.
+    """The users and keys that the flags name. Comparisons take the same time wherever the texts differ.
 
     :param users: user names to passwords.
     :param keys: bearer keys that allow everything.
@@ -61,7 +61,7 @@ class Credentials:
         return bool(self._users or self._keys)
 
     def caller_of(self, header: str | None) -> tuple[Caller | None, str]:
-        """(caller, problem) for an ``Authorization`` header: who it is, or None and what to answer."""
+        """The caller that an ``Authorization`` header proves, and "" ; or None and the text of the answer."""
         scheme, _, value = (header or "").partition(" ")
         if scheme.lower() == "bearer" and self._keys:
             found = find_key(self._keys, value.strip())
@@ -83,13 +83,14 @@ class Credentials:
 
 
 class RouteScopes:
-    """The scope that a request needs: its route's ``openapi_extra={"x-scope": "admin"}``, else by its method."""
+    """The scope that a request needs: from its route's ``openapi_extra={"x-scope": "admin"}``, else by its method."""
 
     def __init__(self, routes: Iterable[Any]) -> None:
         extras = ((route, getattr(route, "openapi_extra", None) or {}) for route in routes)
         self._marked = [(route, Scope(extra["x-scope"])) for route, extra in extras if "x-scope" in extra]
 
     def __call__(self, connection: Connection) -> Scope:
+        """Return the scope that a request needs."""
         for route, scope in self._marked:
             if route.matches(connection)[0] is Match.FULL:
                 return scope
@@ -97,9 +98,9 @@ class RouteScopes:
 
 
 def require(request: Request, scope: Scope, what: str) -> None:
-    """Nothing, if whoever sent ``request`` may do what needs ``scope``.
+    """Check that the sender of ``request`` may do what needs ``scope``.
 
-    :param what: the thing that is asked for, as the subject of a sentence.
+    :param what: the requested thing, as the subject of the error's sentence.
     :raises NotAllowed: the key does not allow it.
     """
     caller: Caller | None = getattr(request.state, "caller", None)
@@ -108,14 +109,14 @@ def require(request: Request, scope: Scope, what: str) -> None:
 
 
 class AuthMiddleware:
-    """Lets a request through when its credentials are right, its route public, or a plugin vouches for it.
+    """Passes a request on when its credentials are right, its route is public, or a plugin accepts it.
 
-    ``request.state.user`` is who calls, on public routes too where the credentials say so; no plugin is asked there.
-    Wrong credentials are logged, and many of one address are slowed down.
+    ``request.state.user`` is the caller, also on public routes when the credentials are right; plugins are not asked
+    there. Wrong credentials are logged, and an address that sends many is slowed down.
 
-    :param vouch: the plugins' ``authenticate``; None where no plugin has that hook.
-    :param tickets: passes that open the routes for which ``takes_ticket`` is true, as query parameter ``ticket``.
-    :param scope_of: what a request needs to be allowed by its key.
+    :param vouch: the plugins' ``authenticate``; None when no plugin has that hook.
+    :param tickets: tickets that open the routes for which ``takes_ticket`` is true, as query parameter ``ticket``.
+    :param scope_of: the scope that a request needs.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class AuthMiddleware:
         self._wrong_tries = wrong_tries or WrongTries()
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Pass an allowed request on; answer 401, 403 or 429 to any other."""
         open_to_all = not self._credentials and self._vouch is None
         if open_to_all or scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
@@ -163,7 +165,7 @@ class AuthMiddleware:
         await refusal(scope, receive, send)
 
     async def _judged(self, scope: Connection) -> tuple[Caller | None, SafeJSONResponse]:
-        """Whose credentials the request shows, and the answer where that is nobody."""
+        """The caller that the request's credentials prove, and the answer to send if there is none."""
         header = Headers(scope=scope).get("authorization")
         address = (scope.get("client") or ("unknown", 0))[0]
         digest = digest_of(header or "")

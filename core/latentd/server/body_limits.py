@@ -1,4 +1,4 @@
-"""What a request's body may be at most, told while it arrives: its size by route, and what its JSON is made of."""
+"""Bounds of request bodies, checked while they arrive: their size, by route, and the number of values in their JSON."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from latentd.server.errors import error_body
 from latentd.server.json_reply import SafeJSONResponse
 
 LARGE_BODY = "x-large-body"
-"""Mark of the routes that take pictures, in their ``openapi_extra``; the core's others take :data:`SMALL_BODY`."""
+"""Mark in the ``openapi_extra`` of the routes that take pictures; the core's other routes take :data:`SMALL_BODY`."""
 SMALL_BODY = 4 << 20
-"""Bytes of a request body that holds no pictures."""
+"""Most bytes of a request body that holds no pictures."""
 MOST_VALUES = 100_000
-"""Values in one JSON document: reading a value costs far more than the bytes that it is written in."""
+"""Most values in one JSON document: a value takes far more memory than its text."""
 MOST_BETWEEN = 2 << 20
-"""Bytes of one JSON document outside its texts: numbers, brackets, white space."""
+"""Most bytes of one JSON document outside its strings: numbers, brackets, white space."""
 
 
 class BodyTooLarge(BaseException):
-    """A body is over a bound. Not an Exception: FastAPI turns those that reading a body raises into a 400."""
+    """A body is over a bound. Not an ``Exception``: FastAPI answers 400 to any that reading a body raises."""
 
     def __init__(self, detail: str, hint: str) -> None:
         super().__init__(detail)
@@ -30,10 +30,10 @@ class BodyTooLarge(BaseException):
 
 
 class JsonShape:
-    """Counts the values of a JSON document as its bytes arrive, without reading it; texts may be as long as they like.
+    """Counts the values of a JSON document as its bytes arrive, without parsing it. Strings may have any length.
 
-    A document that begins with a zero byte in its first four is UTF-16 or UTF-32, where texts cannot be told by single
-    bytes: all of it counts as outside of texts.
+    A document with a zero byte among its first four is UTF-16 or UTF-32, in which a single byte does not mark the end
+    of a string: all of it counts as outside of strings.
     """
 
     def __init__(self) -> None:
@@ -42,10 +42,10 @@ class JsonShape:
         self._rest, self._begun = b"", False
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes.
+        """Count the next bytes.
 
-        :raises BodyTooLarge: more than :data:`MOST_VALUES` values, more texts than these and their keys can be, or more
-            than :data:`MOST_BETWEEN` bytes between texts.
+        :raises BodyTooLarge: more than :data:`MOST_VALUES` values, more strings than that many values and their keys
+            can have, or more than :data:`MOST_BETWEEN` bytes outside of strings.
         """
         if not self._begun and chunk:
             self._begun, self._wide = True, 0 in chunk[:4]
@@ -60,7 +60,7 @@ class JsonShape:
             )
 
     def _outside(self, chunk: bytes) -> bytes:
-        """The bytes of ``chunk`` that are in no text."""
+        """The bytes of ``chunk`` that are outside of strings."""
         data = self._rest + chunk
         slashes = len(data) - len(data.rstrip(b"\\"))
         self._rest = b"\\" if slashes % 2 else b""
@@ -76,7 +76,7 @@ class JsonShape:
 
 
 class BodyBoundMiddleware:
-    """Answers 413 to a request body over the bounds, told by its header or, failing that, while it arrives.
+    """Answers 413 to a request body over the bounds: by its ``Content-Length``, and by what arrives.
 
     :param max_bytes: bound of the routes that take pictures. :param takes_pictures: which requests go to one.
     """
@@ -87,12 +87,13 @@ class BodyBoundMiddleware:
         self._takes_pictures = takes_pictures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its body counted; answer 413 when it exceeds a bound."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
-        # Most requests have no body, and need not be matched with the routes.
+        # Most requests have no body: the search for their route is spared.
         if scope["method"] in ("GET", "HEAD", "OPTIONS") or not (declared or "transfer-encoding" in headers):
             limit = SMALL_BODY
         else:
@@ -121,7 +122,7 @@ class BodyBoundMiddleware:
 class _Body:
     """A request's body as it arrives, counted.
 
-    :param shape: counts what the JSON in it is made of; None where it is none.
+    :param shape: counts the values of its JSON; None when the body is no JSON.
     """
 
     def __init__(self, receive: Receive, limit: int, shape: JsonShape | None) -> None:
@@ -144,9 +145,10 @@ class _Body:
         return message
 
     async def drain(self, most: int) -> None:
-        """Throw away what the client is still sending, up to ``most`` bytes in all.
+        """Discard what the client is still sending, up to ``most`` bytes in all.
 
-        Clients read the answer when they have sent all; a connection that is closed before is to them a broken one.
+        Clients read the answer after they have sent everything; if the connection is closed before, they report a
+        broken connection.
         """
         while not self._ended and self._seen <= most:
             await self._next()

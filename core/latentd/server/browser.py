@@ -1,9 +1,10 @@
-"""What keeps a page of another site from using this server through the browser of somebody who can reach it.
+"""Protection against pages of other sites that use this server through a visitor's browser.
 
-A browser sends requests wherever a page tells it to, with the user's own network and stored credentials. Two tricks
-matter here. A page may have its own name resolve to 127.0.0.1 (DNS rebinding) and then read answers as its own: such
-requests name the page's host in ``Host``. And a page may send a form or a ``fetch`` without waiting for leave to read
-the answer: browsers mark those with ``Origin`` and ``Sec-Fetch-Site``, which no page can forge. Programs send neither.
+A browser sends requests to whatever address a page names, from the visitor's network and with the stored credentials.
+Two attacks matter here. With DNS rebinding, a page's own host name resolves to 127.0.0.1, so that the page may read the
+answers: such requests carry the page's host in ``Host``. And a page may send a form or a ``fetch`` whose answer it
+cannot read, but which changes something: browsers mark these with ``Origin`` and ``Sec-Fetch-Site``, which a page
+cannot forge. Programs other than browsers send neither.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _PROTECTIVE = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
 
 @dataclass(frozen=True, kw_only=True)
 class BrowserRules:
-    """What a browser may ask for.
+    """Which requests of browsers are allowed.
 
-    :param hosts: names by which the server is known, in lower case; ``*`` is any, ``.example.com`` a domain and all
-        below it. None: any name, since every request has to show credentials, which browsers keep apart by name.
+    :param hosts: names of the server, in lower case; ``*`` is any name, ``.example.com`` that domain and all below it.
+        None: any name, because every request has to show credentials, and browsers store those by name.
     :param origins: origins whose pages may send requests that change something; ``*`` is any.
-    :param origin_pattern: a regular expression for further ones, matched as a whole.
+    :param origin_pattern: a regular expression for further origins, which has to match all of the origin.
     """
 
     hosts: frozenset[str] | None
@@ -56,7 +57,7 @@ class BrowserRules:
         )
 
     def objection(self, method: str, headers: Headers) -> tuple[str, str] | None:
-        """Why a request is refused, and what to do about it; None when it may pass."""
+        """The reason to refuse a request, and a hint; None when it is allowed."""
         host = headers.get("host")
         if host is not None and not self.is_known(host):
             return f"this server is not known as {host!r}", "see --allowed-hosts"
@@ -82,7 +83,7 @@ class BrowserRules:
             return True
         if self.origin_pattern is not None and self.origin_pattern.fullmatch(origin):
             return True
-        # Older browsers send no Sec-Fetch-Site. Behind a proxy the name that the browser used is the forwarded one.
+        # Older browsers send no Sec-Fetch-Site. Behind a proxy, X-Forwarded-Host has the name that the browser used.
         hosts = {headers.get("host", ""), headers.get("x-forwarded-host", "")}
         return urlsplit(origin).netloc in hosts - {""}
 
@@ -96,7 +97,7 @@ def host_name(host: str) -> str:
 
 
 def certificate_names(certificate: str | None) -> list[str]:
-    """The names for which a certificate file stands; none where there is no file, or it cannot be read."""
+    """The host names in a certificate file; none without a file, or when it cannot be read."""
     if not certificate:
         return []
     import _ssl
@@ -122,13 +123,14 @@ def _fits(name: str, known: str) -> bool:
 
 
 class BrowserGuardMiddleware:
-    """Answers 403 to what :class:`BrowserRules` objects to; no answer may be framed, or taken for another type."""
+    """Answers 403 to what :class:`BrowserRules` refuses; its headers forbid frames and type guessing for any answer."""
 
     def __init__(self, app: ASGIApp, *, rules: BrowserRules) -> None:
         self._app = app
         self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403; add the protective headers to every answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,8 +1,8 @@
-"""The connections of the server: how many there may be, and how long one may keep the server waiting.
+"""The server's open connections: how many there may be, and how long the server waits for each.
 
-A connection costs a file descriptor whether its client says anything or not. Those from which no whole request has come
-are closed after a time, and before that where their place is needed: a client that speaks is served however many are
-silent.
+A connection costs a file descriptor even if its client sends nothing. A connection that has sent no whole request is
+closed after a time, or earlier when its place is needed: a client that sends a request is served however many others
+are silent.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from latentd.server.json_reply import SafeJSONResponse
 log = logging.getLogger("latentd.connections")
 
 SLOWEST = 1024
-"""Bytes a second below which, after the time for a request, a body is too slow and a reply too slowly read."""
+"""Bytes a second; a body that arrives, or a reply that is read, more slowly is given up after its timeout."""
 SWEEP_SECONDS = 1.0
-"""How often every connection is looked at, at most."""
+"""Shortest interval between two checks of all connections."""
 
 
 class Connections:
-    """The open connections, those that wait for their client in the order in which they began to.
+    """The open connections; those that wait for their client are ordered by when the wait began.
 
-    All methods belong to the event loop.
+    All methods have to be called on the event loop.
 
-    :param limit: how many may be open.
-    :param request_timeout: seconds for the head of a request, and for which its body may stand still.
-    :param reply_timeout: seconds for which a client may take nothing of a reply.
-    :param clock: seconds that only grow.
+    :param limit: the most that may be open.
+    :param request_timeout: seconds in which the head of a request has to arrive, and each further part of its body.
+    :param reply_timeout: seconds in which a client has to read some of a reply.
+    :param clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Connections:
         self.reply_timeout = reply_timeout
         self.clock = clock
         self._open: set[TimedProtocol] = set()
-        # Silent ones, those between two requests and those amid a head; then those amid a body.
+        # First those without a whole head (silent, between requests, within a head); then those within a body.
         self._quiet: dict[TimedProtocol, None] = {}
         self._sending: dict[TimedProtocol, None] = {}
 
@@ -64,11 +64,11 @@ class Connections:
 
     @property
     def sweep_seconds(self) -> float:
-        """How often :meth:`sweep` is to be called."""
+        """The interval at which to call :meth:`sweep`."""
         return min(SWEEP_SECONDS, self.request_timeout / 4, self.reply_timeout / 4)
 
     def admit(self) -> bool:
-        """Whether one more may be opened; the one that waited longest for its client is closed for it."""
+        """Whether one more may be opened; if all are taken, the longest waiting one is closed."""
         return len(self._open) < self.limit or self.evict()
 
     def evict(self) -> bool:
@@ -83,18 +83,18 @@ class Connections:
         return True
 
     def opened(self, connection: TimedProtocol) -> None:
-        """``connection`` has been accepted."""
+        """Add ``connection``, which has been accepted."""
         self._open.add(connection)
         self._quiet[connection] = None
 
     def closed(self, connection: TimedProtocol) -> None:
-        """``connection`` is no more; telling it twice does nothing."""
+        """Remove ``connection``, which has been closed; a second call does nothing."""
         self._open.discard(connection)
         self._quiet.pop(connection, None)
         self._sending.pop(connection, None)
 
     def moved(self, connection: TimedProtocol, phase: str | None) -> None:
-        """``connection`` waits for its client in another way from now on: see :meth:`TimedProtocol.phase`."""
+        """Note the new phase of ``connection``: see :meth:`TimedProtocol.phase`."""
         if connection not in self._open:
             return
         self._quiet.pop(connection, None)
@@ -105,16 +105,16 @@ class Connections:
             self._quiet[connection] = None
 
     def sweep(self) -> None:
-        """Close the connections whose clients have kept the server waiting for too long."""
+        """Close the connections whose clients have been too slow."""
         now = self.clock()
         for connection in list(self._open):
             connection.check(now)
 
 
 class TimedProtocol(H11Protocol):
-    """uvicorn's protocol for HTTP/1.1, which tells ``connections`` what it waits for and gives up on slow clients.
+    """uvicorn's protocol for HTTP/1.1, which reports its phase to ``connections`` and drops slow clients.
 
-    h11 bounds the head of a request: 64 KiB.
+    h11 limits the head of a request to 64 KiB.
     """
 
     def __init__(
@@ -130,9 +130,9 @@ class TimedProtocol(H11Protocol):
         self._unread: tuple[int, float] | None = None
 
     def phase(self) -> str | None:
-        """What is awaited of the client: ``head``, ``body``, nothing in particular (``idle``); None where it waits.
+        """What the server waits for: ``head``, ``body``, or ``idle`` (a next request, if any); None while it works.
 
-        A connection that has never said anything owes a head.
+        A connection that has sent nothing yet is in phase ``head``.
         """
         state = self.conn.their_state
         if state is h11.SEND_BODY:
@@ -142,10 +142,12 @@ class TimedProtocol(H11Protocol):
         return "idle" if self.cycle is not None and not self.conn.trailing_data[0] else "head"
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Register the connection."""
         super().connection_made(transport)
         self._is_made = True
 
     def data_received(self, data: bytes) -> None:
+        """Handle bytes from the client, and note what is expected of it next."""
         now = self._connections.clock()
         if self._phase in (None, "idle"):
             self._since, self._received = now, 0
@@ -155,10 +157,12 @@ class TimedProtocol(H11Protocol):
         self._note_phase()
 
     def on_response_complete(self) -> None:
+        """Note what is expected of the client after a reply."""
         super().on_response_complete()
         self._note_phase()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Remove the connection from the open ones."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._connections.closed(self)
@@ -173,7 +177,7 @@ class TimedProtocol(H11Protocol):
         self._connections.moved(self, phase)
 
     def check(self, now: float) -> None:
-        """Close the connection if its client has not sent, or not read, for too long."""
+        """Close the connection if its client has sent or read nothing for too long."""
         if not self._is_made or (self.transport.is_closing() and not self.transport.get_write_buffer_size()):
             return
         if self._is_unread(now):
@@ -189,7 +193,7 @@ class TimedProtocol(H11Protocol):
             return now - self._since > timeout
         if self._phase != "body":
             return False
-        if self.flow.read_paused:  # it is the application that takes its time
+        if self.flow.read_paused:  # the application is slow, not the client
             self._since, self._heard, self._received = now, now, 0
             return False
         return now - self._heard > timeout or now - self._since > timeout + self._received / SLOWEST
@@ -208,7 +212,7 @@ class TimedProtocol(H11Protocol):
         return False
 
     def _give_up(self) -> None:
-        """Answer 408 where nothing has been answered yet and something has been said; close."""
+        """Close the connection; answer 408 before, if part of a request has come and no part of an answer is sent."""
         if self._received and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             text = f"no whole request came within {self._connections.request_timeout:g} s"
             body = SafeJSONResponse(error_body("HTTPException", text, hint="see --timeout-request"), 408)
@@ -223,7 +227,7 @@ class TimedProtocol(H11Protocol):
         self.transport.close()
 
     def drop(self) -> None:
-        """Close at once, whatever has not been sent."""
+        """Close at once and discard what has not been sent."""
         if self._is_made:
             self.transport.abort()
         elif self.opening is not None:
@@ -231,10 +235,10 @@ class TimedProtocol(H11Protocol):
 
 
 def _unread_bytes(transport: asyncio.Transport) -> int:
-    """Bytes that ``transport`` holds for its client, with those that the system holds where it tells.
+    """Bytes that wait for the client in ``transport`` and, where the system reports them, in the socket's buffer.
 
-    The system takes more from us in steps of a third of its buffer, perhaps a megabyte: too coarse to tell a slow
-    client from one that does not read.
+    The transport's count alone is too coarse: the system takes bytes from it in steps of a third of its buffer, which
+    may be a megabyte, so that a slow client would look like one that does not read.
     """
     size = transport.get_write_buffer_size()
     if sys.platform == "linux":

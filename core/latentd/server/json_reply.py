@@ -1,4 +1,4 @@
-"""JSON replies that any value a client may have sent can go into."""
+"""JSON replies that can hold any value that a client may have sent."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 PIECE = 1 << 16
-"""Characters of a text that are written at once: :mod:`json` lets no other thread run meanwhile."""
+"""Characters of a string that are written at once: :mod:`json` lets no other thread run meanwhile."""
 _BATCH = 64
 #: Levels of lists and objects whose entries are looked at one by one.
 _DEEPEST = 12
 
 
 class SafeJSONResponse(JSONResponse):
-    """JSON in which numbers that JSON lacks are null, and unpaired surrogates are written as escapes."""
+    """JSON in which NaN and infinities are null, and unpaired surrogates are written as escapes."""
 
     def render(self, content: Any) -> bytes:
+        """Return ``content`` as JSON in UTF-8."""
         try:
             return b"".join(_pieces(content, 0))
         except ValueError:
@@ -30,17 +31,19 @@ class SafeJSONResponse(JSONResponse):
 
 
 class LateJSONResponse(SafeJSONResponse):
-    """What becomes of the values that routes return: long ones are written when they are sent, off the event loop."""
+    """The reply made of the value that a route returns: a long one is written in a thread, off the event loop."""
 
     _late: Any = None
 
     def render(self, content: Any) -> bytes:
+        """Return short ``content`` as JSON; keep a long one for :meth:`__call__`."""
         if not _is_long(content, 0):
             return super().render(content)
         self._late = content
         return b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the reply, writing long content in a thread first."""
         if self._late is not None and self.status_code != 204:
             self.body = await asyncio.to_thread(super().render, self._late)
             self.headers["content-length"] = str(len(self.body))
@@ -53,7 +56,7 @@ async def json_reply(content: Any) -> SafeJSONResponse:
 
 
 def _pieces(value: Any, depth: int) -> Iterator[bytes]:
-    """The JSON of ``value`` in pieces that are quickly written each."""
+    """The JSON of ``value``, in pieces each of which takes little time to write."""
     if not _is_long(value, depth):
         yield _dumps(value)
     elif isinstance(value, str):
@@ -95,7 +98,7 @@ def _key(key: Any) -> bytes:
 
 
 def _is_long(value: Any, depth: int) -> bool:
-    """Whether writing ``value`` takes so long that it is done in pieces."""
+    """Whether ``value`` takes so long to write that it is written in pieces."""
     if isinstance(value, str):
         return len(value) > PIECE
     if depth == _DEEPEST or not isinstance(value, dict | list | tuple):

@@ -1,4 +1,4 @@
-"""What wraps every request, as plain ASGI: timing, request log, last net for errors."""
+"""ASGI middleware around every request: timing, request log, sub-path, long replies, uncaught errors, CORS."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = logging.getLogger("latentd.api")
 
 
 PIECE = 1 << 18
-"""Bytes of a reply that are handed on at once."""
+"""Most bytes of a reply that are sent at once."""
 JOB_HEADER = "X-Latentd-Job"
-"""Header that names the job of a generation, in errors too; percent-encoded beyond visible ASCII."""
+"""Header with the id of a generation's job, also in errors; characters beyond visible ASCII are percent-encoded."""
 #: Every visible character of ASCII but the percent sign.
 _PLAIN = string.punctuation.replace("%", "")
 _ASKS_PRIVATE = "access-control-request-private-network"
@@ -36,14 +36,14 @@ _LOGGED = ("/sdapi/", "/latentd/", "/controlnet/")
 
 
 def name_job(request: Request, job_id: str) -> None:
-    """Have the reply to ``request``, whatever it will be, and its line in the log name the job."""
+    """Name the job in the reply to ``request``, also if that is an error, and in its log line."""
     request.state.job_id = job_id
 
 
 class TimingMiddleware:
-    """Adds ``X-Process-Time`` (seconds, four decimals) and ``X-Latentd-Job`` where a job was named for the request.
+    """Adds ``X-Process-Time`` (seconds, four decimals), and ``X-Latentd-Job`` after :func:`name_job`.
 
-    With ``log_requests`` one log line for each API request, without its query.
+    :param log_requests: write a log line for each API request, without its query.
     """
 
     def __init__(self, app: ASGIApp, *, log_requests: bool = False) -> None:
@@ -51,6 +51,7 @@ class TimingMiddleware:
         self._log_requests = log_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, add the headers to its answer and log it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -87,25 +88,28 @@ def _log_request(scope: Scope, status: int, seconds: float, job_id: str | None) 
 
 
 class SubpathMiddleware:
-    """Tells the application below which path clients see it; the proxy may have stripped it or not."""
+    """Tells the application the path below which clients see it, whether or not a proxy removes it from requests."""
 
     def __init__(self, app: ASGIApp, *, prefix: str) -> None:
         self._app = app
         self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with the prefix as its ``root_path``."""
         if scope["type"] == "http":
             scope = {**scope, "root_path": self._prefix}
         await self._app(scope, receive, send)
 
 
 class PiecesMiddleware:
-    """Hands long replies on in pieces, so that one does not keep the event loop from the others while it is sent."""
+    """Sends long replies in pieces, so that the event loop can serve other requests in between."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; send long bodies of its answer in pieces."""
+
         async def send_pieces(message: Message) -> None:
             body = memoryview(message.get("body", b""))
             if message["type"] != "http.response.body" or len(body) <= PIECE:
@@ -121,15 +125,16 @@ class PiecesMiddleware:
 
 
 class LastNetMiddleware:
-    """Answers what no handler caught with a 500 that gives nothing away, and logs the traceback.
+    """Answers an uncaught error with a 500 that reveals no details, and logs the traceback.
 
-    A header that cannot be sent is such a fault, too: the HTTP layer would drop the connection without an answer.
+    A header that cannot be sent counts as an error, too: the HTTP layer would close the connection without an answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; answer 500 when it raises."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -153,19 +158,23 @@ class LastNetMiddleware:
 
 
 def _check_headers(message: Message) -> None:
-    """:raises ValueError: a header of the reply has a value that cannot be sent."""
+    """Check the headers of a reply.
+
+    :raises ValueError: one has a value that cannot be sent.
+    """
     for name, value in message.get("headers", ()):
         if _NO_VALUE.search(value):
             raise ValueError(f"header {name.decode('latin-1')} has a value that cannot be sent: {value!r}")
 
 
 class PrivateNetworkCors(CORSMiddleware):
-    """Starlette's middleware, which also lets allowed pages of the internet ask a server in a private network.
+    """Starlette's middleware, which also allows pages of the internet to ask a server in a private network.
 
-    Browsers ask for that in the preflight; source: the draft "Private Network Access" of the WICG.
+    Browsers ask for that in the preflight request; source: the draft "Private Network Access" of the WICG.
     """
 
     def preflight_response(self, request_headers: Headers) -> Response:
+        """Return Starlette's answer, with leave to ask a private network where the origin is allowed."""
         others = Headers(raw=[pair for pair in request_headers.raw if pair[0] != _ASKS_PRIVATE.encode()])
         response = super().preflight_response(others)
         if response.status_code == 200 and _ASKS_PRIVATE in request_headers:
@@ -189,7 +198,7 @@ def cors_arguments(origins: str | None, pattern: str | None) -> dict[str, Any]:
         "allow_origin_regex": pattern,
         "allow_methods": ["*"],
         "allow_headers": ["*"],
-        # Any page at all may not use what the browser stores for this server.
+        # With every origin allowed, pages may not use the credentials that the browser stores for this server.
         "allow_credentials": "*" not in allowed,
         "expose_headers": [JOB_HEADER, "Location", "Retry-After", _TIME_HEADER],
     }

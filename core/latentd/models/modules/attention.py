@@ -133,10 +133,11 @@ def _note_input(dispatch: AttentionDispatch, module: Any, args: tuple[Tensor, ..
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, check: Callable[[], None] | None) -> Tensor:
-    """Attention of queries [B,heads,n,d] to keys and values [B,heads,m,d]; on a CPU as many queries at a time as
-    :data:`MOST_PAIRS` allows.
+    """Attention of queries [B,heads,n,d] to keys and values [B,heads,m,d].
 
-    :param check: called before each part; may raise to leave.
+    A CPU computes as many queries at a time as :data:`MOST_PAIRS` allows.
+
+    :param check: called before each part; it may raise to stop.
     """
     size = max(MOST_PAIRS // (q.shape[0] * k.shape[2]), 1)
     if check is None or q.device.type != "cpu" or q.shape[2] <= size:

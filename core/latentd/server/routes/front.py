@@ -103,7 +103,7 @@ def _command(services: Any, address: str) -> str:
 
 
 def _credentials(services: Any) -> str:
-    """curl's argument for whoever calls."""
+    """The arguments of curl that show the caller's credentials."""
     if services.settings.api_auth:
         return "-u USER:PASSWORD "
     return "-H 'Authorization: Bearer KEY' " if services.settings.api_key else ""

@@ -69,11 +69,15 @@ class ExtrasBatchImagesRequest(ExtrasRequest):
 
 
 class ExtrasSingleImageResponse(BaseModel):
+    """Reply of ``/sdapi/v1/extra-single-image``."""
+
     html_info: str = Field(description="What was done, as HTML.")
     image: str = Field(description="Base64 file.")
 
 
 class ExtrasBatchImagesResponse(BaseModel):
+    """Reply of ``/sdapi/v1/extra-batch-images``."""
+
     html_info: str = Field(description="What was done to the last picture, as HTML.")
     images: list[str] = Field(description="Base64 files.")
 
@@ -87,6 +91,8 @@ class PNGInfoRequest(LenientModel):
 
 
 class PNGInfoResponse(BaseModel):
+    """Reply of ``/sdapi/v1/png-info``."""
+
     info: str = Field(description="The infotext, or an empty text.")
     items: dict[str, Any] = Field(description="Every text entry of the file.")
     parameters: dict[str, Any] = Field(description="The infotext, parsed.")
@@ -102,4 +108,6 @@ class InterrogateRequest(LenientModel):
 
 
 class InterrogateResponse(BaseModel):
+    """Reply of ``/sdapi/v1/interrogate``."""
+
     caption: str

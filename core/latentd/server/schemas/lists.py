@@ -12,12 +12,16 @@ class _Row(BaseModel):
 
 
 class SamplerItem(_Row):
+    """A sampler, with its further names and AUTOMATIC1111's settings for it."""
+
     name: str
     aliases: list[str]
     options: dict[str, str]
 
 
 class SchedulerItem(_Row):
+    """A scheduler; ``need_inner_model`` is true when its sigmas depend on the model."""
+
     name: str
     label: str
     aliases: list[str] | None
@@ -26,6 +30,8 @@ class SchedulerItem(_Row):
 
 
 class UpscalerItem(_Row):
+    """An upscaler and the file it is read from; ``scale`` is its own factor."""
+
     name: str
     model_name: str | None
     model_path: str | None
@@ -34,10 +40,14 @@ class UpscalerItem(_Row):
 
 
 class LatentUpscalerModeItem(_Row):
+    """A way of hires fix to enlarge the latent."""
+
     name: str
 
 
 class SDModelItem(_Row):
+    """A checkpoint file; ``hash`` is the first 10 digits of ``sha256``."""
+
     title: str
     model_name: str
     hash: str | None
@@ -47,33 +57,45 @@ class SDModelItem(_Row):
 
 
 class SDVaeItem(_Row):
+    """A VAE file."""
+
     model_name: str
     filename: str
 
 
 class HypernetworkItem(_Row):
+    """A hypernetwork file."""
+
     name: str
     path: str | None
 
 
 class FaceRestorerItem(_Row):
+    """A face restorer and the folder of its files."""
+
     name: str
     cmd_dir: str | None
 
 
 class RealesrganItem(_Row):
+    """A Real-ESRGAN model."""
+
     name: str
     path: str | None
     scale: int | None
 
 
 class PromptStyleItem(_Row):
+    """A prompt style."""
+
     name: str
     prompt: str | None
     negative_prompt: str | None
 
 
 class EmbeddingItem(_Row):
+    """An embedding: its size, and the checkpoint and step of its training where the file names them."""
+
     step: int | None
     sd_checkpoint: str | None
     sd_checkpoint_name: str | None
@@ -82,11 +104,15 @@ class EmbeddingItem(_Row):
 
 
 class EmbeddingsResponse(_Row):
+    """Embeddings by name: those that fit the loaded checkpoint, and the others."""
+
     loaded: dict[str, EmbeddingItem]
     skipped: dict[str, EmbeddingItem]
 
 
 class LoraItem(_Row):
+    """A LoRA file; ``metadata`` is what its header says."""
+
     name: str
     alias: str
     path: str
@@ -94,11 +120,15 @@ class LoraItem(_Row):
 
 
 class ScriptsList(_Row):
+    """Titles of the scripts, in lower case, by the kind of generation."""
+
     txt2img: list[str]
     img2img: list[str]
 
 
 class ScriptArg(_Row):
+    """One argument of a script, as a user interface would show it."""
+
     label: str | None
     value: Any | None
     minimum: Any | None
@@ -108,6 +138,8 @@ class ScriptArg(_Row):
 
 
 class ScriptInfo(_Row):
+    """A script for one kind of generation, with its arguments in order."""
+
     name: str | None
     is_alwayson: bool
     is_img2img: bool
@@ -115,6 +147,8 @@ class ScriptInfo(_Row):
 
 
 class ExtensionItem(_Row):
+    """An installed plugin."""
+
     name: str
     remote: str | None
     branch: str | None
@@ -125,5 +159,7 @@ class ExtensionItem(_Row):
 
 
 class MemoryResponse(_Row):
+    """Memory in use in bytes, of the process and of the GPU."""
+
     ram: dict[str, Any]
     cuda: dict[str, Any]

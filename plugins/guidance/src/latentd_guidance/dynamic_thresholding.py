@@ -1,5 +1,6 @@
-"""Dynamic thresholding (after Saharia et al. 2022, arXiv 2205.11487, for latents): a high CFG scale with the spread of
-values that a low one, the mimic scale, would have given.
+"""Dynamic thresholding (after Saharia et al. 2022, arXiv 2205.11487, for latents).
+
+It uses a high CFG scale, and gives the result the spread of values that a low one, the mimic scale, would have given.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LAST_STEP = 998
 
 
 def _as_word(value: object) -> object:
-    """The extension that Forge took this from sends true or false."""
+    """The word for true and false, which clients of the original extension send."""
     return {True: "enable", False: "disable"}[value] if isinstance(value, bool) else value
 
 
@@ -68,12 +69,12 @@ class DynamicThresholding(Technique[DynamicThresholdingArgs]):
     Args = DynamicThresholdingArgs
 
     def hook(self, generation: Generation, args: DynamicThresholdingArgs) -> UNetHook:
-        """What takes part in each evaluation of the UNet of this job."""
+        """The hook that acts in each evaluation of the UNet in this job."""
         return DynamicThresholdingHook(args)
 
 
 class DynamicThresholdingHook(UNetHook):
-    """Puts the difference to plain guidance on top of what it is given, so that other techniques keep their part."""
+    """Adds the difference from plain guidance to the prediction so far, so that other techniques keep their effect."""
 
     def __init__(self, args: DynamicThresholdingArgs) -> None:
         self.args = args
@@ -88,7 +89,7 @@ class DynamicThresholdingHook(UNetHook):
 
 
 def scale_at(full: float, minimum: float, course: Course, share: float, value: float) -> float:
-    """A scale at ``share`` of the way through sampling (0 to 1); ``value`` is the power, or how often it repeats."""
+    """A scale at ``share`` of sampling (0 to 1); ``value`` is the course's power, or the number of its repetitions."""
     repeated = share * value % 1.0
     power: float = max(share, 0.0) ** value
     turn = math.pi / 2

@@ -1,5 +1,7 @@
-"""FreeU (Si et al. 2023, arXiv 2309.11497), in the second version: the decoder's own features amplified where they are
-strong, the low frequencies of the skip connections scaled. Costs two Fourier transforms a block.
+"""FreeU (Si et al. 2023, arXiv 2309.11497), in its second version.
+
+It amplifies the decoder's own features where they are strong, and scales the low frequencies of the skip connections.
+It costs two Fourier transforms for each block.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class FreeU(Technique[FreeUArgs]):
     Args = FreeUArgs
 
     def hook(self, generation: Generation, args: FreeUArgs) -> UNetHook:
-        """What takes part in each evaluation of the UNet of this job."""
+        """The hook that acts in each evaluation of the UNet in this job."""
         return FreeUHook(args)
 
 
@@ -47,7 +49,7 @@ class FreeUHook(UNetHook):
         self.base_width: int | None = None
 
     def entry(self, site: BlockSite) -> EntryHandler | None:
-        """A handler for each output block; which of them act shows in the width of what they take in."""
+        """A handler for each output block; it acts or not by the width of its input."""
         if site.kind == "input" and site.index == 0:
             self.base_width = site.channels
         return self._enter if site.kind == "output" else None

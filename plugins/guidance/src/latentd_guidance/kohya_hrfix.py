@@ -1,5 +1,6 @@
-"""Kohya's deep shrink: early in sampling the UNet's inner blocks work on smaller features, so that a large picture is
-composed as one of the trained size.
+"""Kohya's deep shrink: the composition of a large picture as in one of the trained size.
+
+Early in sampling, the UNet's inner blocks work on features that are made smaller.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ class KohyaHRFix(Technique[KohyaHRFixArgs]):
     Args = KohyaHRFixArgs
 
     def hook(self, generation: Generation, args: KohyaHRFixArgs) -> UNetHook:
-        """What takes part in each evaluation of the UNet of this job."""
+        """The hook that acts in each evaluation of the UNet in this job."""
         return KohyaHRFixHook(args, generation)
 
 
 class KohyaHRFixHook(UNetHook):
-    """Shrinks what leaves one input block, before or after it is kept for the skip connection, and fits the decoder's
-    features to each skip connection again.
+    """Shrinks the output of one input block, and enlarges the decoder's features again to fit each skip connection.
+
+    The output shrinks before or after it is stored for the skip connection.
     """
 
     def __init__(self, args: KohyaHRFixArgs, generation: Generation) -> None:
@@ -56,14 +58,14 @@ class KohyaHRFixHook(UNetHook):
         self._last_input = ""
 
     def block(self, site: BlockSite) -> BlockHandler | None:
-        """The block whose output shrinks before it is kept."""
+        """A handler for the block whose output shrinks before it is stored."""
         if site.name != self._block:
             return None
         self._found = True
         return None if self.args.downscale_after_skip else self._shrink_output
 
     def entry(self, site: BlockSite) -> EntryHandler | None:
-        """The block behind it, where the output shrinks after it was kept; every output block."""
+        """A handler for the block behind it, if the output shrinks after it is stored, and for every output block."""
         if site.kind == "output":
             return self._restore
         behind = self._last_input == self._block
@@ -71,7 +73,7 @@ class KohyaHRFixHook(UNetHook):
         return self._shrink_entry if behind and self.args.downscale_after_skip else None
 
     def before(self, call: UNetCall) -> None:
-        """Tell once when the model has no such block."""
+        """Warn once when the model has no such block."""
         if not self._found:
             self._generation.warn(f"Kohya HRFix: this model has no {self._block}; nothing shrinks")
             self._found = True

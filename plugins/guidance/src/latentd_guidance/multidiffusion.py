@@ -1,5 +1,7 @@
-"""Large pictures by overlapping tiles that are denoised together: MultiDiffusion (Bar-Tal et al. 2023, arXiv
-2302.08113) averages where tiles overlap, Mixture of Diffusers (Jiménez 2023, arXiv 2302.02412) weighs by a Gaussian.
+"""Large pictures from overlapping tiles that are denoised together.
+
+MultiDiffusion (Bar-Tal et al. 2023, arXiv 2302.08113) averages where tiles overlap; Mixture of Diffusers (Jiménez 2023,
+arXiv 2302.02412) weights by a Gaussian.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CELL = 8
-"""Pixels a latent cell and side."""
+"""Pixels along each side of a latent cell."""
 VARIANCE = 0.01
-"""Of the Gaussian, where a tile is 1 wide."""
+"""Variance of the Gaussian, in units of a tile's width squared."""
 
 
 class MultiDiffusionArgs(Arguments):
@@ -42,18 +44,18 @@ class MultiDiffusion(Technique[MultiDiffusionArgs]):
     Args = MultiDiffusionArgs
 
     def hook(self, generation: Generation, args: MultiDiffusionArgs) -> UNetHook:
-        """What takes part in each evaluation of the UNet of this job."""
+        """The hook that acts in each evaluation of the UNet in this job."""
         return MultiDiffusionHook(args)
 
 
 class MultiDiffusionHook(UNetHook):
-    """Evaluates the UNet on tiles and puts its outputs together by the tiles' weights."""
+    """Evaluates the UNet on tiles and combines its outputs by the tiles' weights."""
 
     def __init__(self, args: MultiDiffusionArgs) -> None:
         self.args = args
 
     def around(self, call: UNetCall, evaluate: Evaluate) -> Tensor:
-        """The output for the whole latent, which is evaluated at once where one tile holds it."""
+        """The output for the whole latent; a latent that fits into one tile is evaluated as usual."""
         import torch
 
         height, width = call.sample.shape[-2:]
@@ -79,7 +81,7 @@ class MultiDiffusionHook(UNetHook):
 def tile_windows(height: int, width: int, tile_height: int, tile_width: int, overlap: int) -> list[Window]:
     """Tiles of one size, evenly over a latent of ``height`` x ``width`` cells, overlapping by at least ``overlap``.
 
-    An overlap that leaves less than 4 cells of a tile is cut down to that.
+    An overlap that leaves less than 4 cells of a tile is reduced to leave 4.
     """
     tile_height, tile_width = min(max(tile_height, 1), height), min(max(tile_width, 1), width)
     overlap = max(0, min(overlap, min(tile_height, tile_width) - 4))
@@ -98,7 +100,7 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def tile_weight(tile: Window, *, gaussian: bool) -> Tensor:
-    """How much each cell of a tile counts, [height, width], float32."""
+    """The weight of each cell of a tile, [height, width], float32."""
     import torch
 
     if not gaussian:
@@ -111,14 +113,14 @@ def tile_weight(tile: Window, *, gaussian: bool) -> Tensor:
 
 
 def _groups(tiles: Sequence[Window], size: int) -> list[Sequence[Window]]:
-    """The tiles in as few groups of at most ``size`` as there are, all about equally large."""
+    """The tiles in the fewest groups of at most ``size``, all of about the same size."""
     count = math.ceil(len(tiles) / size)
     each = math.ceil(len(tiles) / count)
     return [tiles[start : start + each] for start in range(0, len(tiles), each)]
 
 
 def tiled_call(call: UNetCall, tiles: Sequence[Window]) -> UNetCall:
-    """``call`` on the parts of its latent that ``tiles`` cut out, one run of its rows for each."""
+    """``call`` on the parts of its latent in ``tiles``: the batch holds all rows of the first tile, then the next."""
     import torch
 
     def cut(x: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
-"""Perturbed-Attention Guidance (Ahn et al. 2024, arXiv 2403.17377): away from what the prompt gives when the middle
-block's self-attention looks at nothing but itself. Costs a further evaluation of the prompt at each step.
+"""Perturbed-Attention Guidance (Ahn et al. 2024, arXiv 2403.17377).
+
+It guides away from the prediction that the prompt gives when each place in the middle block's self-attention attends
+only to itself. It costs a further evaluation of the prompt at each step.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ _PASS = "perturbed attention"
 
 
 class PerturbedAttentionArgs(Arguments):
-    """``attenuation`` takes that many percent of ``scale`` away after each step; ``start`` and ``end`` are shares."""
+    """``attenuation`` is the percentage of ``scale`` lost at each step; ``start`` and ``end`` are shares."""
 
     scale: float = slider(3.0, "Scale", 0, 100, 0.1)
     attenuation: float = slider(0.0, "Attenuation (linear, % of scale)", 0, 100, 0.1)
@@ -25,7 +27,7 @@ class PerturbedAttentionArgs(Arguments):
 
 
 class PerturbedAttention(Technique[PerturbedAttentionArgs]):
-    """Better structure, also where there is little or no prompt to be guided by."""
+    """Better structure, also with a short prompt or none."""
 
     title = "PerturbedAttentionGuidance Integrated (SD 1.x, SD 2.x, SDXL)"
     aliases = (
@@ -37,19 +39,19 @@ class PerturbedAttention(Technique[PerturbedAttentionArgs]):
     Args = PerturbedAttentionArgs
 
     def hook(self, generation: Generation, args: PerturbedAttentionArgs) -> UNetHook:
-        """What takes part in each evaluation of the UNet of this job."""
+        """The hook that acts in each evaluation of the UNet in this job."""
         return PerturbedAttentionHook(args)
 
 
 class PerturbedAttentionHook(UNetHook):
-    """``x0 + scale * (cond - perturbed)``, the perturbed prediction with identity for the attention map."""
+    """``x0 + scale * (cond - perturbed)``; ``perturbed`` is the prediction with the identity as attention map."""
 
     def __init__(self, args: PerturbedAttentionArgs) -> None:
         self.args = args
         self.scale = args.scale
 
     def open(self, generation: Generation) -> None:
-        """Each pass begins with the whole scale."""
+        """Restore the whole scale at the start of each pass."""
         self.scale = self.args.scale
 
     def attention(self, site: AttentionSite) -> AttentionHandler | None:

@@ -1,5 +1,7 @@
-"""Rescaled guidance (Lin et al. 2023, arXiv 2305.08891, section 3.4): the guided prediction has the deviation of the
-prompt's own. Models of v-prediction and zero terminal SNR want it, which otherwise over-expose.
+"""Rescaled guidance (Lin et al. 2023, arXiv 2305.08891: "Rescale Classifier-Free Guidance").
+
+It gives the guided prediction the standard deviation of the prompt's own. Models with v-prediction and zero terminal
+SNR need it: without it they over-expose.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RescaleCFGArgs(Arguments):
-    """``multiplier`` is the share of the rescaled prediction, which ``Alternative`` lowers where little is to do."""
+    """``multiplier`` is the rescaled prediction's share; ``Alternative`` lowers it where rescaling changes little."""
 
     enabled: bool = Field(False, title="Enable RescaleCFG")
     version: Literal["Normal", "Alternative"] = Field("Normal", title="RescaleCFG Version")
@@ -33,18 +35,18 @@ class RescaleCFG(Technique[RescaleCFGArgs]):
     Args = RescaleCFGArgs
 
     def parse_args(self, args: RawArgs, request: GenerationRequest) -> RescaleCFGArgs | None:
-        """As :class:`Technique`; the first version had (enabled, multiplier) alone."""
+        """Parse the arguments; also those of the first version, which were only (enabled, multiplier)."""
         if isinstance(args, (list, tuple)) and len(args) == 2 and not isinstance(args[1], str):
             args = {"enabled": args[0], "multiplier": args[1]}
         return super().parse_args(args, request)
 
     def hook(self, generation: Generation, args: RescaleCFGArgs) -> UNetHook:
-        """What takes part in each evaluation of the UNet of this job."""
+        """The hook that acts in each evaluation of the UNet in this job."""
         return RescaleCFGHook(args)
 
 
 class RescaleCFGHook(UNetHook):
-    """Puts the difference to plain guidance on top of what it is given, so that other techniques keep their part."""
+    """Adds the difference from plain guidance to the prediction so far, so that other techniques keep their effect."""
 
     def __init__(self, args: RescaleCFGArgs) -> None:
         self.args = args
@@ -63,7 +65,7 @@ class RescaleCFGHook(UNetHook):
 
 
 def rescale(guided: Tensor, cond: Tensor, share: float, *, alternative: bool) -> Tensor:
-    """``guided`` [B,C,h,w] with, by ``share``, the standard deviation of ``cond`` for each picture."""
+    """``guided`` [B,C,h,w], mixed by ``share`` with itself at each picture's standard deviation of ``cond``."""
     import torch
 
     deviation = guided.std(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(guided.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Feature maps of another size."""
+"""Resizing of feature maps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def resize_features(features: Tensor, size: Sequence[int], method: str) -> Tenso
 
 
 def _slerp_along(features: Tensor, size: int, dim: int) -> Tensor:
-    """Two neighbours along ``dim`` are mixed on the arc between their directions, their lengths linearly."""
+    """Interpolate along ``dim``: directions of neighbours on the arc between them, their lengths linearly."""
     import torch
 
     x = features.float()
@@ -41,7 +41,7 @@ def _slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     cosine = (unit_a * unit_b).sum(dim=1, keepdim=True).clamp(-1, 1)
     angle = torch.acos(cosine)
     sine = torch.sin(angle)
-    # Directions that are the same, or opposite, have no arc of their own between them.
+    # Directions that are the same, or opposite, define no arc between them.
     straight = cosine.abs() > 1 - 1e-5
     safe = torch.where(straight, torch.ones_like(sine), sine)
     arc = (torch.sin((1 - share) * angle) * unit_a + torch.sin(share * angle) * unit_b) / safe

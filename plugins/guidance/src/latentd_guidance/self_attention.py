@@ -1,5 +1,7 @@
-"""Self-Attention Guidance (Hong et al. 2022, arXiv 2210.00939): away from what the negative prompt gives when the
-places it attends to are blurred. Costs a further evaluation of the negative prompt at each step.
+"""Self-Attention Guidance (Hong et al. 2022, arXiv 2210.00939).
+
+It guides away from the prediction that the negative prompt gives when the places it attends to are blurred. It costs a
+further evaluation of the negative prompt at each step.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class SelfAttentionArgs(Arguments):
 
 
 class SelfAttention(Technique[SelfAttentionArgs]):
-    """More detail where the model itself looks. Like Forge's, it leaves the second pass of hires fix alone."""
+    """More detail where the model attends to. Like Forge's, it does not act in the second pass of hires fix."""
 
     title = "SelfAttentionGuidance Integrated (SD 1.x, SD 2.x, SDXL)"
     aliases = ("SelfAttentionGuidance Integrated",)
@@ -34,13 +36,15 @@ class SelfAttention(Technique[SelfAttentionArgs]):
     Args = SelfAttentionArgs
 
     def hook(self, generation: Generation, args: SelfAttentionArgs) -> UNetHook:
-        """What takes part in each evaluation of the UNet of this job."""
+        """The hook that acts in each evaluation of the UNet in this job."""
         return SelfAttentionHook(args, generation)
 
 
 class SelfAttentionHook(UNetHook):
-    """``x0 + scale * (blurred - prediction from it)``; the attention map is the middle block's first, of the negative
-    rows, averaged over the heads and summed over the queries.
+    """``x0 + scale * (blurred - prediction from it)``.
+
+    The attention map is the first of the middle block, of the negative prompt's rows, averaged over the heads and
+    summed over the queries.
     """
 
     def __init__(self, args: SelfAttentionArgs, generation: Generation) -> None:
@@ -76,7 +80,7 @@ class SelfAttentionHook(UNetHook):
 
 
 def attention_received(attend: Attend, hidden: Tensor) -> Tensor:
-    """How much each place is attended to [B,n]: the mean over the heads of the sums over all queries."""
+    """The attention that each place receives [B,n]: the mean over the heads of the sums over all queries."""
     module = attend.module
     heads = module.heads
     query, key = (
@@ -97,13 +101,13 @@ def blur_where_seen(latent: Tensor, seen: Tensor, sigma: float, threshold: float
 
 
 def fits(seen: Tensor, latent: Tensor) -> bool:
-    """Whether ``seen`` [B,n] is a map of ``latent`` [B,C,h,w]: a row a picture, its cells a halved grid of it."""
+    """Whether ``seen`` [B,n] is a map of ``latent`` [B,C,h,w], with a row for each picture, on its halved grid."""
     rows, columns = grid_of(seen.shape[1], *latent.shape[-2:])
     return seen.shape[0] == latent.shape[0] and rows * columns == seen.shape[1]
 
 
 def grid_of(cells: int, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the ``cells`` that a UNet makes of a latent of ``height`` x ``width`` by halving it."""
+    """Rows and columns of a grid of ``cells`` that repeated halving of a latent of ``height`` x ``width`` gives."""
     while height * width > cells:
         height, width = -(-height // 2), -(-width // 2)
     return height, width

@@ -1,4 +1,4 @@
-"""What the techniques share: one always-on script each, switched by its first argument, noted in the infotext."""
+"""Base of the techniques: always-on scripts that their first argument enables, and which the infotext records."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FARTHEST = 1e6
 def slider(default: float, title: str, low: float, high: float, step: float, **bounds: float) -> Any:
     """A number with the slider that ``/script-info`` shows.
 
-    The slider's range is a recommendation, as in AUTOMATIC1111; what is enforced is in ``bounds`` (``ge``, ``le``...),
-    and that numbers stay where float32 can reckon with them.
+    The slider's range is a recommendation, as in AUTOMATIC1111. Enforced are ``bounds`` (``ge``, ``le``...), and limits
+    within which float32 does not overflow.
     """
     shown: dict[str, Any] = {"minimum": low, "maximum": high, "step": step}
     return Field(
@@ -43,7 +43,7 @@ class Technique(Script[A]):
     """An always-on script that gives one UNet hook when it is enabled.
 
     ``prefix`` begins its keys in the infotext, which are those of Forge: ``freeu_enabled``, ``freeu_b1``...
-    ``unwritten`` names fields that are left out there while they have their defaults.
+    ``unwritten`` names fields that the infotext omits while they have their defaults.
     """
 
     alwayson = True
@@ -52,7 +52,7 @@ class Technique(Script[A]):
     Args: type[Arguments] = Arguments
 
     def hook(self, generation: Generation, args: A) -> UNetHook:
-        """What takes part in each evaluation of the UNet of this job."""
+        """The hook that acts in each evaluation of the UNet in this job."""
         raise NotImplementedError
 
     def parse_args(self, args: RawArgs, request: GenerationRequest) -> A | None:
@@ -73,7 +73,7 @@ class Technique(Script[A]):
     def from_infotext(
         self, entries: Mapping[str, JsonValue], args: JsonValue, mode: Literal["txt2img", "img2img"]
     ) -> dict[str, JsonValue] | None:
-        """The arguments that :meth:`before_process` notes, where the request says nothing of this technique."""
+        """The arguments that :meth:`before_process` noted, for a request that does not mention this technique."""
         if args is not None or entries.get(self.prefix + "enabled") != "True":
             return None
         return dict(self._read(entries))

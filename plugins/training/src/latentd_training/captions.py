@@ -19,10 +19,13 @@ _NUMBERS = regex.compile(r"^[-\d]+\s*")
 
 
 def caption_of(path: Path, options: Options) -> str:
-    """The text of the ``.txt`` beside the picture ``path``; without one its name, cleaned of a number at its start and
-    reduced to the words that options ``dataset_filename_word_regex`` and ``dataset_filename_join_string`` say.
+    """The text of the ``.txt`` beside the picture ``path``; without that file, a text made of the picture's name.
 
-    :raises InvalidRequest: the option's expression is none, or takes too long. :raises OSError: the text is unreadable.
+    A number at the start of the name is removed, and options ``dataset_filename_word_regex`` and
+    ``dataset_filename_join_string`` select its words and join them.
+
+    :raises InvalidRequest: the option is no regular expression, or takes too long.
+    :raises OSError: the text is unreadable.
     :raises ValueError: the text is too long.
     """
     text_file = path.with_suffix(".txt")

@@ -100,7 +100,7 @@ def _shown(value: Any) -> str:
 
 
 def _board(folder: Path, options: Mapping[str, Any], control: JobControl) -> Any:
-    """tensorboard's writer where option ``training_enable_tensorboard`` asks for it, else None."""
+    """A writer of tensorboard's if option ``training_enable_tensorboard`` asks for it, else None."""
     if not options["training_enable_tensorboard"]:
         return None
     try:

@@ -122,8 +122,10 @@ class Trainer:
         return self._loss(examples, latents, noise, timesteps, self._texts(prompts, examples[0].size), hooks)
 
     def encode_all(self) -> None:
-        """Encode every example's prompt beforehand, where each has one and it stays as it is: the text encoder is not
-        needed after that."""
+        """Encode every example's prompt beforehand, so that the text encoder is not needed afterwards.
+
+        This is of use only if each example has one prompt that stays the same (:attr:`texts_stay`).
+        """
         for example in self.data.examples:
             self._texts([self._prompter.prompt(example.caption, Random(0))], example.size)
 

@@ -243,6 +243,7 @@ class StandInUnpickler(pickle.Unpickler):
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return the stand-in for what the pickle names; nothing is imported."""
         full = qualified(f"{module} {name}")
         return _TYPES.get(full) or Named(full)
 

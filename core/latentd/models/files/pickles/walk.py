@@ -259,7 +259,7 @@ class _Walk:
         return self._type_of(name, arguments) or _Item(depth=_deeper([arguments]), hashable=False)
 
     def _type_of(self, name: str, arguments: _Item) -> _Item | None:
-        """numpy's type where the call makes one: of its own, or (without ``copy=True``) the one that all share."""
+        """The type of numpy that the call makes: a new one, or (without ``copy=True``) the shared one; else None."""
         if name != "numpy dtype":
             return None
         given = arguments.parts
