@@ -43,12 +43,15 @@ def free_memory(device: torch.device | None = None) -> int | None:
 
 
 def require_memory(needed: int, what: str, *, hint: str, device: torch.device | None = None) -> None:
-    """Refuse what memory cannot hold, before it is tried: Linux promises more memory than there is, and ends a process
-    that takes it at its word.
+    """Refuse work that memory cannot hold, before it starts.
 
-    :param needed: bytes, an estimate that is rather too low. :param what: subject of the sentence, as "a batch of 4".
-    :param hint: what helps. :param device: by default main memory.
-    :raises TooLarge: with how much it needs and how much there is.
+    Linux grants more memory than there is, and kills a process that then uses it.
+
+    :param needed: bytes, estimated rather too low than too high.
+    :param what: subject of the error's sentence, as "a batch of 4".
+    :param hint: what the user can do.
+    :param device: whose memory; by default main memory.
+    :raises TooLarge: there is less; it names both amounts.
     """
     free = free_memory(device)
     if free is not None and needed > free:
