@@ -28,6 +28,8 @@ from tests.api.conftest import write_empty_checkpoint
 
 #: 5xx that are no fault: what is not built in, and what cannot be served now (a full disk among these).
 ALLOWED = (501, 503, 507)
+#: Seconds for one answer; the first one waits for imports.
+PATIENCE = 300.0
 #: Fields that hold pictures, alone or in lists.
 PICTURES = frozenset(
     ("image", "mask", "init_images", "firstpass_image", "latent_mask", "controlnet_input_images", "controlnet_masks")
@@ -79,7 +81,7 @@ def _try(cases: Any, examples: int, seed: int) -> int:
         sent += 1
         if pictured:
             case.body = with_pictures(case.body)
-        response = case.call()
+        response = case.call(timeout=PATIENCE)
         assert response.status_code < 500 or response.status_code in ALLOWED, f"{case.body!r}: {response.text}"
 
     answered()
