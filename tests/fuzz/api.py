@@ -9,6 +9,8 @@ import argparse
 import base64
 import io
 import logging
+import math
+import random
 import sys
 import tempfile
 import time
@@ -46,14 +48,18 @@ def described(data: Path) -> Iterator[Any]:
         yield schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
-def bad_answers(schema: Any, *, examples: int, seed: int) -> tuple[int, dict[str, str]]:
+def bad_answers(schema: Any, *, examples: int, seed: int, until: float = math.inf) -> tuple[int, dict[str, str]]:
     """(requests sent, what was wrong by operation): ``examples`` requests as described and as many that are not.
 
-    :param seed: the same one gives the same requests.
+    :param seed: the same one gives the same requests, in the same order of operations.
+    :param until: ``time.monotonic()`` after which no further operation is begun.
     """
     sent, bad = 0, {}
-    for found in schema.get_all_operations():
-        operation = found.ok()
+    operations = [found.ok() for found in schema.get_all_operations()]
+    random.Random(seed).shuffle(operations)
+    for operation in operations:
+        if time.monotonic() > until:
+            break
         for mode in schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE:
             try:
                 sent += _try(operation.as_strategy(generation_mode=mode), examples, seed)
@@ -124,7 +130,7 @@ def main() -> int:
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder, described(Path(folder)) as schema:
         while time.monotonic() < until:
-            sent, bad = bad_answers(schema, examples=arguments.examples, seed=seed)
+            sent, bad = bad_answers(schema, examples=arguments.examples, seed=seed, until=until)
             count, seed = count + sent, seed + 1
             for operation, what in bad.items():
                 if found.setdefault(operation, what) is what:
