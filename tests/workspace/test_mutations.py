@@ -46,12 +46,10 @@ def test_names_are_each_ones_own() -> None:
 @pytest.mark.parametrize(
     ("mutated", "status", "said"),
     [
-        (["a - b"], 0, "noticed"),
-        (["b + a"], 1, "SURVIVED"),
-        (["a +"], 1, "SURVIVED"),
-        (["a - b", "a * b"], 0, "2 of 2 mutations"),
+        (["a - b", "a * b"], 0, "2 of 2 mutations are noticed"),
+        (["a - b", "b + a", "a +"], 1, "1 of 3 mutations are noticed"),
     ],
-    ids=["noticed", "survived", "no Python", "one after the other"],
+    ids=["noticed", "survived"],
 )
 def test_what_survives_is_told(tmp_path: Path, mutated: list[str], status: int, said: str) -> None:
     """Source that does not compile is no mutation; the source comes back after each."""
