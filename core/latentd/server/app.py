@@ -1,4 +1,4 @@
-"""The ASGI application: routes, middleware, life."""
+"""The ASGI application: its routes, middleware, start and stop."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def create_app(
         version=__version__,
         summary="A Stable Diffusion server that speaks AUTOMATIC1111's web API.",
         default_response_class=LateJSONResponse,
-        # Ours draw without the internet (routes/documentation.py).
+        # The core's own pages need no internet (routes/documentation.py).
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -81,7 +81,7 @@ def create_app(
 
 
 def _front_page(services: AppServices) -> list[tuple[str, APIRouter]]:
-    """The page at ``/`` with its owner; none where a plugin has one of its own."""
+    """The router of the page at ``/`` with its owner; none if a plugin has such a page."""
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     routes = [route for _, router in services.host.routers() for route in router.routes]
     if any(route.matches(scope)[0] is Match.FULL for route in routes):
@@ -106,7 +106,7 @@ def _wrap(app: FastAPI, services: AppServices, routers: Sequence[tuple[str, APIR
         takes_ticket=MarkedRoutes(routes, "x-ticket"),
         vouch=vouch,
     )
-    # What plugins' routes take is not known, so that they get the larger bound.
+    # What the routes of plugins take is not known, so they get the larger bound.
     others = [route for owner, router in routers if owner != _CORE for route in router.routes]
     takes_pictures = MarkedRoutes(routes, LARGE_BODY, *others)
     app.add_middleware(
@@ -146,7 +146,7 @@ def _lifespan(services: AppServices) -> Callable[[FastAPI], Any]:
 
 
 class _AfterFirstAnswer:
-    """Calls ``action`` once, when the first reply has left: importing torch would have held it up."""
+    """Calls ``action`` once, after the first reply is sent: ``action`` imports torch, which would delay that reply."""
 
     def __init__(self, app: ASGIApp, *, action: Callable[[], None]) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The core's own routes, brought in as any plugin brings its own."""
+"""The core's own routes, registered through the hook that plugins use."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ FAMILIES = (
 
 @hookimpl
 def register_routes(services: Any) -> list[APIRouter]:
-    """One router a family of endpoints."""
+    """One router for each family of endpoints."""
     return [import_module(f"latentd.server.routes.{family}").router(services) for family in FAMILIES]

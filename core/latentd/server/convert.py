@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["txt2img", "img2img"]
 
-# Fields that name pictures, or do nothing, or (mode) are told by the body's class; the others go over as they are.
+# Fields of the body that are not copied to the request: pictures, fields without effect, and the mode, which the body's
+# class determines.
 _PICTURES = frozenset({"firstpass_image", "init_images", "mask", "latent_mask"})
 _DROPPED = frozenset({"mode", "do_not_save_samples", "do_not_save_grid"})
 
@@ -26,7 +27,7 @@ def mode_of(body: GenerationBody) -> Mode:
 
 
 def given_fields(body: GenerationBody) -> frozenset[str]:
-    """Names of the fields that the client sent with a value; null is no value."""
+    """Names of the fields that the client sent with a value other than null."""
     return frozenset(name for name in body.model_fields_set if getattr(body, name) is not None)
 
 
@@ -41,7 +42,7 @@ def echo(body: GenerationBody) -> dict[str, Any]:
 
 
 def to_request(body: GenerationBody) -> GenerationRequest:
-    """The request that ``body`` (infotext applied) asks for, without its pictures: see :func:`with_pictures`."""
+    """The request in ``body`` (infotext applied), without its pictures: see :func:`with_pictures`."""
     fields = {
         name: value
         for name in type(body).model_fields
@@ -55,8 +56,10 @@ def to_request(body: GenerationBody) -> GenerationRequest:
 async def with_pictures(request: GenerationRequest, body: GenerationBody, images: ImageIO) -> GenerationRequest:
     """``request`` with the pictures of ``body``, decoded.
 
-    :raises NotFound: img2img without a picture. :raises InvalidImage: a picture does not decode.
-    :raises InvalidRequest: more pictures than the batch has places for. :raises TooLarge: too many pixels together.
+    :raises NotFound: img2img without a picture.
+    :raises InvalidImage: a picture cannot be decoded.
+    :raises InvalidRequest: more pictures than the batch size.
+    :raises TooLarge: too many pixels in all.
     """
     return replace(request, **await _pictures(body, images))
 

@@ -1,4 +1,4 @@
-"""The one place where errors become replies, in AUTOMATIC1111's body with a hint added (rules: a1111-errors)."""
+"""Replies for errors, in the form of AUTOMATIC1111's with a hint added (rules: a1111-errors)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from latentd.server.json_reply import SafeJSONResponse
 
 log = logging.getLogger(__name__)
 
-# pydantic's error type to (v1's type, v1's words); braces take the error's context.
+# pydantic's error type -> (pydantic v1's type, its message); values of the error's context replace the braces.
 _V1: Mapping[str, tuple[str, str]] = {
     "missing": ("value_error.missing", "field required"),
     "list_type": ("type_error.list", "value is not a valid list"),
@@ -52,7 +52,7 @@ _V1: Mapping[str, tuple[str, str]] = {
 }
 _LIMITS = ("gt", "ge", "lt", "le", "min_length", "max_length")
 _NONE = ("type_error.none.not_allowed", "none is not an allowed value")
-#: v1's own keys of ``ctx``, which errors of ours may bring themselves.
+#: Keys of v1's ``ctx`` that the errors of this package may set themselves.
 _V1_CONTEXT = frozenset({"limit_value", "given", "permitted", "enum_values", "multiple_of"})
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|-?\d+(?:\.\d+)?|True|False|None")
 _LONGEST_GIVEN = 1000
@@ -61,7 +61,7 @@ _BODILESS = (204, 205, 304)
 
 
 def v1_error(error: Mapping[str, Any], prefix: Sequence[str | int] = ()) -> dict[str, Any]:
-    """One entry of a 422's ``detail`` as pydantic v1 would have written it: loc, msg, type and perhaps ctx."""
+    """One entry of a 422's ``detail`` in the form of pydantic v1: loc, msg, type and, for some types, ctx."""
     kind, context = str(error["type"]), dict(error.get("ctx") or {})
     loc = [*prefix, *error["loc"]]
     if kind == "json_invalid":
@@ -77,7 +77,7 @@ def v1_error(error: Mapping[str, Any], prefix: Sequence[str | int] = ()) -> dict
 
 
 def _v1_context(kind: str, context: Mapping[str, Any], given: Any) -> dict[str, Any]:
-    """``ctx`` as v1 had it: the limit, or what was given beside what is permitted."""
+    """``ctx`` in the form of v1: the limit, or the given value and the permitted ones."""
     permitted = [ast.literal_eval(text) for text in _LITERAL.findall(str(context.get("expected", "")))]
     if kind == "literal_error":
         return {"given": _scalar(given), "permitted": permitted}
@@ -109,22 +109,22 @@ def _not_json(error: Mapping[str, Any], loc: list[str | int], words: str) -> dic
 
 
 def error_body(error: str, detail: Any = "", *, errors: str = "", hint: str | None = None) -> dict[str, Any]:
-    """AUTOMATIC1111's four keys, and ``hint`` where there is one."""
+    """AUTOMATIC1111's four keys, and ``hint`` if there is one."""
     body = {"error": error, "detail": detail, "body": "", "errors": errors}
     return body if hint is None else {**body, "hint": hint}
 
 
 def render(error: LatentdError) -> Response:
-    """The reply for an error raised on purpose."""
+    """The reply for an error of :mod:`latentd.errors`."""
     name = "HTTPException" if error.status < 500 else type(error).__name__
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, QueueFull) else None
     return SafeJSONResponse(error_body(name, error.detail, hint=error.hint), error.status, headers)
 
 
 def render_unexpected(error: Exception, where: str, *, plugin: str | None = None) -> Response:
-    """A 500 that names nothing but the error's class, and an id under which the log has the traceback.
+    """A 500 with only the error's class, and an id that the log shows with the traceback.
 
-    :param plugin: whose route it was, where it was none of the core's; named, too.
+    :param plugin: the plugin that owns the route, which the reply names, too; None for the core's.
     """
     number = secrets.token_hex(4)
     culprit = f"plugin {plugin!r}" if plugin else "the server"
@@ -186,7 +186,7 @@ async def _invalid_value(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Let ``app`` answer every error in these bodies."""
+    """Have ``app`` answer every error in this form."""
     app.add_exception_handler(LatentdError, _latentd_error)
     app.add_exception_handler(MemoryError, _out_of_memory)
     app.add_exception_handler(InvalidArguments, _invalid_arguments)

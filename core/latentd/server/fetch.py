@@ -1,6 +1,7 @@
-"""Fetching a picture that a request names by URL, so that no address inside our network can be reached through it.
+"""Fetching a picture that a request names by URL, without letting the request reach addresses in the local network.
 
-By hand: HTTP clients resolve the name once more, and may connect to another address than the one that was checked.
+No HTTP client library is used: it would resolve the host name a second time, and might connect to another address than
+the one that was checked.
 """
 
 from __future__ import annotations
@@ -34,20 +35,21 @@ class _Target:
 
 
 def fetch(url: str, *, max_bytes: int, user_agent: str, forbid_local: bool, timeout: float = TIMEOUT) -> bytes:
-    """The body behind an http(s) URL; blocking, so call it in a thread.
+    """The body behind an http(s) URL. This call blocks, so make it in a thread.
 
-    The name is resolved once and the connection goes to the very address that was checked; redirects are refused.
+    The host name is resolved once, and the connection goes to the address that was checked; redirects are refused.
 
-    :param forbid_local: require that every address of the name is a public one.
-    :param timeout: bound in seconds on the whole exchange.
-    :raises InvalidRequest: the URL is malformed, or leads where it may not.
-    :raises InvalidImage: no answer, or not 200. :raises TooLarge: over ``max_bytes``.
+    :param forbid_local: require that every address of the name is public.
+    :param timeout: seconds for the whole exchange.
+    :raises InvalidRequest: the URL is malformed, or its host is not allowed.
+    :raises InvalidImage: there is no answer, or its status is not 200.
+    :raises TooLarge: the body has over ``max_bytes``.
     """
     target = _parse(url)
     address = _resolve(target, forbid_local)
     until = time.monotonic() + timeout
     connection = _connect(target, address, timeout)
-    # A socket timeout bounds one read; this ends a server that drips.
+    # A socket timeout bounds one read only; this timer ends an exchange in which the server sends a little at a time.
     guard = threading.Timer(timeout, _shut, (connection,))
     guard.start()
     try:
@@ -90,7 +92,7 @@ def _resolve(target: _Target, forbid_local: bool) -> str:
 
 
 def is_public(text: str) -> bool:
-    """Whether ``text`` is a globally routable unicast address; one wrapped in IPv6 is judged by what it wraps."""
+    """Whether ``text`` is a globally routable unicast address; of an IPv4 address in IPv6, whether the former is."""
     try:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Pictures in requests and replies, coded off the event loop."""
+"""Decoding and encoding pictures of requests and replies, off the event loop."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class _Budget:
         self.fetched = fetched
 
     def take(self, image: Image) -> Image:
-        """``image``, its pixels taken off.
+        """Return ``image``, and subtract its pixels.
 
-        :raises TooLarge: there were fewer.
+        :raises TooLarge: fewer are left.
         """
         self._left -= image.width * image.height
         if self._left < 0:
@@ -49,7 +49,7 @@ class ImageIO:
     """Decodes and encodes pictures in two threads of its own.
 
     :param options: the option store, read at every call.
-    :ivar max_pixels: bound on a picture's width times height.
+    :ivar max_pixels: the most that a picture's width times height may be.
     """
 
     def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
@@ -61,16 +61,18 @@ class ImageIO:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="images")
 
     async def decode(self, text: str) -> Image:
-        """The picture behind base64, a data URL or an http(s) URL.
+        """The picture in base64 or a data URL, or behind an http(s) URL.
 
-        :raises InvalidImage: it is none. :raises TooLarge: over the bounds. :raises NotConfigured: URLs are off.
+        :raises InvalidImage: it is no picture.
+        :raises TooLarge: it is over the bounds.
+        :raises NotConfigured: URLs are not enabled.
         """
         return await self.run(lambda: self.decode_now(text))
 
     async def decode_all(self, texts: Sequence[str]) -> list[Image]:
-        """The pictures of one request, in order; counted and measured before one is decoded.
+        """The pictures of one request, in order; their number and sizes are checked before any is decoded.
 
-        :raises TooLarge: more than ``--max-images``, or together over ``--max-batch-mp``; else as :meth:`decode`.
+        :raises TooLarge: more than ``--max-images``, or over ``--max-batch-mp`` in all; also all of :meth:`decode`.
         """
         return await self.run(lambda: self._decode_all(texts))
 
@@ -123,17 +125,17 @@ class ImageIO:
         return await self.run(lambda: encode_image(image, format=format, quality=quality, info=info))
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns, called on one of the threads."""
+        """Call ``work`` on one of the threads and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def decode_now(self, text: str) -> Image:
-        """As :meth:`decode`, on this thread."""
+        """Decode on the calling thread: see :meth:`decode`."""
         return self.decoder()(text)
 
     def decoder(self) -> Callable[[str], Image]:
-        """As :meth:`decode_now`, for the pictures of one request, which together may have ``--max-batch-mp``.
+        """A :meth:`decode_now` for the pictures of one request, which may have ``--max-batch-mp`` in all.
 
-        What it returns raises TooLarge for the picture that goes over it.
+        The function raises TooLarge for the picture that exceeds this sum.
         """
         from latentd.images import codecs
 
@@ -186,7 +188,7 @@ class ImageIO:
         return data
 
     def encode_now(self, image: Image, info: Mapping[str, str] | None = None, *, format: str | None = None) -> str:
-        """As :meth:`encode`, on this thread."""
+        """Encode on the calling thread: see :meth:`encode`."""
         from latentd.images import codecs
 
         chosen = str(self._options["samples_format"]) if format is None else format
@@ -207,5 +209,5 @@ class ImageIO:
         )
 
     def close(self) -> None:
-        """End the threads; what waits is dropped."""
+        """End the threads; waiting work is dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""The field ``infotext`` of a request: what it says about fields, options and scripts that the request leaves out."""
+"""The field ``infotext`` of a request: values for the fields, options and scripts that the request leaves out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_VAE = ("automatic", "none")
 
 
 def parse_options(options: Mapping[str, Any], styles: Mapping[str, Style]) -> ParseOptions:
-    """How infotexts are read under ``options``."""
+    """The settings with which to read infotexts under ``options``."""
     return ParseOptions(
         styles=list(styles.values()),
         infotext_styles=str(options["infotext_styles"]),
@@ -30,11 +30,11 @@ def parse_options(options: Mapping[str, Any], styles: Mapping[str, Style]) -> Pa
 
 
 def with_infotext(body: GenerationBody, services: Any) -> tuple[GenerationBody, list[str]]:
-    """The body, its missing fields filled from its ``infotext``, and warnings about what could not be taken over.
+    """The body with its missing fields filled from its ``infotext``, and warnings about entries that could not be used.
 
     Rules: a1111-infotext-field.
 
-    :raises InvalidRequest: the infotext has a text where a number belongs.
+    :raises InvalidRequest: the infotext has a text in place of a number.
     """
     if not body.infotext:
         return body, []
@@ -56,7 +56,7 @@ def with_infotext(body: GenerationBody, services: Any) -> tuple[GenerationBody, 
 
 
 def _read(text: str, options: Mapping[str, Any], styles: Mapping[str, Style]) -> Infotext:
-    """The infotext; styles are taken out of its prompts only where putting them back gives the same prompts."""
+    """The infotext; styles are removed from its prompts only if applying them again gives the same prompts."""
     how = parse_options(options, styles)
     infotext = read_infotext(text, how)
     whole = read_infotext(text, ParseOptions(infotext_styles="Ignore"))
@@ -76,7 +76,7 @@ def _prompts(infotext: Infotext) -> tuple[str, str]:
 
 
 def _sampler_name(name: str, registry: Any) -> str:
-    """``name`` as this server has it: another program's infotext may have an alias, NovelAI's name, or another case."""
+    """This server's name of a sampler: another program may write an alias, NovelAI's name, or another case."""
     catalogue = SamplerCatalogue(samplers=registry.samplers.values(), schedulers=registry.schedulers.values())
     if resolve_sampler(name, None, catalogue) is not None:
         return name
@@ -85,7 +85,7 @@ def _sampler_name(name: str, registry: Any) -> str:
 
 
 def _overrides(infotext: Infotext, given: frozenset[str], services: Any, warnings: list[str]) -> dict[str, Any]:
-    """Options that the infotext sets, checked; one whose value is not known here is told instead of taken over."""
+    """Options that the infotext sets, checked; an unknown value becomes a warning instead."""
     options = services.options
     settings = {**{spec.infotext: Setting(spec.key) for spec in options.specs() if spec.infotext}, **SETTINGS}
     swap = bool(options["disable_weights_auto_swap"])
@@ -103,7 +103,10 @@ def _overrides(infotext: Infotext, given: frozenset[str], services: Any, warning
 
 
 def _checked(option: str, value: object, infotext: Infotext, services: Any) -> object:
-    """``value``, or the checkpoint's name where its hash is not known; :raises NotFound: a model is not there."""
+    """``value``, or the checkpoint's name if its hash is not known.
+
+    :raises NotFound: there is no such model.
+    """
     if option == "sd_model_checkpoint":
         name = infotext.get("Model")
         known = services.models.named(str(value)) or (services.models.named(str(name)) if name else None)
@@ -116,7 +119,7 @@ def _checked(option: str, value: object, infotext: Infotext, services: Any) -> o
 def _scripts(
     infotext: Infotext, body: GenerationBody, services: Any, warnings: list[str]
 ) -> dict[str, dict[str, object]]:
-    """``alwayson_scripts`` for the scripts of which the infotext tells the arguments."""
+    """``alwayson_scripts`` for the scripts whose arguments the infotext contains."""
     sent = {title.lower(): (title, entry) for title, entry in (body.alwayson_scripts or {}).items()}
     entries = {key: infotext.values[key] for key in infotext.stated if key in infotext.values}
     found: dict[str, dict[str, object]] = {}

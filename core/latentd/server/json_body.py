@@ -1,8 +1,8 @@
-"""Reading long JSON documents without keeping the other threads from running.
+"""Reading long JSON documents while other threads keep running.
 
-:mod:`json` lets no other thread run until it is through, which for a picture in base64 or 20 MB of infotexts is a large
-part of a second. Here the texts are cut out first, by searches in C that are quick or bounded, and read in pieces; what
-is left, a document of short numbers in their places, goes through :mod:`json` at once.
+:mod:`json` lets no other thread run until it is done, which takes a large part of a second for a picture in base64 or
+20 MB of infotexts. This module first cuts the strings out, by searches in C that are fast or bounded, and reads them in
+pieces. The rest, a document with short numbers in place of the strings, is then read by :mod:`json` at once.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from json.decoder import JSONDecodeError, JSONDecoder
 
 PIECE = 1 << 16
-"""Bytes of a text that are read at once."""
-#: Bytes that are looked at first: most texts are short.
+"""Bytes of a string that are read at once."""
+#: Bytes that are searched first: most strings are short.
 _FIRST_PIECE = 256
 _QUOTE, _SLASH = b'"', b"\\"
 _LONGEST_ESCAPE = 6
@@ -26,10 +26,11 @@ _READER = JSONDecoder()
 
 
 def read_json(data: bytes | bytearray) -> object:
-    """As ``json.loads(data)``; the document of an error ends soon behind its place.
+    """Return what ``json.loads(data)`` returns. The ``doc`` of an error ends soon after its position.
 
-    :raises JSONDecodeError: it is no JSON. :raises UnicodeDecodeError: it is no UTF-8 (-16, -32).
-    :raises RecursionError: it is nested too deep.
+    :raises JSONDecodeError: ``data`` is no JSON.
+    :raises UnicodeDecodeError: it is no UTF-8, UTF-16 or UTF-32.
+    :raises RecursionError: it is nested too deeply.
     """
     start = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
     if 0 in data[:4] or data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -38,7 +39,7 @@ def read_json(data: bytes | bytearray) -> object:
     try:
         cut.run()
     except JSONDecodeError:
-        # What is before the text that cannot be read may be wrong, too, and is told first then.
+        # The document may have another error before the string that cannot be read; that one is reported.
         cut.parsed(cut_short=True)
         raise
     return _filled(cut.parsed(), cut.texts)
@@ -46,7 +47,7 @@ def read_json(data: bytes | bytearray) -> object:
 
 @dataclass(slots=True)
 class _Cut:
-    """A document taken apart.
+    """A document, separated into its strings and its frame.
 
     :param position: byte at which to begin. :ivar quote: byte at which the text that is being read begins.
     :ivar frame: the document, each text in it replaced by its number, in pieces.
@@ -61,7 +62,7 @@ class _Cut:
     ends: list[int] = field(default_factory=list)
 
     def run(self) -> None:
-        """Take it apart; raises as :func:`read_json`."""
+        """Separate the document; raises the errors of :func:`read_json`."""
         while (quote := self.data.find(_QUOTE, self.position)) >= 0:
             self.quote = quote
             self.frame.append(bytes(self.data[self.position : quote]) + b'"%d"' % len(self.texts))
@@ -70,7 +71,7 @@ class _Cut:
         self.frame.append(bytes(self.data[self.position :]))
 
     def _text(self, start: int) -> str:
-        """The text whose first byte is at ``start``; leaves the position behind its closing quote."""
+        """The string whose first byte is at ``start``; sets the position behind its closing quote."""
         end = self.data.find(_QUOTE, start)
         if 0 <= end <= start + PIECE and self.data.find(_SLASH, start, end) < 0:
             self.position = end + 1
@@ -92,7 +93,7 @@ class _Cut:
 
         :param size: its bytes at most, at least those of an escaped pair of surrogates and one more.
         """
-        # A pair of backslashes says nothing of what follows. The others stand for the byte behind them.
+        # A pair of backslashes is complete in itself; a single one belongs to the byte behind it.
         piece = bytes(self.data[start : start + size]).replace(b"\\\\", b"__")
         quote = piece.replace(b'\\"', b"__").find(_QUOTE)
         if quote >= 0:
@@ -106,13 +107,13 @@ class _Cut:
             cut -= _LONGEST_ESCAPE
         while cut > 1 and piece[cut : cut + 1] and piece[cut] & 0xC0 == 0x80:
             cut -= 1
-        if cut == len(piece):  # the next byte, which is not in the piece, may go on with a character
+        if cut == len(piece):  # the next byte, which is not in the piece, may continue a character
             while cut > 1 and self.data[start + cut] & 0xC0 == 0x80:
                 cut -= 1
         return start + cut, False
 
     def _read(self, start: int, end: int) -> str:
-        """What the bytes of a text, or of a piece of one, stand for."""
+        """The value of the bytes of a string, or of a piece of one."""
         text = bytes(self.data[start:end]).decode(_UTF8, _BROKEN)
         if len(text) - len(text.rstrip("\\")) & 1:  # the document ends within an escape
             raise self._broken(_UNTERMINATED, self.quote)
@@ -123,7 +124,7 @@ class _Cut:
         return read
 
     def parsed(self, *, cut_short: bool = False) -> object:
-        """What the frame says; None where it is cut short behind its last text, and wrong only there.
+        """The value of the frame; None if the frame is cut short behind its last string, and wrong only there.
 
         :raises JSONDecodeError: it is no JSON.
         """
@@ -136,7 +137,7 @@ class _Cut:
             raise self._at(error.msg, error.pos) from None
 
     def _at(self, message: str, place: int) -> JSONDecodeError:
-        """An error at a character of the frame, at its place in the document."""
+        """An error at a character of the frame, with its position in the document."""
         number = seen = 0
         for piece in self.frame[: len(self.texts)]:
             if place < seen + len(piece):
@@ -146,14 +147,14 @@ class _Cut:
         return self._broken(message, begin + place - seen)
 
     def _broken(self, message: str, place: int) -> JSONDecodeError:
-        """An error at a byte of the document: it counts in characters."""
+        """An error at a byte of the document, with its position in characters."""
         before = bytes(self.data[:place]).decode(_UTF8, "replace")
         behind = bytes(self.data[place : place + PIECE]).decode(_UTF8, "replace")
         return JSONDecodeError(message, before + behind, len(before))
 
 
 def _filled(value: object, texts: list[str]) -> object:
-    """``value``, what the frame says, with the texts in place of their numbers."""
+    """``value``, which the frame gave, with the strings in place of their numbers."""
     if isinstance(value, str):
         return texts[int(value)]
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Keys for clients, kept as hashes in a file: who they belong to and what they allow."""
+"""Keys of clients, stored as hashes in a file: whose they are and what they allow."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Scope(StrEnum):
     READ = "read"
     """Requests that change nothing: lists, options, progress, results."""
     GENERATE = "generate"
-    """Generations and whatever else gives pictures or texts; stopping them. Reading, too."""
+    """Generations and other work that gives pictures or texts, and stopping it. Includes ``READ``."""
     ADMIN = "admin"
-    """Everything: options, models, stopping the server, training."""
+    """Everything, including options, models, training and stopping the server."""
 
 
 _IMPLIED = {Scope.ADMIN: frozenset(Scope), Scope.GENERATE: frozenset({Scope.GENERATE, Scope.READ})}
@@ -31,7 +31,7 @@ _IMPLIED = {Scope.ADMIN: frozenset(Scope), Scope.GENERATE: frozenset({Scope.GENE
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One line of a keys file. ``digest`` is the SHA-256 of the key, which is random and too long to be guessed."""
+    """One line of a keys file. ``digest`` is the SHA-256 of the key: without a salt, since keys are long and random."""
 
     name: str
     scopes: frozenset[Scope]
@@ -43,9 +43,9 @@ class Key:
 
 
 def read_keys(path: Path) -> list[Key]:
-    """The keys in ``path``: a line each, ``name:scope,scope:sha256``; blank lines and those with ``#`` do not count.
+    """The keys in ``path``, one on each line as ``name:scope,scope:sha256``; blank lines and ``#`` lines are skipped.
 
-    :raises ValueError: a line is anything else, or there is none; names the line, never what it holds.
+    :raises ValueError: a line is malformed, or there is no key; it names the line's number, never its content.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -87,9 +87,9 @@ def read_scopes(text: str) -> frozenset[Scope]:
 
 
 def new_key(name: str, scopes: Iterable[Scope]) -> tuple[str, str]:
-    """(key, line): a new random key, and what a keys file says of it.
+    """(key, line): a new random key, and its line for a keys file.
 
-    :raises ValueError: ``name`` is none.
+    :raises ValueError: ``name`` cannot be a name.
     """
     if not _NAME.fullmatch(name):
         raise ValueError("a name has 1 to 64 letters, digits, '.', '@', '_' or '-'")
@@ -103,7 +103,7 @@ def digest_of(text: str) -> bytes:
 
 
 def find_key(keys: Iterable[Key], text: str) -> Key | None:
-    """The key that ``text`` is; every one is compared, so that the time tells nothing."""
+    """The key whose text is ``text``; every key is compared, so that the time taken reveals nothing."""
     digest = digest_of(text)
     fitting = [key for key in keys if hmac.compare_digest(key.digest, digest)]
     return fitting[0] if fitting else None

@@ -1,4 +1,4 @@
-"""The owner of models as flags, options and plugins want it."""
+"""The model manager, set up by flags, options and plugins."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfl
 
 
 class ServedModels(ModelManager):
-    """The owner of models, with what the server asks of it."""
+    """The model manager, with the methods that only the server needs."""
 
     @property
     def decided_policy(self) -> DevicePolicy | None:
-        """Devices and precision, None while no model has been loaded."""
+        """Devices and precision; None before the first model is loaded."""
         return self._policy
 
 
@@ -45,11 +45,11 @@ def create_models(
     *,
     observer: Callable[[str, str], None] | None = None,
 ) -> ServedModels:
-    """The models of the configured folders and of plugins; option ``sd_model_checkpoint`` selects among them.
+    """The models of the configured folders and of plugins; option ``sd_model_checkpoint`` selects one of them.
 
-    Options ``sd_checkpoints_limit`` and those of caches act from the moment they are set.
+    Changes of option ``sd_checkpoints_limit`` and of the caches' options act at once.
 
-    :param observer: told a model's kind and file, and ``loaded`` or ``unloaded``.
+    :param observer: called with a model's kind and file, and ``loaded`` or ``unloaded``.
     """
     paths = settings.paths
 
@@ -96,7 +96,7 @@ def _at_least_one(count: Any) -> int:
 
 
 def device_policy(settings: Settings) -> DevicePolicy:
-    """Devices and precision under the flags, which the log tells; imports torch."""
+    """Devices and precision by the flags; writes them to the log and imports torch."""
     policy = choose_policy(
         no_half=settings.no_half,
         no_half_vae=settings.no_half_vae,

@@ -1,7 +1,8 @@
-"""The OpenAPI document, in a form that generators of clients digest.
+"""The OpenAPI document, in a form that generators of clients can process.
 
-Components bear AUTOMATIC1111's names where it has them; each has a name and title of its own, and nothing refers into a
-component. The arguments of the installed scripts, the options and flags, and the shape of errors are in it.
+Components have AUTOMATIC1111's names where it has them. Each has a name and title of its own, and no reference points
+into the inside of a component. The document includes the arguments of the installed scripts, the options and flags, and
+the form of errors.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _JOBS: tuple[type[BaseModel], ...] = (Txt2ImgJob, Img2ImgJob)
 
 
 def reply_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Arguments of a route whose reply ``model`` describes and does not filter."""
+    """Arguments of a route whose reply ``model`` describes; the reply is not validated or filtered by it."""
     return {"response_model": None, "responses": {200: {"model": model}}}
 
 
@@ -69,7 +70,7 @@ def event_stream(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def describe(app: FastAPI, services: AppServices) -> Callable[[], dict[str, Any]]:
-    """What to put in place of ``app.openapi``: builds the document at its first call and keeps it."""
+    """A replacement for ``app.openapi``, which builds the document at its first call and keeps it."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -80,7 +81,7 @@ def describe(app: FastAPI, services: AppServices) -> Callable[[], dict[str, Any]
 
 
 def serve_document(app: FastAPI) -> None:
-    """Add the route of the document. FastAPI's own would build it on the event loop."""
+    """Add the route of the document. FastAPI's own route would build it on the event loop."""
 
     async def openapi(request: Request) -> Response:
         prefix = request.scope.get("root_path", "").rstrip("/")
@@ -90,7 +91,7 @@ def serve_document(app: FastAPI) -> None:
 
 
 def _below(prefix: str, document: dict[str, Any]) -> dict[str, Any]:
-    """``document``, which says that the server is below ``prefix``."""
+    """``document`` with the server's address below ``prefix``."""
     return {**document, "servers": [{"url": prefix}, *document.get("servers", [])]} if prefix else document
 
 
@@ -123,7 +124,7 @@ def _document(app: FastAPI, services: AppServices) -> dict[str, Any]:
 
 
 def _add_unknown(schemas: dict[str, Any]) -> None:
-    """Add the models of which FastAPI knows nothing: the route reads them itself, or they come in a stream."""
+    """Add the models that FastAPI does not see: those of bodies that a route reads itself, and of event streams."""
     unknown: tuple[type[BaseModel], ...] = (*_JOBS, JobEvent)
     models: list[tuple[type[BaseModel], Literal["serialization"]]] = [(model, "serialization") for model in unknown]
     _, found = models_json_schema(models, ref_template=REFERENCE + "{model}")
@@ -132,12 +133,12 @@ def _add_unknown(schemas: dict[str, Any]) -> None:
 
 
 def _finish(operation: dict[str, Any]) -> None:
-    """Give an operation its first sentence as summary, in place of the route's name, and the errors it may answer."""
+    """Make an operation's first sentence its summary, in place of the route's name, and add the errors it may give."""
     if description := operation.get("description"):
         operation["summary"] = _SENTENCE_END.split(description, maxsplit=1)[0]
     replies = operation["responses"]
     for media in replies.get("200", {}).get("content", {}).values():
-        media.pop("itemSchema", None)  # FastAPI's for streams of events; a word of OpenAPI 3.2
+        media.pop("itemSchema", None)  # FastAPI's keyword for event streams, which only OpenAPI 3.2 knows
     replies.setdefault("default", {"description": "Any error", "content": {JSON: {"schema": _ref("ErrorResponse")}}})
     if "422" in replies:
         replies["422"]["content"][JSON]["schema"] = _ref("UnprocessableResponse")

@@ -38,8 +38,8 @@ def join(document: dict[str, Any], options: OptionStore) -> None:
 def option_schema(spec: OptionSpec) -> dict[str, Any]:
     """The schema of one option's value.
 
-    The default is told in words alone: generated clients send every field that has a default, and would so put back
-    each option that the caller does not name.
+    The default is only part of the description: generated clients send every field that has a default, which would
+    reset each option that the caller does not name.
     """
     described = f"{spec.help} (default: {json.dumps(spec.default)})"
     schema: dict[str, Any] = {"type": _option_type(spec), "description": described}
@@ -53,7 +53,7 @@ def option_schema(spec: OptionSpec) -> dict[str, Any]:
 
 
 def flag_schema(flag: Flag, default: Any) -> dict[str, Any]:
-    """The schema of one flag's value as ``/sdapi/v1/cmd-flags`` shows it: text where there is no default."""
+    """The schema of one flag's value in ``/sdapi/v1/cmd-flags``: a text if the flag has no default."""
     if flag.kind == "texts":
         return _or_null({"type": "array", "items": {"type": "string"}, "description": flag.help})
     kind = "string" if default is None else _FLAG_KINDS[flag.kind]
@@ -66,7 +66,7 @@ def _option_type(spec: OptionSpec) -> str:
     if isinstance(default, bool):
         return "boolean"
     if isinstance(default, int | float):
-        # As AUTOMATIC1111: a whole number whose default is not 0 is answered as a float.
+        # As in AUTOMATIC1111, a whole number whose default is not 0 is answered as a float.
         return "integer" if isinstance(default, int) and default == 0 else "number"
     return "array" if isinstance(default, list) else "object" if isinstance(default, dict) else "string"
 

@@ -17,7 +17,7 @@ _WORD = re.compile(r"[A-Za-z0-9]+")
 
 
 def join(schemas: dict[str, Any], scripts: Sequence[AnyScript]) -> None:
-    """Say in the bodies of generations what ``alwayson_scripts`` and ``script_args`` take, script by script.
+    """Describe ``alwayson_scripts`` and ``script_args`` in the bodies of generations, script by script.
 
     :param schemas: the document's components; the arguments are added to them.
     """

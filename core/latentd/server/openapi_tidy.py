@@ -1,4 +1,4 @@
-"""Names and titles of an OpenAPI document: one for each component, and no more."""
+"""Names and titles in an OpenAPI document: exactly one for each component."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def tidy(document: dict[str, Any]) -> None:
-    """Name each component by its title and title it by its name; drop the titles that pydantic makes of field names.
+    """Give each component one name, which is also its title; remove the titles that pydantic makes of field names.
 
-    Generators name classes by titles, so that two alike are one class too few, and one inside a component is one too
-    many. A label that somebody has written stays where no class comes of it. Values of several types make one
-    enumeration a type, and a choice between anything and something is none. Descriptions are Markdown, so code in them
-    loses the second backtick of docstrings.
+    Generators name classes by titles: two components with one title would become one class, and a title inside a
+    component would become a class of its own. A title that was written by its author stays if no class comes of it.
+
+    An enumeration with values of several types becomes one enumeration for each type. A choice between any value and a
+    certain type is removed, because it says nothing. Descriptions are Markdown, so code in them gets single backticks.
     """
     schemas = document["components"]["schemas"]
     titles = Counter(schema.get("title", name) for name, schema in schemas.items())

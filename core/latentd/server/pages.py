@@ -1,4 +1,4 @@
-"""Pages for people: HTML without scripts of others, and without anything that comes from another host."""
+"""Pages for people: HTML that loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ pre { padding: .8rem 1rem; border-radius: .4rem; background: var(--panel); overf
 
 
 def style_hash(style: str) -> str:
-    """How a Content-Security-Policy names a ``<style>`` of exactly this text."""
+    """The source expression of a Content-Security-Policy that allows a ``<style>`` of exactly this text."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() + "'"
 
 
-#: Nothing but the page's own style; no script, no request.
+#: Allows only the page's own style; no script and no request.
 PLAIN_POLICY = (
     f"default-src 'none'; style-src {style_hash(STYLE)}; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-#: The documentation's scripts make styles, pictures and a worker (for the search) while they run, and ask this server.
+#: The documentation's scripts create styles, pictures and a worker (for the search), and send requests to this server.
 SCRIPTED_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
@@ -46,14 +46,15 @@ SCRIPTED_POLICY = (
 
 
 def plain_page(title: str, body: str) -> HTMLResponse:
-    """A page of ours: ``body`` is HTML, and shown by itself."""
+    """A page without scripts; ``body`` is HTML."""
     return _page(title, f"<style>{STYLE}</style>", body, PLAIN_POLICY)
 
 
 def scripted_page(title: str, body: str, *, styles: Iterable[str] = ()) -> HTMLResponse:
-    """A page that scripts of this server draw.
+    """A page that scripts from this server draw.
 
-    :param body: HTML with the scripts. :param styles: addresses of style sheets.
+    :param body: HTML with the scripts.
+    :param styles: addresses of style sheets.
     """
     head = "<style>body { margin: 0; }</style>"
     head += "".join(f'<link rel="stylesheet" href="{html.escape(address)}">' for address in styles)

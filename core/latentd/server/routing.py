@@ -20,29 +20,29 @@ from latentd.server.body_limits import is_json
 from latentd.server.json_body import read_json
 
 READ_AT_ONCE = 4 << 10
-"""Bytes of a body that the event loop may read and check itself."""
+"""Most bytes of a body that is read and checked on the event loop."""
 MOST_FAULTS = 1000
-"""Faults of one body that are listed; the list of more takes longer to make than anybody takes to read it."""
+"""Most errors of one body that a reply lists."""
 
-#: Few, and none but these: what is slow to read must hold up neither planning nor each other's thread for long.
+#: Few threads, and separate ones: reading long bodies must delay neither planning nor other threads for long.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="bodies")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class OffLoopRoute(APIRoute):
-    """A route whose bodies are read and checked on a thread where they are longer than :data:`READ_AT_ONCE`.
+    """A route whose bodies are read and checked on a thread if they are longer than :data:`READ_AT_ONCE`.
 
-    Beside that it is FastAPI's: what the handler gets, and what it answers, is the same.
+    In all else it is FastAPI's: the handler gets the same arguments, and the replies are the same.
     """
 
     def get_route_handler(self) -> Handler:
-        """FastAPI's handler, given what has been read already."""
+        """FastAPI's handler, called with a request that has already been read."""
         handle = super().get_route_handler()
         field = self.body_field
         if field is None:
             return handle
-        # Several parameters in one body are taken apart by FastAPI.
+        # FastAPI itself separates several parameters in one body.
         known = None if self._embed_body_fields else _adapter(field.field_info)
 
         async def read_first(request: Request) -> Response:
@@ -58,7 +58,7 @@ class OffLoopRoute(APIRoute):
 
 
 class APIRouter(fastapi.APIRouter):
-    """FastAPI's router, its routes of :class:`OffLoopRoute`."""
+    """FastAPI's router with routes of :class:`OffLoopRoute`."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **{"route_class": OffLoopRoute, **named})
@@ -74,32 +74,32 @@ class _ReadRequest(Request):
         self._fault: ValueError | RecursionError | None = None
 
     async def body(self) -> bytes:
-        """Its bytes; a copy would be made on the event loop."""
+        """The body's bytes, not copied: the copy would be made on the event loop."""
         return self._read  # type: ignore[return-value]
 
     async def json(self) -> Any:
-        """What they say; raises as ``json.loads``."""
+        """The body's value; raises the errors of ``json.loads``."""
         if self._fault is not None:
             raise self._fault
         return self._prepared[0] if self._prepared else read_json(self._read)
 
     def prepare(self, known: TypeAdapter[Any] | None) -> None:
-        """Read the body, and check it where its type is ``known``; the handler finds what that gives and takes it.
+        """Read the body, and validate it if its type is ``known``; the handler then uses the validated value.
 
-        :raises RequestValidationError: it is not of that type.
-        :raises InvalidRequest: it is wrong in more places than are listed.
+        :raises RequestValidationError: the body is not of that type.
+        :raises InvalidRequest: it has more errors than :data:`MOST_FAULTS`.
         """
         try:
             value = read_json(self._read)
         except (ValueError, RecursionError) as error:
             self._fault = error
             return
-        # Null is, to FastAPI, a body that is not there.
+        # FastAPI treats null as a missing body.
         self._prepared = [value if known is None or value is None else _checked(value, known)]
 
 
 def _adapter(info: FieldInfo) -> TypeAdapter[Any]:
-    """What checks a body of this parameter."""
+    """The validator of a body with this parameter."""
     kind: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
     return TypeAdapter(kind)
 

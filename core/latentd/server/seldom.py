@@ -1,4 +1,4 @@
-"""Log lines that clients cause, as many as they like, and that must not fill a disk."""
+"""A limit on log lines that clients can cause in any number, so that they cannot fill the disk."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ KINDS = 256
 
 
 class SeldomFilter(logging.Filter):
-    """Lets each kind of line (its text before the values are put in) pass once a minute, and says how often it came.
+    """Lets each kind of line (its text without the values) pass once a minute, with the number of those left out.
 
-    Errors with a traceback always pass: they are faults of the server, and each may be another.
+    Errors with a traceback always pass: they are faults of the server, and each may be a different one.
 
-    :param clock: seconds that only grow.
+    :param clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, *, every: float = EVERY_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:

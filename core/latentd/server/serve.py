@@ -1,4 +1,4 @@
-"""Running the server: uvicorn, signals, and what is told at the start."""
+"""Running the server: uvicorn, signals, and the log lines at the start."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ from latentd.settings.checks import missing_places
 log = logging.getLogger("latentd")
 
 GRACE_SECONDS = 15
-#: The variable by which AUTOMATIC1111's start scripts say that they start the server again when it ends.
+#: The variable that AUTOMATIC1111's start scripts set when they start the server again after it ends.
 RESTARTER = "SD_WEBUI_RESTART"
-#: Loggers that clients can have write as often as they like.
+#: Loggers whose lines clients can cause in any number.
 _BY_CLIENTS = ("latentd.connections", "uvicorn.error")
 
 
 def serve(settings: Settings) -> int:
-    """Serve until told to stop; gives the exit status. With port 0 the system chooses; the address is logged.
+    """Serve until told to stop; return the exit status. With port 0 the system chooses a port; the address is logged.
 
-    :raises ValueError: a flag is malformed, or the certificate cannot be used. :raises OSError: the address is taken.
+    :raises ValueError: a flag is malformed, or the certificate cannot be used.
+    :raises OSError: the address is in use.
     """
     app = create_app(settings, warm_up=True)
     services: AppServices = app.state.services
@@ -46,7 +47,7 @@ def serve(settings: Settings) -> int:
         logging.getLogger(logger).addFilter(SeldomFilter())
     server = _Server(_config(app, settings), services, _connections(settings))
     with _listen(settings) as listener:
-        # Before any request is taken, since a plugin may turn out to be broken here.
+        # Before the first request, because this may find that a plugin is broken.
         services.start()
         if _lacks_plugins(services):
             services.close()
@@ -59,9 +60,9 @@ def serve(settings: Settings) -> int:
 
 
 def banner(services: AppServices) -> list[str]:
-    """What is told at the start: versions, device, data folder, models, plugins. Imports no torch to know them.
+    """The log lines at the start: versions, data folder, models, plugins. Does not import torch.
 
-    The device is not among it: it is chosen, and logged, with the first model that is loaded.
+    The device is not among them: it is chosen, and logged, when the first model is loaded.
     """
     models, host = services.models, services.host
     checkpoints = len(models.checkpoints)
@@ -95,7 +96,7 @@ def _lacks_plugins(services: AppServices) -> bool:
 
 
 def address(settings: Settings, listener: socket.socket) -> str:
-    """The URL of the server, with the port it really has."""
+    """The URL of the server, with the port on which it listens."""
     scheme = "https" if _has_tls(settings) else "http"
     host = settings.bind_host
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
@@ -105,7 +106,7 @@ def address(settings: Settings, listener: socket.socket) -> str:
 def _listen(settings: Settings) -> socket.socket:
     host = settings.bind_host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, not 0: asyncio sets TCP_NODELAY only where it is, and without it small replies wait for delayed ACKs.
+    # The protocol is given, not 0: only then asyncio sets TCP_NODELAY, without which small replies wait for ACKs.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -136,7 +137,10 @@ def _config(app: Any, settings: Settings) -> uvicorn.Config:
 
 
 def _connections(settings: Settings) -> Connections:
-    """:raises ValueError: a bound that nothing could keep to."""
+    """The server's connections, with the bounds that the flags set.
+
+    :raises ValueError: a bound is 0 or less.
+    """
     for name, seconds in ("request", settings.timeout_request), ("reply", settings.timeout_reply):
         if not seconds > 0:
             raise ValueError(f"--timeout-{name} must be above 0")
@@ -165,9 +169,9 @@ def _warn(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which at the first signal has the running job return what it has, and at the second ends at once.
+    """uvicorn, ending on signals: at the first the running job returns what it has, at the second the process ends.
 
-    Connections are accepted and watched over by :class:`Acceptor`.
+    :class:`Acceptor` accepts and checks the connections.
     """
 
     def __init__(self, config: uvicorn.Config, services: AppServices, connections: Connections) -> None:
@@ -177,7 +181,7 @@ class _Server(uvicorn.Server):
         services.on_exit = self._exit
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # uvicorn's own start without any socket: what is left of it is the life of the application.
+        # Without sockets, uvicorn's own start only starts the application.
         await super().startup(sockets=[])
         for listener in sockets or []:
             acceptor = Acceptor(listener, self._connections, self._protocol, self.config.ssl)
@@ -188,7 +192,7 @@ class _Server(uvicorn.Server):
         return TimedProtocol(self.config, self.server_state, self.lifespan.state, self._connections)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Not uvicorn's own, which raises the signal again in the end: the process that was asked to end has status 0.
+        # uvicorn's own handler raises the signal again at the end; here a process that was asked to end has status 0.
         if self.should_exit:
             os._exit(128 + sig)
         self._close_engine()

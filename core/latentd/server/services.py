@@ -1,4 +1,4 @@
-"""What one server consists of, and what plugins and routes may use of it. Imports neither FastAPI nor torch."""
+"""The parts of one server, and the services for plugins and routes. Imports neither FastAPI nor torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 ROUTES = "latentd.server.builtin"
 MEBIBYTE = 1 << 20
-#: Options whose change loads a model, and the reply waits for it.
+#: Options whose change loads a model; the reply waits for it.
 _LOADING = frozenset(
     {
         "sd_model_checkpoint",
@@ -61,8 +61,8 @@ _LOADING = frozenset(
 class AppServices:
     """Implements :class:`latentd.services.Services`.
 
-    :param extra_plugins: plugins by name that are no distributions (tests, embedding).
-    :param serve_http: take the HTTP routes in; False for the command line.
+    :param extra_plugins: names and plugins that are not installed distributions (for tests and embedding).
+    :param serve_http: include the HTTP routes; False for the command line.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class AppServices:
     async def generate(self, request: GenerationRequest) -> Result:
         """Plan, queue and await one generation.
 
-        :raises LatentdError: as the HTTP API would answer.
+        :raises LatentdError: the error that the HTTP API would answer.
         """
         job = await self.submit(request)
         return await job.wait()
@@ -160,7 +160,7 @@ class AppServices:
         return await self.submit(request, awaited=awaited), body
 
     def _read_body(self, given: GenerationBody) -> tuple[GenerationBody, GenerationRequest, list[str]]:
-        """The body with its infotext applied, its request without pictures, and what could not be followed."""
+        """The body with its infotext applied, its request without pictures, and warnings."""
         from latentd.pipeline.planning.limits import check_infotext, check_request
         from latentd.server.convert import to_request
         from latentd.server.infotext_request import with_infotext
@@ -206,7 +206,8 @@ class AppServices:
         """The queued job of ``work``, which runs on the thread that owns torch.
 
         :param checkpoint: the title of the checkpoint that it needs.
-        :raises Conflict: ``task_id`` is waiting or running. :raises QueueFull: the queue is at its bound.
+        :raises Conflict: a job ``task_id`` is waiting or running.
+        :raises QueueFull: the queue is at its bound.
         """
         return self.engine.submit(work, kind=kind, task_id=task_id, model_key=checkpoint, meta=meta)
 
@@ -220,11 +221,11 @@ class AppServices:
         )
 
     async def run_in_thread(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns, called off the event loop; for reading files."""
+        """Call ``work`` off the event loop, as for reading files, and return its result."""
         return await asyncio.to_thread(work)
 
     def warm_up(self) -> None:
-        """Import torch and load the selected checkpoint on the worker, once, in its idle time."""
+        """Import torch and load the selected checkpoint on the worker when it is idle; once."""
         if self._warm:
             return
         self._warm = True
@@ -240,9 +241,9 @@ class AppServices:
     async def set_options(self, changes: Mapping[str, Any]) -> None:
         """Set options as ``POST /sdapi/v1/options`` does, and wait for the models they name.
 
-        :raises NotFound: an unknown checkpoint; nothing is changed then.
-        :raises InvalidRequest: a value of a wrong type; nothing is changed then, either.
-        :raises NotStored: they count from now on, but could not be written to the disk.
+        :raises NotFound: a checkpoint is unknown; no option is changed.
+        :raises InvalidRequest: a value has a wrong type; no option is changed.
+        :raises NotStored: the options are changed, but could not be written to the disk.
         """
         changes = dict(changes)
         wanted = changes.get("sd_model_checkpoint")
@@ -265,19 +266,19 @@ class AppServices:
             raise not_stored
 
     async def load_selected(self) -> None:
-        """Load the selected checkpoint and VAE, without showing it as a job of A1111's."""
+        """Load the selected checkpoint and VAE; A1111's progress does not show this as a job."""
         await self.engine.submit(self._load, kind="load", quiet=True).wait()
 
     def _load(self, control: Any) -> bool:
         with self.models.lease(None, self.options["sd_vae"]):
             current = self.models.current
-        # The title gains its hash with the first load, and clients compare it with those of /sd-models.
+        # The first load adds the hash to the title, and clients compare the title with those of /sd-models.
         known = {"sd_model_checkpoint": current.title, "sd_checkpoint_hash": current.sha256}
         self.options.update(known, from_api=False)
         return True
 
     async def unload_models(self) -> None:
-        """Drop the models from memory; a selection stays."""
+        """Drop the models from memory; the selected one stays selected."""
 
         def unload(control: Any) -> bool:
             self.models.unload()
@@ -295,7 +296,7 @@ class AppServices:
         return EmbeddingStore(self.paths.models("embeddings"), self.hashes, carried=self._carried("embedding"))
 
     def _carried(self, kind: str) -> list[Path]:
-        """The weight files of a kind that packages carry."""
+        """The weight files of a kind that installed packages contain."""
         return [file.path for file in self.registry.checkpoints.values() if file.kind == kind]
 
     def embedding_rows(self) -> dict[str, Any]:
@@ -304,11 +305,11 @@ class AppServices:
         return self.embeddings.rows(loaded[-1].context_width if loaded else None)
 
     def refresh_embeddings(self) -> None:
-        """Look through the embeddings folders again."""
+        """Search the embeddings folders again."""
         self.embeddings.refresh()
 
     def refresh_networks(self) -> None:
-        """Look through the folders of embeddings and LoRAs again; hypernetworks are looked for at every question."""
+        """Search the folders of embeddings and LoRAs again; those of hypernetworks are searched at every use."""
         self.embeddings.refresh()
         self.networks.refresh()
 
@@ -334,25 +335,25 @@ class AppServices:
     # --- pictures ----------------------------------------------------------------------------------------------------
 
     async def decode_image(self, text: str) -> Image:
-        """The picture behind a request's image string, under the guards for URLs and sizes."""
+        """The picture in or behind a request's image string, with the checks of URLs and sizes."""
         return await self.images.decode(text)
 
     def image_decoder(self) -> Callable[[str], Image]:
-        """As :meth:`decode_image_now`, for the pictures of one request, which together may have ``--max-batch-mp``."""
+        """A :meth:`decode_image_now` for the pictures of one request, which may have ``--max-batch-mp`` in all."""
         return self.images.decoder()
 
     def decode_image_now(self, text: str) -> Image:
-        """As :meth:`decode_image`, on this thread."""
+        """Decode on the calling thread: see :meth:`decode_image`."""
         return self.images.decode_now(text)
 
     async def encode_image(self, image: Image, info: Mapping[str, str] | None = None) -> str:
         """Base64 text of the picture in the format of option ``samples_format``."""
         return await self.images.encode(image, info)
 
-    # --- life --------------------------------------------------------------------------------------------------------
+    # --- start and end -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Tell the plugins that requests are about to come; once, however often it is called."""
+        """Call the plugins' start hooks; only the first call does so."""
         if not self._started:
             self._started = True
             self.host.startup(self)
@@ -364,7 +365,7 @@ class AppServices:
         self.images.close()
 
     def problems(self) -> list[str]:
-        """Why generations cannot be served; empty when all is well. Runs the plugins' health checks."""
+        """The reasons why generations cannot be served; empty if they can. Runs the plugins' health checks."""
         found = list(self.host.missing_required())
         if not len(self.models.checkpoints):
             found.append("no checkpoint was found")
@@ -379,19 +380,19 @@ class AppServices:
         return found
 
     def exit(self, kind: str) -> bool:
-        """Have the process end: ``kill``, ``stop`` or ``restart``; False when that cannot be done."""
+        """Make the process end: ``kill``, ``stop`` or ``restart``. Return False if that is not possible."""
         return self.on_exit(kind)
 
 
 def _import_pipeline() -> None:
-    import latentd.pipeline.run  # noqa: F401 - what every generation needs, torch included
+    import latentd.pipeline.run  # noqa: F401 - every generation needs it; it imports torch
 
 
 @cache
 def _import_networks() -> None:
     """Import the libraries of the networks before the first model is loaded.
 
-    They bring some 300,000 objects more, which would make every full garbage collection stop the server for 0.2 s.
+    They add about 300,000 objects, with which every full garbage collection would stop the server for 0.2 s.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401
     from transformers import CLIPTextConfig, CLIPTextModel  # noqa: F401
@@ -402,8 +403,8 @@ def _import_networks() -> None:
 def create_services(
     settings: Settings, *, extra_plugins: Iterable[tuple[str, object]] = (), serve_http: bool = True
 ) -> AppServices:
-    """The services that ``settings`` describe. Nothing is loaded and no thread runs yet.
+    """The services that ``settings`` describe. No model is loaded and no thread started yet.
 
-    :raises LatentdError: a flag cannot be followed.
+    :raises LatentdError: a flag asks for something impossible.
     """
     return AppServices(settings, extra_plugins=extra_plugins, serve_http=serve_http)

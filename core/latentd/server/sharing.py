@@ -19,11 +19,11 @@ ON_ACCELERATORS = 8
 
 
 def share_limit(settings: Settings, models: ServedModels) -> float:
-    """The most that jobs of one shared batch may come to, in pictures of 512x512; 0 is none. Imports no torch.
+    """The largest shared batch, in pictures of 512x512; 0: batches are not shared. Imports no torch.
 
-    A CPU is as busy with one picture as with several, so sharing would make the first job wait for nothing. With
-    ``--medvram``, ``--medvram-sdxl`` and ``--lowvram`` there is no memory for it, and no room for one job's VAE beside
-    the others' UNet.
+    A CPU gains nothing from larger batches, so sharing would only delay the first job. With ``--medvram``,
+    ``--medvram-sdxl`` and ``--lowvram`` there is no memory for larger batches, nor for one job's VAE beside the UNet of
+    the others.
     """
     policy = models.decided_policy
     if policy is None or policy.offload != "none" or policy.offload_sdxl:
@@ -34,7 +34,7 @@ def share_limit(settings: Settings, models: ServedModels) -> float:
 
 
 def share_of(plan: Plan, services: Any) -> Share | None:
-    """The job's part in shared batches; None when it is made by itself."""
+    """How the job takes part in shared batches; None if it runs alone."""
     key = sharing_key(plan, services)
     if key is None or services.settings.share_batches == 0:
         return None

@@ -1,4 +1,4 @@
-"""The styles files as they are now."""
+"""The styles files, read again when they change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StyleBook:
 
     @property
     def by_name(self) -> Mapping[str, Style]:
-        """Every style; of a file that cannot be read now those read last, and the log says why."""
+        """Every style. If a file cannot be read, its styles stay as last read, and the log says why."""
         with self._lock:
             stamp = [(path, path.stat().st_mtime_ns) for path in style_files(self._patterns) if is_regular(path)]
             if stamp != self._stamp:

@@ -1,4 +1,4 @@
-"""Short-lived passes for what cannot send a header: a browser's ``EventSource`` has no way to name a key."""
+"""Short-lived tickets for clients that cannot send a header, as a browser's ``EventSource``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hashlib import sha256
 from latentd.errors import QueueFull
 
 LIFETIME = 300.0
-"""Seconds for which a ticket opens event streams; a stream that is open stays open."""
+"""Seconds for which a ticket can open event streams; an open stream stays open afterwards."""
 LIMIT = 1000
 """Tickets that may be valid at once."""
 
@@ -26,9 +26,9 @@ class _Ticket:
 
 
 class Tickets:
-    """The tickets of one server. Only their digests are kept, and comparing them takes the same time for each.
+    """The tickets of one server. Only their digests are kept, and every comparison takes the same time.
 
-    :param clock: seconds that only grow; replaced in tests.
+    :param clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Tickets:
         return token
 
     def user_of(self, token: str) -> str | None:
-        """Whose ticket ``token`` is; None where it is none, or no longer."""
+        """The user whose ticket ``token`` is; None if it is not valid, or no longer."""
         digest, now = _digest(token), self._clock()
         fitting = [ticket for ticket in self._tickets if hmac.compare_digest(ticket.digest, digest)]
         return next((ticket.user for ticket in fitting if ticket.until > now), None)

@@ -1,4 +1,4 @@
-"""Slowing down whoever tries credentials one after another, without slowing down those who have the right ones."""
+"""A delay for clients that try many credentials; clients with the right ones are not delayed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FREE_TRIES = 5
 INTERVAL = 1.0
 """Seconds between further tries."""
 MOST_WAITING = 8
-"""Tries of one address that may wait; more are refused unseen."""
+"""Tries of one address that may wait at once; further ones are refused without a look at their credentials."""
 FORGOTTEN_AFTER = 300.0
-"""Seconds without a wrong try after which an address is as any other."""
+"""Seconds without a wrong try after which the earlier tries of an address no longer count."""
 ADDRESSES = 4096
 RIGHT_ONES = 1024
 
@@ -32,11 +32,12 @@ class _Tries:
 
 
 class WrongTries:
-    """Counts wrong credentials by address (IPv6: by network of 64 bits) and makes further ones wait for their turn.
+    """Counts wrong credentials by address (of IPv6, by network of 64 bits) and delays further ones.
 
-    Credentials that were right once never wait: behind a proxy, one guesser has the address of everybody.
+    Credentials that were right once are never delayed: behind a proxy, all clients have one address.
 
-    :param clock: seconds that only grow. :param sleep: waits for seconds; both are replaced in tests.
+    :param clock: a monotonic clock, in seconds.
+    :param sleep: waits for the given seconds.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class WrongTries:
         self._right: OrderedDict[bytes, None] = OrderedDict()
 
     async def turn(self, address: str, digest: bytes) -> float | None:
-        """None when the credentials with ``digest`` may be looked at, perhaps after a wait; else seconds to come back.
+        """Wait if needed, then return None: the credentials may be checked. Or return the seconds after which to retry.
 
         :param digest: of the whole ``Authorization`` header.
         """
@@ -67,14 +68,14 @@ class WrongTries:
         return None
 
     def right(self, digest: bytes) -> None:
-        """The credentials with ``digest`` were right."""
+        """Note that the credentials with ``digest`` were right."""
         self._right[digest] = None
         self._right.move_to_end(digest)
         if len(self._right) > RIGHT_ONES:
             self._right.popitem(last=False)
 
     def wrong(self, address: str) -> None:
-        """Credentials from ``address`` were wrong."""
+        """Note that credentials from ``address`` were wrong."""
         key, now = _network(address), self._clock()
         tries = self._tries.setdefault(key, _Tries())
         if now - tries.last > FORGOTTEN_AFTER:

@@ -1,1 +1,1 @@
-"""One module a family of endpoints; each has ``router(services)``."""
+"""One module for each family of endpoints; each has ``router(services)``."""

@@ -43,7 +43,7 @@ def router(services: Any) -> APIRouter:
 
 
 def _is_known(services: Any, request: Request) -> bool:
-    """Whether the caller may use the server: nobody is asked, or the credentials are right, or a plugin vouches."""
+    """Whether the caller may use the server: it asks for no credentials, they are right, or a plugin accepts them."""
     vouching = services.hooks.implemented("authenticate")
     if not (services.settings.api_auth or services.settings.api_key or vouching):
         return True
@@ -78,7 +78,7 @@ def _models(services: Any, address: str) -> str:
 
 
 def _own(services: Any) -> bool:
-    """Whether there is a checkpoint beside those that packages bring."""
+    """Whether there is a checkpoint other than those in installed packages."""
     brought = {str(file.path) for file in services.registry.checkpoints.values()}
     return any(info.filename not in brought for info in services.models.checkpoints)
 

@@ -105,9 +105,9 @@ async def answer_generation(
 ) -> Response:
     """The reply to txt2img or img2img: queue ``body``, await its job, encode the pictures.
 
-    :param echoed: entries laid over ``parameters``, for routes that take further fields.
-    :param warnings: what the route could not follow in the request.
-    :raises LatentdError: as planning and the job itself do; NotAllowed where the key does not allow it.
+    :param echoed: entries that replace or extend those of ``parameters``, for routes with further fields.
+    :param warnings: what the request asks for and does not get.
+    :raises LatentdError: the errors of planning and of the job itself; NotAllowed if the key does not allow it.
     """
     _check_persistence(body, request)
     job, body = await services.submit_body(body, warnings)
@@ -129,7 +129,7 @@ async def answer_generation(
 
 
 def _check_persistence(body: GenerationBody, request: Request) -> None:
-    """Overrides that stay are options that are set, whichever route sets them.
+    """Check that the caller may set options, if the request's overrides are to stay.
 
     :raises NotAllowed: the key does not allow that.
     """
@@ -138,9 +138,9 @@ def _check_persistence(body: GenerationBody, request: Request) -> None:
 
 
 async def _wait_while_connected(services: Any, job: Job[Result], request: Request) -> Result:
-    """The job's result; the job is cancelled when the client goes away first.
+    """The job's result; the job is cancelled if the client disconnects before.
 
-    :raises JobCancelled: nobody is there to read it.
+    :raises JobCancelled: the client has disconnected.
     """
     waiting = asyncio.ensure_future(job.wait())
     leaving = asyncio.ensure_future(_left(request))
@@ -154,7 +154,7 @@ async def _wait_while_connected(services: Any, job: Job[Result], request: Reques
 
 
 async def _left(request: Request) -> None:
-    """Returns when the client has closed the connection; the body has been read already."""
+    """Wait until the client closes the connection; the body must have been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

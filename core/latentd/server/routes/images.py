@@ -1,4 +1,4 @@
-"""Reading pictures: their metadata, and what is on them."""
+"""Reading pictures: their metadata, and a description of what they show."""
 
 from __future__ import annotations
 

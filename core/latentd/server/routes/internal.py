@@ -110,7 +110,7 @@ def router(services: Any) -> APIRouter:
 
 
 class _Tasks:
-    """Answers ``/internal/progress``; each preview is encoded once however many ask."""
+    """Answers ``/internal/progress``; each preview is encoded only once for all clients."""
 
     def __init__(self, services: Any) -> None:
         self._services = services
@@ -173,7 +173,7 @@ async def _sysinfo_reply(services: Any, disposition: str) -> Response:
 
 
 def _sysinfo(services: Any) -> str:
-    """JSON text; holds no setting that is a secret, and does not import torch to name its version."""
+    """Facts on the installation as JSON text, without secret settings. Does not import torch."""
     installed = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]})
     from latentd.settings.cmd_flags import cmd_flags
 

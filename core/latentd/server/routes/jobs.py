@@ -49,7 +49,7 @@ def router(services: Any) -> APIRouter:
         job_id: str, response: Response, last_event_id: LastEventId = None
     ) -> AsyncIterator[Subscription]:
         response.headers["Cache-Control"] = "no-store"
-        # Before the stream begins, while a refusal can still be a reply.
+        # A dependency runs before the stream begins, when an error can still be the reply.
         engine: Engine = services.engine
         job = engine.get(job_id)
         if last_event_id in FINAL:
@@ -193,5 +193,5 @@ async def _events_of(job: Job[Any], events: Subscription) -> AsyncIterator[Serve
 
 
 def _event(name: str, data: Mapping[str, Any]) -> ServerSentEvent:
-    # An id is what an EventSource names when it connects again: it has heard the end, then.
+    # An EventSource sends the last id when it connects again; only the final event has one, so the job has ended.
     return ServerSentEvent(event=name, id=name if name in FINAL else None, data=data)

@@ -1,4 +1,4 @@
-"""What there is: samplers, upscalers, styles, scripts and so on. Every reply comes from what is known already."""
+"""Lists of samplers, upscalers, styles, scripts and so on; no request searches a folder."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _add_scripts(routes: APIRouter, services: Any) -> None:
 
 
 def _listed_title(script: AnyScript) -> str:
-    # The one script of AUTOMATIC1111 that names itself, and so keeps its capital and has no row in /script-info.
+    # The one script of AUTOMATIC1111 that sets its own name, so that it keeps its capital and is not in /script-info.
     title: str = script.title
     return title if title == _WITHOUT_ROW else title.lower()
 

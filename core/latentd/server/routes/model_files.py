@@ -1,4 +1,4 @@
-"""Model files: lists of them, looking again, and taking the checkpoint in and out of memory."""
+"""Model files: their lists, searching the folders again, and loading and unloading the checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def router(services: Any) -> APIRouter:
 
 def _add_lists(routes: APIRouter, services: Any) -> None:
     async def _listed(rows: Callable[[], Any]) -> Response:
-        # There may be thousands of files, and much in one: neither looking nor writing is for the event loop.
+        # There may be thousands of files with long metadata: both listing and encoding would block the event loop.
         reply: Response = await services.run_in_thread(lambda: SafeJSONResponse(rows()))
         return reply
 

@@ -1,7 +1,7 @@
-"""What the jobs API shows: jobs, their pictures and events.
+"""Documents of the jobs API: jobs, their pictures and events.
 
-These models describe what :func:`latentd.engine.progress.job_document` and the routes make; nothing passes through
-them.
+These models only describe what :func:`latentd.engine.progress.job_document` and the routes make; no reply is validated
+by them.
 """
 
 from __future__ import annotations

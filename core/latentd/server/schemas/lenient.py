@@ -22,7 +22,7 @@ _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
 _FALSE = frozenset({"0", "off", "f", "false", "n", "no"})
 LARGEST_INTEGER = 2**63 - 1
 LARGEST_SEED = 2**64 - 1
-"""torch takes seeds of 64 bits, with a sign or without."""
+"""The largest seed: torch takes signed and unsigned seeds of 64 bits."""
 UNKNOWN_KEPT = 20
 UNKNOWN_LENGTH = 60
 
@@ -49,15 +49,15 @@ def _not_none(value: object) -> None:
 def to_int(value: Any) -> int:
     """``value`` as an integer: fractions are cut off, texts parsed.
 
-    :raises PydanticCustomError: it is none, or does not fit 64 bits.
+    :raises PydanticCustomError: it is no number, or does not fit 64 bits.
     """
     return _bounded(value, LARGEST_INTEGER)
 
 
 def to_seed(value: Any) -> int:
-    """As :func:`to_int`, up to 2**64 - 1.
+    """``value`` as a seed: an integer as :func:`to_int` makes it, up to 2**64 - 1.
 
-    :raises PydanticCustomError: it is none, or out of bounds.
+    :raises PydanticCustomError: it is no number, or out of bounds.
     """
     return _bounded(value, LARGEST_SEED)
 
@@ -80,7 +80,7 @@ def _bounded(value: Any, largest: int) -> int:
 def to_float(value: Any) -> float:
     """``value`` as a float.
 
-    :raises PydanticCustomError: it is none, or not finite.
+    :raises PydanticCustomError: it is no number, or not finite.
     """
     _not_none(value)
     try:
@@ -97,13 +97,13 @@ def to_float(value: Any) -> float:
 def to_str(value: Any) -> str:
     """``value`` as text; numbers are written out.
 
-    :raises PydanticCustomError: it is a list, an object or none.
+    :raises PydanticCustomError: it is a list, an object or null.
     """
     _not_none(value)
     if isinstance(value, str):
-        if value.isascii():  # told without looking at it, and pictures are long
+        if value.isascii():  # Python stores this fact, so that long pictures are not searched
             return value
-        # An unpaired surrogate is no character: no tokenizer, file or PNG chunk could take it.
+        # An unpaired surrogate is no character: no tokenizer, file or PNG chunk can hold it.
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
@@ -128,9 +128,9 @@ def to_bool(value: Any) -> bool:
 
 
 def to_dict(value: Any) -> dict[str, Any]:
-    """``value`` as a mapping with text keys; a list of pairs (so the empty list, too) makes one.
+    """``value`` as a mapping with text keys; a list of pairs, also an empty one, becomes a mapping.
 
-    :raises PydanticCustomError: it does not.
+    :raises PydanticCustomError: it is neither.
     """
     _not_none(value)
     try:
@@ -151,7 +151,7 @@ def to_arguments(value: Any) -> list[Any] | dict[str, Any]:
 
 
 def _lenient(convert: Callable[[Any], Any], schema: Mapping[str, Any]) -> Any:
-    # The converters give the final type, so nothing is left for pydantic's own checks to refuse.
+    # The converters return the final type, so pydantic's own checks accept it.
     return (BeforeValidator(convert), WithJsonSchema(dict(schema)))
 
 
@@ -175,7 +175,7 @@ Arguments = Annotated[Any, *_ARGS]
 
 
 class LenientModel(BaseModel):
-    """Base of request bodies: unknown keys are ignored but remembered; a list of pairs is as good as an object."""
+    """Base of request bodies: unknown keys are ignored but remembered; a list of pairs is read as an object."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 

@@ -1,4 +1,4 @@
-"""What the server says of itself. These models describe; nothing passes through them."""
+"""Documents about the server itself. These models only describe replies; no reply is validated by them."""
 
 from __future__ import annotations
 
