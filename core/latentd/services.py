@@ -331,6 +331,14 @@ class WorkJob(Protocol[T_co]):
     def id(self) -> str:
         """What the client, or else the engine, calls it."""
 
+    @property
+    def status(self) -> str:
+        """``queued``, ``running``, ``completed``, ``failed`` or ``cancelled``."""
+
+    @property
+    def position(self) -> int:
+        """1 for the job that is next in the queue, and so on; 0 when it does not wait."""
+
     async def wait(self) -> T_co:
         """What its work returned, once it has.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from PIL import Image
@@ -76,3 +77,15 @@ def train_hypernetwork(server: ReferenceServer) -> None:
     done = post(server, "/sdapi/v1/train/hypernetwork", body)
     assert done["info"] == f"train embedding complete: filename: {path} error: None"
     assert server.call("POST", "/sdapi/v1/train/hypernetwork", body | {"learn_rate": "much"})[0] == 422
+
+
+@contract("POST /latentd/v1/train/lora", "latentd's own", "trains a LoRA and answers 202 at once")
+def train_lora(server: ReferenceServer) -> None:
+    _pictures(server)
+    fields = {"name": "compat-trained", "overwrite_old": True, "rank": 2, "template_filename": "captions.txt"}
+    status, accepted = server.call("POST", "/latentd/v1/train/lora", SMALL | fields)
+    assert status == 202, accepted
+    while (job := get(server, accepted["url"]))["state"] in ("queued", "running"):
+        time.sleep(0.1)
+    assert (job["state"], job["result"]["step"]) == ("completed", 2)
+    assert "compat-trained" in {row["name"] for row in get(server, "/sdapi/v1/loras")}

@@ -21,6 +21,7 @@ from latentd.server.middleware import name_job
 from latentd.server.openapi import binary, event_stream, reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
+from latentd.services import WorkJob
 
 MEDIA_TYPES = {
     "png": "image/png",
@@ -147,12 +148,12 @@ def _pictures(result: Any) -> list[Any]:
     return [picture for picture in getattr(result, "images", ()) if hasattr(picture, "infotext")]
 
 
-def job_path(job: Job[Any], request: Request) -> str:
+def job_path(job: WorkJob[Any], request: Request) -> str:
     """The path of ``job`` in this API, as the client sees it (behind a prefix, too)."""
     return f"{request.scope.get('root_path', '')}/latentd/v1/jobs/{quote(job.id, safe='()')}"
 
 
-def accepted(job: Job[Any], request: Request) -> Response:
+def accepted(job: WorkJob[Any], request: Request) -> Response:
     """The reply 202 to what was handed in as ``job``: where it is, and what happens to it."""
     name_job(request, job.id)
     path = job_path(job, request)

@@ -16,9 +16,9 @@ __all__ = ["register_routes", "unet_hooks"]
 @hookimpl
 def register_routes(services: Services) -> list[APIRouter]:
     """The routes of training."""
-    from latentd_training.routes import sdapi_router
+    from latentd_training.routes import own_router, sdapi_router
 
-    return [sdapi_router(services)]
+    return [sdapi_router(services), own_router(services)]
 
 
 @hookimpl

@@ -22,8 +22,9 @@ from latentd_training.folders import existing_folder, folder_inside
 from latentd_training.learning_rate import parse_schedule
 from latentd_training.logs import run_folder
 from latentd_training.previews import PreviewOptions
-from latentd_training.schemas import PreviewFields, TrainEmbedding, TrainFields, TrainHypernetwork
-from latentd_training.settings import LoopOptions
+from latentd_training.schemas import PreviewFields, TrainEmbedding, TrainFields, TrainHypernetwork, TrainLora
+from latentd_training.settings import OPTIMIZERS, LoopOptions
+from latentd_training.storage import clean_name
 from latentd_training.templates import NAME, read_template
 
 if TYPE_CHECKING:
@@ -128,6 +129,63 @@ def plan_hypernetwork(body: TrainHypernetwork, services: Services) -> TrainingPl
         learn_rate=body.learn_rate,
         save_every=body.save_hypernetwork_every,
     )
+
+
+def plan_lora(body: TrainLora, services: Services) -> TrainingPlan:
+    """The training of a LoRA.
+
+    :raises LatentdError: a field is impossible; it is named. :raises Conflict: a file of that name is there.
+    """
+    name = clean_name(body.name)
+    path = services.paths.models("Lora")[0] / f"{name}.safetensors"
+    if path.exists() and not (body.resume or body.overwrite_old):
+        raise InvalidRequest(
+            f"name: file {path.name} already exists", hint="send resume to go on from it, or overwrite_old", status=409
+        )
+    if body.resume and not path.exists():
+        raise NotFound(f"name: there is no {path.name} to go on from", hint="leave resume out")
+    if body.optimizer not in OPTIMIZERS:
+        raise InvalidRequest(f"optimizer: {body.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
+    plan = _plan(
+        body,
+        services,
+        noun="lora",
+        name=name,
+        open=lambda model: _open_lora(body, plan, path, model),
+        learn_rate=body.learn_rate,
+        save_every=body.save_every,
+        checkpoint=body.checkpoint,
+    )
+    settings = {} if body.weight_decay is None else {"weight_decay": body.weight_decay}
+    return replace(plan, optimizer=body.optimizer, optimizer_settings=settings)
+
+
+def _open_lora(body: TrainLora, plan: TrainingPlan, path: Path, model: TrainableModel) -> Learner:
+    from latentd_training.lora import LoraLearner, LoraOptions
+
+    size = f"({body.training_width}, {body.training_height})"
+    options = LoraOptions(
+        rank=body.rank,
+        alpha=body.rank if body.alpha is None else body.alpha,
+        targets=frozenset(body.targets),
+        text=body.train_text_encoder,
+        dropout=body.dropout,
+        text_rate_factor=body.text_learn_rate_factor,
+        precision=body.save_precision,
+        notes={
+            "ss_learning_rate": body.learn_rate,
+            "ss_max_train_steps": str(body.steps),
+            "ss_batch_size_per_device": str(body.batch_size),
+            "ss_gradient_accumulation_steps": str(body.gradient_step),
+            "ss_resolution": size,
+            "ss_seed": str(plan.loop.seed),
+            "ss_optimizer": body.optimizer,
+        },
+    )
+    learner = LoraLearner(plan.name, path, model, options, plan.loop.seed)
+    if body.resume:
+        learner.load()
+    return learner
 
 
 def embedding_path(services: Services, name: str) -> Path:

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 
 from latentd.api import APIRouter, JobControl, Services, name_job, reply_of
-from latentd_training.plan import TrainingPlan, plan_embedding, plan_hypernetwork
+from latentd_training.plan import TrainingPlan, plan_embedding, plan_hypernetwork, plan_lora
 from latentd_training.schemas import (
     CreateEmbedding,
     CreateHypernetwork,
     CreateResponse,
     TrainEmbedding,
     TrainHypernetwork,
+    TrainLora,
     TrainResponse,
 )
 
@@ -54,6 +55,37 @@ def sdapi_router(services: Services) -> APIRouter:
     async def train_hypernetwork(body: TrainHypernetwork, request: Request) -> dict[str, Any]:
         """Train a hypernetwork on a folder of pictures."""
         return await train(request, body.id_task, await asyncio.to_thread(plan_hypernetwork, body, services))
+
+    return router
+
+
+def own_router(services: Services) -> APIRouter:
+    """latentd's own routes; they hand a job in."""
+    from latentd.api import JobAccepted, accept_job
+
+    router = APIRouter(prefix="/latentd/v1/train", tags=["training"])
+
+    @router.post(
+        "/lora",
+        operation_id="train_lora",
+        status_code=202,
+        response_model=None,
+        responses={202: {"model": JobAccepted, "description": "The job is queued."}},
+        openapi_extra=ADMIN,
+    )
+    async def train_lora(body: TrainLora, request: Request) -> Response:
+        """Train a LoRA on a folder of pictures; the job's document has its file as ``result``."""
+        from latentd_training.run import run_training
+
+        plan = await asyncio.to_thread(plan_lora, body, services)
+        job = services.submit_work(
+            lambda control: run_training(plan, services, control),
+            kind="train-lora",
+            task_id=body.id_task,
+            checkpoint=plan.checkpoint,
+            meta=plan.meta,
+        )
+        return accept_job(job, request)
 
     return router
 

@@ -119,7 +119,8 @@ class _Run:
     def _make_optimizer(self) -> tuple[torch.optim.Optimizer, str]:
         """The optimiser with the state that belongs to the file, if there is one."""
         learner, plan = self._learner, self._plan
-        data = learner.path.read_bytes() if learner.path.is_file() else b""
+        # What begins anew has no state to go on with, though a file of its name may be there.
+        data = learner.path.read_bytes() if learner.step and learner.path.is_file() else b""
         state = read_state(learner.path, learner.checksum(data)) if data else None
         name = str((state or {}).get("optimizer_name") or plan.optimizer)
         if name not in OPTIMIZERS:

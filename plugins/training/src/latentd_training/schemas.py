@@ -119,6 +119,38 @@ class TrainHypernetwork(TrainFields):
     save_hypernetwork_every: Every = Field(500, description="Steps between saves along the way; 0 for none.")
 
 
+class TrainLora(TrainFields):
+    """Body of ``/latentd/v1/train/lora``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "my-cat", "rank": 16, **_EXAMPLE, "learn_rate": "1e-4"}]}
+    )
+
+    id_task: LenientStr = Field("", description="The client's own id for the job.")
+    name: LenientStr = Field(description="What prompts call it: <lora:name:1>.")
+    resume: LenientBool = Field(False, description="Go on from the file of that name.")
+    overwrite_old: LenientBool = Field(False, description="Replace a file of that name.")
+    checkpoint: LenientStr | None = Field(None, description="Train with this checkpoint, not the selected one.")
+    rank: Annotated[LenientInt, Field(ge=1, le=512)] = Field(16, description="Rank of the changes.")
+    alpha: Annotated[LenientFloat, Field(gt=0, le=10_000)] | None = Field(
+        None, description="Its quotient with rank scales the changes; by default that is 1."
+    )
+    targets: list[Literal["attention", "feed_forward", "projection", "convolution"]] = Field(
+        ["attention", "feed_forward", "projection"], description="Kinds of layers that change.", min_length=1
+    )
+    train_text_encoder: LenientBool = Field(False, description="Change the text encoders, too.")
+    text_learn_rate_factor: Annotated[LenientFloat, Field(gt=0, le=100)] = Field(
+        1, description="Their learning rate as a multiple of learn_rate."
+    )
+    dropout: Annotated[LenientFloat, Field(ge=0, lt=1)] = Field(0, description="Share of what enters a change.")
+    learn_rate: LenientStr = Field("1e-4", description='A number, or with steps "2e-4:100, 1e-4:1000, 5e-5".')
+    template_filename: LenientStr = Field("captions.txt", description="Prompt template; captions.txt takes captions.")
+    optimizer: LenientStr = Field("AdamW", description="An optimiser of torch: AdamW, Adam, RAdam, SGD ...")
+    weight_decay: Annotated[LenientFloat, Field(ge=0, le=1)] | None = Field(None, description="The optimiser's.")
+    save_every: Every = Field(500, description="Steps between saves along the way; 0 for none.")
+    save_precision: Literal["float", "fp16", "bf16"] = Field("float", description="Of the file's numbers.")
+
+
 class CreateResponse(BaseModel):
     """Reply of the create endpoints."""
 
