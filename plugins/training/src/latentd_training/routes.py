@@ -60,7 +60,7 @@ def sdapi_router(services: Services) -> APIRouter:
 
 
 def own_router(services: Services) -> APIRouter:
-    """latentd's own routes; they hand a job in."""
+    """Latentd's own routes; they hand a job in."""
     from latentd.api import JobAccepted, accept_job
 
     router = APIRouter(prefix="/latentd/v1/train", tags=["training"])
