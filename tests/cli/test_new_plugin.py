@@ -43,6 +43,7 @@ def test_the_skeleton_builds_a_wheel_with_an_entry_point(latentd: Any, tmp_path:
         capture_output=True,
     )
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        assert "latentd_my_thing/py.typed" in wheel.namelist()
         points = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
         assert "my-thing = latentd_my_thing" in wheel.read(points).decode()
         metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
