@@ -20,6 +20,7 @@ QUICK = {
     "interrogators": "test_pixels",
     "scripts": "test_a_matrix_has_every_combination",
     "tinymodel": "test_a_hundred_motifs",
+    "training": "test_a_new_embedding_begins_with_the_vectors",
     "upscalers": "test_the_list_is_the_originals",
 }
 
