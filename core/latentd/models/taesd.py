@@ -77,5 +77,5 @@ def taesd_file(part: TaesdPart, *, sdxl: bool) -> str:
     return f"taesd{'xl' if sdxl else ''}_{part}.pth"
 
 
-def _conv(into: int, out: int, **manners: Any) -> nn.Conv2d:
-    return nn.Conv2d(into, out, 3, padding=1, **manners)
+def _conv(into: int, out: int, **keywords: Any) -> nn.Conv2d:
+    return nn.Conv2d(into, out, 3, padding=1, **keywords)

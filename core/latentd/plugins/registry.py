@@ -89,8 +89,8 @@ class Registry(Offered[T]):
         self._items = {key: entry for key, entry in self._items.items() if entry[0] != owner}
 
 
-def _registry(kind: str, **manners: Any) -> Any:
-    return field(default_factory=lambda: Registry(kind, **manners))
+def _registry(kind: str, **keywords: Any) -> Any:
+    return field(default_factory=lambda: Registry(kind, **keywords))
 
 
 @dataclass(slots=True, kw_only=True)

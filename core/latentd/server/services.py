@@ -27,7 +27,7 @@ from latentd.plugins.host import PluginHost
 from latentd.plugins.selection import Selection
 from latentd.server.images import ImageIO
 from latentd.server.model_setup import create_models
-from latentd.server.sharing import share_limit, share_of
+from latentd.server.shared_batches import share_limit, share_of
 from latentd.server.styles import StyleBook
 from latentd.server.tickets import Tickets
 from latentd.services import WorkerContext

@@ -36,42 +36,42 @@ class Flag:
     commas: bool = False
 
 
-def _field(kind: Kind, default: Any, help_text: str, **manners: Any) -> Any:
-    metadata = {METADATA_KEY: Flag(kind=kind, help=help_text, **manners)}
+def _field(kind: Kind, default: Any, help_text: str, **keywords: Any) -> Any:
+    metadata = {METADATA_KEY: Flag(kind=kind, help=help_text, **keywords)}
     if isinstance(default, (list, dict)):
         factory: Callable[[], Any] = default.copy
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def switch(help_text: str, *, default: bool | None = False, **manners: Any) -> Any:
+def switch(help_text: str, *, default: bool | None = False, **keywords: Any) -> Any:
     """A dataclass field for a flag without a value."""
-    return _field("switch", default, help_text, **manners)
+    return _field("switch", default, help_text, **keywords)
 
 
-def integer(default: int | None, help_text: str, **manners: Any) -> Any:
+def integer(default: int | None, help_text: str, **keywords: Any) -> Any:
     """A dataclass field for a flag that takes a whole number."""
-    return _field("integer", default, help_text, **manners)
+    return _field("integer", default, help_text, **keywords)
 
 
-def number(default: float | None, help_text: str, **manners: Any) -> Any:
+def number(default: float | None, help_text: str, **keywords: Any) -> Any:
     """A dataclass field for a flag that takes a number."""
-    return _field("number", default, help_text, **manners)
+    return _field("number", default, help_text, **keywords)
 
 
-def text(default: str | None, help_text: str, **manners: Any) -> Any:
+def text(default: str | None, help_text: str, **keywords: Any) -> Any:
     """A dataclass field for a flag that takes a text."""
-    return _field("text", default, help_text, **manners)
+    return _field("text", default, help_text, **keywords)
 
 
-def texts(default: tuple[str, ...] | None, help_text: str, **manners: Any) -> Any:
+def texts(default: tuple[str, ...] | None, help_text: str, **keywords: Any) -> Any:
     """A dataclass field for a flag that may be given several times; its value is a tuple of texts."""
-    return _field("texts", default, help_text, **manners)
+    return _field("texts", default, help_text, **keywords)
 
 
-def json_object(help_text: str, **manners: Any) -> Any:
+def json_object(help_text: str, **keywords: Any) -> Any:
     """A dataclass field for a flag that takes a JSON object."""
-    return _field("json", {}, help_text, **manners)
+    return _field("json", {}, help_text, **keywords)
 
 
 def flag_of(declared: Field[Any]) -> Flag:

@@ -11,12 +11,12 @@ PAGE = "web page (without effect)"
 LAUNCHER = "launcher (without effect)"
 
 
-def _page(help_text: str, **manners: Any) -> Any:
-    return switch(help_text, group=PAGE, acts=False, **manners)
+def _page(help_text: str, **keywords: Any) -> Any:
+    return switch(help_text, group=PAGE, acts=False, **keywords)
 
 
-def _launcher(help_text: str, **manners: Any) -> Any:
-    return switch(help_text, group=LAUNCHER, acts=False, **manners)
+def _launcher(help_text: str, **keywords: Any) -> Any:
+    return switch(help_text, group=LAUNCHER, acts=False, **keywords)
 
 
 @dataclass(frozen=True, kw_only=True)

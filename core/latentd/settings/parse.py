@@ -30,9 +30,9 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(
-        self, program: str, *, description: str | None = None, also: Sequence[str] = (), **manners: Any
+        self, program: str, *, description: str | None = None, also: Sequence[str] = (), **keywords: Any
     ) -> None:
-        super().__init__(program, description=description, allow_abbrev=False, **manners)
+        super().__init__(program, description=description, allow_abbrev=False, **keywords)
         self._also = also
 
     @property
@@ -105,7 +105,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
         spellings = [*flag.extra_names] if len(name) == 1 else [spelling(name), *flag.extra_names]
-        groups[flag.group].add_argument(*spellings, dest=name, default=argparse.SUPPRESS, **_manners(flag, default))
+        groups[flag.group].add_argument(
+            *spellings, dest=name, default=argparse.SUPPRESS, **_argument_keywords(flag, default)
+        )
 
 
 def spelling(name: str) -> str:
@@ -113,22 +115,22 @@ def spelling(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _manners(flag: Flag, default: Any) -> dict[str, Any]:
+def _argument_keywords(flag: Flag, default: Any) -> dict[str, Any]:
     """The keyword arguments of ``add_argument`` for one flag."""
     help_text = flag.help.replace("%", "%%")
     if flag.kind == "switch":
         return {"help": help_text, "action": "store_const", "const": True}
-    manners: dict[str, Any] = {"help": help_text + _default_note(flag, default), "metavar": flag.metavar}
+    keywords: dict[str, Any] = {"help": help_text + _default_note(flag, default), "metavar": flag.metavar}
     if flag.choices:
-        manners |= {"choices": tuple(flag.choices), "metavar": None}
+        keywords |= {"choices": tuple(flag.choices), "metavar": None}
     if flag.kind == "texts":
-        return manners | {"action": _Collect, "nargs": "+" if flag.separate else None, "commas": flag.commas}
+        return keywords | {"action": _Collect, "nargs": "+" if flag.separate else None, "commas": flag.commas}
     converters = {"integer": int, "number": float, "json": _json_object, "text": str}
-    manners["type"] = converters[flag.kind]
-    manners["metavar"] = manners["metavar"] or (
+    keywords["type"] = converters[flag.kind]
+    keywords["metavar"] = keywords["metavar"] or (
         None if flag.choices else {"integer": "N", "number": "X"}.get(flag.kind)
     )
-    return manners
+    return keywords
 
 
 def _default_note(flag: Flag, default: Any) -> str:
@@ -140,8 +142,8 @@ def _default_note(flag: Flag, default: Any) -> str:
 class _Collect(argparse.Action):
     """Collects the values of a flag that may be given several times into a tuple."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, *, commas: bool, **manners: Any) -> None:
-        super().__init__(option_strings, dest, **manners)
+    def __init__(self, option_strings: Sequence[str], dest: str, *, commas: bool, **keywords: Any) -> None:
+        super().__init__(option_strings, dest, **keywords)
         self.commas = commas
 
     def __call__(

@@ -13,7 +13,7 @@ from latentd.server.routing import APIRouter
 from latentd.server.schemas.images import (
     ExtrasBatchImagesRequest,
     ExtrasBatchImagesResponse,
-    ExtrasRequest,
+    ExtrasFields,
     ExtrasSingleImageRequest,
     ExtrasSingleImageResponse,
 )
@@ -51,7 +51,7 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-async def _process(services: Any, body: ExtrasRequest, given: list[str]) -> tuple[list[str], str]:
+async def _process(services: Any, body: ExtrasFields, given: list[str]) -> tuple[list[str], str]:
     """Base64 texts of the results and the last one's infotext line."""
     from latentd.pipeline.extras import run as extras
 

@@ -21,7 +21,7 @@ ResizeMode = Annotated[Int, AfterValidator(_zero_or_one), WithJsonSchema({"type"
 Share = Annotated[Float, Field(ge=0, le=1)]
 
 
-class ExtrasRequest(LenientModel):
+class ExtrasFields(LenientModel):
     """Fields of both extras endpoints."""
 
     resize_mode: ResizeMode = Field(0, description="0: by upscaling_resize; 1: to upscaling_resize_w and _h.")
@@ -43,7 +43,7 @@ class ExtrasRequest(LenientModel):
     )
 
 
-class ExtrasSingleImageRequest(ExtrasRequest):
+class ExtrasSingleImageRequest(ExtrasFields):
     """Body of ``/sdapi/v1/extra-single-image``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"image": "iVBORw0KGgo...", "upscaler_1": "Lanczos"}]})
@@ -58,7 +58,7 @@ class FileData(LenientModel):
     name: Str = Field(description="File name.")
 
 
-class ExtrasBatchImagesRequest(ExtrasRequest):
+class ExtrasBatchImagesRequest(ExtrasFields):
     """Body of ``/sdapi/v1/extra-batch-images``."""
 
     model_config = ConfigDict(

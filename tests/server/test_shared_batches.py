@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from latentd.models.devices import DevicePolicy
-from latentd.server.sharing import share_limit
+from latentd.server.shared_batches import share_limit
 from latentd.settings import parse_settings
 
 GPU = {"device": "cuda:0", "dtype": "float16"}
