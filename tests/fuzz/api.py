@@ -44,6 +44,7 @@ def described(data: Path) -> Iterator[Any]:
     write_empty_checkpoint(data)
     app = create_app(parse_settings(["--data-dir", str(data), "--allowed-hosts", "*"], environment={}))
     app.state.services.options.update({"sd_model_checkpoint": "empty.safetensors"})
+    app.openapi()  # which takes longer than the next line waits on a busy machine
     with TestClient(app):
         yield schemathesis.openapi.from_asgi("/openapi.json", app)
 
