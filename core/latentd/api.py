@@ -315,7 +315,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # the imports for type checkers above say what each is
     # Importing FastAPI takes most of a second and torch several; plugins that use neither should not wait for them.
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

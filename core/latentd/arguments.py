@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from latentd.errors import InvalidRequest, near_matches
+from latentd.types import JsonValue, RawArgs
 
 Args = TypeVar("Args", bound=BaseModel)
 _SHOWN = 20
@@ -30,7 +31,7 @@ class InvalidArguments(InvalidRequest):
         self.error = error
 
 
-def parse_positional(model: type[Args], args: Sequence[Any] | Mapping[str, Any] | None) -> Args:
+def parse_positional(model: type[Args], args: RawArgs) -> Args:
     """``args`` as ``model``: a list by the order of its fields, an object by their names.
 
     Missing arguments keep their defaults and further ones are dropped, as AUTOMATIC1111 does it for always-on scripts;
@@ -42,7 +43,7 @@ def parse_positional(model: type[Args], args: Sequence[Any] | Mapping[str, Any] 
     return model.model_validate(_by_name(model, args))
 
 
-def parse_exact(model: type[Args], args: Sequence[Any] | Mapping[str, Any] | None, *, title: str) -> Args:
+def parse_exact(model: type[Args], args: RawArgs, *, title: str) -> Args:
     """As :func:`parse_positional` for ``script_args`` of a selectable script: a list must have every argument.
 
     An empty list, which is the API's default, means the script's defaults.
@@ -59,7 +60,7 @@ def parse_exact(model: type[Args], args: Sequence[Any] | Mapping[str, Any] | Non
     return parse_positional(model, args)
 
 
-def _by_name(model: type[BaseModel], args: Sequence[Any] | Mapping[str, Any] | None) -> dict[str, Any]:
+def _by_name(model: type[BaseModel], args: RawArgs) -> dict[str, JsonValue]:
     if args is None:
         return {}
     if isinstance(args, Mapping):
@@ -70,7 +71,7 @@ def _by_name(model: type[BaseModel], args: Sequence[Any] | Mapping[str, Any] | N
     return dict(zip(keys, args, strict=False))
 
 
-def beyond(model: type[BaseModel], args: Sequence[Any] | Mapping[str, Any] | None) -> list[str]:
+def beyond(model: type[BaseModel], args: RawArgs) -> list[str]:
     """The parts of ``args`` that are no field of ``model``, in a few words each; none for models that allow any key."""
     if not args or isinstance(args, (str, bytes)) or model.model_config.get("extra") == "allow":
         return []
@@ -94,6 +95,6 @@ def _names(model: type[BaseModel], field: str) -> set[str]:
     return named | {field} if by_name or not named else named
 
 
-def surplus(args: Sequence[Any], taken: int) -> list[str]:
+def surplus(args: Sequence[JsonValue], taken: int) -> list[str]:
     """The arguments after the first ``taken``, in a few words; empty if there are none."""
     return [f"arguments after the first {taken}" if taken else "arguments"] if len(args) > taken else []

@@ -13,6 +13,7 @@ from latentd.arguments import beyond, parse_positional
 from latentd.types import GenerationRequest, JsonValue, Mode, RawArgs
 
 A = TypeVar("A")
+Affects = Literal["generation", "saving", "extras", "interrogation", "models", "api", "runtime", "training", "ui"]
 FileKind = Literal["checkpoint", "vae", "lora", "controlnet", "upscaler", "embedding"]
 
 
@@ -47,9 +48,7 @@ class OptionSpec:
     key: str
     default: JsonValue
     help: str
-    affects: Literal[
-        "generation", "saving", "extras", "interrogation", "models", "api", "runtime", "training", "ui"
-    ] = "generation"
+    affects: Affects = "generation"
     minimum: float | None = None
     maximum: float | None = None
     choices: Sequence[str] | Callable[[], Sequence[str]] | None = None

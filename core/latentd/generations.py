@@ -238,7 +238,7 @@ class MaskBlend:
 class Generation(Protocol):
     """One running job as hooks see it. ``conditioning`` and ``latents`` may be replaced, but not the plan."""
 
-    conditioning: Any
+    conditioning: Any  # a Conditioning of the core's
     """The prompts of the next batch as tensors, in the core's own form."""
     latents: Tensor | None
     """[B,4,h,w]: the state after the last step; None before the first."""

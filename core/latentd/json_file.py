@@ -6,16 +6,18 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from latentd.regular import read_regular
+from latentd.types import JsonValue
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 256 << 20
 
 
-def read_object(path: Path, *, objection: Callable[[Any], str | None] = lambda value: None) -> dict[str, Any]:
+def read_object(
+    path: Path, *, objection: Callable[[JsonValue], str | None] = lambda value: None
+) -> dict[str, JsonValue]:
     """The JSON object in ``path``; empty if there is no such file.
 
     A file without one (other text, another encoding than UTF-8, endless nesting, integers of thousands of digits) is
@@ -39,7 +41,7 @@ def read_object(path: Path, *, objection: Callable[[Any], str | None] = lambda v
     return {}
 
 
-def _parsed(path: Path) -> Any:
+def _parsed(path: Path) -> JsonValue:
     return json.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
 
 

@@ -150,8 +150,8 @@ class Model(Protocol):
     def prediction_type(self) -> str:
         """``eps`` or ``v``."""
 
-    def part(self, part: Literal["unet", "text", "vae"]) -> AbstractContextManager[Any]:
-        """The module of ``part``, or the text encoders, on the device where they compute; other parts may leave it."""
+    def part(self, part: Literal["unet", "text", "vae"]) -> AbstractContextManager[None]:
+        """Within it the module(s) of ``part`` are on the device where they compute; other parts may leave it."""
 
     def alphas_cumprod(self) -> torch.Tensor:
         """ᾱ [steps] of the schedule that the model was trained on, float32 on the CPU."""

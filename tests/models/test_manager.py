@@ -154,7 +154,7 @@ class Movable:
     def __init__(self, policy: DevicePolicy) -> None:
         self.policy = policy
         self.place: object = "device"
-        self.extras: dict[str, object] = {}
+        self.parked = False
         self.vae = self.own_vae = self.vae_info = None
 
     def nbytes(self) -> int:

@@ -86,7 +86,7 @@ def make_request(given: argparse.Namespace, *, max_pixels: int) -> GenerationReq
     """
     from latentd.types import GenerationRequest
 
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {}  # of the request, each of a type of its own
     if given.image is not None:
         picture = _opened(given.image, max_pixels)
         fields = {"mode": "img2img", "init_images": (picture,), "denoising_strength": given.strength}

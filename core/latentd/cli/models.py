@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from latentd.cli.serve import set_up_logging
 from latentd.cli.settings import read_settings
 from latentd.settings.parse import CommandParser, flags_parser
+from latentd.types import JsonValue
 
 DESCRIPTION = (
     "List the checkpoints, VAEs and networks that are found; the selected checkpoint has a star. "
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     from latentd.server.services import create_services
 
     services = create_services(settings, serve_http=False)
-    lists: dict[str, list[dict[str, Any]]] = {
+    lists: dict[str, list[dict[str, JsonValue]]] = {
         "checkpoints": services.models.checkpoints.rows(),
         "VAEs": services.models.vaes.rows(),
         "LoRAs": services.lora_rows(),
@@ -49,7 +49,7 @@ def json_parser() -> CommandParser:
     return parser
 
 
-def table(lists: dict[str, list[dict[str, Any]]], selected: str | None) -> str:
+def table(lists: dict[str, list[dict[str, JsonValue]]], selected: str | None) -> str:
     """The lists as text, one file a line; ``selected`` is the file of the selected checkpoint."""
     lines = []
     for kind, rows in lists.items():

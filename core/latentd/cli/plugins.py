@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from latentd.cli.settings import read_settings
 from latentd.settings.parse import CommandParser, flags_parser
+from latentd.types import JsonValue
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     return 1 if host.problems() else 0
 
 
-def table(rows: Sequence[dict[str, Any]], *, tracebacks: bool = False) -> str:
+def table(rows: Sequence[dict[str, JsonValue]], *, tracebacks: bool = False) -> str:
     """The plugins as text: a line for each, then its contributions or the reason why it does not run."""
     lines = []
     for row in rows:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -21,6 +21,7 @@ from latentd.models.files.folders import FoundFile, find_models
 from latentd.models.files.hashes import HashCache
 from latentd.prompts.chunks import Match, Tokenizer
 from latentd.regular import open_regular
+from latentd.types import JsonValue
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,7 +94,7 @@ class Embedding:
             return None
         return digest[:12] if digest else None
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, JsonValue]:
         """The entry of ``/sdapi/v1/embeddings``."""
         return {
             "step": self.step,
@@ -154,7 +155,7 @@ class EmbeddingStore:
         fitting = {name: e for name, e in known.items() if width is None or e.width == width}
         return fitting, {name: e for name, e in known.items() if name not in fitting}
 
-    def rows(self, width: int | None) -> dict[str, dict[str, dict[str, Any]]]:
+    def rows(self, width: int | None) -> dict[str, dict[str, dict[str, JsonValue]]]:
         """The body of ``/sdapi/v1/embeddings``.
 
         :param width: total width of the loaded model's text encoders; None if no model is loaded.
@@ -261,14 +262,14 @@ def read_vectors(path: Path) -> dict[str, Tensor]:
     return embedding_vectors(load_pickle(path, max_bytes=MAX_BYTES))
 
 
-def _in_picture(path: Path) -> dict[str, Any] | None:
+def _in_picture(path: Path) -> dict[str, JsonValue] | None:
     from latentd.conditioning.pixel_data import embedding_in_picture
 
     with open_regular(path) as file, Image.open(file) as image:
         return embedding_in_picture(image)
 
 
-def embedding_vectors(data: Mapping[str, Any]) -> dict[str, Tensor]:
+def embedding_vectors(data: Mapping[str, object]) -> dict[str, Tensor]:
     """The vectors in a file's dictionary: one ``string_to_param``, ``clip_l`` with ``clip_g``, or a single tensor.
 
     :raises ValueError: it is none of the three, or holds values that are no number.
@@ -276,7 +277,7 @@ def embedding_vectors(data: Mapping[str, Any]) -> dict[str, Tensor]:
     return {part: _matrix(value) for part, value in _parts(data).items()}
 
 
-def _parts(data: Mapping[str, Any]) -> dict[str, Any]:
+def _parts(data: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Encoder → tensor, or what stands for one: whatever has a shape.
 
     :raises ValueError: ``data`` is of none of the forms that embeddings have.
@@ -321,5 +322,5 @@ def _matrix(value: Tensor) -> Tensor:
     return tensor
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None

@@ -112,8 +112,10 @@ class TextConditioner:
         known = self._known_embeddings()
         key = (tuple(texts), settings, negative, tuple((name, id(e)) for name, e in known.items()))
         if (batch := self._cache.get(key)) is None:
-            with torch.no_grad(), self.model.part("text") as encoders:
-                batch = self._cache[key] = self._encode(texts, settings, negative, encoders, indexes, check)
+            with torch.no_grad(), self.model.part("text"):
+                batch = self._cache[key] = self._encode(
+                    texts, settings, negative, self.model.text_encoders, indexes, check
+                )
             self._trim()
         self._cache.move_to_end(key)
         return batch.encoded, batch.used

@@ -6,18 +6,20 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+
+from latentd.types import JsonValue
 
 MAX_JSON = 64 * 2**20
 MAX_PIXELS = 64 * 2**20
 TEXT_KEY = "sd-ti-embedding"
 
 
-def embedding_in_picture(image: Image.Image) -> dict[str, Any] | None:
+def embedding_in_picture(image: Image.Image) -> dict[str, object] | None:
     """The dictionary of the embedding in ``image``, with torch tensors; None if there is none.
 
     :raises ValueError: the embedding is damaged or implausibly large.
@@ -34,7 +36,7 @@ def embedding_in_picture(image: Image.Image) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def with_embedding(image: Image.Image, data: Mapping[str, Any]) -> tuple[Image.Image, dict[str, str]]:
+def with_embedding(image: Image.Image, data: Mapping[str, object]) -> tuple[Image.Image, dict[str, str]]:
     """``image`` (RGB) with the embedding ``data`` in panels left and right of it, and the text entries of its PNG file.
 
     :func:`embedding_in_picture` finds it in either, as AUTOMATIC1111 does.
@@ -61,13 +63,13 @@ def with_embedding(image: Image.Image, data: Mapping[str, Any]) -> tuple[Image.I
     return Image.fromarray(whole), {TEXT_KEY: base64.b64encode(raw).decode("ascii")}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> JsonValue:
     if isinstance(value, torch.Tensor):
         return {"TORCHTENSOR": value.detach().float().cpu().tolist()}
     raise TypeError(f"a value of type {type(value).__name__} cannot be hidden in a picture")
 
 
-def _hidden_bytes(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes | None:
+def _hidden_bytes(pixels: NDArray[np.uint8]) -> bytes | None:
     """The data in the picture's two side panels, decompressed; None if it has no panels.
 
     The panels are to the left and right of the picture itself, separated from it by columns whose low four bits are all
@@ -90,7 +92,7 @@ def _hidden_bytes(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes | None:
     return raw if inflater.eof else None
 
 
-def _without_black_border(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _without_black_border(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     bright = np.asarray((pixels > 0).all(axis=2))
     columns, rows = np.flatnonzero(bright.sum(axis=0)), np.flatnonzero(bright.sum(axis=1))
     if len(columns) == 0:
@@ -98,7 +100,7 @@ def _without_black_border(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.nda
     return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _stream(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _stream(count: int) -> NDArray[np.uint8]:
     """``count`` values of the linear congruential generator (1664525, 1013904223, modulus 2**32) from 0, modulo 255."""
     values = np.empty(count, dtype=np.uint8)
     state = 0
@@ -108,7 +110,7 @@ def _stream(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return values
 
 
-def _tensor(entry: dict[str, Any]) -> Any:
+def _tensor(entry: dict[str, JsonValue]) -> object:
     if set(entry) == {"TORCHTENSOR"}:
         return torch.tensor(entry["TORCHTENSOR"], dtype=torch.float32)
     return entry

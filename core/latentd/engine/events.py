@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from latentd.errors import QueueFull
+from latentd.types import JsonValue
 
 #: Names of the last event of a job.
 FINAL = frozenset(("completed", "failed", "cancelled"))
@@ -22,7 +22,7 @@ class Event:
 
     job_id: str
     name: str
-    data: Mapping[str, Any]
+    data: Mapping[str, JsonValue]
 
 
 class Subscription:

@@ -9,22 +9,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from latentd.engine.events import Event, EventBus, Subscription
-from latentd.engine.job import Job, JobCancelled, JobStatus, Share
+from latentd.engine.job import AnyJob, Job, JobCancelled, JobStatus, Share
 from latentd.engine.progress import idle_copy, job_document
 from latentd.engine.queue import JobQueue
 from latentd.engine.results import ResultStore
 from latentd.engine.task_ids import checked_task_id, new_task_id
 from latentd.engine.worker import Worker
 from latentd.errors import Conflict, LatentdError, NotFound, QueueFull
-from latentd.types import ProgressState
+from latentd.types import JsonValue, ProgressState
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Observer = Callable[[str, str, Mapping[str, Any]], None]
+Observer = Callable[[str, str, Mapping[str, JsonValue]], None]
 
 #: Number of finished tasks that AUTOMATIC1111 remembers for /internal/progress.
 FINISHED_KEPT = 16
@@ -76,8 +76,8 @@ class Engine:
         self._share_limit = share_limit
         self._queue = JobQueue(limit=queue_limit, max_overtakes=max_overtakes)
         self._results = ResultStore(ttl=result_ttl, max_bytes=result_bytes, max_jobs=max_ended)
-        self._jobs: dict[str, Job[Any]] = {}
-        self._running: list[Job[Any]] = []
+        self._jobs: dict[str, AnyJob] = {}
+        self._running: list[AnyJob] = []
         self._finished: deque[str] = deque(maxlen=FINISHED_KEPT)
         self._durations: deque[float] = deque(maxlen=20)
         self._idle = ProgressState()
@@ -94,7 +94,7 @@ class Engine:
         *,
         kind: str,
         task_id: str | None = None,
-        meta: Mapping[str, Any] | None = None,
+        meta: Mapping[str, JsonValue] | None = None,
         model_key: str | None = None,
         quiet: bool = False,
         share: Share | None = None,
@@ -167,7 +167,7 @@ class Engine:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def get(self, job_id: str) -> Job[Any]:
+    def get(self, job_id: str) -> AnyJob:
         """The job with this id.
 
         :raises NotFound: there is none, or it is no longer remembered.
@@ -179,14 +179,14 @@ class Engine:
             raise NotFound(f"job {job_id!r} not found", hint="ended jobs are forgotten after a while")
         return job
 
-    def jobs(self) -> list[tuple[Job[Any], int]]:
+    def jobs(self) -> list[tuple[AnyJob, int]]:
         """Every known job, oldest first, with its position (0 unless queued)."""
         with self._changed:
             self._results.sweep()
             places = {job.id: place for place, job in enumerate(self._queue, start=1)}
             return [(job, places.get(job.id, 0)) for job in self._jobs.values()]
 
-    def position(self, job: Job[Any]) -> int:
+    def position(self, job: AnyJob) -> int:
         """The place in the queue, 1 for the next job; 0 if it does not wait."""
         with self._changed:
             return self._queue.position(job)
@@ -201,12 +201,12 @@ class Engine:
         with self._changed:
             return list(self._finished)
 
-    def current(self) -> Job[Any] | None:
+    def current(self) -> AnyJob | None:
         """The running job that started last, quiet ones left out; None if there is none."""
         with self._changed:
             return self._current()
 
-    def _current(self) -> Job[Any] | None:
+    def _current(self) -> AnyJob | None:
         return next((job for job in reversed(self._running) if not job.quiet), None)
 
     def state(self) -> ProgressState:
@@ -240,7 +240,7 @@ class Engine:
         # Without a running job the flag is only stored and shown, as in AUTOMATIC1111; the next job starts without it.
         return [job.progress for job in self._running if not job.quiet] or [self._idle]
 
-    def cancel(self, job_id: str) -> Job[Any]:
+    def cancel(self, job_id: str) -> AnyJob:
         """Cancel a waiting job at once, a running one at its next check; an ended one is not changed.
 
         :raises NotFound: no such job.
@@ -285,7 +285,7 @@ class Engine:
 
     # --- used by the workers and jobs --------------------------------------------------------------------------------
 
-    def take(self, device: str, loaded: str | None) -> list[Job[Any]]:
+    def take(self, device: str, loaded: str | None) -> list[AnyJob]:
         """Wait for the next job, and start it and those that run together with it on ``device``; empty when closing."""
         with self._changed:
             while True:
@@ -313,10 +313,10 @@ class Engine:
 
     def end(
         self,
-        job: Job[Any],
+        job: AnyJob,
         status: JobStatus,
         *,
-        result: Any = None,
+        result: object = None,
         error: BaseException | None = None,
     ) -> None:
         """Record that ``job`` has ended, and wake all that wait for it."""
@@ -334,7 +334,7 @@ class Engine:
                     self._jobs.pop(forgotten, None)
         self.publish(job, status)
 
-    def publish(self, job: Job[Any], event: str) -> None:
+    def publish(self, job: AnyJob, event: str) -> None:
         """Pass an event to the listeners and the observer; an exception of the observer is only logged."""
         if self._observer is None and not self.events.listens(job.id):
             return

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from latentd.engine.preview import preview_due
 from latentd.errors import Conflict, Gone, Interrupted, LatentdError
-from latentd.types import ProgressState, StopKind
+from latentd.types import JsonValue, OptionValues, ProgressState, StopKind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,7 +42,7 @@ STATE_NAMES = {"txt2img": "scripts_txt2img", "img2img": "scripts_img2img"}
 _ENDING = threading.Lock()
 
 #: Ends one job with its result, or with the exception that it raised.
-Conclude = Callable[["Job[Any]", Any, BaseException | None], None]
+Conclude = Callable[["AnyJob", object, BaseException | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,19 +56,19 @@ class Share:
 
     key: object
     size: float
-    content: Any
-    work: Callable[[Sequence[Job[Any]], Conclude], None]
+    content: object
+    work: Callable[[Sequence[AnyJob], Conclude], None]
 
 
 class JobCancelled(Conflict):
     """The job was cancelled, or interrupted before it had a result."""
 
 
-def _unheard(job: Job[Any], event: str) -> None:
+def _unheard(job: AnyJob, event: str) -> None:
     """Publishes nothing."""
 
 
-def _nowhere(job: Job[Any]) -> int:
+def _nowhere(job: AnyJob) -> int:
     """The position of a job in no queue."""
     return 0
 
@@ -88,17 +88,17 @@ class Job(Generic[T]):
         *,
         id: str,
         kind: str,
-        meta: Mapping[str, Any] | None = None,
+        meta: Mapping[str, JsonValue] | None = None,
         model_key: str | None = None,
         quiet: bool = False,
         share: Share | None = None,
         awaited: bool = False,
-        publish: Callable[[Job[Any], str], None] = _unheard,
-        position: Callable[[Job[Any]], int] = _nowhere,
+        publish: Callable[[AnyJob, str], None] = _unheard,
+        position: Callable[[AnyJob], int] = _nowhere,
     ) -> None:
         self.id = id
         self.kind = kind
-        self.meta: Mapping[str, Any] = dict(meta or {})
+        self.meta: Mapping[str, JsonValue] = dict(meta or {})
         self.model_key = model_key
         self.quiet = quiet
         self.share = share
@@ -118,7 +118,7 @@ class Job(Generic[T]):
         self._publish = publish
         self._position = position
         self._cancelled = False
-        self._reported: tuple[Any, ...] = ()
+        self._reported: tuple[object, ...] = ()
         self._callbacks: tuple[Callable[[Job[T]], None], ...] = ()
 
     # --- read by anyone ----------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class Job(Generic[T]):
             raise Interrupted(f"{self.id}: cancel")
         return stop is None
 
-    def preview_due(self, options: Mapping[str, Any], *, batch_end: bool = False) -> bool:
+    def preview_due(self, options: OptionValues, *, batch_end: bool = False) -> bool:
         """Whether a preview of the present step should be decoded."""
         return preview_due(self.progress, options, batch_end=batch_end, watched=self.watched)
 
@@ -336,6 +336,10 @@ class Job(Generic[T]):
         self.expired = self.result is not None or self.expired
         if not self._awaited:
             self.result = None
+
+
+AnyJob: TypeAlias = Job[Any]
+"""A job among others, each with a result of a type of its own."""
 
 
 def _fresh(error: BaseException) -> BaseException:

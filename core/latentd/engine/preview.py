@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from latentd.types import OptionValues
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -16,9 +18,7 @@ if TYPE_CHECKING:
 COSTLY_TYPES = frozenset(("Full", "TAESD"))
 
 
-def preview_due(
-    state: ProgressState, options: Mapping[str, Any], *, batch_end: bool = False, watched: bool = True
-) -> bool:
+def preview_due(state: ProgressState, options: OptionValues, *, batch_end: bool = False, watched: bool = True) -> bool:
     """Whether the worker should decode a preview now (rules: a1111-progress).
 
     One is due ``show_progress_every_n_steps`` steps after the last, counted within the pass; with -1 only at the end of

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from latentd.types import ProgressState
+from latentd.types import JsonValue, ProgressState
 
 if TYPE_CHECKING:
-    from latentd.engine.job import Job
+    from latentd.engine.job import AnyJob
 
 #: Keys of ``state`` in ``/sdapi/v1/progress``, in A1111's order.
 STATE_KEYS = (
@@ -61,7 +61,7 @@ def internal_progress(state: ProgressState, now: float | None = None) -> tuple[f
     return progress, elapsed / progress - elapsed
 
 
-def state_document(state: ProgressState) -> dict[str, Any]:
+def state_document(state: ProgressState) -> dict[str, JsonValue]:
     """The ``state`` object of ``/sdapi/v1/progress``."""
     return {key: getattr(state, key) for key in STATE_KEYS}
 
@@ -71,14 +71,14 @@ def idle_copy(state: ProgressState) -> ProgressState:
     return replace(state, job="", job_count=0, textinfo=None, preview=None)
 
 
-def job_document(job: Job[Any], position: int | None = None) -> dict[str, Any]:
+def job_document(job: AnyJob, position: int | None = None) -> dict[str, JsonValue]:
     """A job as the jobs API and its events show it, ready for JSON.
 
     :param position: the place in the queue, if the caller knows it.
     """
     state = job.progress
     progress, eta = (1.0, 0.0) if job.status == "completed" else internal_progress(state)
-    document: dict[str, Any] = {
+    document: dict[str, JsonValue] = {
         "id": job.id,
         "kind": job.kind,
         "state": job.status,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
-from latentd.engine.job import Job
+from latentd.engine.job import AnyJob
 
 
 class JobQueue:
@@ -19,12 +18,12 @@ class JobQueue:
     def __init__(self, *, limit: int, max_overtakes: int) -> None:
         self.limit = limit
         self.max_overtakes = max_overtakes
-        self._jobs: deque[Job[Any]] = deque()
+        self._jobs: deque[AnyJob] = deque()
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def __iter__(self) -> Iterator[Job[Any]]:
+    def __iter__(self) -> Iterator[AnyJob]:
         return iter(self._jobs)
 
     @property
@@ -32,11 +31,11 @@ class JobQueue:
         """Whether no further job may be added."""
         return len(self._jobs) >= self.limit
 
-    def push(self, job: Job[Any]) -> None:
+    def push(self, job: AnyJob) -> None:
         """Add ``job`` at the end; the caller must have checked :attr:`full`."""
         self._jobs.append(job)
 
-    def remove(self, job: Job[Any]) -> bool:
+    def remove(self, job: AnyJob) -> bool:
         """Remove ``job``; returns False if it was not waiting."""
         try:
             self._jobs.remove(job)
@@ -44,14 +43,14 @@ class JobQueue:
             return False
         return True
 
-    def position(self, job: Job[Any]) -> int:
+    def position(self, job: AnyJob) -> int:
         """The place of ``job``, 1 for the first; 0 if it is not waiting."""
         for place, waiting in enumerate(self._jobs, start=1):
             if waiting is job:
                 return place
         return 0
 
-    def pop(self, loaded: str | None = None) -> Job[Any] | None:
+    def pop(self, loaded: str | None = None) -> AnyJob | None:
         """Remove and return the job to run next; None if none waits.
 
         :param loaded: the ``model_key`` that the worker has loaded. If the first job needs another model, the first job
@@ -66,7 +65,7 @@ class JobQueue:
         del self._jobs[place]
         return job
 
-    def take_sharing(self, job: Job[Any], limit: float) -> list[Job[Any]]:
+    def take_sharing(self, job: AnyJob, limit: float) -> list[AnyJob]:
         """Remove and return the waiting jobs that can run together with ``job``, which has been removed; oldest first.
 
         It does not wait for further jobs. A job counts as overtaken once for each of them, within ``max_overtakes``.

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from typing import Any
 
-from latentd.engine.job import Job
+from latentd.engine.job import AnyJob
 
 _BYTE_MODES = frozenset(("1", "L", "P"))
 
@@ -23,11 +23,11 @@ class ResultStore:
         self.ttl = ttl
         self.max_bytes = max_bytes
         self.max_jobs = max_jobs
-        self._kept: OrderedDict[str, tuple[Job[Any], int, float]] = OrderedDict()
-        self._ended: OrderedDict[str, Job[Any]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[AnyJob, int, float]] = OrderedDict()
+        self._ended: OrderedDict[str, AnyJob] = OrderedDict()
         self._bytes = 0
 
-    def add(self, job: Job[Any], *, now: float | None = None) -> list[str]:
+    def add(self, job: AnyJob, *, now: float | None = None) -> list[str]:
         """Keep ``job``, which has ended; returns the ids of jobs that are no longer remembered."""
         now = time.monotonic() if now is None else now
         self.discard(job.id)
@@ -75,7 +75,7 @@ class ResultStore:
         job.expire()
 
 
-def result_bytes(result: Any) -> int:
+def result_bytes(result: object) -> int:
     """The approximate memory of a job's result in bytes.
 
     Pixels of pictures (Pillow uses four bytes for one in colour), and the lengths of texts and bytes are counted.
@@ -89,7 +89,7 @@ def result_bytes(result: Any) -> int:
     images = getattr(result, "images", None)
     if images is not None:
         return result_bytes(tuple(images)) + result_bytes(getattr(result, "info", ""))
-    picture = getattr(result, "image", result)
+    picture: Any = getattr(result, "image", result)  # a PIL picture, without importing PIL to tell
     if hasattr(picture, "getbands"):
         width, height = picture.size
         texts = result_bytes([getattr(result, name, "") or "" for name in ("infotext", "info")])

@@ -8,9 +8,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-from latentd.engine.job import Job, JobCancelled, JobStatus
+from latentd.engine.job import AnyJob, JobCancelled, JobStatus
 from latentd.errors import Interrupted, LatentdError, OutOfMemory
 from latentd.models.devices import is_out_of_memory
 from latentd.models.free_memory import give_back
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class Employer(Protocol):
     """The part of the engine that a worker uses."""
 
-    def take(self, device: str, loaded: str | None) -> list[Job[Any]]:
+    def take(self, device: str, loaded: str | None) -> list[AnyJob]:
         """The next job for ``device``, and those that run together with it; empty if the engine has been closed.
 
         :param loaded: the model that the device has in memory.
@@ -29,10 +29,10 @@ class Employer(Protocol):
 
     def end(
         self,
-        job: Job[Any],
+        job: AnyJob,
         status: JobStatus,
         *,
-        result: Any = None,
+        result: object = None,
         error: BaseException | None = None,
     ) -> None:
         """Record that the job has ended, wake all that wait for it, and keep or drop its result."""
@@ -85,9 +85,9 @@ class Worker(threading.Thread):
             log.exception("preparing the worker of %s failed", self.device)
         freeze_heap()
 
-    def _carry_out(self, job: Job[Any]) -> None:
+    def _carry_out(self, job: AnyJob) -> None:
         error: BaseException | None = None
-        result: Any = None
+        result: object = None
         begun = time.perf_counter()
         try:
             result = job.run()
@@ -95,13 +95,13 @@ class Worker(threading.Thread):
             error = raised
         self._conclude(job, result, error, time.perf_counter() - begun)
 
-    def _carry_out_together(self, jobs: list[Job[Any]]) -> None:
+    def _carry_out_together(self, jobs: list[AnyJob]) -> None:
         begun = time.perf_counter()
         share = jobs[0].share
         assert share is not None
         log.info("%s share their batches", ", ".join(job.id for job in jobs))
 
-        def conclude(job: Job[Any], result: Any, error: BaseException | None) -> None:
+        def conclude(job: AnyJob, result: object, error: BaseException | None) -> None:
             self._conclude(job, result, error, time.perf_counter() - begun)
 
         try:
@@ -111,7 +111,7 @@ class Worker(threading.Thread):
                 if not job.ended:
                     conclude(job, None, raised)
 
-    def _conclude(self, job: Job[Any], result: Any, error: BaseException | None, seconds: float) -> None:
+    def _conclude(self, job: AnyJob, result: object, error: BaseException | None, seconds: float) -> None:
         """End ``job`` with its result or error."""
         trace = None
         if error is not None:

@@ -155,6 +155,7 @@ def encode_image(
     if writer == "PNG":
         image.save(out, format="PNG", pnginfo=_png_text(info))
         return out.getvalue()
+    # Arguments of PIL's save, each of a type of its own.
     options: dict[str, Any] = {"quality": quality, "exif": exif_with_comment(info.get("parameters", ""))}
     if writer == "WEBP":
         options["lossless"] = lossless

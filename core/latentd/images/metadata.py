@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 from PIL import Image
+
+from latentd.types import JsonValue
 
 _USER_COMMENT = 0x9286
 _EXIF_IFD = 0x8769
@@ -18,12 +19,12 @@ _NOISE = frozenset(
 """Entries that describe the file rather than how the picture was made; they are not listed."""
 
 
-def read_metadata(image: Image.Image) -> tuple[str | None, dict[str, Any]]:
+def read_metadata(image: Image.Image) -> tuple[str | None, dict[str, JsonValue]]:
     """``(infotext, items)`` of a decoded picture; the infotext is None if it has none, items are ready for JSON.
 
     An EXIF UserComment takes precedence over a text ``parameters``; a GIF's comment is used if it has neither.
     """
-    items: dict[str, Any] = {str(key): value for key, value in image.info.items()}
+    items: dict[str, JsonValue] = {str(key): value for key, value in image.info.items()}
     infotext = _text(items.pop("parameters", None))
     if isinstance(items.get("exif"), bytes):
         if comment := user_comment(items["exif"]):
@@ -76,7 +77,7 @@ def _text(value: object) -> str | None:
     return value if value is None or isinstance(value, str) else str(value)
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> JsonValue:
     if value is None or isinstance(value, bool | int | float | str):
         return value if not isinstance(value, str) else str(value)
     if isinstance(value, list | tuple):

@@ -6,7 +6,6 @@ Source: the layout of ``models/VAE-approx/model.pt`` of AUTOMATIC1111 (eight con
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +46,7 @@ class ApproxNN(nn.Module):
         return x
 
 
-def load_approx_nn(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
+def load_approx_nn(path: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The network of ``path``, in eval mode.
 
     :raises ModelLoadError: the file is damaged or holds another network.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from latentd.models.untyped import ModelConfig
+from latentd.types import OptionValues
 
 Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner"]
 Variant = Literal["base", "inpainting", "edit"]
@@ -24,7 +26,7 @@ class WeightStorage:
     keep_fp16: bool = False
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> WeightStorage:
+    def of(cls, options: OptionValues) -> WeightStorage:
         """The form that ``options`` ask for."""
         fp8 = str(options["fp8_storage"])
         return cls(fp8=fp8, keep_fp16=fp8 != "Disable" and bool(options["cache_fp16_weight"]))
@@ -64,8 +66,8 @@ class Architecture:
 
     family: Family
     variant: Variant
-    unet: dict[str, Any]
-    vae: dict[str, Any] | None
+    unet: ModelConfig
+    vae: ModelConfig | None
     text: tuple[TextArchitecture, ...]
     prediction_type: PredictionType | None
     scale_factor: float

@@ -28,7 +28,7 @@ Observer = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class _Entry:
-    value: Any
+    value: Any  # of the type that its ``load`` gives
     size: int
     leases: int = 0
     used: int = 0
@@ -96,12 +96,12 @@ class ModelCache:
         """Bytes of all loaded models."""
         return sum(entry.size for entry in self._entries.values())
 
-    def loaded(self, kind: str) -> list[Any]:
+    def loaded(self, kind: str) -> list[Any]:  # of the kind's own type
         """The loaded models of ``kind``, the most recently used last."""
         entries = [entry for key, entry in self._entries.items() if key[0] == kind]
         return [e.value for e in sorted(entries, key=lambda e: e.used)]
 
-    def idle(self, kind: str) -> list[Any]:
+    def idle(self, kind: str) -> list[Any]:  # of the kind's own type
         """The loaded models of ``kind`` that are not leased."""
         return [entry.value for key, entry in self._entries.items() if key[0] == kind and not entry.leases]
 

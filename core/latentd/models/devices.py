@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
 
 from latentd.errors import NotConfigured
+from latentd.types import JsonValue
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +129,7 @@ def choose_policy(
     )
 
 
-def _accelerator(torch: Any, device_id: str | int | None, use_ipex: bool) -> str:
+def _accelerator(torch: ModuleType, device_id: str | int | None, use_ipex: bool) -> str:
     if use_ipex and torch.xpu.is_available():
         return "xpu"
     if torch.cuda.is_available():
@@ -159,18 +161,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return written or isinstance(error, torch.cuda.OutOfMemoryError)
 
 
-def _torch() -> Any:
+def _torch() -> ModuleType | None:
     """The module torch if it is imported completely; None if not, or while another thread imports it."""
     torch = sys.modules.get("torch")
     return None if getattr(getattr(torch, "__spec__", None), "_initializing", False) else torch
 
 
-def memory_report() -> dict[str, Mapping[str, Any]]:
+def memory_report() -> dict[str, Mapping[str, JsonValue]]:
     """Bytes in use, in the shape of ``/sdapi/v1/memory``: ``ram`` and ``cuda``. Does not import torch by itself."""
     return {"ram": _ram(), "cuda": _cuda()}
 
 
-def _ram() -> Mapping[str, Any]:
+def _ram() -> Mapping[str, JsonValue]:
     try:
         import psutil  # type: ignore[import-untyped]
 
@@ -183,14 +185,14 @@ def _ram() -> Mapping[str, Any]:
         return {"error": str(error)}
 
 
-def _cuda() -> Mapping[str, Any]:
+def _cuda() -> Mapping[str, JsonValue]:
     torch = _torch()
     if torch is None or not torch.cuda.is_available():
         return {"error": "unavailable"}
     free, total = torch.cuda.mem_get_info()
     stats = dict(torch.cuda.memory_stats())
 
-    def pair(name: str) -> dict[str, Any]:
+    def pair(name: str) -> dict[str, JsonValue]:
         return {"current": stats.get(f"{name}.all.current", 0), "peak": stats.get(f"{name}.all.peak", 0)}
 
     return {

@@ -15,6 +15,7 @@ from latentd.models.devices import PARTS, DevicePolicy, Part
 from latentd.models.modules.fp8 import copies_nbytes
 from latentd.models.modules.text_encoder import TextEncoder
 from latentd.models.modules.unet import UNetRunner
+from latentd.models.untyped import DiffusersUNet, DiffusersVae
 from latentd.sampling.schedule import NoiseSchedule
 
 if TYPE_CHECKING:
@@ -28,17 +29,17 @@ class LoadedModel:
 
     ``vae`` is the VAE in use, ``vae_info`` its file, or None for the checkpoint's own; ``own_vae`` is the checkpoint's
     own, or None if the file has none. ``zero_terminal_snr``: whether the model was trained with a schedule that ends in
-    pure noise. ``fp8``: whether the weights are kept in eight bits. In ``networks``, ``conditioning`` and ``extras``
-    other layers keep values that belong to this model; ``module_names`` maps LDM's names of UNet modules to those of
-    diffusers.
+    pure noise. ``fp8``: whether the weights are kept in eight bits. ``parked``: whether all of it waits in main memory.
+    In ``networks``, ``conditioning`` and ``extras`` other layers keep values that belong to this model;
+    ``module_names`` maps LDM's names of UNet modules to those of diffusers.
     """
 
     info: CheckpointInfo
     family: Family
     variant: Variant
-    unet: Any
-    vae: Any
-    own_vae: Any
+    unet: DiffusersUNet
+    vae: DiffusersVae | None
+    own_vae: DiffusersVae | None
     text_encoders: tuple[TextEncoder, ...]
     prediction_type: PredictionType
     scale_factor: float
@@ -51,9 +52,10 @@ class LoadedModel:
     vae_info: VaeInfo | None = None
     zero_terminal_snr: bool = False
     fp8: bool = False
-    networks: Any = None
-    conditioning: Any = None
-    extras: dict[str, Any] = field(default_factory=dict)
+    parked: bool = False
+    networks: object = None
+    conditioning: object = None
+    extras: dict[str, Any] = field(default_factory=dict)  # each layer knows its own
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +99,7 @@ class LoadedModel:
         return sum(p.numel() * p.element_size() for p in tensors.values()) + copies
 
     @contextmanager
-    def part(self, part: Part) -> Iterator[Any]:
+    def part(self, part: Part) -> Iterator[None]:
         """A context manager for the module(s) of ``part``, on the device on which they compute.
 
         With offload ``parts`` the other parts are moved to main memory first.
@@ -107,7 +109,7 @@ class LoadedModel:
                 if other != part:
                     self._move(other, torch.device("cpu"))
             self._move(part, self.policy.device_of(part))
-        yield {"unet": self.unet, "vae": self.vae, "text": self.text_encoders}[part]
+        yield
 
     def to(self, device: torch.device | str | None) -> None:
         """Move every part to ``device``, or, for None, to the device on which it computes."""

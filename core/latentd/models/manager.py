@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.models.architecture import WeightStorage
 from latentd.models.cache import Key, ModelCache
@@ -15,14 +15,19 @@ from latentd.models.devices import DevicePolicy, choose_policy, free_cache
 from latentd.models.files.checkpoints import CheckpointInfo, Checkpoints
 from latentd.models.files.hashes import file_stamp
 from latentd.models.files.vae_files import VaeFiles, VaeInfo
+from latentd.models.untyped import DiffusersVae
+from latentd.types import OptionValues
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from latentd.models.files.state_dict import StateDict
     from latentd.models.loaded import LoadedModel
 
 CHECKPOINT, VAE = "checkpoint", "vae"
 #: Kinds of weight files whose contents are kept in memory, and the options for how many.
 FILES = {CHECKPOINT: ("checkpoint file", "sd_checkpoint_cache"), VAE: ("vae file", "sd_vae_checkpoint_cache")}
-DEFAULTS: Mapping[str, Any] = {
+DEFAULTS: OptionValues = {
     "fp8_storage": "Disable",
     "cache_fp16_weight": False,
     "sd_checkpoints_keep_in_cpu": True,
@@ -49,8 +54,8 @@ class ModelManager:
         cache: ModelCache | None = None,
         selected: str | None = None,
         policy: Callable[[], DevicePolicy] = choose_policy,
-        loaders: list[Callable[[CheckpointInfo, DevicePolicy], Any]] | None = None,
-        options: Mapping[str, Any] | None = None,
+        loaders: list[Callable[[CheckpointInfo, DevicePolicy], LoadedModel | None]] | None = None,
+        options: OptionValues | None = None,
     ) -> None:
         self.checkpoints = checkpoints
         self.vaes = vaes
@@ -122,13 +127,14 @@ class ModelManager:
             form = storage or WeightStorage.of(self._options)
             key = _key(CHECKPOINT, info.filename, form)
             load = partial(self._load, info, form)
-            model: LoadedModel = stack.enter_context(self.cache.lease(key, load, _model_bytes))
+            model = stack.enter_context(self.cache.lease(key, load, _model_bytes))
             self._make_room_for(model)
-            if model.extras.pop("parked", False):
+            if model.parked:
                 model.to(None)
+                model.parked = False
             # The same model may be leased already with another VAE, which is put back afterwards.
             before = model.vae, model.vae_info
-            loaded: Any = None
+            loaded: DiffusersVae | None = None
             model.vae, model.vae_info = model.own_vae, None
             try:
                 if chosen is not None:
@@ -152,7 +158,7 @@ class ModelManager:
             return
         for model in self.cache.loaded(CHECKPOINT):
             model.to("cpu")
-            model.extras["parked"] = True
+            model.parked = True
         free_cache()
 
     def reload(self) -> None:
@@ -170,11 +176,11 @@ class ModelManager:
         if model.policy.device == "cpu" or not self._options["sd_checkpoints_keep_in_cpu"]:
             return
         for other in self.cache.idle(CHECKPOINT):
-            if not other.extras.get("parked"):
+            if not other.parked:
                 other.to("cpu")
-                other.extras["parked"] = True
+                other.parked = True
 
-    def _load(self, info: CheckpointInfo, storage: WeightStorage) -> Any:
+    def _load(self, info: CheckpointInfo, storage: WeightStorage) -> LoadedModel:
         from latentd.models.loading.load import load_checkpoint
 
         with _for_training_too():
@@ -187,13 +193,13 @@ class ModelManager:
         self.checkpoints.ensure_hash(info)
         return model
 
-    def _load_vae(self, info: VaeInfo) -> Any:
+    def _load_vae(self, info: VaeInfo) -> DiffusersVae:
         from latentd.models.loading.load import load_vae
 
         with _for_training_too():
             return load_vae(Path(info.filename), self.policy, read=self._reader(VAE))
 
-    def _reader(self, kind: str) -> Callable[[Path], Any]:
+    def _reader(self, kind: str) -> Callable[[Path], StateDict]:
         """The function that opens weight files of ``kind``, from memory if the option keeps their contents there."""
         from latentd.models.files.state_dict import in_memory, open_state_dict
 
@@ -236,5 +242,5 @@ def _model_bytes(model: LoadedModel) -> int:
     return model.nbytes()
 
 
-def _module_bytes(module: Any) -> int:
+def _module_bytes(module: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in module.parameters())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ def make_taesd(part: TaesdPart) -> nn.Sequential:
     return nn.Sequential(*rows, _conv(WIDTH, LATENT_CHANNELS))
 
 
-def load_taesd(path: Path, part: TaesdPart, device: torch.device, dtype: torch.dtype) -> Any:
+def load_taesd(path: Path, part: TaesdPart, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The network of ``path``, in eval mode.
 
     :raises ModelLoadError: the file is damaged or holds another network.
@@ -77,5 +77,5 @@ def taesd_file(part: TaesdPart, *, sdxl: bool) -> str:
     return f"taesd{'xl' if sdxl else ''}_{part}.pth"
 
 
-def _conv(into: int, out: int, **keywords: Any) -> nn.Conv2d:
-    return nn.Conv2d(into, out, 3, padding=1, **keywords)
+def _conv(into: int, out: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(into, out, 3, padding=1, stride=stride, bias=bias)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from latentd.models.free_memory import free_memory
 from latentd.models.loaded import LoadedModel
 from latentd.models.modules.vae_tiles import VaeHypertile
 from latentd.models.nans import NansError, is_nan, nan_weights
+from latentd.models.untyped import DiffusersVae
 
 if TYPE_CHECKING:
     from latentd.services import Model
@@ -43,6 +44,16 @@ class VaeUse:
     retry: torch.dtype | None = torch.float32
     check_nan: bool = True
     hypertile: VaeHypertile | None = None
+
+
+T = TypeVar("T")
+
+
+class Posterior(Protocol):
+    """A ``DiagonalGaussianDistribution`` of diffusers; tensors [B,4,h,w]."""
+
+    mean: Tensor
+    std: Tensor
 
 
 @torch.no_grad()
@@ -145,7 +156,7 @@ def circular_padding(model: LoadedModel, enabled: bool = True) -> Iterator[None]
 
 
 @contextmanager
-def _checked(vae: Any, check: Callable[[], None]) -> Iterator[None]:
+def _checked(vae: DiffusersVae, check: Callable[[], None]) -> Iterator[None]:
     """Within it ``check`` is called before each residual block and attention of the VAE."""
     modules = [m for m in vae.modules() if type(m).__name__ in _STOPS]
     handles = [m.register_forward_pre_hook(lambda module, given: check()) for m in modules]
@@ -156,8 +167,9 @@ def _checked(vae: Any, check: Callable[[], None]) -> Iterator[None]:
             handle.remove()
 
 
-def _posterior(vae: Any, x: Tensor) -> Any:
-    return vae.encode(x).latent_dist
+def _posterior(vae: DiffusersVae, x: Tensor) -> Posterior:
+    posterior: Posterior = vae.encode(x).latent_dist
+    return posterior
 
 
 def _decode_one(model: LoadedModel, latent: Tensor, use: VaeUse) -> Tensor:
@@ -170,7 +182,7 @@ def _decode_one(model: LoadedModel, latent: Tensor, use: VaeUse) -> Tensor:
         return vae.decode(z).sample.float().cpu()  # type: ignore[no-any-return]
 
     pixels = latent.shape[-1] * latent.shape[-2] * _magnification(vae) ** 2
-    y: Tensor = _in_tiles_if_needed(model, vae, pixels, run)
+    y = _in_tiles_if_needed(model, vae, pixels, run)
     if not use.check_nan or not is_nan(y):
         return y
     dtype = _place(vae)[1]
@@ -188,7 +200,7 @@ def _nan_hint(model: LoadedModel, given: Tensor) -> str | None:
     return nan_weights(model) or ("what it was given was NaN already" if bool(given.isnan().any()) else None)
 
 
-def _in_tiles_if_needed(model: LoadedModel, vae: Any, pixels: int, run: Callable[[], Any]) -> Any:
+def _in_tiles_if_needed(model: LoadedModel, vae: DiffusersVae, pixels: int, run: Callable[[], T]) -> T:
     """The result of ``run()``, in tiles with the policy's ``tile_vae`` or if memory is too small for the whole.
 
     :param pixels: pixels of the picture.
@@ -206,7 +218,7 @@ def _in_tiles_if_needed(model: LoadedModel, vae: Any, pixels: int, run: Callable
     raise AssertionError("the last size returns or raises")
 
 
-def _is_too_large(vae: Any, pixels: int) -> bool:
+def _is_too_large(vae: DiffusersVae, pixels: int) -> bool:
     """Whether a picture of ``pixels`` cannot be worked on whole in main memory.
 
     In main memory this must be known before: systems that overcommit memory end the process rather than refuse it.
@@ -219,7 +231,7 @@ def _is_too_large(vae: Any, pixels: int) -> bool:
 
 
 @contextmanager
-def _tiles(vae: Any, cells: int | None) -> Iterator[None]:
+def _tiles(vae: DiffusersVae, cells: int | None) -> Iterator[None]:
     """A context in which ``vae`` works in tiles of ``cells`` latent cells a side, or on the whole picture for None."""
     if cells is None:
         yield
@@ -233,12 +245,12 @@ def _tiles(vae: Any, cells: int | None) -> Iterator[None]:
         vae.disable_tiling()
 
 
-def _magnification(vae: Any) -> int:
+def _magnification(vae: DiffusersVae) -> int:
     """Pixels in the side of a latent cell."""
     return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
-def _vae(model: LoadedModel) -> Any:
+def _vae(model: LoadedModel) -> DiffusersVae:
     if model.vae is None:
         raise ModelLoadError(f"checkpoint {model.info.name} has no VAE of its own", hint="set option sd_vae")
     return model.vae

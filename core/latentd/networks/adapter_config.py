@@ -13,10 +13,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from latentd.networks.spellings import ModuleName, Owner
 from latentd.regular import read_regular
+from latentd.types import JsonValue
 
 _PREFIXES: dict[str, tuple[Owner, ...]] = {
     "unet": ("unet",),
@@ -60,7 +60,7 @@ class AdapterConfigs:
     :param metadata: the header's entries; texts that are JSON objects are parsed already.
     """
 
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, metadata: Mapping[str, JsonValue]) -> None:
         self._by_prefix: dict[str, AdapterConfig] = {}
         for source in (*(value for value in metadata.values() if isinstance(value, Mapping)), metadata):
             for prefix in ("", *_PREFIXES):
@@ -83,7 +83,7 @@ class AdapterConfigs:
         return self._by_prefix.get("")
 
 
-def config_beside(path: Path) -> dict[str, Any]:
+def config_beside(path: Path) -> dict[str, JsonValue]:
     """The object in ``adapter_config.json`` beside PEFT's ``adapter_model.safetensors``; empty without one."""
     if path.stem != "adapter_model":
         return {}
@@ -95,12 +95,12 @@ def config_beside(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _entries(source: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def _entries(source: Mapping[str, JsonValue], prefix: str) -> dict[str, JsonValue]:
     start = f"{prefix}." if prefix else ""
     return {key: source[start + key] for key in _KEYS if start + key in source}
 
 
-def _config(entries: Mapping[str, Any]) -> AdapterConfig:
+def _config(entries: Mapping[str, JsonValue]) -> AdapterConfig:
     # PEFT's LoHa and LoKr write alpha, its LoRA writes lora_alpha. Without other keys of PEFT, alpha may mean anything.
     other = entries.get("alpha") if "peft_type" in entries else None
     given = entries.get("alpha_pattern")

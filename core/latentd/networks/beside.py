@@ -6,8 +6,6 @@ layer, whose output for the same input is added.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,9 +31,9 @@ class Beside:
         self._rank = rank
         self._on_outputs = on_outputs
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+    def __call__(self, module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """The layer's output ``out`` plus that of the change."""
-        x: Tensor = args[0]
+        x = args[0]
         if self._on_outputs and out.shape == x.shape:
             x = out
         return out + self._answer(module, x) * self._multiplier

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ _EMBEDDING_PREFIX = "bundle_emb."
 _NESTED = ".string_to_param."
 
 
+_Vectors: TypeAlias = dict[str, Tensor | dict[str, Tensor]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkContents:
     """The contents of a file, on the CPU: for each module the tensors by parameter, and bundled embeddings by name.
@@ -31,7 +34,7 @@ class NetworkContents:
     """
 
     modules: Mapping[ModuleName, Mapping[str, Tensor]]
-    embeddings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    embeddings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     kind: str | None = None
     unread: tuple[str, ...] = ()
 
@@ -49,7 +52,7 @@ def read_network(path: Path) -> NetworkContents:
         holds two adapters.
     """
     modules: dict[ModuleName, dict[str, Tensor]] = {}
-    embeddings: dict[str, dict[str, Any]] = {}
+    embeddings: dict[str, _Vectors] = {}
     said: dict[tuple[ModuleName, str], str] = {}
     tensors = open_state_dict(path)
     for key, tensor in tensors.items():
@@ -84,14 +87,16 @@ def _check_numbers(path: Path, key: str, tensor: Tensor) -> None:
         )
 
 
-def _add_embedding(embeddings: dict[str, dict[str, Any]], rest: str, tensor: Tensor) -> None:
+def _add_embedding(embeddings: dict[str, _Vectors], rest: str, tensor: Tensor) -> None:
     """Add one tensor of a bundled embedding.
 
     :param rest: the embedding's name, a dot, and the name of the vectors that files of a single embedding use.
     """
     name, nested, vectors = rest.rpartition(_NESTED)
     if nested:
-        embeddings.setdefault(name, {}).setdefault("string_to_param", {})[vectors] = tensor
+        inner = embeddings.setdefault(name, {}).setdefault("string_to_param", {})
+        if isinstance(inner, dict):  # a tensor of that name is no dictionary
+            inner[vectors] = tensor
         return
     name, _, vectors = rest.rpartition(".")
     embeddings.setdefault(name or vectors, {})[vectors] = tensor

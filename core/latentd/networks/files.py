@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from latentd.errors import ModelLoadError
 from latentd.models.files.folders import find_models
 from latentd.models.files.safetensors_header import METADATA, read_header
 from latentd.regular import open_regular
+from latentd.types import JsonValue
 
 ENDINGS = (".safetensors", ".pt", ".ckpt")
 
@@ -26,7 +26,7 @@ class NetworkOnDisk:
     name: str
     alias: str
     path: Path
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, JsonValue]
     stamp: tuple[int, int]
 
     def digest(self) -> str:
@@ -35,7 +35,7 @@ class NetworkOnDisk:
         return given if isinstance(given, str) and given else network_digest(self.path)
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, JsonValue]:
     """The metadata of a safetensors file, with JSON objects parsed; empty for other kinds of files and damaged ones."""
     if path.suffix.lower() != ".safetensors":
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from latentd.errors import ModelLoadError
 from latentd.generations import UNetHook
 from latentd.types import Attend, AttentionHandler, AttentionSite, UNetCall
+
+if TYPE_CHECKING:
+    from latentd.models.files.pickles.values import PickleDict
 
 _LAYER = re.compile(r"linear\.?(\d+)\.(weight|bias)")
 _NO_ACTIVATION = ("linear", "none", "")
@@ -91,7 +94,7 @@ def load_hypernetwork(path: Path) -> Hypernetwork:
     return build_hypernetwork(load_pickle(path), path.stem)
 
 
-def build_hypernetwork(state: Mapping[Any, Any], name: str) -> Hypernetwork:
+def build_hypernetwork(state: PickleDict, name: str) -> Hypernetwork:
     """The hypernetwork in a file's dictionary, whose integer keys are widths and whose text keys are settings.
 
     :raises ModelLoadError: layers that do not form a network, or an unknown activation.

@@ -12,13 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from torch import Tensor
 
 from latentd.generations import UNetHook
 from latentd.models.modules.vae_tiles import draw_parts, tile_cells
-from latentd.types import AttentionHandler, AttentionSite, UNetCall
+from latentd.types import Attend, AttentionHandler, AttentionSite, JsonValue, OptionValues, UNetCall
 
 _LAYER = re.compile(r"transformer_blocks\.(\d+)\.")
 _SETTINGS_UNET = {"max depth": ("max_depth", 3), "max tile size": ("max_tile", 256), "swap size": ("swap_size", 3)}
@@ -57,27 +56,26 @@ class Hypertile(UNetHook):
         if site.kind != "self" or level is None or level > self.max_depth:
             return None
 
-        def attend_in_tiles(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Any) -> Tensor:
+        def attend_in_tiles(call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
             # AUTOMATIC1111 confuses rows with columns here, which matters for pictures that are not square.
             rows, columns = _grid(hidden.shape[1], self.width / self.height)
             least = tile_cells(self.width, self.height, self.max_tile) * 2**level
             down = draw_parts(rows, least, self.swap_size, self.rng)
             across = draw_parts(columns, least, self.swap_size, self.rng)
             if down * across == 1:
-                result: Tensor = attend(hidden, context)
-                return result
+                return attend(hidden, context)
             tiles = _split(hidden, rows, columns, down, across)
             return _join(attend(tiles, None), rows, columns, down, across)
 
         return attend_in_tiles
 
 
-def hypertile_notes(options: Mapping[str, Any], *, second_pass: bool) -> dict[str, Any]:
+def hypertile_notes(options: OptionValues, *, second_pass: bool) -> dict[str, JsonValue]:
     """Entries of the infotext; empty if nothing is tiled.
 
     :param second_pass: whether the job has a hires pass.
     """
-    notes: dict[str, Any] = {}
+    notes: dict[str, JsonValue] = {}
     if options["hypertile_enable_unet"]:
         notes["Hypertile U-Net"] = True
     elif second_pass and options["hypertile_enable_unet_secondpass"]:
@@ -91,8 +89,8 @@ def hypertile_notes(options: Mapping[str, Any], *, second_pass: bool) -> dict[st
 
 
 def _settings_notes(
-    options: Mapping[str, Any], title: str, part: str, settings: Mapping[str, tuple[str, int]]
-) -> dict[str, Any]:
+    options: OptionValues, title: str, part: str, settings: Mapping[str, tuple[str, int]]
+) -> dict[str, JsonValue]:
     values = {label: (options[f"hypertile_{key}_{part}"], default) for label, (key, default) in settings.items()}
     return {f"Hypertile {title} {label}": None if v == default else v for label, (v, default) in values.items()}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class NetworkRequest:
     mode: ApplyMode = "merged"
     as_original: bool = True
 
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> tuple[object, ...]:
         """A value that is equal for requests with equal effect."""
         return (self.network.path, self.network.stamp, self.te, self.unet, self.dyn, self.mode, self.as_original)
 
@@ -73,7 +73,7 @@ class AppliedNetwork:
     network: NetworkOnDisk
     matched: int
     left_out: Mapping[Reason, tuple[str, ...]]
-    embeddings: Mapping[str, Mapping[str, Any]]
+    embeddings: Mapping[str, Mapping[str, object]]
     kind: str | None = None
     unread: tuple[str, ...] = ()
 
@@ -101,7 +101,7 @@ class NetworkState:
         self._originals: dict[tuple[int, str], _Original] = {}
         self._exact: dict[tuple[int, str], Tensor] = {}
         self._beside: list[RemovableHandle] = []
-        self._key: tuple[Any, ...] = ()
+        self._key: tuple[object, ...] = ()
         self._applied: tuple[AppliedNetwork, ...] = ()
 
     @property

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from latentd.contributions import OptionSpec
 from latentd.errors import InvalidRequest, near_matches
 from latentd.options.storable import why_not_storable
+from latentd.types import JsonValue
 
 TRUE = frozenset({"true", "1", "on", "yes", "y", "t"})
 FALSE = frozenset({"false", "0", "off", "no", "n", "f", ""})
 
 
-def coerce(spec: OptionSpec, value: Any) -> Any:
+def coerce(spec: OptionSpec, value: JsonValue) -> JsonValue:
     """``value`` as the type of the option's default, clamped to its range.
 
     Null becomes the default if the option cannot be null. Text is compared with the fixed choices regardless of case.
@@ -37,18 +37,18 @@ def coerce(spec: OptionSpec, value: Any) -> Any:
     return _chosen(spec, _text(spec, value))
 
 
-def reply_value(spec: OptionSpec, value: Any) -> Any:
+def reply_value(spec: OptionSpec, value: JsonValue) -> JsonValue:
     """``value`` as ``GET /sdapi/v1/options`` types it: whole numbers with a default other than 0 are floats."""
     whole = isinstance(spec.default, int) and not isinstance(spec.default, bool)
     return float(value) if whole and spec.default and value is not None else value
 
 
-def _refused(spec: OptionSpec, value: Any, wanted: str, hint: str | None = None) -> InvalidRequest:
+def _refused(spec: OptionSpec, value: JsonValue, wanted: str, hint: str | None = None) -> InvalidRequest:
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     return InvalidRequest(f"option {spec.key!r}: {shown} is not {wanted}", hint=hint)
 
 
-def _truth(spec: OptionSpec, value: Any) -> bool:
+def _truth(spec: OptionSpec, value: JsonValue) -> bool:
     if isinstance(value, (bool, int, float)):
         return bool(value)
     if isinstance(value, str) and value.strip().lower() in TRUE | FALSE:
@@ -56,7 +56,7 @@ def _truth(spec: OptionSpec, value: Any) -> bool:
     raise _refused(spec, value, "true or false")
 
 
-def _number(spec: OptionSpec, value: Any) -> float:
+def _number(spec: OptionSpec, value: JsonValue) -> float:
     if isinstance(value, (bool, int, float, str)):
         try:
             number = float(value)
@@ -75,7 +75,7 @@ def _clamped(spec: OptionSpec, number: float) -> float:
     return number
 
 
-def _text(spec: OptionSpec, value: Any) -> str:
+def _text(spec: OptionSpec, value: JsonValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):
@@ -83,7 +83,7 @@ def _text(spec: OptionSpec, value: Any) -> str:
     raise _refused(spec, value, "text")
 
 
-def _names(spec: OptionSpec, value: Any) -> list[Any]:
+def _names(spec: OptionSpec, value: JsonValue) -> list[JsonValue]:
     if isinstance(value, str):
         return [name for part in value.split(",") if (name := part.strip())]
     if isinstance(value, (list, tuple)):
@@ -91,7 +91,7 @@ def _names(spec: OptionSpec, value: Any) -> list[Any]:
     raise _refused(spec, value, "a list")
 
 
-def _object(spec: OptionSpec, value: Any) -> dict[str, Any]:
+def _object(spec: OptionSpec, value: JsonValue) -> dict[str, JsonValue]:
     if isinstance(value, dict):
         return dict(value)
     raise _refused(spec, value, "an object")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from latentd.types import JsonValue, OptionValues
 
 VAE_OLD, VAE_NEW = "sd_vae_as_default", "sd_vae_overrides_per_model_preferences"
 EMPHASIS_OLD, EMPHASIS_NEW = "enable_emphasis", "emphasis"
@@ -11,7 +10,7 @@ LISTS = {"quicksettings": "quicksettings_list", "ui_reorder": "ui_reorder_list"}
 NO_EMPHASIS, EMPHASIS = "None", "Original"
 
 
-def with_counterparts(changes: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+def with_counterparts(changes: OptionValues, current: OptionValues) -> dict[str, JsonValue]:
     """``changes``, and the corresponding changes of options that mean the same under another name.
 
     If both options of a pair change, the newer one counts.
@@ -30,7 +29,7 @@ def with_counterparts(changes: Mapping[str, Any], current: Mapping[str, Any]) ->
     return complete
 
 
-def migrated(stored: Mapping[str, Any]) -> dict[str, Any]:
+def migrated(stored: OptionValues) -> dict[str, JsonValue]:
     """The contents of a config.json; missing new keys are filled from old ones."""
     values = dict(stored)
     if VAE_OLD in values and VAE_NEW not in values:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.contributions import OptionSpec
 from latentd.errors import NotConfigured
 from latentd.options.storable import is_text
+from latentd.types import JsonValue, OptionValues
 
 if TYPE_CHECKING:
     from latentd.settings import Paths, Settings
@@ -61,7 +62,7 @@ class WritePolicy:
             fonts=(settings.paths.data / FONTS,),
         )
 
-    def with_outputs(self, stored: Mapping[str, Any]) -> WritePolicy:
+    def with_outputs(self, stored: OptionValues) -> WritePolicy:
         """The policy that also allows the folders in config.json at start, since the operator wrote them there."""
         if self.paths is None:
             return self
@@ -74,7 +75,7 @@ class WritePolicy:
         safe = [folder for folder in named if not self.paths.data.resolve().is_relative_to(folder.resolve())]
         return replace(self, outputs=tuple(dict.fromkeys([*self.outputs, *safe])))
 
-    def objection(self, spec: OptionSpec, value: Any) -> str | None:
+    def objection(self, spec: OptionSpec, value: JsonValue) -> str | None:
         """Why a write of ``value`` over the API is ignored, though it does not fail; None if it is carried out."""
         if not spec.api_writable:
             return "it is not writable over the API"

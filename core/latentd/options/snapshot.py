@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+
+from latentd.types import JsonValue, OptionValues
 
 
-class Snapshot(Mapping[str, Any]):
+class Snapshot(Mapping[str, JsonValue]):
     """The value of every option at one moment, with a request's overrides applied. Immutable and picklable.
 
     :ivar overrides: the overrides that took effect, converted to their types.
@@ -17,16 +18,16 @@ class Snapshot(Mapping[str, Any]):
 
     def __init__(
         self,
-        values: Mapping[str, Any],
-        overrides: Mapping[str, Any] | None = None,
+        values: OptionValues,
+        overrides: OptionValues | None = None,
         *,
         ignored: Mapping[str, str] | None = None,
     ) -> None:
-        self.overrides: Mapping[str, Any] = dict(overrides or {})
+        self.overrides: OptionValues = dict(overrides or {})
         self.ignored: Mapping[str, str] = dict(ignored or {})
         self._values = {**values, **self.overrides}
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> JsonValue:
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from latentd.types import JsonValue
 
 MAX_DEPTH = 32
 MAX_TEXT = 100_000
@@ -17,7 +18,7 @@ def is_text(value: str) -> bool:
     return "\0" not in value and _encodes(value)
 
 
-def why_not_storable(value: Any, *, max_text: int = MAX_TEXT, max_entries: int = MAX_ENTRIES) -> str | None:
+def why_not_storable(value: JsonValue, *, max_text: int = MAX_TEXT, max_entries: int = MAX_ENTRIES) -> str | None:
     """Why ``value`` cannot be stored in a JSON file, in a few words; None if it can.
 
     It works without recursion, because the values may be nested too deeply for that.
@@ -25,7 +26,7 @@ def why_not_storable(value: Any, *, max_text: int = MAX_TEXT, max_entries: int =
     :param max_text: most characters of a text.
     :param max_entries: most values in it, at all depths together.
     """
-    waiting: list[tuple[Any, int]] = [(value, 1)]
+    waiting: list[tuple[JsonValue, int]] = [(value, 1)]
     entries = 0
     while waiting:
         item, depth = waiting.pop()

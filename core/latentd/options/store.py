@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.contributions import OptionSpec
 from latentd.errors import InvalidRequest, NotStored
@@ -17,17 +17,18 @@ from latentd.options.declared import CORE_OPTIONS
 from latentd.options.early import migrated, with_counterparts
 from latentd.options.policy import WritePolicy
 from latentd.options.snapshot import Snapshot
+from latentd.types import JsonValue, OptionValues
 
 if TYPE_CHECKING:
     from latentd.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-OnChange = Callable[[Any], None]
+OnChange = Callable[[JsonValue], None]
 CORE = "latentd"
 
 
-class OptionStore(Mapping[str, Any]):
+class OptionStore(Mapping[str, JsonValue]):
     """The present value of every option. Reading never waits; writes happen one after another.
 
     :param path: the config.json to read and write; None if options are kept in memory only.
@@ -42,8 +43,8 @@ class OptionStore(Mapping[str, Any]):
         self._owners: dict[str, str] = {}
         self._callbacks: dict[str, list[OnChange]] = {}
         # The mapping is replaced, never changed in place, so that readers need no lock.
-        self._values: dict[str, Any] = {}
-        self._unknown: dict[str, Any] = migrated(read_config(path)) if path else {}
+        self._values: dict[str, JsonValue] = {}
+        self._unknown: dict[str, JsonValue] = migrated(read_config(path)) if path else {}
         self.register(CORE, CORE_OPTIONS)
 
     @classmethod
@@ -101,7 +102,7 @@ class OptionStore(Mapping[str, Any]):
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> JsonValue:
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -110,7 +111,7 @@ class OptionStore(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def snapshot(self, overrides: Mapping[str, Any] | None = None) -> Snapshot:
+    def snapshot(self, overrides: OptionValues | None = None) -> Snapshot:
         """All values with ``overrides`` applied, as a plan needs them.
 
         Unknown and restricted keys are ignored and listed in the snapshot's ``ignored``.
@@ -122,14 +123,14 @@ class OptionStore(Mapping[str, Any]):
         accepted, ignored = self._accepted(overrides or {}, values, from_api=True)
         return Snapshot(values, accepted, ignored=ignored)
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, JsonValue]:
         """The body of ``GET /sdapi/v1/options``."""
         values = self._values
         return {key: reply_value(spec, values[key]) for key, spec in list(self._specs.items()) if key in values}
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def update(self, changes: Mapping[str, Any], *, from_api: bool = True) -> list[str]:
+    def update(self, changes: OptionValues, *, from_api: bool = True) -> list[str]:
         """Set options and write config.json; returns the keys whose values changed.
 
         If one value is refused, no option changes. If a callback raises an exception, its option gets its old value
@@ -182,7 +183,7 @@ class OptionStore(Mapping[str, Any]):
         with suppress(NotStored):
             self.save()
 
-    def _initial(self, spec: OptionSpec) -> Any:
+    def _initial(self, spec: OptionSpec) -> JsonValue:
         if spec.key not in self._unknown or not _kept_in_file(spec):
             return spec.default
         try:
@@ -192,10 +193,10 @@ class OptionStore(Mapping[str, Any]):
             return spec.default
 
     def _accepted(
-        self, changes: Mapping[str, Any], current: Mapping[str, Any], *, from_api: bool
-    ) -> tuple[dict[str, Any], dict[str, str]]:
+        self, changes: OptionValues, current: OptionValues, *, from_api: bool
+    ) -> tuple[dict[str, JsonValue], dict[str, str]]:
         """The changes that differ from ``current``, with their types and counterparts, and why others are ignored."""
-        accepted: dict[str, Any] = {}
+        accepted: dict[str, JsonValue] = {}
         ignored: dict[str, str] = {}
         for key, raw in changes.items():
             spec = self._specs.get(key)
@@ -214,7 +215,7 @@ class OptionStore(Mapping[str, Any]):
         complete = with_counterparts(accepted, current)
         return {key: value for key, value in complete.items() if not _same(value, current[key])}, ignored
 
-    def _notify(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> list[Exception]:
+    def _notify(self, changed: Mapping[str, JsonValue], before: Mapping[str, JsonValue]) -> list[Exception]:
         failures: list[Exception] = []
         for key, value in changed.items():
             try:
@@ -233,5 +234,5 @@ def _kept_in_file(spec: OptionSpec) -> bool:
     return spec.affects != "ui" or spec.api_writable
 
 
-def _same(value: Any, other: Any) -> bool:
+def _same(value: JsonValue, other: JsonValue) -> bool:
     return type(value) is type(other) and bool(value == other)

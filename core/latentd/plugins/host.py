@@ -22,6 +22,7 @@ from latentd.plugins.routes import RouteTable
 from latentd.plugins.selection import Selection
 from latentd.plugins.status import PluginRefused, PluginStatus, State
 from latentd.plugins.validation import REGISTRATIONS, check_hooks, check_items, name_of
+from latentd.types import JsonValue
 
 if TYPE_CHECKING:
     from latentd.services import Services
@@ -126,7 +127,7 @@ class PluginHost:
 
     # --- what the server asks ----------------------------------------------------------------------------------------
 
-    def routers(self) -> list[tuple[str, Any]]:
+    def routers(self) -> list[tuple[str, Any]]:  # FastAPI's, which nothing below the server knows
         """Every router with its owner, the core's first; mount each behind :meth:`require_alive` of its owner."""
         return [(owner, router) for owner, offer in self._contributions.items() for router in offer.routers]
 
@@ -143,7 +144,7 @@ class PluginHost:
                 hint="GET /latentd/v1/plugins has the traceback",
             )
 
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> list[dict[str, JsonValue]]:
         """JSON-ready rows for ``latentd plugins`` and ``GET /latentd/v1/plugins``, the core's own first."""
         return [status.row() for status in self.statuses.values()]
 
@@ -212,7 +213,7 @@ class PluginHost:
         self._contributions[name] = Contribution(plugin=name)
         self._gather(name, NEEDS_NOTHING)
 
-    def _gather(self, name: str, hooks: Sequence[str], **arguments: Any) -> None:
+    def _gather(self, name: str, hooks: Sequence[str], **arguments: object) -> None:
         """Call registration hooks of one plugin, and register all of their results or none."""
         gathered = Contribution(plugin=name)
         for hook in hooks:
@@ -273,5 +274,5 @@ class PluginHost:
         logger.error("plugin %s %s: %s", name, state, self.statuses[name].error)
 
 
-def _prefix(router: Any) -> str:
+def _prefix(router: object) -> str:
     return getattr(router, "prefix", "") or "/"

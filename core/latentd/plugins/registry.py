@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from latentd.contributions import HealthSpec, ModelFile, ModelFormatSpec
 from latentd.errors import NotFound, near_matches
@@ -89,8 +89,8 @@ class Registry(Offered[T]):
         self._items = {key: entry for key, entry in self._items.items() if entry[0] != owner}
 
 
-def _registry(kind: str, **keywords: Any) -> Any:
-    return field(default_factory=lambda: Registry(kind, **keywords))
+def _registry(kind: str, *, fold_case: bool = False) -> Registry[T]:
+    return field(default_factory=lambda: Registry(kind, fold_case=fold_case))
 
 
 @dataclass(slots=True, kw_only=True)

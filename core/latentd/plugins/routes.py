@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+
+from latentd.plugins.contribution import Router
 
 PARAMETER = re.compile(r"\{[^}]*\}")
 RouteKey = tuple[str, str]
 
 
-def route_keys(router: Any) -> list[RouteKey]:
+def route_keys(router: Router) -> list[RouteKey]:
     """(method, path) of every route of a router or application; parameters of paths are written ``/a/{}``."""
     keys = []
     for route in router.routes:
@@ -27,7 +28,7 @@ class RouteTable:
     def __init__(self) -> None:
         self._owners: dict[RouteKey, str] = {}
 
-    def clashes(self, routers: Iterable[Any]) -> list[str]:
+    def clashes(self, routers: Iterable[Router]) -> list[str]:
         """One sentence for each route of ``routers`` that is taken, or that they offer twice."""
         found, seen = [], set()
         for method, path in (key for router in routers for key in route_keys(router)):
@@ -38,7 +39,7 @@ class RouteTable:
             seen.add((method, path))
         return found
 
-    def add(self, owner: str, routers: Iterable[Any]) -> None:
+    def add(self, owner: str, routers: Iterable[Router]) -> None:
         """Record the routes of ``owner``; also used for routes that are not mounted by the host (documentation)."""
         for key in (key for router in routers for key in route_keys(router)):
             self._owners.setdefault(key, owner)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from latentd.types import JsonValue
 
 State = Literal["loaded", "failed", "withdrawn", "disabled"]
 
@@ -33,7 +35,7 @@ class PluginStatus:
         self.traceback = "".join(traceback.format_exception(error))
         self.contributes = {}
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, JsonValue]:
         """All fields as a mapping ready for JSON."""
         return {
             "name": self.name,

@@ -53,7 +53,7 @@ def _spec_of(manager: pluggy.PluginManager, name: str) -> bool:
     return isinstance(caller, pluggy.HookCaller) and caller.has_spec()
 
 
-def check_items(hook: str, result: Any) -> list[Any]:
+def check_items(hook: str, result: object) -> list[Any]:  # of the class that REGISTRATIONS names
     """The result of a registration hook, checked to be a list of named values of the right class.
 
     :raises PluginRefused: it is not a list, or an item is of another class or has no name.
@@ -72,7 +72,7 @@ def check_items(hook: str, result: Any) -> list[Any]:
     return items
 
 
-def _check_class(hook: str, item: Any, reference: str) -> None:
+def _check_class(hook: str, item: object, reference: str) -> None:
     module, _, name = reference.partition(":")
     if not isinstance(item, getattr(import_module(module), name)):
         raise PluginRefused(f"{hook} returned {item!r}, which is no {name}")
@@ -80,7 +80,7 @@ def _check_class(hook: str, item: Any, reference: str) -> None:
         raise PluginRefused(f"{hook} returned a {name} without a name")
 
 
-def name_of(item: Any) -> str:
+def name_of(item: object) -> str:
     """The name under which an item is registered: ``name``, a script's ``title`` or an option's ``key``."""
     for attribute in ("name", "title", "key"):
         value = getattr(item, attribute, None)

@@ -6,9 +6,21 @@ import gzip
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentd.prompts.cleaning import clean_clip, clean_open_clip
+
+if TYPE_CHECKING:
+    from tokenizers.models import BPE
+
+if TYPE_CHECKING:
+    from tokenizers.models import BPE
+
+if TYPE_CHECKING:
+    from tokenizers.models import BPE
+
+if TYPE_CHECKING:
+    from tokenizers.models import BPE
 
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _END_OF_WORD = "</w>"
@@ -77,7 +89,7 @@ def open_clip_tokenizer() -> ClipTokenizer:
 
 
 @cache
-def _pairs() -> Any:
+def _pairs() -> BPE:
     """The byte-pair model; its time is proportional to a word's length."""
     from tokenizers.models import BPE
 
@@ -85,7 +97,7 @@ def _pairs() -> Any:
 
 
 @cache
-def _pattern(special: tuple[str, str]) -> Any:
+def _pattern(special: tuple[str, str]) -> Any:  # regex has no types
     import regex  # type: ignore[import-untyped]
 
     return regex.compile("|".join([*map(regex.escape, special), _WORDS]), regex.IGNORECASE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from latentd.sampling.schedulers import SigmaOverrides, build_sigmas
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec, load_function
 from latentd.sampling.steps import setup_img2img_steps
 from latentd.sampling.timesteps import build_timesteps
+from latentd.types import OptionValues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class SamplingParams:
     beta_beta: float = 0.6
     is_sdxl: bool = False
     sgm_noise_multiplier: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: OptionValues = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +168,9 @@ class RunPlan:
         """The sampled latent, ``(B, C, h, w)``; ``x`` itself when there is no step to make."""
         if self.is_empty:
             return x
-        sampled: Tensor = load_function(self.spec.function)(denoiser, x, run)
-        return sampled
+        return load_function(self.spec.function)(denoiser, x, run)
 
-    def _own_range(self) -> dict[str, Any]:
+    def _own_range(self) -> dict[str, float]:
         """Range and step count of samplers that ignore the schedule; in img2img it is that of the levels run."""
         if self.img2img is None or self.sigmas is None or len(self.sigmas) < 2:
             low, high, steps = self.schedule.sigma_min, self.schedule.sigma_max, self.params.steps
@@ -225,7 +225,7 @@ def plan_run(
 
 
 def _timesteps(params: SamplingParams, steps: int, t_enc: int, img2img: Img2ImgParams | None) -> dict[str, Any]:
-    """The timesteps to run and, for img2img, the one to which the picture is noised."""
+    """Fields of :class:`RunPlan`: the timesteps to run and, for img2img, the one to which the picture is noised."""
     if steps <= 0:
         return {}
     timesteps = build_timesteps(steps, params.always_discard_next_to_last_sigma)

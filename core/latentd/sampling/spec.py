@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
-FunctionReference: TypeAlias = str | Callable[..., Any]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FunctionReference: TypeAlias = "str | Callable[..., Tensor]"
 EtaOption: TypeAlias = Literal["eta_ancestral", "eta_ddim"]
 
 ETA_ANCESTRAL: Final = "eta_ancestral"
 ETA_DDIM: Final = "eta_ddim"
 
 
-def load_function(reference: FunctionReference) -> Callable[..., Any]:
+def load_function(reference: FunctionReference) -> Callable[..., Tensor]:
     """The function that ``reference`` names.
 
     :param reference: a callable, or ``"package.module:function"``, imported now.
@@ -27,7 +30,7 @@ def load_function(reference: FunctionReference) -> Callable[..., Any]:
     module, colon, name = reference.partition(":")
     if not colon:
         raise ValueError(f"{reference!r} is not of the form 'module:function'")
-    return cast("Callable[..., Any]", getattr(import_module(module), name))
+    return cast("Callable[..., Tensor]", getattr(import_module(module), name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ import ssl
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
 
 from latentd.server.connections import Connections, TimedProtocol
 from latentd.server.errors import error_body
@@ -70,7 +69,7 @@ class Acceptor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -8,11 +8,10 @@ import hmac
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
@@ -85,7 +84,7 @@ class Credentials:
 class RouteScopes:
     """The scope that a request needs: from its route's ``openapi_extra={"x-scope": "admin"}``, else by its method."""
 
-    def __init__(self, routes: Iterable[Any]) -> None:
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
         extras = ((route, getattr(route, "openapi_extra", None) or {}) for route in routes)
         self._marked = [(route, Scope(extra["x-scope"])) for route, extra in extras if "x-scope" in extra]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
+
+    from latentd.server.services import AppServices
 
 FAMILIES = (
     *("generation", "jobs", "tickets", "progress", "extras", "images"),
@@ -17,6 +19,6 @@ FAMILIES = (
 
 
 @hookimpl
-def register_routes(services: Any) -> list[APIRouter]:
+def register_routes(services: AppServices) -> list[APIRouter]:
     """One router for each family of endpoints."""
     return [import_module(f"latentd.server.routes.{family}").router(services) for family in FAMILIES]

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import h11
 from uvicorn import Config
@@ -22,6 +21,7 @@ from uvicorn.server import ServerState
 
 from latentd.server.errors import error_body
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.types import JsonValue
 
 log = logging.getLogger("latentd.connections")
 
@@ -118,7 +118,7 @@ class TimedProtocol(H11Protocol):
     """
 
     def __init__(
-        self, config: Config, server_state: ServerState, app_state: dict[str, Any], connections: Connections
+        self, config: Config, server_state: ServerState, app_state: dict[str, JsonValue], connections: Connections
     ) -> None:
         super().__init__(config, server_state, app_state)
         self.opening: asyncio.Task[None] | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from latentd.errors import InvalidRequest, NotFound
 from latentd.pipeline.planning.limits import check_init_count
 from latentd.server.schemas.generation import GenerationBody, Img2ImgRequest
-from latentd.types import GenerationRequest
+from latentd.types import GenerationRequest, JsonValue
 
 if TYPE_CHECKING:
     from latentd.server.images import ImageIO
@@ -31,7 +31,7 @@ def given_fields(body: GenerationBody) -> frozenset[str]:
     return frozenset(name for name in body.model_fields_set if getattr(body, name) is not None)
 
 
-def echo(body: GenerationBody) -> dict[str, Any]:
+def echo(body: GenerationBody) -> dict[str, JsonValue]:
     """``parameters`` of the reply: every field of 1.8 in its order, newer ones where they were sent."""
     fields = body.model_dump()
     for name in body.echoed_when_sent - body.model_fields_set:
@@ -64,7 +64,7 @@ async def with_pictures(request: GenerationRequest, body: GenerationBody, images
     return replace(request, **await _pictures(body, images))
 
 
-async def _pictures(body: GenerationBody, images: ImageIO) -> dict[str, Any]:
+async def _pictures(body: GenerationBody, images: ImageIO) -> dict[str, JsonValue]:
     names = ("mask", "latent_mask", "firstpass_image") if isinstance(body, Img2ImgRequest) else ("firstpass_image",)
     given = {name: text for name in names if (text := getattr(body, name))}
     if not isinstance(body, Img2ImgRequest):

@@ -7,7 +7,6 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +18,7 @@ from latentd.arguments import InvalidArguments
 from latentd.errors import LatentdError, OutOfMemory, QueueFull
 from latentd.plugins.catalogue import path_hint
 from latentd.server.json_reply import SafeJSONResponse
+from latentd.types import JsonValue
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ _LONGEST_GIVEN = 1000
 _BODILESS = (204, 205, 304)
 
 
-def v1_error(error: Mapping[str, Any], prefix: Sequence[str | int] = ()) -> dict[str, Any]:
+def v1_error(error: Mapping[str, JsonValue], prefix: Sequence[str | int] = ()) -> dict[str, JsonValue]:
     """One entry of a 422's ``detail`` in the form of pydantic v1: loc, msg, type and, for some types, ctx."""
     kind, context = str(error["type"]), dict(error.get("ctx") or {})
     loc = [*prefix, *error["loc"]]
@@ -70,13 +70,14 @@ def v1_error(error: Mapping[str, Any], prefix: Sequence[str | int] = ()) -> dict
         return {"loc": loc, "msg": _NONE[1], "type": _NONE[0]}
     v1_kind, words = _V1.get(kind, (kind, ""))
     shown = _v1_context(kind, context, error.get("input"))
-    permitted = ", ".join(repr(value) for value in shown.get("permitted", shown.get("enum_values", ())))
+    choices: Sequence[JsonValue] = shown.get("permitted") or shown.get("enum_values") or ()
+    permitted = ", ".join(map(repr, choices))
     text = words.format_map({**context, "permitted": permitted}) if words else str(error["msg"])
-    entry: dict[str, Any] = {"loc": loc, "msg": text, "type": v1_kind}
+    entry: dict[str, JsonValue] = {"loc": loc, "msg": text, "type": v1_kind}
     return {**entry, "ctx": shown} if shown else entry
 
 
-def _v1_context(kind: str, context: Mapping[str, Any], given: Any) -> dict[str, Any]:
+def _v1_context(kind: str, context: Mapping[str, JsonValue], given: JsonValue) -> dict[str, JsonValue]:
     """``ctx`` in the form of v1: the limit, or the given value and the permitted ones."""
     permitted = [ast.literal_eval(text) for text in _LITERAL.findall(str(context.get("expected", "")))]
     if kind == "literal_error":
@@ -89,13 +90,13 @@ def _v1_context(kind: str, context: Mapping[str, Any], given: Any) -> dict[str, 
     return {key: value for key, value in context.items() if key in _V1_CONTEXT}
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(value: JsonValue) -> JsonValue:
     if value is None or isinstance(value, bool | int | float):
         return value
     return (value if isinstance(value, str) else repr(value))[:_LONGEST_GIVEN]
 
 
-def _not_json(error: Mapping[str, Any], loc: list[str | int], words: str) -> dict[str, Any]:
+def _not_json(error: Mapping[str, JsonValue], loc: list[str | int], words: str) -> dict[str, JsonValue]:
     position = loc[-1] if loc and isinstance(loc[-1], int) else 0
     document = error.get("input")
     text = document if isinstance(document, str) else ""
@@ -108,7 +109,9 @@ def _not_json(error: Mapping[str, Any], loc: list[str | int], words: str) -> dic
     }
 
 
-def error_body(error: str, detail: Any = "", *, errors: str = "", hint: str | None = None) -> dict[str, Any]:
+def error_body(
+    error: str, detail: JsonValue = "", *, errors: str = "", hint: str | None = None
+) -> dict[str, JsonValue]:
     """AUTOMATIC1111's four keys, and ``hint`` if there is one."""
     body = {"error": error, "detail": detail, "body": "", "errors": errors}
     return body if hint is None else {**body, "hint": hint}
@@ -169,7 +172,7 @@ async def _invalid_body(request: Request, error: Exception) -> Response:
     return SafeJSONResponse({"detail": detail}, 422)
 
 
-def _with_document(entry: Mapping[str, Any], body: Any) -> Mapping[str, Any]:
+def _with_document(entry: Mapping[str, JsonValue], body: JsonValue) -> Mapping[str, JsonValue]:
     return {**entry, "input": body} if entry["type"] == "json_invalid" else entry
 
 

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from latentd.errors import NotConfigured, TooLarge
 from latentd.settings import Settings
+from latentd.types import OptionValues
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,7 +53,7 @@ class ImageIO:
     :ivar max_pixels: the most that a picture's width times height may be.
     """
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Settings, options: OptionValues) -> None:
         self._settings = settings
         self._allow_urls = settings.allow_image_urls
         self.max_pixels = settings.max_pixels

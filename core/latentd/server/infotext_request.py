@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentd.errors import LatentdError
 from latentd.infotext.apply import override_settings, request_fields
@@ -14,11 +14,16 @@ from latentd.prompts.styles import Style, apply_styles
 from latentd.sampling.catalogue import SamplerCatalogue, resolve_sampler
 from latentd.server.convert import given_fields, mode_of
 from latentd.server.schemas.generation import GenerationBody, Img2ImgRequest
+from latentd.types import JsonValue, OptionValues
+
+if TYPE_CHECKING:
+    from latentd.pipeline.needs import WorkerServices
+    from latentd.plugins.registry import Registries
 
 _NO_VAE = ("automatic", "none")
 
 
-def parse_options(options: Mapping[str, Any], styles: Mapping[str, Style]) -> ParseOptions:
+def parse_options(options: OptionValues, styles: Mapping[str, Style]) -> ParseOptions:
     """The settings with which to read infotexts under ``options``."""
     return ParseOptions(
         styles=list(styles.values()),
@@ -29,7 +34,7 @@ def parse_options(options: Mapping[str, Any], styles: Mapping[str, Style]) -> Pa
     )
 
 
-def with_infotext(body: GenerationBody, services: Any) -> tuple[GenerationBody, list[str]]:
+def with_infotext(body: GenerationBody, services: WorkerServices) -> tuple[GenerationBody, list[str]]:
     """The body with its missing fields filled from its ``infotext``, and warnings about entries that could not be used.
 
     Rules: a1111-infotext-field.
@@ -55,7 +60,7 @@ def with_infotext(body: GenerationBody, services: Any) -> tuple[GenerationBody, 
     return body.model_copy(update=changes), warnings
 
 
-def _read(text: str, options: Mapping[str, Any], styles: Mapping[str, Style]) -> Infotext:
+def _read(text: str, options: OptionValues, styles: Mapping[str, Style]) -> Infotext:
     """The infotext; styles are removed from its prompts only if applying them again gives the same prompts."""
     how = parse_options(options, styles)
     infotext = read_infotext(text, how)
@@ -75,7 +80,7 @@ def _prompts(infotext: Infotext) -> tuple[str, str]:
     return str(infotext.values["Prompt"]), str(infotext.values["Negative prompt"])
 
 
-def _sampler_name(name: str, registry: Any) -> str:
+def _sampler_name(name: str, registry: Registries) -> str:
     """This server's name of a sampler: another program may write an alias, NovelAI's name, or another case."""
     catalogue = SamplerCatalogue(samplers=registry.samplers.values(), schedulers=registry.schedulers.values())
     if resolve_sampler(name, None, catalogue) is not None:
@@ -84,13 +89,15 @@ def _sampler_name(name: str, registry: Any) -> str:
     return NOVELAI_SAMPLERS.get(name, name) if found is None else str(found.name)
 
 
-def _overrides(infotext: Infotext, given: frozenset[str], services: Any, warnings: list[str]) -> dict[str, Any]:
+def _overrides(
+    infotext: Infotext, given: frozenset[str], services: WorkerServices, warnings: list[str]
+) -> dict[str, JsonValue]:
     """Options that the infotext sets, checked; an unknown value becomes a warning instead."""
     options = services.options
     settings = {**{spec.infotext: Setting(spec.key) for spec in options.specs() if spec.infotext}, **SETTINGS}
     swap = bool(options["disable_weights_auto_swap"])
     found = override_settings(infotext, options, given, disable_weights_auto_swap=swap, settings=settings)
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, JsonValue] = {}
     for option, (key, value) in found.items():
         try:
             value = _checked(option, value, infotext, services)
@@ -102,7 +109,7 @@ def _overrides(infotext: Infotext, given: frozenset[str], services: Any, warning
     return overrides
 
 
-def _checked(option: str, value: object, infotext: Infotext, services: Any) -> object:
+def _checked(option: str, value: object, infotext: Infotext, services: WorkerServices) -> object:
     """``value``, or the checkpoint's name if its hash is not known.
 
     :raises NotFound: there is no such model.
@@ -117,7 +124,7 @@ def _checked(option: str, value: object, infotext: Infotext, services: Any) -> o
 
 
 def _scripts(
-    infotext: Infotext, body: GenerationBody, services: Any, warnings: list[str]
+    infotext: Infotext, body: GenerationBody, services: WorkerServices, warnings: list[str]
 ) -> dict[str, dict[str, object]]:
     """``alwayson_scripts`` for the scripts whose arguments the infotext contains."""
     sent = {title.lower(): (title, entry) for title, entry in (body.alwayson_scripts or {}).items()}

@@ -12,6 +12,8 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from latentd.types import JsonValue
+
 PIECE = 1 << 16
 """Characters of a string that are written at once: :mod:`json` lets no other thread run meanwhile."""
 _BATCH = 64
@@ -22,7 +24,7 @@ _DEEPEST = 12
 class SafeJSONResponse(JSONResponse):
     """JSON in which NaN and infinities are null, and unpaired surrogates are written as escapes."""
 
-    def render(self, content: Any) -> bytes:
+    def render(self, content: JsonValue) -> bytes:
         """Return ``content`` as JSON in UTF-8."""
         try:
             return b"".join(_pieces(content, 0))
@@ -35,7 +37,7 @@ class LateJSONResponse(SafeJSONResponse):
 
     _late: Any = None
 
-    def render(self, content: Any) -> bytes:
+    def render(self, content: JsonValue) -> bytes:
         """Return short ``content`` as JSON; keep a long one for :meth:`__call__`."""
         if not _is_long(content, 0):
             return super().render(content)
@@ -50,12 +52,12 @@ class LateJSONResponse(SafeJSONResponse):
         await super().__call__(scope, receive, send)
 
 
-async def json_reply(content: Any) -> SafeJSONResponse:
+async def json_reply(content: JsonValue) -> SafeJSONResponse:
     """A reply whose JSON may be long, written off the event loop."""
     return await asyncio.to_thread(SafeJSONResponse, content)
 
 
-def _pieces(value: Any, depth: int) -> Iterator[bytes]:
+def _pieces(value: JsonValue, depth: int) -> Iterator[bytes]:
     """The JSON of ``value``, in pieces each of which takes little time to write."""
     if not _is_long(value, depth):
         yield _dumps(value)
@@ -74,7 +76,7 @@ def _pieces(value: Any, depth: int) -> Iterator[bytes]:
         yield from _joined(b"[]", (_entries(batch, depth + 1) for batch in batches))
 
 
-def _entries(batch: Sequence[Any], depth: int) -> Iterator[bytes]:
+def _entries(batch: Sequence[JsonValue], depth: int) -> Iterator[bytes]:
     """The JSON of the entries of ``batch``, commas between them."""
     if any(_is_long(entry, depth) for entry in batch):
         for number, entry in enumerate(batch):
@@ -92,12 +94,12 @@ def _joined(brackets: bytes, parts: Iterable[Iterable[bytes]]) -> Iterator[bytes
     yield brackets[1:]
 
 
-def _key(key: Any) -> bytes:
+def _key(key: JsonValue) -> bytes:
     """The JSON of an object's key; numbers and truth values become texts."""
     return _dumps({key: 0})[1:-3]
 
 
-def _is_long(value: Any, depth: int) -> bool:
+def _is_long(value: JsonValue, depth: int) -> bool:
     """Whether ``value`` takes so long to write that it is written in pieces."""
     if isinstance(value, str):
         return len(value) > PIECE
@@ -107,7 +109,7 @@ def _is_long(value: Any, depth: int) -> bool:
     return len(value) > _BATCH or any(_is_long(entry, depth + 1) for entry in entries)
 
 
-def _dumps(content: Any) -> bytes:
+def _dumps(content: JsonValue) -> bytes:
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     try:
         return text.encode("utf-8")
@@ -115,7 +117,7 @@ def _dumps(content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: JsonValue) -> JsonValue:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

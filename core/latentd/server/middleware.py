@@ -7,7 +7,6 @@ import logging
 import re
 import string
 import time
-from typing import Any
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latentd.server.errors import render_unexpected
 from latentd.server.public import route_path
+from latentd.types import JsonValue
 
 log = logging.getLogger("latentd.api")
 
@@ -182,7 +182,7 @@ class PrivateNetworkCors(CORSMiddleware):
         return response
 
 
-def cors_arguments(origins: str | None, pattern: str | None) -> dict[str, Any]:
+def cors_arguments(origins: str | None, pattern: str | None) -> dict[str, JsonValue]:
     """Arguments for Starlette's ``CORSMiddleware`` from the two flags; neither given: no origin is allowed.
 
     :raises ValueError: ``--cors-allow-origins-regex`` is no regular expression.

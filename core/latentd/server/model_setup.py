@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.errors import LatentdError
 from latentd.models.cache import ModelCache
@@ -19,9 +19,11 @@ from latentd.plugins.blame import blamed
 
 if TYPE_CHECKING:
     from latentd.contributions import ModelFormatSpec
+    from latentd.models.loaded import LoadedModel
     from latentd.options import OptionStore
     from latentd.plugins.registry import Registries
     from latentd.settings import Settings
+    from latentd.types import JsonValue
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ def create_models(
         loaders=[_loader(spec, registry.model_formats.owner(spec.name)) for spec in registry.model_formats.values()],
     )
 
-    def select(title: Any) -> None:
+    def select(title: JsonValue) -> None:
         if title:
             manager.select(str(title))
 
@@ -91,7 +93,7 @@ def create_models(
     return manager
 
 
-def _at_least_one(count: Any) -> int:
+def _at_least_one(count: JsonValue) -> int:
     return max(1, int(count or 1))
 
 
@@ -116,8 +118,8 @@ def device_policy(settings: Settings) -> DevicePolicy:
     return policy
 
 
-def _loader(spec: ModelFormatSpec, owner: str) -> Callable[[CheckpointInfo, DevicePolicy], Any]:
-    def load(info: CheckpointInfo, policy: DevicePolicy) -> Any:
+def _loader(spec: ModelFormatSpec, owner: str) -> Callable[[CheckpointInfo, DevicePolicy], LoadedModel | None]:
+    def load(info: CheckpointInfo, policy: DevicePolicy) -> LoadedModel | None:
         path = Path(info.filename)
         with blamed(owner, f"model format {spec.name!r}"):
             return spec.load(path, policy.device) if spec.recognise(path, _keys(path)) else None

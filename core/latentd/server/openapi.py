@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -25,6 +25,7 @@ from latentd.server.openapi_tidy import REFERENCE, tidy
 from latentd.server.public import DOCUMENT
 from latentd.server.schemas.generation import Img2ImgJob, Txt2ImgJob
 from latentd.server.schemas.jobs import JobEvent
+from latentd.types import JsonValue
 
 if TYPE_CHECKING:
     from latentd.server.services import AppServices
@@ -50,17 +51,17 @@ _JOBS: tuple[type[BaseModel], ...] = (Txt2ImgJob, Img2ImgJob)
 # --- for routes ------------------------------------------------------------------------------------------------------
 
 
-def reply_of(model: type[BaseModel]) -> dict[str, Any]:
+def reply_of(model: type[BaseModel]) -> dict[str, JsonValue]:
     """Arguments of a route whose reply ``model`` describes; the reply is not validated or filtered by it."""
     return {"response_model": None, "responses": {200: {"model": model}}}
 
 
-def binary(*media_types: str) -> dict[str, Any]:
+def binary(*media_types: str) -> dict[str, JsonValue]:
     """``content`` of a reply that is a file of one of these types."""
     return {media: {"schema": {"type": "string", "format": "binary"}} for media in media_types}
 
 
-def event_stream(model: type[BaseModel]) -> dict[str, Any]:
+def event_stream(model: type[BaseModel]) -> dict[str, JsonValue]:
     """``content`` of a reply that is a stream of server-sent events, each like ``model``."""
     schema = {"type": "string", "contentMediaType": "text/event-stream", "contentSchema": _ref(model.__name__)}
     return {"text/event-stream": {"schema": schema}}
@@ -69,10 +70,10 @@ def event_stream(model: type[BaseModel]) -> dict[str, Any]:
 # --- the document ----------------------------------------------------------------------------------------------------
 
 
-def describe(app: FastAPI, services: AppServices) -> Callable[[], dict[str, Any]]:
+def describe(app: FastAPI, services: AppServices) -> Callable[[], dict[str, JsonValue]]:
     """A replacement for ``app.openapi``, which builds the document at its first call and keeps it."""
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> dict[str, JsonValue]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app, services)
         return app.openapi_schema
@@ -90,12 +91,12 @@ def serve_document(app: FastAPI) -> None:
     app.add_route(DOCUMENT, openapi, include_in_schema=False)
 
 
-def _below(prefix: str, document: dict[str, Any]) -> dict[str, Any]:
+def _below(prefix: str, document: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """``document`` with the server's address below ``prefix``."""
     return {**document, "servers": [{"url": prefix}, *document.get("servers", [])]} if prefix else document
 
 
-def _document(app: FastAPI, services: AppServices) -> dict[str, Any]:
+def _document(app: FastAPI, services: AppServices) -> dict[str, JsonValue]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -123,7 +124,7 @@ def _document(app: FastAPI, services: AppServices) -> dict[str, Any]:
     return document
 
 
-def _add_unknown(schemas: dict[str, Any]) -> None:
+def _add_unknown(schemas: dict[str, JsonValue]) -> None:
     """Add the models that FastAPI does not see: those of bodies that a route reads itself, and of event streams."""
     unknown: tuple[type[BaseModel], ...] = (*_JOBS, JobEvent)
     models: list[tuple[type[BaseModel], Literal["serialization"]]] = [(model, "serialization") for model in unknown]
@@ -132,7 +133,7 @@ def _add_unknown(schemas: dict[str, Any]) -> None:
         schemas.setdefault(name, schema)
 
 
-def _finish(operation: dict[str, Any]) -> None:
+def _finish(operation: dict[str, JsonValue]) -> None:
     """Make an operation's first sentence its summary, in place of the route's name, and add the errors it may give."""
     if description := operation.get("description"):
         operation["summary"] = _SENTENCE_END.split(description, maxsplit=1)[0]
@@ -144,7 +145,7 @@ def _finish(operation: dict[str, Any]) -> None:
         replies["422"]["content"][JSON]["schema"] = _ref("UnprocessableResponse")
 
 
-def _secure(document: dict[str, Any]) -> None:
+def _secure(document: dict[str, JsonValue]) -> None:
     schemes = {"basic": {"type": "http", "scheme": "basic"}, "bearer": {"type": "http", "scheme": "bearer"}}
     document["components"]["securitySchemes"] = schemes
     document["security"] = [{name: []} for name in schemes]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from latentd.contributions import OptionSpec
 from latentd.options import OptionStore
 from latentd.server.openapi_tidy import REFERENCE
 from latentd.settings import Settings
 from latentd.settings.flag import Flag, declared_flags
+from latentd.types import JsonValue
 
 _FLAG_KINDS = {"switch": "boolean", "integer": "integer", "number": "number", "text": "string", "json": "object"}
 
 
-def join(document: dict[str, Any], options: OptionStore) -> None:
+def join(document: dict[str, JsonValue], options: OptionStore) -> None:
     """Add the components ``Options`` and ``Flags``, and have their routes refer to them."""
     schemas, paths = document["components"]["schemas"], document["paths"]
     schemas["Options"] = {
@@ -35,14 +35,14 @@ def join(document: dict[str, Any], options: OptionStore) -> None:
     _refer(paths["/sdapi/v1/cmd-flags"]["get"]["responses"]["200"], "Flags")
 
 
-def option_schema(spec: OptionSpec) -> dict[str, Any]:
+def option_schema(spec: OptionSpec) -> dict[str, JsonValue]:
     """The schema of one option's value.
 
     The default is only part of the description: generated clients send every field that has a default, which would
     reset each option that the caller does not name.
     """
     described = f"{spec.help} (default: {json.dumps(spec.default)})"
-    schema: dict[str, Any] = {"type": _option_type(spec), "description": described}
+    schema: dict[str, JsonValue] = {"type": _option_type(spec), "description": described}
     if schema["type"] == "array":
         schema["items"] = {}
     if spec.minimum is not None:
@@ -52,7 +52,7 @@ def option_schema(spec: OptionSpec) -> dict[str, Any]:
     return _or_null(schema) if spec.nullable or spec.default is None else schema
 
 
-def flag_schema(flag: Flag, default: Any) -> dict[str, Any]:
+def flag_schema(flag: Flag, default: JsonValue) -> dict[str, JsonValue]:
     """The schema of one flag's value in ``/sdapi/v1/cmd-flags``: a text if the flag has no default."""
     if flag.kind == "texts":
         return _or_null({"type": "array", "items": {"type": "string"}, "description": flag.help})
@@ -71,12 +71,12 @@ def _option_type(spec: OptionSpec) -> str:
     return "array" if isinstance(default, list) else "object" if isinstance(default, dict) else "string"
 
 
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _or_null(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
     described = schema.pop("description")
     return {"anyOf": [schema, {"type": "null"}], "description": described}
 
 
-def _refer(part: dict[str, Any], name: str) -> None:
+def _refer(part: dict[str, JsonValue], name: str) -> None:
     content = part["content"]["application/json"]
     described = {key: value for key, value in content.get("schema", {}).items() if key == "examples"}
     content["schema"] = {"$ref": REFERENCE + name, **described}

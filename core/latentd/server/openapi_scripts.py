@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.server.openapi_tidy import REFERENCE
 from latentd.server.schemas.generation import Img2ImgJob, Img2ImgRequest, Txt2ImgJob, Txt2ImgRequest
+from latentd.types import JsonValue
 
 if TYPE_CHECKING:
     from latentd.generations import AnyScript
@@ -16,7 +17,7 @@ _BODIES = (("txt2img", (Txt2ImgRequest, Txt2ImgJob)), ("img2img", (Img2ImgReques
 _WORD = re.compile(r"[A-Za-z0-9]+")
 
 
-def join(schemas: dict[str, Any], scripts: Sequence[AnyScript]) -> None:
+def join(schemas: dict[str, JsonValue], scripts: Sequence[AnyScript]) -> None:
     """Describe ``alwayson_scripts`` and ``script_args`` in the bodies of generations, script by script.
 
     :param schemas: the document's components; the arguments are added to them.
@@ -28,7 +29,7 @@ def join(schemas: dict[str, Any], scripts: Sequence[AnyScript]) -> None:
                 _describe(schemas, schemas[body.__name__]["properties"], offered)
 
 
-def _describe(schemas: dict[str, Any], fields: Mapping[str, Any], scripts: Sequence[AnyScript]) -> None:
+def _describe(schemas: dict[str, JsonValue], fields: Mapping[str, JsonValue], scripts: Sequence[AnyScript]) -> None:
     always = {script.title.lower(): _entry(schemas, script) for script in scripts if script.alwayson}
     if always:
         fields["alwayson_scripts"]["anyOf"] = [
@@ -42,7 +43,7 @@ def _describe(schemas: dict[str, Any], fields: Mapping[str, Any], scripts: Seque
         fields["script_args"]["anyOf"] = by_name + anything
 
 
-def _entry(schemas: dict[str, Any], script: AnyScript) -> dict[str, Any]:
+def _entry(schemas: dict[str, JsonValue], script: AnyScript) -> dict[str, JsonValue]:
     """One script of ``alwayson_scripts``: its arguments by name, or by position in the order of their names."""
     reference = _arguments(schemas, script)
     names = ", ".join(schemas[reference.removeprefix(REFERENCE)].get("properties", {}))
@@ -54,7 +55,7 @@ def _entry(schemas: dict[str, Any], script: AnyScript) -> dict[str, Any]:
     }
 
 
-def _arguments(schemas: dict[str, Any], script: AnyScript) -> str:
+def _arguments(schemas: dict[str, JsonValue], script: AnyScript) -> str:
     """The reference of the component with the script's arguments, added if it is not there yet."""
     name = "".join(word[0].upper() + word[1:] for word in _WORD.findall(script.title.replace("'", ""))) + "Arguments"
     if name not in schemas:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+
+from latentd.types import JsonValue
 
 REFERENCE = "#/components/schemas/"
 _PLAIN = re.compile(r"[^a-z0-9]")
@@ -13,7 +14,7 @@ _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", 
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 
 
-def tidy(document: dict[str, Any]) -> None:
+def tidy(document: dict[str, JsonValue]) -> None:
     """Give each component one name, which is also its title; remove the titles that pydantic makes of field names.
 
     Generators name classes by titles: two components with one title would become one class, and a title inside a
@@ -40,7 +41,7 @@ def tidy(document: dict[str, Any]) -> None:
     }
 
 
-def _walk(node: Any, visit: Callable[[dict[str, Any]], None]) -> None:
+def _walk(node: JsonValue, visit: Callable[[dict[str, JsonValue]], None]) -> None:
     if isinstance(node, dict):
         visit(node)
         for key, value in node.items():
@@ -51,13 +52,13 @@ def _walk(node: Any, visit: Callable[[dict[str, Any]], None]) -> None:
             _walk(value, visit)
 
 
-def _rename(node: dict[str, Any], names: dict[str, str]) -> None:
+def _rename(node: dict[str, JsonValue], names: dict[str, str]) -> None:
     reference = node.get("$ref")
     if isinstance(reference, str) and reference.startswith(REFERENCE):
         node["$ref"] = REFERENCE + names[reference.removeprefix(REFERENCE)]
 
 
-def _drop_titles(node: dict[str, Any]) -> None:
+def _drop_titles(node: dict[str, JsonValue]) -> None:
     properties = node.get("properties")
     for field, schema in properties.items() if isinstance(properties, dict) else ():
         title = schema.get("title")
@@ -68,7 +69,7 @@ def _drop_titles(node: dict[str, Any]) -> None:
         node["schema"].pop("title", None)
 
 
-def _sort_enum(node: dict[str, Any]) -> None:
+def _sort_enum(node: dict[str, JsonValue]) -> None:
     values = node.get("enum")
     if not isinstance(values, list) or len({type(value) for value in values}) < 2:
         return
@@ -79,18 +80,18 @@ def _sort_enum(node: dict[str, Any]) -> None:
     node["anyOf"] = [{"type": kind} if kind == "null" else {"type": kind, "enum": of[kind]} for kind in kinds]
 
 
-def _drop_empty_choice(node: dict[str, Any]) -> None:
+def _drop_empty_choice(node: dict[str, JsonValue]) -> None:
     if {} in node.get("anyOf", ()):
         del node["anyOf"]
 
 
-def _to_markdown(node: dict[str, Any]) -> None:
+def _to_markdown(node: dict[str, JsonValue]) -> None:
     for key in ("summary", "description"):
         if isinstance(node.get(key), str):
             node[key] = node[key].replace("``", "`")
 
 
-def _is_scalar(schema: dict[str, Any]) -> bool:
+def _is_scalar(schema: dict[str, JsonValue]) -> bool:
     return schema.get("type") in ("string", "number", "integer", "boolean") and "enum" not in schema
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 # AUTOMATIC1111, too, serves its documentation without credentials. The pages that show it are marked as public.
@@ -15,7 +14,7 @@ DOCUMENT = "/openapi.json"
 class MarkedRoutes:
     """Whether a request goes to a route with ``mark`` in its ``openapi_extra``, or to one of ``others``."""
 
-    def __init__(self, routes: Iterable[Any], mark: str, *others: Any) -> None:
+    def __init__(self, routes: Iterable[BaseRoute], mark: str, *others: BaseRoute) -> None:
         marked = (route for route in routes if (getattr(route, "openapi_extra", None) or {}).get(mark))
         self._routes = [*marked, *others]
 
@@ -27,7 +26,7 @@ class MarkedRoutes:
 class PublicRoutes(MarkedRoutes):
     """Routes marked ``x-public``, and the OpenAPI document."""
 
-    def __init__(self, routes: Iterable[Any]) -> None:
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
         super().__init__(routes, "x-public")
 
     def __call__(self, scope: Scope) -> bool:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from latentd.errors import InvalidRequest
 from latentd.server.body_limits import is_json
 from latentd.server.json_body import read_json
+from latentd.types import JsonValue
 
 READ_AT_ONCE = 4 << 10
 """Most bytes of a body that is read and checked on the event loop."""
@@ -27,7 +28,7 @@ MOST_FAULTS = 1000
 #: Few threads, and separate ones: reading long bodies must delay neither planning nor other threads for long.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="bodies")
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]  # as FastAPI has it
 
 
 class OffLoopRoute(APIRoute):
@@ -60,7 +61,7 @@ class OffLoopRoute(APIRoute):
 class APIRouter(fastapi.APIRouter):
     """FastAPI's router with routes of :class:`OffLoopRoute`."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # FastAPI's own
         super().__init__(*arguments, **{"route_class": OffLoopRoute, **named})
 
 
@@ -70,20 +71,20 @@ class _ReadRequest(Request):
     def __init__(self, request: Request, body: bytearray) -> None:
         super().__init__(request.scope, request.receive)
         self._read = body
-        self._prepared: list[Any] = []
+        self._prepared: list[object] = []
         self._fault: ValueError | RecursionError | None = None
 
     async def body(self) -> bytes:
         """The body's bytes, not copied: the copy would be made on the event loop."""
         return self._read  # type: ignore[return-value]
 
-    async def json(self) -> Any:
+    async def json(self) -> JsonValue:
         """The body's value; raises the errors of ``json.loads``."""
         if self._fault is not None:
             raise self._fault
         return self._prepared[0] if self._prepared else read_json(self._read)
 
-    def prepare(self, known: TypeAdapter[Any] | None) -> None:
+    def prepare(self, known: TypeAdapter[Any] | None) -> None:  # of whatever the route takes
         """Read the body, and validate it if its type is ``known``; the handler then uses the validated value.
 
         :raises RequestValidationError: the body is not of that type.
@@ -104,7 +105,7 @@ def _adapter(info: FieldInfo) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _checked(value: object, known: TypeAdapter[Any]) -> Any:
+def _checked(value: object, known: TypeAdapter[Any]) -> object:
     try:
         return known.validate_python(value, from_attributes=True)
     except ValidationError as error:

@@ -10,9 +10,9 @@ import socket
 import threading
 from importlib import metadata
 from types import FrameType
-from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from latentd import __version__
 from latentd.server.accepting import Acceptor, connection_limit
@@ -118,7 +118,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _config(app: Any, settings: Settings) -> uvicorn.Config:
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     tls = {"ssl_keyfile": settings.tls_keyfile, "ssl_certfile": settings.tls_certfile} if _has_tls(settings) else {}
     config = uvicorn.Config(
         app,

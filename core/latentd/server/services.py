@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
@@ -32,6 +32,7 @@ from latentd.server.styles import StyleBook
 from latentd.server.tickets import Tickets
 from latentd.services import WorkerContext
 from latentd.settings import Settings
+from latentd.types import JsonValue, OptionValues
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -171,7 +172,7 @@ class AppServices:
         check_request(request, self.settings)
         return body, request, unheeded
 
-    def _execute(self, plan: Plan, control: Any) -> Result:
+    def _execute(self, plan: Plan, control: JobControl) -> Result:
         from latentd.pipeline.run import execute
 
         _import_networks()
@@ -182,7 +183,7 @@ class AppServices:
                 control.warn(error.detail)
         return execute(plan, self, control)
 
-    def _known_overrides(self, plan: Plan) -> dict[str, Any]:
+    def _known_overrides(self, plan: Plan) -> dict[str, JsonValue]:
         overrides = dict(plan.options.overrides)
         if "sd_model_checkpoint" in overrides:
             overrides["sd_model_checkpoint"] = plan.checkpoint
@@ -201,7 +202,7 @@ class AppServices:
         kind: str,
         task_id: str | None = None,
         checkpoint: str | None = None,
-        meta: Mapping[str, Any] | None = None,
+        meta: Mapping[str, JsonValue] | None = None,
     ) -> Job[T]:
         """The queued job of ``work``, which runs on the thread that owns torch.
 
@@ -211,7 +212,7 @@ class AppServices:
         """
         return self.engine.submit(work, kind=kind, task_id=task_id, model_key=checkpoint, meta=meta)
 
-    def worker_context(self, control: JobControl, options: Mapping[str, Any] | None = None) -> WorkerContext:
+    def worker_context(self, control: JobControl, options: OptionValues | None = None) -> WorkerContext:
         """What an upscaler, restorer or interrogator gets; call it on the worker."""
         return WorkerContext(
             options=self.options.snapshot() if options is None else options,
@@ -231,14 +232,14 @@ class AppServices:
         self._warm = True
         self.engine.submit(self._first_load, kind="load", quiet=True)
 
-    def _first_load(self, control: Any) -> None:
+    def _first_load(self, control: JobControl) -> None:
         if self.settings.skip_load_model_at_start or self.settings.ui_debug_mode or not len(self.models.checkpoints):
             return
         self._load(control)
 
     # --- models and options ------------------------------------------------------------------------------------------
 
-    async def set_options(self, changes: Mapping[str, Any]) -> None:
+    async def set_options(self, changes: Mapping[str, JsonValue]) -> None:
         """Set options as ``POST /sdapi/v1/options`` does, and wait for the models they name.
 
         :raises NotFound: a checkpoint is unknown; no option is changed.
@@ -269,7 +270,7 @@ class AppServices:
         """Load the selected checkpoint and VAE; A1111's progress does not show this as a job."""
         await self.engine.submit(self._load, kind="load", quiet=True).wait()
 
-    def _load(self, control: Any) -> bool:
+    def _load(self, control: JobControl) -> bool:
         with self.models.lease(None, self.options["sd_vae"]):
             current = self.models.current
         # The first load adds the hash to the title, and clients compare the title with those of /sd-models.
@@ -280,7 +281,7 @@ class AppServices:
     async def unload_models(self) -> None:
         """Drop the models from memory; the selected one stays selected."""
 
-        def unload(control: Any) -> bool:
+        def unload(control: JobControl) -> bool:
             self.models.unload()
             return True
 
@@ -299,7 +300,7 @@ class AppServices:
         """The weight files of a kind that installed packages contain."""
         return [file.path for file in self.registry.checkpoints.values() if file.kind == kind]
 
-    def embedding_rows(self) -> dict[str, Any]:
+    def embedding_rows(self) -> dict[str, JsonValue]:
         """The body of ``/sdapi/v1/embeddings``."""
         loaded = self.models.cache.loaded("checkpoint")
         return self.embeddings.rows(loaded[-1].context_width if loaded else None)
@@ -325,7 +326,7 @@ class AppServices:
         """The body of ``/sdapi/v1/hypernetworks``."""
         return [{"name": name, "path": str(path)} for name, path in self.hypernetworks.items()]
 
-    def lora_rows(self) -> list[dict[str, Any]]:
+    def lora_rows(self) -> list[dict[str, JsonValue]]:
         """The body of ``/sdapi/v1/loras``."""
         return [
             {"name": net.name, "alias": net.alias, "path": str(net.path), "metadata": dict(net.metadata)}

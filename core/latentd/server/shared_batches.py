@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.engine.job import Conclude, Share
+from latentd.generations import Plan
 from latentd.pipeline.sharing_key import sharing_key, sharing_size
 
 if TYPE_CHECKING:
-    from latentd.engine.job import Job
-    from latentd.generations import Plan
+    from latentd.engine.job import AnyJob
+    from latentd.pipeline.needs import WorkerServices
     from latentd.server.model_setup import ServedModels
     from latentd.settings import Settings
 
@@ -33,17 +34,18 @@ def share_limit(settings: Settings, models: ServedModels) -> float:
     return 0 if policy.device == "cpu" or "unet" in policy.cpu_parts else ON_ACCELERATORS
 
 
-def share_of(plan: Plan, services: Any) -> Share | None:
+def share_of(plan: Plan, services: WorkerServices) -> Share | None:
     """How the job takes part in shared batches; None if it runs alone."""
     key = sharing_key(plan, services)
     if key is None or services.settings.share_batches == 0:
         return None
 
-    def work(jobs: Sequence[Job[Any]], conclude: Conclude) -> None:
+    def work(jobs: Sequence[AnyJob], conclude: Conclude) -> None:
         from latentd.pipeline.together import Member, generate_together
 
-        def member(job: Job[Any]) -> Member:
+        def member(job: AnyJob) -> Member:
             assert job.share is not None
+            assert isinstance(job.share.content, Plan)
             return Member(job.share.content, job, lambda result, error: conclude(job, result, error))
 
         generate_together([member(job) for job in jobs], services)

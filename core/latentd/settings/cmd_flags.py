@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from latentd.settings.flag import declared_flags
+from latentd.settings.flag import FlagValue, declared_flags
 from latentd.settings.paths import MODELS_PREFIX
 from latentd.settings.settings import Settings
 
@@ -20,7 +18,7 @@ FOLDERS = (
 )
 
 
-def cmd_flags(settings: Settings) -> dict[str, Any]:
+def cmd_flags(settings: Settings) -> dict[str, FlagValue | list[str]]:
     """Every listed flag with its value, typed as in AUTOMATIC1111 1.8.0 (rules: a1111-cmd-flags).
 
     A flag whose default is null is text: a number given for it comes back as text. Folders are absolute, because
@@ -33,8 +31,8 @@ def cmd_flags(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _shown(settings: Settings, name: str, default: Any, *, secret: bool) -> Any:
-    value = getattr(settings, name)
+def _shown(settings: Settings, name: str, default: FlagValue, *, secret: bool) -> FlagValue | list[str]:
+    value: FlagValue = getattr(settings, name)
     if secret and value:
         # ngrok_options is an object in the schema, so it cannot be replaced by a text.
         return {} if isinstance(value, dict) else HIDDEN
@@ -43,9 +41,9 @@ def _shown(settings: Settings, name: str, default: Any, *, secret: bool) -> Any:
     if name == "data_dir":
         return str(settings.paths.data)
     if name == "styles_file":
-        return list(value) or ["styles.csv"]
+        return list(settings.styles_file) or ["styles.csv"]
     if name == "gradio_allowed_path":
-        return list(value) or [str(settings.paths.data)]
+        return list(settings.gradio_allowed_path) or [str(settings.paths.data)]
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, str) and (name in FOLDERS or str(default).startswith(MODELS_PREFIX)):

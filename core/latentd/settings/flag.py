@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 Kind = Literal["switch", "integer", "number", "text", "texts", "json"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 METADATA_KEY = "latentd.flag"
+FlagValue: TypeAlias = bool | int | float | str | tuple[str, ...] | dict[str, object] | None
+"""What a flag may be set to; which of them, its kind says."""
+
+T = TypeVar("T")
+Whole = TypeVar("Whole", bound=int | None)
+Number = TypeVar("Number", bound=float | None)
+Text = TypeVar("Text", bound=str | None)
+Texts = TypeVar("Texts", bound=tuple[str, ...] | None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,57 +47,75 @@ class Flag:
     commas: bool = False
 
 
-def _field(kind: Kind, default: Any, help_text: str, **keywords: Any) -> Any:
-    metadata = {METADATA_KEY: Flag(kind=kind, help=help_text, **keywords)}
-    if isinstance(default, (list, dict)):
-        factory: Callable[[], Any] = default.copy
-        return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
+class Facets(TypedDict, total=False):
+    """What may be said of a flag beside its kind, default and help: the other fields of :class:`Flag`."""
+
+    group: str
+    acts: bool
+    listed: bool
+    secret: bool
+    choices: Sequence[str]
+    metavar: str | None
+    extra_names: Sequence[str]
+    separate: bool
+    commas: bool
 
 
-def switch(help_text: str, *, default: bool | None = False, **keywords: Any) -> Any:
+# As those of dataclasses.field, the results stand for the attribute's value: their type is the default's.
+
+
+def _field(kind: Kind, default: T, help_text: str, **facets: Unpack[Facets]) -> T:
+    return field(default=default, metadata={METADATA_KEY: Flag(kind=kind, help=help_text, **facets)})
+
+
+@overload
+def switch(help_text: str, *, default: bool = ..., **facets: Unpack[Facets]) -> bool: ...
+@overload
+def switch(help_text: str, *, default: None, **facets: Unpack[Facets]) -> bool | None: ...
+def switch(help_text: str, *, default: bool | None = False, **facets: Unpack[Facets]) -> bool | None:
     """A dataclass field for a flag without a value."""
-    return _field("switch", default, help_text, **keywords)
+    return _field("switch", default, help_text, **facets)
 
 
-def integer(default: int | None, help_text: str, **keywords: Any) -> Any:
+def integer(default: Whole, help_text: str, **facets: Unpack[Facets]) -> Whole:
     """A dataclass field for a flag that takes a whole number."""
-    return _field("integer", default, help_text, **keywords)
+    return _field("integer", default, help_text, **facets)
 
 
-def number(default: float | None, help_text: str, **keywords: Any) -> Any:
+def number(default: Number, help_text: str, **facets: Unpack[Facets]) -> Number:
     """A dataclass field for a flag that takes a number."""
-    return _field("number", default, help_text, **keywords)
+    return _field("number", default, help_text, **facets)
 
 
-def text(default: str | None, help_text: str, **keywords: Any) -> Any:
+def text(default: Text, help_text: str, **facets: Unpack[Facets]) -> Text:
     """A dataclass field for a flag that takes a text."""
-    return _field("text", default, help_text, **keywords)
+    return _field("text", default, help_text, **facets)
 
 
-def texts(default: tuple[str, ...] | None, help_text: str, **keywords: Any) -> Any:
+def texts(default: Texts, help_text: str, **facets: Unpack[Facets]) -> Texts:
     """A dataclass field for a flag that may be given several times; its value is a tuple of texts."""
-    return _field("texts", default, help_text, **keywords)
+    return _field("texts", default, help_text, **facets)
 
 
-def json_object(help_text: str, **keywords: Any) -> Any:
+def json_object(help_text: str, **facets: Unpack[Facets]) -> dict[str, object]:
     """A dataclass field for a flag that takes a JSON object."""
-    return _field("json", {}, help_text, **keywords)
+    return field(default_factory=dict, metadata={METADATA_KEY: Flag(kind="json", help=help_text, **facets)})
 
 
-def flag_of(declared: Field[Any]) -> Flag:
+def flag_of(declared: Field[FlagValue]) -> Flag:
     """The :class:`Flag` of a settings field."""
     flag: Flag = declared.metadata[METADATA_KEY]
     return flag
 
 
-def default_of(declared: Field[Any]) -> Any:
+def default_of(declared: Field[FlagValue]) -> FlagValue:
     """The default value of a settings field."""
-    if callable(declared.default_factory):
-        return declared.default_factory()
-    return declared.default
+    if declared.default is not MISSING:
+        return declared.default
+    assert declared.default_factory is not MISSING, "every flag has a default"
+    return declared.default_factory()
 
 
-def declared_flags(cls: type[Any]) -> dict[str, tuple[Flag, Any]]:
+def declared_flags(cls: type[DataclassInstance]) -> dict[str, tuple[Flag, FlagValue]]:
     """Every flag of a settings class in order of declaration: name to (flag, default)."""
     return {f.name: (flag_of(f), default_of(f)) for f in fields(cls)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from latentd.settings.flag import json_object, switch, text, texts
 
@@ -11,12 +11,12 @@ PAGE = "web page (without effect)"
 LAUNCHER = "launcher (without effect)"
 
 
-def _page(help_text: str, **keywords: Any) -> Any:
-    return switch(help_text, group=PAGE, acts=False, **keywords)
+def _page(help_text: str, *, default: bool = False) -> bool:
+    return switch(help_text, default=default, group=PAGE, acts=False)
 
 
-def _launcher(help_text: str, **keywords: Any) -> Any:
-    return switch(help_text, group=LAUNCHER, acts=False, **keywords)
+def _launcher(help_text: str, *, default: bool = False, extra_names: Sequence[str] = ()) -> bool:
+    return switch(help_text, default=default, group=LAUNCHER, acts=False, extra_names=extra_names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class InertFlags:
     share: bool = _page("public address by gradio")
     ngrok: str | None = text(None, "token for an ngrok tunnel", group=PAGE, acts=False, secret=True)
     ngrok_region: str = text("", "region of the ngrok tunnel", group=PAGE, acts=False)
-    ngrok_options: dict[str, Any] = json_object("options of the ngrok tunnel", group=PAGE, acts=False, secret=True)
+    ngrok_options: dict[str, object] = json_object("options of the ngrok tunnel", group=PAGE, acts=False, secret=True)
     enable_insecure_extension_access: bool = _page("extensions by the web page")
     gradio_debug: bool = _page("gradio's debug mode")
     gradio_auth: str | None = text(None, "users of the web page", group=PAGE, acts=False, secret=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from latentd.errors import near_matches
-from latentd.settings.flag import Flag, declared_flags
+from latentd.settings.flag import Flag, FlagValue, declared_flags
 from latentd.settings.settings import Settings
 
 PREFIX = "LATENTD_"
@@ -30,9 +30,9 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(
-        self, program: str, *, description: str | None = None, also: Sequence[str] = (), **keywords: Any
+        self, program: str, *, description: str | None = None, also: Sequence[str] = (), add_help: bool = True
     ) -> None:
-        super().__init__(program, description=description, allow_abbrev=False, **keywords)
+        super().__init__(program, description=description, allow_abbrev=False, add_help=add_help)
         self._also = also
 
     @property
@@ -71,7 +71,7 @@ def parse_settings(
     """
     environment = os.environ if environment is None else environment
     parser = parser or flags_parser("latentd")
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {}  # each of its flag's type
     try:
         inherited = shlex.split(environment.get(INHERITED, ""))
         values |= _flags(parser, inherited)
@@ -82,7 +82,7 @@ def parse_settings(
     return Settings(**values)
 
 
-def _flags(parser: CommandParser, arguments: Sequence[str]) -> dict[str, Any]:
+def _flags(parser: CommandParser, arguments: Sequence[str]) -> dict[str, FlagValue]:
     found, rest = parser.parse_known_args(list(arguments))
     parser.refuse_unknown(rest)
     return vars(found)
@@ -105,9 +105,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
         spellings = [*flag.extra_names] if len(name) == 1 else [spelling(name), *flag.extra_names]
-        groups[flag.group].add_argument(
-            *spellings, dest=name, default=argparse.SUPPRESS, **_argument_keywords(flag, default)
-        )
+        groups[flag.group].add_argument(*spellings, dest=name, default=argparse.SUPPRESS, **_manners(flag, default))
 
 
 def spelling(name: str) -> str:
@@ -115,41 +113,47 @@ def spelling(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _argument_keywords(flag: Flag, default: Any) -> dict[str, Any]:
+def _manners(flag: Flag, default: FlagValue) -> dict[str, Any]:  # of every type that add_argument takes
     """The keyword arguments of ``add_argument`` for one flag."""
     help_text = flag.help.replace("%", "%%")
     if flag.kind == "switch":
         return {"help": help_text, "action": "store_const", "const": True}
-    keywords: dict[str, Any] = {"help": help_text + _default_note(flag, default), "metavar": flag.metavar}
+    manners: dict[str, Any] = {"help": help_text + _default_note(flag, default), "metavar": flag.metavar}
     if flag.choices:
-        keywords |= {"choices": tuple(flag.choices), "metavar": None}
+        manners |= {"choices": tuple(flag.choices), "metavar": None}
     if flag.kind == "texts":
-        return keywords | {"action": _Collect, "nargs": "+" if flag.separate else None, "commas": flag.commas}
+        return manners | {"action": _Collect, "nargs": "+" if flag.separate else None, "commas": flag.commas}
     converters = {"integer": int, "number": float, "json": _json_object, "text": str}
-    keywords["type"] = converters[flag.kind]
-    keywords["metavar"] = keywords["metavar"] or (
+    manners["type"] = converters[flag.kind]
+    manners["metavar"] = manners["metavar"] or (
         None if flag.choices else {"integer": "N", "number": "X"}.get(flag.kind)
     )
-    return keywords
+    return manners
 
 
-def _default_note(flag: Flag, default: Any) -> str:
+def _default_note(flag: Flag, default: FlagValue) -> str:
     if default in (None, (), {}, "") or isinstance(default, bool):
         return ""
     return f" (default: {default})".replace("%", "%%")
 
 
 class _Collect(argparse.Action):
-    """Collects the values of a flag that may be given several times into a tuple."""
+    """Collects the values of a flag that may be given several times into a tuple; ``manners`` are argparse's own."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, *, commas: bool, **keywords: Any) -> None:
-        super().__init__(option_strings, dest, **keywords)
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, *, commas: bool, **manners: Any
+    ) -> None:  # argparse's own
+        super().__init__(option_strings, dest, **manners)
         self.commas = commas
 
     def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[str] | None,
+        option: str | None = None,
     ) -> None:
-        given = [values] if isinstance(values, str) else list(values)
+        given = [values] if isinstance(values, str) else list(values or ())
         if self.commas:
             given = split_names(",".join(given))
         setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), *given))
@@ -160,12 +164,12 @@ def split_names(text: str) -> list[str]:
     return [name for part in text.split(",") if (name := part.strip())]
 
 
-def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def read_environment(environment: Mapping[str, str]) -> dict[str, FlagValue]:
     """Values of the flags for which ``LATENTD_<FLAG>`` is set.
 
     :raises ValueError: a value is not of the flag's type; the message names the variable.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, FlagValue] = {}
     for name, (flag, _) in declared_flags(Settings).items():
         variable = PREFIX + name.upper()
         if variable in environment:
@@ -178,7 +182,7 @@ def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _from_text(flag: Flag, text: str) -> Any:
+def _from_text(flag: Flag, text: str) -> FlagValue:
     match flag.kind:
         case "switch":
             return _truth(text)
@@ -203,7 +207,7 @@ def _truth(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def _json_object(text: str) -> dict[str, object]:
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError("a JSON object is wanted")

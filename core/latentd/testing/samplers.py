@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.sampling.spec import SamplerSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from latentd.sampling.schedule import NoiseSchedule
 
 SHAPE = (2, 4, 8, 8)
 TOLERANCE = 0.3  # samplers that end at the lowest noise level instead of zero differ by up to half of this
@@ -54,7 +56,7 @@ def _sampled(spec: SamplerSpec, steps: int) -> tuple[Tensor, Tensor]:
 class _Model:
     """Predicts the same clean latent for every input: the latent itself, or the noise that it implies."""
 
-    def __init__(self, target: Tensor, schedule: Any, kind: str) -> None:
+    def __init__(self, target: Tensor, schedule: NoiseSchedule, kind: str) -> None:
         self.target, self.schedule, self.kind = target, schedule, kind
         self.last_uncond_eps: Tensor | None = None
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from latentd.contributions import ModelFile
 from latentd.errors import NotFound, near_matches
@@ -17,6 +16,7 @@ from latentd.models.files.safetensors_header import safetensors_metadata
 from latentd.models.files.spelling import Spellings
 from latentd.plugins.catalogue import TINYMODEL, install_hint
 from latentd.regular import is_regular
+from latentd.types import JsonValue
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class CheckpointInfo:
             names += [self.hash, self.sha256, f"{self.name} [{self.hash}]", f"{self.stem} [{self.hash}]"]
         return names
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, JsonValue]:
         """The entry of ``/sdapi/v1/sd-models``."""
         return {
             "title": self.title,
@@ -125,7 +125,7 @@ class Checkpoints:
     def __len__(self) -> int:
         return len(self._infos)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, JsonValue]]:
         """The body of ``/sdapi/v1/sd-models``."""
         return [info.row() for info in self._infos]
 

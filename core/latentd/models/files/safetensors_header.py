@@ -12,11 +12,12 @@ import math
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from latentd.errors import ModelLoadError
 from latentd.models.files.file_kinds import unreadable
 from latentd.regular import is_regular, open_regular
+from latentd.types import JsonValue
 
 MAX_HEADER = 32 << 20
 #: Most objects and lists in a header; each takes far more memory than its bytes in the file.
@@ -33,7 +34,7 @@ _BITS = {
 }
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, JsonValue]:
     """The JSON header of ``path``.
 
     :raises ModelLoadError: no such header, or one of unreasonable size.
@@ -60,7 +61,7 @@ def check_layout(path: Path) -> None:
     checked_header(path)
 
 
-def checked_header(path: Path) -> dict[str, Any]:
+def checked_header(path: Path) -> dict[str, JsonValue]:
     """The JSON header of ``path``, held against the file (:func:`check_header`).
 
     :raises ModelLoadError: as there, or the file is missing.
@@ -85,7 +86,7 @@ def is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size
 
 
-def read_checked(file: BufferedReader, path: Path) -> tuple[dict[str, Any], int]:
+def read_checked(file: BufferedReader, path: Path) -> tuple[dict[str, JsonValue], int]:
     """The header of an open file, held against it (:func:`check_layout`), and where the tensors' bytes begin.
 
     :raises ModelLoadError: it is something else, was cut off, or its header lies; names ``path`` and the tensor.
@@ -130,7 +131,7 @@ def _errors(path: Path) -> Iterator[None]:
         raise unreadable(path, _UNFIT, error) from error
 
 
-def _read(file: BufferedReader, path: Path) -> tuple[dict[str, Any], int, int]:
+def _read(file: BufferedReader, path: Path) -> tuple[dict[str, JsonValue], int, int]:
     """The header, where it ends, and the bytes behind it."""
     size = file.seek(0, 2)
     file.seek(0)
@@ -145,7 +146,7 @@ def _length(path: Path, file: BufferedReader, size: int) -> int:
     return length
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
+def _parsed(data: bytes) -> dict[str, JsonValue]:
     """The JSON object of a header.
 
     :raises ValueError: it is not a JSON object, or has too many lists and objects.
@@ -178,7 +179,7 @@ def _lie(path: Path, words: str) -> ModelLoadError:
     return ModelLoadError(f"{path.name} {_UNFIT}: {words}", hint="it was cut off or damaged; get or make it again")
 
 
-def _are_sizes(value: Any) -> TypeGuard[list[int]]:
+def _are_sizes(value: object) -> TypeGuard[list[int]]:
     return (
         isinstance(value, list)
         and len(value) <= MAX_DIMENSIONS

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from latentd.models.files.pickles.rebuild import TensorPlace
+from latentd.models.files.pickles.values import PickleDict, PickleValue
 from latentd.models.files.safetensors_header import METADATA, checked_header, is_safetensors
 from latentd.models.files.unpickle import DEFAULT_MAX_BYTES, describe_pickle
 
@@ -32,7 +32,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {key: facts.shape for key, facts in held.items() if isinstance(key, str) and isinstance(facts, TensorFacts)}
 
 
-def tensor_facts(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[Any, Any]:
+def tensor_facts(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> PickleDict:
     """The dictionary in a weight file, with :class:`TensorFacts` for each tensor; nothing is unwrapped.
 
     :raises ModelLoadError: the file is missing, damaged or refused.
@@ -46,7 +46,7 @@ def tensor_facts(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[Any,
     }
 
 
-def unwrapped(data: Mapping[Any, Any]) -> Mapping[Any, Any]:
+def unwrapped(data: Mapping[PickleValue, PickleValue]) -> Mapping[PickleValue, PickleValue]:
     """The dictionary of weights within what a file in pickle form holds."""
     return next((data[name] for name in _NESTED if isinstance(data.get(name), dict)), data)
 

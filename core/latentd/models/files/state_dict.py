@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
@@ -22,6 +22,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 _NAN_HINT = "the file was damaged when it was trained, merged or converted; get or make it again"
 
 
+class TensorFile(Protocol):
+    """What gives tensors one by one."""
+
+    def get_tensor(self, name: str) -> Tensor:
+        """The tensor ``name``."""
+
+
 class StateDict(Mapping[str, Tensor]):
     """Key → tensor of one file; a tensor is read when it is used (on the CPU, with the file's dtype).
 
@@ -32,7 +39,7 @@ class StateDict(Mapping[str, Tensor]):
     """
 
     def __init__(
-        self, name: str, tensors: Mapping[str, Tensor] | Any, shapes: Shapes, metadata: Mapping[str, str]
+        self, name: str, tensors: Mapping[str, Tensor] | TensorFile, shapes: Shapes, metadata: Mapping[str, str]
     ) -> None:
         self.name = name
         self.shapes = shapes
@@ -44,7 +51,7 @@ class StateDict(Mapping[str, Tensor]):
             raise KeyError(key)
         if isinstance(self._tensors, _Renamed):
             return self._tensors[key]
-        tensor: Tensor = self._tensors[key] if isinstance(self._tensors, Mapping) else self._tensors.get_tensor(key)
+        tensor = self._tensors[key] if isinstance(self._tensors, Mapping) else self._tensors.get_tensor(key)
         if _is_nan(tensor):
             raise ModelLoadError(f"{self.name}: tensor {key!r} holds no number but NaN", hint=_NAN_HINT)
         return tensor
@@ -117,8 +124,8 @@ def in_memory(weights: StateDict) -> StateDict:
 def _open_safetensors(path: Path) -> StateDict:
     check_layout(path)
     try:
-        handle: Any = safe_open(path, framework="pt")
-        keys: list[str] = list(handle.keys())
+        handle: Any = safe_open(path, framework="pt")  # without types
+        keys = handle.keys()
         shapes = {key: tuple(handle.get_slice(key).get_shape()) for key in keys}
         return StateDict(path.name, handle, shapes, handle.metadata() or {})
     except (SafetensorError, OSError) as error:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from latentd.errors import ModelLoadError
 from latentd.models.files.file_kinds import unreadable
@@ -22,7 +22,9 @@ from latentd.models.files.pickles.converted import ConvertedFiles
 from latentd.models.files.pickles.frames import Identity, identity_of
 from latentd.models.files.pickles.reader import PickleReader, ReaderFailed
 from latentd.models.files.pickles.rebuild import Described, TensorPlace, converted, described, rebuild
+from latentd.models.files.pickles.values import PickleDict, PickleValue
 from latentd.regular import NotRegular, open_regular
+from latentd.types import JsonValue
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ class PickleFiles:
             kept.drop(path, identity)
             return None
 
-    def _read(self, path: Path, identity: Identity, *, convert: bool) -> dict[str, Any] | None:
+    def _read(self, path: Path, identity: Identity, *, convert: bool) -> dict[str, JsonValue] | None:
         """The description of the file; None where a conversion is kept now.
 
         :raises ModelLoadError: the file is damaged or refused.
@@ -107,7 +109,7 @@ class PickleFiles:
         log.info("%s is read from where it lies: its conversion could not be written", path.name)
         return dict(answer["description"])
 
-    def _asked(self, path: Path, identity: Identity, into: Path | None) -> dict[str, Any]:
+    def _asked(self, path: Path, identity: Identity, into: Path | None) -> dict[str, JsonValue]:
         """The reader's answer about a file that it found as it is.
 
         :raises ModelLoadError: it refused the file, or ended over it.
@@ -134,7 +136,7 @@ class PickleFiles:
 pickle_files = PickleFiles()
 
 
-def load_pickle(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[Any, Any]:
+def load_pickle(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> PickleDict:
     """The dictionary that ``path`` holds; tensors lie on the CPU, mapped from a file.
 
     Beside tensors there are plain Python's values and numpy's numbers and arrays; torch's sizes are tuples, its devices
@@ -145,7 +147,7 @@ def load_pickle(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[Any, 
     """
     from latentd.models.files.pickles.tensors import MappedTensors
 
-    def read(opened: OpenedPickle) -> Any:
+    def read(opened: OpenedPickle) -> PickleValue:
         tensors = MappedTensors(opened.file, opened.found.storages)
         return rebuild(opened.found, opened.size, tensors.tensor, tensors.data)
 
@@ -155,7 +157,7 @@ def load_pickle(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[Any, 
 
 def describe_pickle(
     path: Path, tensor: Callable[[TensorPlace], object], *, max_bytes: int = DEFAULT_MAX_BYTES
-) -> dict[Any, Any]:
+) -> PickleDict:
     """As :func:`load_pickle` without reading a weight: ``tensor`` gives what stands for one; arrays are None.
 
     :raises ModelLoadError: as there.
@@ -184,7 +186,7 @@ def _reason(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
-def _valid(path: Path, make: Callable[..., T], *given: Any) -> T:
+def _valid(path: Path, make: Callable[..., T], *given: PickleValue) -> T:
     """What ``make`` gives.
 
     :raises ModelLoadError: it found a damaged description, or a file that cannot be mapped.
@@ -195,7 +197,7 @@ def _valid(path: Path, make: Callable[..., T], *given: Any) -> T:
         raise unreadable(path, "cannot be read as a weight file", error) from error
 
 
-def _dictionary(path: Path, value: object) -> dict[Any, Any]:
+def _dictionary(path: Path, value: object) -> PickleDict:
     if not isinstance(value, dict):
         raise ModelLoadError(f"{path.name} holds a {type(value).__name__} where a dictionary of tensors was expected")
     return value

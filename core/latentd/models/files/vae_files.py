@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from latentd.contributions import ModelFile
 from latentd.errors import NotFound, near_matches
@@ -15,6 +14,7 @@ from latentd.models.files.folders import VAE_SUFFIXES, find_models, is_vae_name
 from latentd.models.files.hashes import HashCache, short_hash
 from latentd.models.files.spelling import Spellings
 from latentd.regular import read_regular
+from latentd.types import JsonValue
 
 AUTOMATIC, NONE = "Automatic", "None"
 
@@ -27,7 +27,7 @@ class VaeInfo:
     filename: str
     hash: str | None = None
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, JsonValue]:
         """The entry of ``/sdapi/v1/sd-vae``."""
         return {"model_name": self.name, "filename": self.filename}
 
@@ -70,7 +70,7 @@ class VaeFiles:
     def __iter__(self) -> Iterator[VaeInfo]:
         return iter(self._infos.values())
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, JsonValue]]:
         """The body of ``/sdapi/v1/sd-vae``."""
         return [info.row() for info in self]
 

@@ -23,25 +23,28 @@ from latentd.models.loading.convert import (
 from latentd.models.loading.recognise import UNET_PREFIX, VAE_PREFIX, vae_config
 from latentd.models.loading.unet_layout import read_unet_layout
 from latentd.models.modules.text_encoder import TextEncoder
+from latentd.models.untyped import DiffusersUNet, DiffusersVae, ModelConfig
 
 M = TypeVar("M")
 
 
-def build_unet(weights: StateDict, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
+def build_unet(weights: StateDict, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> DiffusersUNet:
     """A ``UNet2DConditionModel`` in eval mode from ``weights`` under diffusers' names.
 
     :raises ModelLoadError: weights are missing or of the wrong shape.
     """
     from diffusers import UNet2DConditionModel
 
-    return assemble(partial(UNet2DConditionModel, **config), weights, device, dtype)
+    make: Callable[[], DiffusersUNet] = partial(UNet2DConditionModel, **config)
+    return assemble(make, weights, device, dtype)
 
 
-def build_vae(weights: StateDict, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
+def build_vae(weights: StateDict, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> DiffusersVae:
     """An ``AutoencoderKL`` in eval mode from ``weights`` under diffusers' names."""
     from diffusers import AutoencoderKL
 
-    return assemble(partial(AutoencoderKL, **config), weights, device, dtype)
+    make: Callable[[], DiffusersVae] = partial(AutoencoderKL, **config)
+    return assemble(make, weights, device, dtype)
 
 
 def build_text_encoder(
@@ -52,7 +55,6 @@ def build_text_encoder(
     if architecture.projection is not None and "projection.weight" in weights:
         keys["projection.weight"] = "projection.weight"
     encoder = assemble(lambda: TextEncoder(architecture), weights.renamed(keys), device, dtype)
-    assert isinstance(encoder, TextEncoder)
     # The positions are in no file, so they are still on the meta device.
     positions = torch.arange(architecture.positions, device=device)[None]
     encoder.transformer.embeddings.register_buffer("position_ids", positions, persistent=False)
@@ -61,7 +63,7 @@ def build_text_encoder(
 
 def ldm_parts(
     weights: StateDict, architecture: Architecture, policy: DevicePolicy
-) -> tuple[Any, Any | None, tuple[TextEncoder, ...]]:
+) -> tuple[DiffusersUNet, DiffusersVae | None, tuple[TextEncoder, ...]]:
     """UNet, VAE (None if the file has none) and text encoders of a checkpoint in a single file."""
     unet_weights = weights.below(UNET_PREFIX)
     layout = read_unet_layout(unet_weights.shapes, weights.name)
@@ -80,7 +82,7 @@ def ldm_parts(
     return unet, vae, tuple(encoders)
 
 
-def standalone_vae(weights: StateDict, policy: DevicePolicy) -> Any:
+def standalone_vae(weights: StateDict, policy: DevicePolicy) -> DiffusersVae:
     """The VAE in a separate file, with LDM's or diffusers' names, with or without ``first_stage_model.``.
 
     :raises ModelLoadError: the file has no VAE.

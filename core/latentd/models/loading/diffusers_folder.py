@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from latentd.errors import ModelLoadError
 from latentd.models.architecture import (
@@ -24,6 +23,7 @@ from latentd.models.loading.build import build_text_encoder, build_unet, build_v
 from latentd.models.loading.convert import clip_to_transformers, vae_to_diffusers
 from latentd.models.loading.recognise import SUPPORTED
 from latentd.models.modules.text_encoder import TextEncoder
+from latentd.models.untyped import DiffusersUNet, DiffusersVae, ModelConfig
 from latentd.regular import is_regular, read_regular
 
 MAX_CONFIG = 2**20
@@ -32,7 +32,9 @@ _SCHEDULER_CONFIGS = ("config.json", "scheduler_config.json")
 _PREDICTIONS: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v"}
 
 
-def folder_parts(folder: Path, policy: DevicePolicy) -> tuple[Architecture, Any, Any, tuple[TextEncoder, ...]]:
+def folder_parts(
+    folder: Path, policy: DevicePolicy
+) -> tuple[Architecture, DiffusersUNet, DiffusersVae, tuple[TextEncoder, ...]]:
     """Architecture, UNet, VAE and text encoders of the model in ``folder``.
 
     :raises ModelLoadError: a part is missing, damaged, or of an unsupported kind.
@@ -69,7 +71,7 @@ def weights_in(folder: Path) -> StateDict:
     raise ModelLoadError(f"folder {folder.parent.name}/{folder.name} holds no weights")
 
 
-def _config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+def _config(folder: Path, name: str = "config.json") -> ModelConfig:
     path = folder / name
     try:
         data = json.loads(read_regular(path, MAX_CONFIG))
@@ -84,7 +86,7 @@ def _text_parts(folder: Path) -> list[str]:
     return [part for part in ("text_encoder", "text_encoder_2") if (folder / part / "config.json").is_file()]
 
 
-def _text(config: dict[str, Any], *, second: bool) -> TextArchitecture:
+def _text(config: ModelConfig, *, second: bool) -> TextArchitecture:
     try:
         projects = second or "WithProjection" in str(config.get("architectures"))
         return TextArchitecture(
@@ -103,7 +105,7 @@ def _text(config: dict[str, Any], *, second: bool) -> TextArchitecture:
 
 
 def _architecture(
-    folder: Path, unet: dict[str, Any], vae: dict[str, Any], text: tuple[TextArchitecture, ...]
+    folder: Path, unet: ModelConfig, vae: ModelConfig, text: tuple[TextArchitecture, ...]
 ) -> Architecture:
     variants: dict[int, Variant] = {4: "base", 9: "inpainting", 8: "edit"}
     if not text or unet.get("in_channels") not in variants:
@@ -123,7 +125,7 @@ def _architecture(
     )
 
 
-def _schedule(folder: Path) -> dict[str, Any]:
+def _schedule(folder: Path) -> ModelConfig:
     """The training schedule in the folder's scheduler: prediction, betas, steps, and whether it ends in pure noise.
 
     :raises ModelLoadError: it is of a kind that latentd cannot sample.

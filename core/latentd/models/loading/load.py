@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from latentd.models.architecture import Architecture, WeightStorage
+from latentd.models.architecture import Architecture, PredictionType, WeightStorage
 from latentd.models.devices import DevicePolicy
 from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.files.state_dict import StateDict, open_state_dict
@@ -20,6 +19,7 @@ from latentd.models.loading.recognise import recognise
 from latentd.models.loading.unet_layout import layout_of
 from latentd.models.modules.fp8 import keep_in_fp8
 from latentd.models.modules.unet import UNetRunner
+from latentd.models.untyped import DiffusersUNet, DiffusersVae
 
 
 def load_checkpoint(
@@ -75,7 +75,7 @@ def load_checkpoint(
     )
 
 
-def load_vae(path: Path, policy: DevicePolicy, *, read: Callable[[Path], StateDict] = open_state_dict) -> Any:
+def load_vae(path: Path, policy: DevicePolicy, *, read: Callable[[Path], StateDict] = open_state_dict) -> DiffusersVae:
     """The ``AutoencoderKL`` in a separate VAE file, opened by ``read``.
 
     :raises ModelLoadError: the file is damaged or has no VAE.
@@ -84,7 +84,7 @@ def load_vae(path: Path, policy: DevicePolicy, *, read: Callable[[Path], StateDi
 
 
 @torch.no_grad()
-def _probe_prediction(unet: Any, architecture: Architecture, policy: DevicePolicy) -> Any:
+def _probe_prediction(unet: DiffusersUNet, architecture: Architecture, policy: DevicePolicy) -> PredictionType:
     """'v' or 'eps', found out by one run of the UNet on constant inputs at the noisiest timestep.
 
     There, a model that predicts noise returns about its input, a model that predicts v something much lower (rules:

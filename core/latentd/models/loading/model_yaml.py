@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from latentd.errors import ModelLoadError
 from latentd.models.architecture import PredictionType
 from latentd.regular import read_regular
+from latentd.types import JsonValue
 
 MAX_BYTES = 256 * 1024
 
@@ -51,14 +51,14 @@ def read_model_yaml(path: Path) -> ModelYaml:
         raise ModelLoadError(f"model configuration {path.name} is not usable: {error}") from error
 
 
-def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _mapping(parent: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonValue]:
     value = parent.get(key, {}) if isinstance(parent, dict) else None
     if not isinstance(value, dict):
         raise TypeError(f"{key!r} must be a mapping")
     return value
 
 
-def _prediction(params: Mapping[str, Any]) -> PredictionType | None:
+def _prediction(params: Mapping[str, JsonValue]) -> PredictionType | None:
     if "parameterization" in params:
         found = {"eps": "eps", "v": "v"}.get(str(params["parameterization"]))
         if found is None:
@@ -71,12 +71,12 @@ def _prediction(params: Mapping[str, Any]) -> PredictionType | None:
     return "v" if str(scaling).rpartition(".")[2].startswith("V") else "eps"
 
 
-def _number(params: Mapping[str, Any], key: str) -> float | None:
+def _number(params: Mapping[str, JsonValue], key: str) -> float | None:
     value = params.get(key)
     return None if value is None else float(value)
 
 
-def _whole(params: Mapping[str, Any], key: str) -> int | None:
+def _whole(params: Mapping[str, JsonValue], key: str) -> int | None:
     value = params.get(key)
     if value is None or int(value) == -1:
         return None

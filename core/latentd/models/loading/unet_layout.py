@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from latentd.errors import ModelLoadError
 from latentd.models.files.state_dict import Shapes
+from latentd.models.untyped import DiffusersUNet, ModelConfig
 
 RESNET_PARTS = {
     "in_layers.0": "norm1",
@@ -58,7 +58,7 @@ class UNetLayout:
 
     def diffusers_config(
         self, *, heads: int | None, head_channels: int = 64, upcast_attention: bool = False
-    ) -> dict[str, Any]:
+    ) -> ModelConfig:
         """Arguments of ``UNet2DConditionModel``.
 
         :param heads: heads of every attention; None means heads of ``head_channels`` channels.
@@ -69,7 +69,7 @@ class UNetLayout:
         if not any(down_depths[-1]):
             down_depths[-1] = [self.middle_depth or 1] * len(down_depths[-1])
         attends = [any(level.depths) for level in self.down]
-        config: dict[str, Any] = {
+        config: ModelConfig = {
             "in_channels": self.in_channels,
             "out_channels": self.out_channels,
             "block_out_channels": widths,
@@ -185,7 +185,7 @@ def _up_levels(shapes: Shapes) -> Iterator[Level]:
         index += 1
 
 
-def layout_of(unet: Any) -> UNetLayout:
+def layout_of(unet: DiffusersUNet) -> UNetLayout:
     """The layout of a built ``UNet2DConditionModel``, from which LDM's names follow for folders of diffusers."""
     label = getattr(unet.config, "projection_class_embeddings_input_dim", None)
     middle = getattr(unet.mid_block, "attentions", None)
@@ -201,7 +201,7 @@ def layout_of(unet: Any) -> UNetLayout:
     )
 
 
-def _level_of(block: Any) -> Level:
+def _level_of(block: DiffusersUNet) -> Level:
     attentions = getattr(block, "attentions", None)
     depths = [len(a.transformer_blocks) for a in attentions] if attentions else [0] * len(block.resnets)
     return Level(channels=block.resnets[0].out_channels, depths=tuple(depths))

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from latentd.models.untyped import DiffusersAttention, DiffusersUNet
 from latentd.types import AttentionHandler, AttentionSite, UNetCall
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class BaseAttention:
     From hidden states [B,n,width] and contexts [B,m,d] to [B,n,width].
     """
 
-    module: Any
+    module: DiffusersAttention
     upcast: bool
     check: Callable[[], None] | None = None
 
@@ -73,7 +74,7 @@ class _Chained:
     call: UNetCall
 
     @property
-    def module(self) -> Any:
+    def module(self) -> DiffusersAttention:
         return self.base.module
 
     def __call__(self, hidden: Tensor, key_context: Tensor | None, value_context: Tensor | None = None) -> Tensor:
@@ -91,7 +92,11 @@ class SiteProcessor:
         self.dispatch = dispatch
 
     def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_unused: Any
+        self,
+        attn: DiffusersAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        **_unused: object,
     ) -> Tensor:
         """The output [B,n,width], through the handlers of this site."""
         call = self.dispatch.call
@@ -102,7 +107,7 @@ class SiteProcessor:
         return _Chained(handlers, base, call)(hidden_states, encoder_hidden_states)
 
 
-def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> tuple[AttentionSite, ...]:
+def install(unet: DiffusersUNet, blocks: Sequence[Block], dispatch: AttentionDispatch) -> tuple[AttentionSite, ...]:
     """Set a processor on every attention; returns their sites in the order of execution."""
     sites: list[AttentionSite] = []
     counts = {"self": 0, "cross": 0}
@@ -126,7 +131,7 @@ def install(unet: Any, blocks: Sequence[Block], dispatch: AttentionDispatch) -> 
     return tuple(sites)
 
 
-def _note_input(dispatch: AttentionDispatch, module: Any, args: tuple[Tensor, ...]) -> None:
+def _note_input(dispatch: AttentionDispatch, module: nn.Module, args: tuple[Tensor, ...]) -> None:
     """Record the input of a transformer layer before its norm, which some handlers of its self-attention need."""
     if dispatch.call is not None and dispatch.handlers:
         dispatch.call.tags[LAYER_INPUT] = args[0]

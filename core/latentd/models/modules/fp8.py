@@ -98,7 +98,7 @@ def _stored(module: nn.Module, keep_full: bool) -> nn.Module | None:
     return made.train(module.training)
 
 
-def _convolution(module: nn.Conv2d) -> dict[str, Any]:
+def _convolution(module: nn.Conv2d) -> dict[str, Any]:  # arguments, each of a type of its own
     names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     return {**{name: getattr(module, name) for name in names}, "bias": module.bias is not None}
 

@@ -40,7 +40,7 @@ class TextEncoder(nn.Module):
             max_position_embeddings=architecture.positions,
             hidden_act="quick_gelu" if architecture.kind == "clip" else "gelu",
         )
-        self.transformer: Any = CLIPTextModel(config)
+        self.transformer: Any = CLIPTextModel(config)  # its layers are not typed
         self.projection = (
             nn.Linear(architecture.width, architecture.projection, bias=False) if architecture.projection else None
         )

@@ -12,7 +12,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from latentd.generations import UNetHook
 from latentd.models.modules.attention import AttentionDispatch, install
 from latentd.models.modules.unet_block import Block
+from latentd.models.untyped import DiffusersUNet
 from latentd.plugins.blame import blamed, entering, like
 from latentd.types import (
     Attend,
@@ -35,6 +36,8 @@ from latentd.types import (
     Window,
 )
 
+Site = TypeVar("Site", BlockSite, AttentionSite)
+Site = TypeVar("Site", BlockSite, AttentionSite)
 Handler = TypeVar("Handler", AttentionHandler, BlockHandler, EntryHandler)
 
 
@@ -44,7 +47,7 @@ class UNetRunner:
     :param unet: a ``UNet2DConditionModel`` of the SD1, SD2 or SDXL family, in eval mode.
     """
 
-    def __init__(self, unet: Any) -> None:
+    def __init__(self, unet: DiffusersUNet) -> None:
         self.unet = unet
         self.inputs, self.middle, self.outputs = _walk(unet)
         self.dispatch = AttentionDispatch()
@@ -173,7 +176,7 @@ class UNetRunner:
         return h
 
 
-def _walk(unet: Any) -> tuple[tuple[Block, ...], Block, tuple[Block, ...]]:
+def _walk(unet: DiffusersUNet) -> tuple[tuple[Block, ...], Block, tuple[Block, ...]]:
     inputs = [_block("input", 0, unet.conv_in.out_channels, unet.conv_in)]
     for down in unet.down_blocks:
         attentions = getattr(down, "attentions", None) or [None] * len(down.resnets)
@@ -195,7 +198,7 @@ def _walk(unet: Any) -> tuple[tuple[Block, ...], Block, tuple[Block, ...]]:
     return tuple(inputs), middle, tuple(outputs)
 
 
-def _block(kind: Any, index: int, channels: int, *modules: nn.Module | None) -> Block:
+def _block(kind: Literal["input", "middle", "output"], index: int, channels: int, *modules: nn.Module | None) -> Block:
     name = "middle_block" if kind == "middle" else f"{kind}_blocks.{index}"
     site = BlockSite(name=name, kind=kind, index=index, channels=channels)
     return Block(site, tuple(m for m in modules if m is not None))
@@ -204,8 +207,8 @@ def _block(kind: Any, index: int, channels: int, *modules: nn.Module | None) -> 
 def _handlers(
     hooks: Sequence[UNetHook],
     method: str,
-    sites: Sequence[BlockSite] | Sequence[AttentionSite],
-    blaming: Callable[[UNetHook, Any, Handler], Handler],
+    sites: Sequence[Site],
+    blaming: Callable[[UNetHook, Site, Handler], Handler],
 ) -> dict[str, list[Handler]]:
     """The handlers that ``method`` of the hooks returns for each site, by its name; without sites that have none."""
     found: dict[str, list[Handler]] = {}
@@ -216,7 +219,7 @@ def _handlers(
     return found
 
 
-def _asked(hook: UNetHook, method: str, site: BlockSite | AttentionSite) -> Any:
+def _asked(hook: UNetHook, method: str, site: BlockSite | AttentionSite) -> Any:  # a handler of the method's kind
     with blamed(hook.owner, _place(hook, method)):
         return getattr(hook, method)(site)
 

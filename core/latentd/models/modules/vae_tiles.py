@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from latentd.models.untyped import DiffusersVae
 
 LEAST_TILE = 128  # pixels
 LATENT_DOWNSCALE = 8
@@ -46,7 +47,7 @@ class VaeHypertile:
     rng: Random
 
     @contextmanager
-    def on(self, vae: Any) -> Iterator[None]:
+    def on(self, vae: DiffusersVae) -> Iterator[None]:
         """A context in which the attention of ``vae``'s decoder works in tiles."""
         handles = []
         for attention in getattr(vae.decoder.mid_block, "attentions", ()):
@@ -68,7 +69,7 @@ class _Tiling:
         self._settings = settings
         self._grid = (1, 1)
 
-    def split(self, module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def split(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """[B*down*across,C,h,w] from [B,C,H,W]."""
         s, x = self._settings, args[0]
         least = tile_cells(s.width, s.height, s.max_tile)
@@ -80,7 +81,7 @@ class _Tiling:
         # The attention uses views of its input, which need contiguous memory.
         return (x.reshape(b * down * across, c, height // down, width // across).contiguous(), *args[1:])
 
-    def join(self, module: Any, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    def join(self, module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """The reverse of :meth:`split`."""
         down, across = self._grid
         _, c, height, width = out.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.conditioning.embeddings import Embedding, embedding_vectors
 from latentd.networks.merge import AppliedNetwork
@@ -53,7 +53,7 @@ def bundle_of(gen: RunningGeneration, applied: AppliedNetwork) -> tuple[list[str
     return acting, problems
 
 
-def _read(network: AppliedNetwork, name: str, data: Mapping[str, Any]) -> Embedding | str:
+def _read(network: AppliedNetwork, name: str, data: Mapping[str, object]) -> Embedding | str:
     try:
         vectors = embedding_vectors(data)
     except ValueError as error:

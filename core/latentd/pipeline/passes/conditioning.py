@@ -89,12 +89,12 @@ def conditioner_of(gen: RunningGeneration, model: LoadedModel) -> TextConditione
 
     It caches encodings from job to job unless option ``persistent_cond_cache`` is off.
     """
-    if model.conditioning is None:
-        model.conditioning = TextConditioner(model, gen.services.embeddings)
+    conditioner = model.conditioning
+    if not isinstance(conditioner, TextConditioner):
+        conditioner = model.conditioning = TextConditioner(model, gen.services.embeddings)
     if not gen.options["persistent_cond_cache"] and not gen.forgot_conditioning:
         gen.forgot_conditioning = True
-        model.conditioning.clear()
-    conditioner: TextConditioner = model.conditioning
+        conditioner.clear()
     conditioner.bundled = bundled(model)
     return conditioner
 

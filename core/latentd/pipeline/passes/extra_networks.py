@@ -54,13 +54,14 @@ def lay_over(
     gen: RunningGeneration, model: LoadedModel, requests: Sequence[NetworkRequest]
 ) -> Sequence[AppliedNetwork]:
     """Apply exactly ``requests`` to ``model``; returns the effect of each."""
-    if model.networks is None:
+    state = model.networks
+    if not isinstance(state, NetworkState):
         if not requests:
             return ()
-        model.networks = NetworkState(keep_on="cpu" if model.policy.offload != "none" else None)
-    before = model.networks.applied
+        state = model.networks = NetworkState(keep_on="cpu" if model.policy.offload != "none" else None)
+    before = state.applied
     targets = targets_of(model.unet, model.text_encoders)
-    applied: Sequence[AppliedNetwork] = model.networks.apply(targets, requests, read=_reader(gen))
+    applied = state.apply(targets, requests, read=_reader(gen))
     if applied is not before:
         read_bundles(model, applied)
     return applied

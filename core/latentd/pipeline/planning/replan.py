@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from latentd.pipeline.needs import PlanningServices
-    from latentd.services import Options
+    from latentd.services import Embeddings, Options
     from latentd.types import JsonValue, OptionValues
 
 
@@ -39,6 +39,12 @@ class _Frozen:
         self.run_on_worker, self.run_in_thread = services.run_on_worker, services.run_in_thread
         self.decode_image, self.decode_image_now = services.decode_image, services.decode_image_now
         self.image_decoder, self.encode_image = services.image_decoder, services.encode_image
+        self.submit_work, self.worker_context = services.submit_work, services.worker_context
+        self.refresh_networks = services.refresh_networks
+
+    @property
+    def embeddings(self) -> Embeddings:
+        return self._services.embeddings
 
     @property
     def hypernetworks(self) -> Mapping[str, Path]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from latentd.sampling.brownian import SdeNoise
 from latentd.sampling.schedule import NoiseSchedule
+from latentd.types import OptionValues
 
 
 class Denoiser(Protocol):
@@ -76,7 +77,7 @@ class SamplerRun:
     s_tmax: float = math.inf
     s_noise: float = 1.0
     solver_type: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: OptionValues = field(default_factory=dict)
     on_step: Callable[[StepInfo], None] = _ignore
 
     def levels(self) -> Tensor:

@@ -6,7 +6,7 @@ import html
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 from fastapi.responses import FileResponse, HTMLResponse
@@ -14,6 +14,10 @@ from fastapi.responses import FileResponse, HTMLResponse
 from latentd.errors import NotFound
 from latentd.server.pages import scripted_page
 from latentd.server.routing import APIRouter
+from latentd.types import JsonValue
+
+if TYPE_CHECKING:
+    from latentd.server.services import AppServices
 
 ASSETS = "/docs-assets"
 #: The distribution that carries the scripts of Swagger UI and ReDoc.
@@ -21,10 +25,10 @@ PACKAGE = "fastapi_offline"
 _THEIRS = ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js")
 _OURS = ("swagger.js",)
 _HOUR = {"Cache-Control": "public, max-age=3600"}
-_PUBLIC: dict[str, Any] = {"include_in_schema": False, "openapi_extra": {"x-public": True}}
+_PUBLIC: dict[str, JsonValue] = {"include_in_schema": False, "openapi_extra": {"x-public": True}}
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Routes ``/docs`` and ``/redoc``, and what they load; public, as AUTOMATIC1111's are."""
     routes = APIRouter()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -21,8 +21,11 @@ from latentd.server.schemas.images import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.server.services import AppServices
+    from latentd.types import JobControl
 
-def router(services: Any) -> APIRouter:
+
+def router(services: AppServices) -> APIRouter:
     """Routes ``/sdapi/v1/extra-single-image`` and ``/extra-batch-images``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["extras"])
 
@@ -51,7 +54,7 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-async def _process(services: Any, body: ExtrasFields, given: list[str]) -> tuple[list[str], str]:
+async def _process(services: AppServices, body: ExtrasFields, given: list[str]) -> tuple[list[str], str]:
     """Base64 texts of the results and the last one's infotext line."""
     from latentd.pipeline.extras import run as extras
 
@@ -66,7 +69,7 @@ async def _process(services: Any, body: ExtrasFields, given: list[str]) -> tuple
 
     keep = bool(options["enable_pnginfo"])
 
-    def work(control: Any) -> tuple[list[str], str]:
+    def work(control: JobControl) -> tuple[list[str], str]:
         for name in body.unknown_fields:
             control.warn(f"field {name!r} is not known and has no effect")
         control.progress.job_count = len(pictures)
@@ -86,11 +89,13 @@ async def _process(services: Any, body: ExtrasFields, given: list[str]) -> tuple
     return done
 
 
-def _info(image: Any, line: str, keep: bool) -> dict[str, str]:
+def _info(image: Image, line: str, keep: bool) -> dict[str, str]:
     """The text entries of the result: those the picture had, and what was done to it."""
     if not keep:
         return {}
-    return {key: value for key, value in image.info.items() if isinstance(value, str)} | {"postprocessing": line}
+    return {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)} | {
+        "postprocessing": line
+    }
 
 
 def _html(line: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import Request, Response
 
@@ -15,11 +15,14 @@ from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.pages import plain_page
 from latentd.server.routing import APIRouter
 
+if TYPE_CHECKING:
+    from latentd.server.services import AppServices
+
 MOST_MODELS = 40
 SIGN_IN = "sign-in"
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Route ``/``: one page, whatever ``Accept`` says, since clients ask for it to see whether a server is there.
 
     It is public. Who has not shown the credentials that the server asks for does not see the models.
@@ -42,7 +45,7 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-def _is_known(services: Any, request: Request) -> bool:
+def _is_known(services: AppServices, request: Request) -> bool:
     """Whether the caller may use the server: it asks for no credentials, they are right, or a plugin accepts them."""
     vouching = services.hooks.implemented("authenticate")
     if not (services.settings.api_auth or services.settings.api_key or vouching):
@@ -59,12 +62,12 @@ def _head(address: str) -> str:
     )
 
 
-def _stranger(services: Any) -> str:
+def _stranger(services: AppServices) -> str:
     link = f' <a href="?{SIGN_IN}">Sign in</a> to see its models.' if services.settings.api_auth else ""
     return f"<p>This server asks for credentials.{link}</p>"
 
 
-def _models(services: Any, address: str) -> str:
+def _models(services: AppServices, address: str) -> str:
     found = list(services.models.checkpoints)
     selected = services.models.checkpoints.default(services.options["sd_model_checkpoint"]) if found else None
     rows = [
@@ -77,13 +80,13 @@ def _models(services: Any, address: str) -> str:
     return f"<h2>Models</h2>\n{listed}{'' if _own(services) else _how_to_add(services, address)}"
 
 
-def _own(services: Any) -> bool:
+def _own(services: AppServices) -> bool:
     """Whether there is a checkpoint other than those in installed packages."""
     brought = {str(file.path) for file in services.registry.checkpoints.values()}
     return any(info.filename not in brought for info in services.models.checkpoints)
 
 
-def _how_to_add(services: Any, address: str) -> str:
+def _how_to_add(services: AppServices, address: str) -> str:
     folder = services.paths.models("Stable-diffusion")[0]
     refresh = f"curl -X POST {_credentials(services)}{shlex.quote(address + '/sdapi/v1/refresh-checkpoints')}"
     return (
@@ -92,7 +95,7 @@ def _how_to_add(services: Any, address: str) -> str:
     )
 
 
-def _command(services: Any, address: str) -> str:
+def _command(services: AppServices, address: str) -> str:
     size = 512 if _own(services) else 128
     body = json.dumps({"prompt": "a sunflower", "steps": 20, "width": size, "height": size})
     command = (
@@ -102,7 +105,7 @@ def _command(services: Any, address: str) -> str:
     return f"<h2>Draw a picture</h2>\n<pre>{html.escape(command)}</pre>"
 
 
-def _credentials(services: Any) -> str:
+def _credentials(services: AppServices) -> str:
     """The arguments of curl that show the caller's credentials."""
     if services.settings.api_auth:
         return "-u USER:PASSWORD "

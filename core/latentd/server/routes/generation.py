@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import Request, Response
 
@@ -30,15 +30,18 @@ from latentd.server.schemas.generation import (
     Txt2ImgRequest,
 )
 from latentd.server.schemas.jobs import JobAccepted
-from latentd.types import GeneratedImage, Result
+from latentd.types import GeneratedImage, JsonValue, Result
+
+if TYPE_CHECKING:
+    from latentd.server.services import AppServices
 
 _BYTES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Routes ``/sdapi/v1/txt2img`` and ``/img2img``, and ``POST /latentd/v1/jobs``."""
     routes = APIRouter()
-    replies: dict[int | str, dict[str, Any]] = {
+    replies: dict[int | str, dict[str, JsonValue]] = {
         200: {
             "content": binary(*_BYTES),
             "description": "JSON, or the first picture's bytes where Accept prefers a picture format to JSON.",
@@ -79,7 +82,7 @@ def router(services: Any) -> APIRouter:
         response_model=None,
         responses={202: {"model": JobAccepted, "description": "The job is queued."}},
     )
-    async def submit(body: dict[str, Any], request: Request) -> Response:
+    async def submit(body: dict[str, JsonValue], request: Request) -> Response:
         """Hand a generation in; the fields are those of txt2img or img2img, and ``mode`` says which."""
         generation = await asyncio.to_thread(_job_body, body)
         _check_persistence(generation, request)
@@ -89,18 +92,18 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-def _job_body(body: dict[str, Any]) -> GenerationBody:
+def _job_body(body: dict[str, JsonValue]) -> GenerationBody:
     wanted = body.get("mode") or ("img2img" if body.get("init_images") else "txt2img")
     model: type[GenerationBody] = Img2ImgJob if wanted == "img2img" else Txt2ImgJob
     return model.model_validate({**body, "mode": wanted})
 
 
 async def answer_generation(
-    services: Any,
+    services: AppServices,
     body: GenerationBody,
     request: Request,
     *,
-    echoed: Mapping[str, Any] | None = None,
+    echoed: Mapping[str, JsonValue] | None = None,
     warnings: Sequence[str] = (),
 ) -> Response:
     """The reply to txt2img or img2img: queue ``body``, await its job, encode the pictures.
@@ -137,7 +140,7 @@ def _check_persistence(body: GenerationBody, request: Request) -> None:
         require(request, Scope.ADMIN, "override_settings_restore_afterwards: false")
 
 
-async def _wait_while_connected(services: Any, job: Job[Result], request: Request) -> Result:
+async def _wait_while_connected(services: AppServices, job: Job[Result], request: Request) -> Result:
     """The job's result; the job is cancelled if the client disconnects before.
 
     :raises JobCancelled: the client has disconnected.
@@ -159,11 +162,11 @@ async def _left(request: Request) -> None:
         pass
 
 
-async def encoded(services: Any, images: tuple[GeneratedImage, ...]) -> list[str]:
+async def encoded(services: AppServices, images: tuple[GeneratedImage, ...]) -> list[str]:
     """Base64 texts of the pictures of a result, in order."""
     return list(await asyncio.gather(*(services.encode_image(image.image, dict(image.info)) for image in images)))
 
 
-def _unserialisable(value: Any) -> None:
+def _unserialisable(value: object) -> None:
     # As AUTOMATIC1111 1.9: what a script put there and JSON lacks is null.
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -12,15 +12,17 @@ from latentd.server.body_limits import LARGE_BODY
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.images import InterrogateRequest, InterrogateResponse, PNGInfoRequest, PNGInfoResponse
+from latentd.types import JsonValue
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.server.services import AppServices
     from latentd.services import InterrogatorSpec
     from latentd.types import JobControl
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Routes ``/sdapi/v1/png-info`` and ``/sdapi/v1/interrogate``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["images"])
 
@@ -52,7 +54,7 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-def _metadata(services: Any, image: Any) -> dict[str, Any]:
+def _metadata(services: AppServices, image: Image) -> dict[str, JsonValue]:
     from latentd.images.metadata import read_metadata
     from latentd.infotext.novelai import novelai_infotext
     from latentd.infotext.parse import parse_infotext
@@ -67,7 +69,7 @@ def _metadata(services: Any, image: Any) -> dict[str, Any]:
     return {"info": text or "", "items": items, "parameters": parse_infotext(text or "", how)}
 
 
-def _caption(services: Any, spec: InterrogatorSpec, image: Image, control: JobControl) -> str:
+def _caption(services: AppServices, spec: InterrogatorSpec, image: Image, control: JobControl) -> str:
     from latentd.pipeline.upscaling import caption_with
 
     return caption_with(services.registry, spec, image, services.worker_context(control))

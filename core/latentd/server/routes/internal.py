@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import Response
 from pydantic import BaseModel, Field
@@ -20,6 +20,12 @@ from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import internal_progress
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.lenient import Bool, Int, LenientModel, Str
+from latentd.types import JsonValue
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.server.services import AppServices
 
 
 class TaskProgressRequest(LenientModel):
@@ -64,7 +70,7 @@ class StartupProfile(BaseModel):
     records: dict[str, float]
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Routes ``/internal/progress``, ``/pending-tasks``, ``/ping``, ``/quicksettings-hint``, ``/sysinfo`` and so on."""
     routes = APIRouter(prefix="/internal", tags=["internal"])
     tasks = _Tasks(services)
@@ -75,13 +81,13 @@ def router(services: Any) -> APIRouter:
         return await tasks.progress(body)
 
     @routes.get("/pending-tasks", response_model=PendingTasks)
-    async def pending_tasks() -> dict[str, Any]:
+    async def pending_tasks() -> dict[str, JsonValue]:
         """The ids of the tasks that wait, next first."""
         waiting = services.engine.pending()
         return {"size": len(waiting), "tasks": waiting}
 
     @routes.get("/ping")
-    async def ping() -> dict[str, Any]:
+    async def ping() -> dict[str, JsonValue]:
         """An empty object: the server lives."""
         return {}
 
@@ -101,7 +107,7 @@ def router(services: Any) -> APIRouter:
         return await _sysinfo_reply(services, "attachment")
 
     @routes.get("/profile-startup", response_model=StartupProfile)
-    async def profile_startup() -> dict[str, Any]:
+    async def profile_startup() -> dict[str, JsonValue]:
         """Seconds that the parts of the start took."""
         records = dict(getattr(services, "startup_seconds", {}))
         return {"total": sum(records.values()), "records": records}
@@ -112,7 +118,7 @@ def router(services: Any) -> APIRouter:
 class _Tasks:
     """Answers ``/internal/progress``; each preview is encoded only once for all clients."""
 
-    def __init__(self, services: Any) -> None:
+    def __init__(self, services: AppServices) -> None:
         self._services = services
         self._previews = PreviewCache()
 
@@ -141,10 +147,10 @@ class _Tasks:
             textinfo=job.progress.textinfo,
         )
 
-    def _encoder(self) -> tuple[str, Callable[[Any], Awaitable[str]]]:
+    def _encoder(self) -> tuple[str, Callable[[Image], Awaitable[str]]]:
         format = str(self._services.options["live_previews_image_format"])
 
-        async def encode(image: Any) -> str:
+        async def encode(image: Image) -> str:
             from latentd.images.codecs import encode_base64
 
             text = await asyncio.to_thread(partial(encode_base64, image, format=format))
@@ -162,7 +168,7 @@ def _inactive(engine: Engine, task_id: str | None) -> TaskProgressResponse:
     )
 
 
-async def _sysinfo_reply(services: Any, disposition: str) -> Response:
+async def _sysinfo_reply(services: AppServices, disposition: str) -> Response:
     text = await asyncio.to_thread(_sysinfo, services)
     name = time.strftime("sysinfo-%Y-%m-%d-%H-%M.json", time.gmtime())
     return Response(
@@ -172,7 +178,7 @@ async def _sysinfo_reply(services: Any, disposition: str) -> Response:
     )
 
 
-def _sysinfo(services: Any) -> str:
+def _sysinfo(services: AppServices) -> str:
     """Facts on the installation as JSON text, without secret settings. Does not import torch."""
     installed = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]})
     from latentd.settings.cmd_flags import cmd_flags

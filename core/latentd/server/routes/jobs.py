@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, Header, HTTPException, Query, Request, Response
@@ -13,7 +13,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from latentd.engine.events import FINAL, Subscription
 from latentd.engine.executor import Engine
-from latentd.engine.job import WATCH_SECONDS, Job
+from latentd.engine.job import WATCH_SECONDS
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
 from latentd.server.json_reply import SafeJSONResponse
@@ -21,7 +21,12 @@ from latentd.server.middleware import name_job
 from latentd.server.openapi import binary, event_stream, reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
-from latentd.services import WorkJob
+from latentd.types import GeneratedImage, JsonValue
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from latentd.engine.job import AnyJob
 
 MEDIA_TYPES = {
     "png": "image/png",
@@ -35,14 +40,14 @@ LastEventId = Annotated[str | None, Header(description="Name of the last event t
 Format = Annotated[str | None, Query(description="png, jpeg, webp or avif; by default option samples_format")]
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Routes below ``/latentd/v1/jobs``; none waits for the worker."""
     routes = APIRouter(prefix="/latentd/v1/jobs", tags=["jobs"])
     _add_listing(routes, services)
     _add_pictures(routes, services)
 
     @routes.post("/{job_id}/cancel", operation_id="cancel_job", **reply_of(schemas.Job))
-    async def cancel(job_id: str, request: Request) -> dict[str, Any]:
+    async def cancel(job_id: str, request: Request) -> dict[str, JsonValue]:
         """Cancel a job: a waiting one at once, a running one at its next step; an ended one stays as it is."""
         return _document(services.engine.cancel(job_id), request)
 
@@ -78,7 +83,7 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-def _add_listing(routes: APIRouter, services: Any) -> None:
+def _add_listing(routes: APIRouter, services: AppServices) -> None:
     @routes.get("", operation_id="list_jobs", **reply_of(schemas.JobList))
     async def jobs(
         request: Request,
@@ -94,12 +99,12 @@ def _add_listing(routes: APIRouter, services: Any) -> None:
         )
 
     @routes.get("/{job_id}", operation_id="get_job", **reply_of(schemas.Job))
-    async def job(job_id: str, request: Request) -> dict[str, Any]:
+    async def job(job_id: str, request: Request) -> dict[str, JsonValue]:
         """One job: state, position, progress, and its pictures once it has completed."""
         return _document(services.engine.get(job_id), request)
 
 
-def _add_pictures(routes: APIRouter, services: Any) -> None:
+def _add_pictures(routes: APIRouter, services: AppServices) -> None:
     @routes.get(
         "/{job_id}/images/{index}",
         operation_id="get_job_image",
@@ -132,7 +137,7 @@ def _add_pictures(routes: APIRouter, services: Any) -> None:
         return Response(status_code=204) if picture is None else await _picture_reply(services, picture, {}, format)
 
 
-async def _picture_reply(services: Any, picture: Any, info: dict[str, str], format: str | None) -> Response:
+async def _picture_reply(services: AppServices, picture: Image, info: dict[str, str], format: str | None) -> Response:
     from latentd.images.codecs import encode_image
 
     format = (format or str(services.options["samples_format"])).lower()
@@ -143,17 +148,17 @@ async def _picture_reply(services: Any, picture: Any, info: dict[str, str], form
     return Response(data, media_type=MEDIA_TYPES[format], headers={"Cache-Control": "no-store"})
 
 
-def _pictures(result: Any) -> list[Any]:
+def _pictures(result: object) -> list[GeneratedImage]:
     """The pictures of a generation; other jobs have none."""
-    return [picture for picture in getattr(result, "images", ()) if hasattr(picture, "infotext")]
+    return [picture for picture in getattr(result, "images", ()) if isinstance(picture, GeneratedImage)]
 
 
-def job_path(job: WorkJob[Any], request: Request) -> str:
+def job_path(job: WorkAnyJob, request: Request) -> str:
     """The path of ``job`` in this API, as the client sees it (behind a prefix, too)."""
     return f"{request.scope.get('root_path', '')}/latentd/v1/jobs/{quote(job.id, safe='()')}"
 
 
-def accepted(job: WorkJob[Any], request: Request) -> Response:
+def accepted(job: WorkAnyJob, request: Request) -> Response:
     """The reply 202 to what was handed in as ``job``: where it is, and what happens to it."""
     name_job(request, job.id)
     path = job_path(job, request)
@@ -161,7 +166,7 @@ def accepted(job: WorkJob[Any], request: Request) -> Response:
     return SafeJSONResponse(reply, 202, {"Location": path})
 
 
-def _document(job: Job[Any], request: Request) -> dict[str, Any]:
+def _document(job: AnyJob, request: Request) -> dict[str, JsonValue]:
     path = job_path(job, request)
     document = job_document(job)
     document["preview"] = f"{path}/preview" if job.progress.preview is not None else None
@@ -182,7 +187,7 @@ def _document(job: Job[Any], request: Request) -> dict[str, Any]:
     return document
 
 
-async def _events_of(job: Job[Any], events: Subscription) -> AsyncIterator[ServerSentEvent]:
+async def _events_of(job: AnyJob, events: Subscription) -> AsyncIterator[ServerSentEvent]:
     document = job_document(job)
     name = "started" if document["state"] == "running" else document["state"]
     yield _event(name, document)
@@ -193,6 +198,6 @@ async def _events_of(job: Job[Any], events: Subscription) -> AsyncIterator[Serve
             yield _event(name, event.data)
 
 
-def _event(name: str, data: Mapping[str, Any]) -> ServerSentEvent:
+def _event(name: str, data: Mapping[str, JsonValue]) -> ServerSentEvent:
     # An EventSource sends the last id when it connects again; only the final event has one, so the job has ended.
     return ServerSentEvent(event=name, id=name if name in FINAL else None, data=data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -14,9 +14,11 @@ from latentd.prompts.styles import Style
 from latentd.server.json_reply import json_reply
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import lists
+from latentd.types import JsonValue
 
 if TYPE_CHECKING:
     from latentd.generations import AnyScript
+    from latentd.server.services import AppServices
     from latentd.types import Mode
 
 _FACE_RESTORERS = ("CodeFormer", "GFPGAN")
@@ -34,7 +36,7 @@ _WITHOUT_ROW = "Hypertile"
 _SECTIONS = ("extra options", "hypertile", "soft inpainting", "controlnet", "controlnet m2m", "refiner", "seed")
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """The list routes that concern no model file."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["lists"])
     _add_sampling(routes, services)
@@ -43,9 +45,9 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-def _add_sampling(routes: APIRouter, services: Any) -> None:
+def _add_sampling(routes: APIRouter, services: AppServices) -> None:
     @routes.get("/samplers", name="get_samplers", response_model=list[lists.SamplerItem])
-    async def samplers() -> list[dict[str, Any]]:
+    async def samplers() -> list[dict[str, JsonValue]]:
         """Samplers with their aliases and options; option values are texts."""
         return [
             {"name": spec.name, "aliases": list(spec.aliases), "options": spec.api_options()}
@@ -54,7 +56,7 @@ def _add_sampling(routes: APIRouter, services: Any) -> None:
         ]
 
     @routes.get("/schedulers", name="get_schedulers", response_model=list[lists.SchedulerItem])
-    async def schedulers() -> list[dict[str, Any]]:
+    async def schedulers() -> list[dict[str, JsonValue]]:
         """Noise schedules."""
         return [
             {
@@ -75,9 +77,9 @@ def _add_sampling(routes: APIRouter, services: Any) -> None:
         return [{"name": name} for name in LATENT_MODES]
 
 
-def _add_pictures(routes: APIRouter, services: Any) -> None:
+def _add_pictures(routes: APIRouter, services: AppServices) -> None:
     @routes.get("/upscalers", name="get_upscalers", response_model=list[lists.UpscalerItem])
-    async def upscalers() -> list[dict[str, Any]]:
+    async def upscalers() -> list[dict[str, JsonValue]]:
         """Upscalers: None, Lanczos and Nearest, then the others by name."""
         core = [resizer.name for resizer in RESIZERS]
         others = [spec for spec in services.registry.upscalers.values() if spec.name not in core]
@@ -89,14 +91,14 @@ def _add_pictures(routes: APIRouter, services: Any) -> None:
         return [{**row, "model_url": None} for row in rows]
 
     @routes.get("/face-restorers", name="get_face_restorers", response_model=list[lists.FaceRestorerItem])
-    async def face_restorers() -> list[dict[str, Any]]:
+    async def face_restorers() -> list[dict[str, JsonValue]]:
         """Face restorers: those of AUTOMATIC1111 first."""
         known = services.registry.face_restorers
         names = sorted(known, key=lambda name: (name not in _FACE_RESTORERS, name.lower()))
         return [{"name": name, "cmd_dir": known[name].cmd_dir} for name in names]
 
     @routes.get("/realesrgan-models", name="get_realesrgan_models", response_model=list[lists.RealesrganItem])
-    async def realesrgan_models() -> list[dict[str, Any]]:
+    async def realesrgan_models() -> list[dict[str, JsonValue]]:
         """AUTOMATIC1111's catalogue of Real-ESRGAN models, installed or not."""
         return [{"name": name, "path": _REALESRGAN + path, "scale": scale} for name, path, scale in _REALESRGAN_MODELS]
 
@@ -113,7 +115,7 @@ def _style_rows(styles: Mapping[str, Style]) -> list[dict[str, str | None]]:
     ]
 
 
-def _add_scripts(routes: APIRouter, services: Any) -> None:
+def _add_scripts(routes: APIRouter, services: AppServices) -> None:
     def offered(mode: Mode) -> list[AnyScript]:
         scripts = [script for script in services.registry.scripts.values() if script.listed and mode in script.modes]
         return sorted(scripts, key=_listed_place)
@@ -124,12 +126,12 @@ def _add_scripts(routes: APIRouter, services: Any) -> None:
         return {mode: [_listed_title(script) for script in offered(mode)] for mode in _MODES}
 
     @routes.get("/script-info", name="get_script_info", response_model=list[lists.ScriptInfo])
-    async def scripts_info() -> list[dict[str, Any]]:
+    async def scripts_info() -> list[dict[str, JsonValue]]:
         """Arguments of every script, by mode."""
         return [script_info(s, mode) for mode in _MODES for s in offered(mode) if s.title != _WITHOUT_ROW]
 
     @routes.get("/extensions", name="get_extensions_list", response_model=list[lists.ExtensionItem])
-    async def extensions() -> list[dict[str, Any]]:
+    async def extensions() -> list[dict[str, JsonValue]]:
         """Extensions that come from git: none, since latentd's plugins are packages (see /latentd/v1/plugins)."""
         return []
 

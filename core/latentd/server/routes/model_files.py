@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import lists
+from latentd.types import JsonValue
+
+if TYPE_CHECKING:
+    from latentd.server.services import AppServices
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Routes about checkpoints, VAEs, networks and embeddings."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["models"])
     _add_lists(routes, services)
@@ -20,8 +24,8 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-def _add_lists(routes: APIRouter, services: Any) -> None:
-    async def _listed(rows: Callable[[], Any]) -> Response:
+def _add_lists(routes: APIRouter, services: AppServices) -> None:
+    async def _listed(rows: Callable[[], JsonValue]) -> Response:
         # There may be thousands of files with long metadata: both listing and encoding would block the event loop.
         reply: Response = await services.run_in_thread(lambda: SafeJSONResponse(rows()))
         return reply
@@ -52,7 +56,7 @@ def _add_lists(routes: APIRouter, services: Any) -> None:
         return await _listed(services.embedding_rows)
 
 
-def _add_refreshes(routes: APIRouter, services: Any) -> None:
+def _add_refreshes(routes: APIRouter, services: AppServices) -> None:
     @routes.post("/refresh-checkpoints")
     async def refresh_checkpoints() -> None:
         """Look through the checkpoint folders again, and those of upscalers, which have no path of their own."""
@@ -75,13 +79,13 @@ def _add_refreshes(routes: APIRouter, services: Any) -> None:
         await services.run_in_thread(services.refresh_embeddings)
 
     @routes.post("/unload-checkpoint", name="unloadapi", openapi_extra={"x-scope": "admin"})
-    async def unload_checkpoint() -> dict[str, Any]:
+    async def unload_checkpoint() -> dict[str, JsonValue]:
         """Take the models out of the device's memory; the next generation brings them back."""
         await services.unload_models()
         return {}
 
     @routes.post("/reload-checkpoint", name="reloadapi", openapi_extra={"x-scope": "admin"})
-    async def reload_checkpoint() -> dict[str, Any]:
+    async def reload_checkpoint() -> dict[str, JsonValue]:
         """Bring the selected checkpoint into the device's memory."""
         await services.load_selected()
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Body
 
@@ -10,16 +10,20 @@ from latentd.pipeline.planning.limits import check_entries
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.lenient import Dict
 from latentd.settings import cmd_flags
+from latentd.types import JsonValue
+
+if TYPE_CHECKING:
+    from latentd.server.services import AppServices
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Routes ``/sdapi/v1/options`` and ``/sdapi/v1/cmd-flags``."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["options"])
 
     @routes.get("/options", name="get_config", response_model=None)
-    async def get_options() -> dict[str, Any]:
+    async def get_options() -> dict[str, JsonValue]:
         """Every option with its value."""
-        body: dict[str, Any] = services.options.body()
+        body: dict[str, JsonValue] = services.options.body()
         return body
 
     @routes.post("/options", name="set_config", openapi_extra={"x-scope": "admin"})
@@ -29,7 +33,7 @@ def router(services: Any) -> APIRouter:
         await services.set_options(body)
 
     @routes.get("/cmd-flags", response_model=None)
-    async def get_cmd_flags() -> dict[str, Any]:
+    async def get_cmd_flags() -> dict[str, JsonValue]:
         """Every command-line flag with its value; no secrets."""
         return cmd_flags(services.settings)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import Query
 from pydantic import BaseModel
@@ -11,6 +11,10 @@ from latentd.engine.executor import Engine
 from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import api_progress, state_document
 from latentd.server.routing import APIRouter
+from latentd.types import JsonValue
+
+if TYPE_CHECKING:
+    from latentd.server.services import AppServices
 
 
 class ProgressStateDocument(BaseModel):
@@ -37,13 +41,13 @@ class ProgressResponse(BaseModel):
     textinfo: str | None = None
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Routes ``/sdapi/v1/progress``, ``/interrupt`` and ``/skip``; none waits for the worker."""
     routes = APIRouter(prefix="/sdapi/v1", tags=["progress"])
     previews = PreviewCache()
 
     @routes.get("/progress", name="progressapi", response_model=ProgressResponse)
-    async def progress(skip_current_image: bool = False, id_task: str | None = Query(None)) -> dict[str, Any]:
+    async def progress(skip_current_image: bool = False, id_task: str | None = Query(None)) -> dict[str, JsonValue]:
         """Progress of what runs now, or of the job ``id_task``; zeros when idle."""
         engine: Engine = services.engine
         job = engine.get(id_task) if id_task else engine.current()
@@ -63,7 +67,7 @@ def router(services: Any) -> APIRouter:
         }
 
     @routes.post("/interrupt", name="interruptapi")
-    async def interrupt() -> dict[str, Any]:
+    async def interrupt() -> dict[str, JsonValue]:
         """Stop sampling; the picture so far is returned by the request that asked for it."""
         services.engine.interrupt()
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import Response
 from starlette.responses import PlainTextResponse
@@ -16,12 +16,16 @@ from latentd.server.routing import APIRouter
 from latentd.server.schemas.lists import MemoryResponse
 from latentd.server.schemas.server import Liveness, PluginList, Readiness
 from latentd.settings import Settings
+from latentd.types import JsonValue
 
-_PUBLIC: dict[str, Any] = {"x-public": True}
-_ADMIN: dict[str, Any] = {"x-scope": "admin"}
+if TYPE_CHECKING:
+    from latentd.server.services import AppServices
+
+_PUBLIC: dict[str, JsonValue] = {"x-public": True}
+_ADMIN: dict[str, JsonValue] = {"x-scope": "admin"}
 
 
-def router(services: Any) -> APIRouter:
+def router(services: AppServices) -> APIRouter:
     """Routes that are about the process; those that end it only with ``--api-server-stop``."""
     routes = APIRouter(tags=["server"])
     _add_health(routes, services)
@@ -32,7 +36,7 @@ def router(services: Any) -> APIRouter:
     return routes
 
 
-def _add_health(routes: APIRouter, services: Any) -> None:
+def _add_health(routes: APIRouter, services: AppServices) -> None:
     @routes.get("/livez", operation_id="get_liveness", openapi_extra=_PUBLIC, **reply_of(Liveness))
     async def livez() -> dict[str, str]:
         """The process answers."""
@@ -45,7 +49,7 @@ def _add_health(routes: APIRouter, services: Any) -> None:
         response_model=None,
         responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Generations would fail."}},
     )
-    async def readyz(response: Response) -> dict[str, Any]:
+    async def readyz(response: Response) -> dict[str, JsonValue]:
         """Whether generations can be served: 200, or 503 with the reasons. Plugins that failed are named, no more."""
         problems = await services.run_in_thread(services.problems)
         response.status_code = 503 if problems else 200
@@ -63,19 +67,19 @@ def _add_health(routes: APIRouter, services: Any) -> None:
         """200 where the caller may use the server; authentication says 401 otherwise."""
 
 
-def _add_facts(routes: APIRouter, services: Any) -> None:
+def _add_facts(routes: APIRouter, services: AppServices) -> None:
     @routes.get("/latentd/v1/plugins", operation_id="list_plugins", **reply_of(PluginList))
-    async def plugins() -> dict[str, Any]:
+    async def plugins() -> dict[str, JsonValue]:
         """Every plugin: its state, what it contributes, and the traceback where it failed."""
         return {"version": __version__, "plugins": services.host.report()}
 
     @routes.get("/sdapi/v1/memory", name="get_memory", response_model=MemoryResponse)
-    async def memory() -> Mapping[str, Any]:
+    async def memory() -> Mapping[str, JsonValue]:
         """Memory of the process and of the GPU, in bytes."""
         return await asyncio.to_thread(memory_report)
 
 
-def _add_stops(routes: APIRouter, services: Any) -> None:
+def _add_stops(routes: APIRouter, services: AppServices) -> None:
     prefix = "/sdapi/v1"
 
     @routes.post(f"{prefix}/server-kill", openapi_extra=_ADMIN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import Request, Response
 
@@ -11,8 +11,11 @@ from latentd.server.openapi import reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.jobs import Ticket
 
+if TYPE_CHECKING:
+    from latentd.server.services import AppServices
 
-def router(services: Any) -> APIRouter:
+
+def router(services: AppServices) -> APIRouter:
     """Route ``POST /latentd/v1/tickets``."""
     routes = APIRouter(tags=["jobs"])
 

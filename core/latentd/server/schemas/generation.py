@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from latentd.server.schemas.lenient import Arguments, Bool, Dict, Float, Int, LenientModel, Seed, Str
+from latentd.types import JsonValue
 
 
-def _title(model: type[Any]) -> str:
+def _title(model: type) -> str:
     """A class's own ``schema_name``, which its subclasses do not share, or else its name."""
     name: str = vars(model).get("schema_name", model.__name__)
     return name
@@ -171,7 +172,7 @@ class TextToImageResponse(BaseModel):
     """Reply of txt2img."""
 
     images: list[str] = Field(description="Base64 files in the format of option samples_format.")
-    parameters: dict[str, Any] = Field(description="The request with defaults and infotext applied.")
+    parameters: dict[str, JsonValue] = Field(description="The request with defaults and infotext applied.")
     info: str = Field(description="A JSON document as text: seeds, prompts, infotexts and the rest.")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from latentd.server.schemas.lenient import Bool, Dict, Float, Int, LenientModel, Str
+from latentd.types import JsonValue
 
 
 def _zero_or_one(value: int) -> int:
@@ -94,8 +95,8 @@ class PNGInfoResponse(BaseModel):
     """Reply of ``/sdapi/v1/png-info``."""
 
     info: str = Field(description="The infotext, or an empty text.")
-    items: dict[str, Any] = Field(description="Every text entry of the file.")
-    parameters: dict[str, Any] = Field(description="The infotext, parsed.")
+    items: dict[str, JsonValue] = Field(description="Every text entry of the file.")
+    parameters: dict[str, JsonValue] = Field(description="The infotext, parsed.")
 
 
 class InterrogateRequest(LenientModel):

@@ -6,9 +6,11 @@ by them.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
+
+from latentd.types import JsonValue
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 EventName = Literal["queued", "started", "progress", "completed", "failed", "cancelled"]
@@ -42,7 +44,7 @@ class JobDocument(BaseModel):
     interrupted: bool = Field(description="Somebody asked to stop early; the pictures are as far as they got.")
     expired: bool = Field(description="The pictures are no longer kept.")
     warnings: list[str] = Field(description="What the request asked for and does not get.")
-    meta: dict[str, Any] = Field(description="Of a generation: width, height, steps and images.")
+    meta: dict[str, JsonValue] = Field(description="Of a generation: width, height, steps and images.")
     error: JobError | None
 
 
@@ -63,7 +65,9 @@ class Job(JobDocument):
     preview: str | None = Field(description="Path of the latest preview; null while there is none.")
     events: str = Field(description="Path of the event stream.")
     images: list[JobPicture] = Field(description="Its pictures once it has completed.")
-    result: dict[str, Any] | None = Field(description="What else came of it, where it is no generation (a training).")
+    result: dict[str, JsonValue] | None = Field(
+        description="What else came of it, where it is no generation (a training)."
+    )
 
 
 class JobList(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from latentd.types import JsonValue
 
 _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
 _FALSE = frozenset({"0", "off", "f", "false", "n", "no"})
@@ -46,7 +48,7 @@ def _not_none(value: object) -> None:
         raise _refuse("type_error.none.not_allowed", "none is not an allowed value")
 
 
-def to_int(value: Any) -> int:
+def to_int(value: JsonValue) -> int:
     """``value`` as an integer: fractions are cut off, texts parsed.
 
     :raises PydanticCustomError: it is no number, or does not fit 64 bits.
@@ -54,7 +56,7 @@ def to_int(value: Any) -> int:
     return _bounded(value, LARGEST_INTEGER)
 
 
-def to_seed(value: Any) -> int:
+def to_seed(value: JsonValue) -> int:
     """``value`` as a seed: an integer as :func:`to_int` makes it, up to 2**64 - 1.
 
     :raises PydanticCustomError: it is no number, or out of bounds.
@@ -62,7 +64,7 @@ def to_seed(value: Any) -> int:
     return _bounded(value, LARGEST_SEED)
 
 
-def _bounded(value: Any, largest: int) -> int:
+def _bounded(value: JsonValue, largest: int) -> int:
     _not_none(value)
     try:
         number = int(value) if isinstance(value, int | float | str) else None
@@ -77,7 +79,7 @@ def _bounded(value: Any, largest: int) -> int:
     return number
 
 
-def to_float(value: Any) -> float:
+def to_float(value: JsonValue) -> float:
     """``value`` as a float.
 
     :raises PydanticCustomError: it is no number, or not finite.
@@ -94,7 +96,7 @@ def to_float(value: Any) -> float:
     return number
 
 
-def to_str(value: Any) -> str:
+def to_str(value: JsonValue) -> str:
     """``value`` as text; numbers are written out.
 
     :raises PydanticCustomError: it is a list, an object or null.
@@ -110,7 +112,7 @@ def to_str(value: Any) -> str:
     raise _refuse("type_error.str", "str type expected")
 
 
-def to_bool(value: Any) -> bool:
+def to_bool(value: JsonValue) -> bool:
     """``value`` as a truth value: also 0, 1 and the words yes, no, on, off...
 
     :raises PydanticCustomError: it is anything else.
@@ -127,7 +129,7 @@ def to_bool(value: Any) -> bool:
     raise _refuse("type_error.bool", "value could not be parsed to a boolean")
 
 
-def to_dict(value: Any) -> dict[str, Any]:
+def to_dict(value: JsonValue) -> dict[str, JsonValue]:
     """``value`` as a mapping with text keys; a list of pairs, also an empty one, becomes a mapping.
 
     :raises PydanticCustomError: it is neither.
@@ -139,7 +141,7 @@ def to_dict(value: Any) -> dict[str, Any]:
         raise _refuse("type_error.dict", "value is not a valid dict") from None
 
 
-def to_arguments(value: Any) -> list[Any] | dict[str, Any]:
+def to_arguments(value: JsonValue) -> list[JsonValue] | dict[str, JsonValue]:
     """A script's arguments: a list by position, or an object by name.
 
     :raises PydanticCustomError: neither.
@@ -150,7 +152,9 @@ def to_arguments(value: Any) -> list[Any] | dict[str, Any]:
     raise _refuse("type_error.list", "value is not a valid list")
 
 
-def _lenient(convert: Callable[[Any], Any], schema: Mapping[str, Any]) -> Any:
+def _lenient(
+    convert: Callable[[JsonValue], object], schema: Mapping[str, JsonValue]
+) -> tuple[BeforeValidator, WithJsonSchema]:
     # The converters return the final type, so pydantic's own checks accept it.
     return (BeforeValidator(convert), WithJsonSchema(dict(schema)))
 
@@ -170,8 +174,8 @@ Seed = Annotated[int, *_SEED]
 Float = Annotated[float, *_FLOAT]
 Str = Annotated[str, *_STR]
 Bool = Annotated[bool, *_BOOL]
-Dict = Annotated[dict[str, Any], *_DICT]
-Arguments = Annotated[Any, *_ARGS]
+Dict = Annotated[dict[str, JsonValue], *_DICT]
+Arguments = Annotated[JsonValue, *_ARGS]
 
 
 class LenientModel(BaseModel):
@@ -188,7 +192,7 @@ class LenientModel(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _from_pairs(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _from_pairs(cls, value: JsonValue, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(value, list):
             try:
                 value = dict(value)

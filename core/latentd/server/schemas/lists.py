@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
+
+from latentd.types import JsonValue
 
 
 class _Row(BaseModel):
@@ -116,7 +116,7 @@ class LoraItem(_Row):
     name: str
     alias: str
     path: str
-    metadata: dict[str, Any]
+    metadata: dict[str, JsonValue]
 
 
 class ScriptsList(_Row):
@@ -130,10 +130,10 @@ class ScriptArg(_Row):
     """One argument of a script, as a user interface would show it."""
 
     label: str | None
-    value: Any | None
-    minimum: Any | None
-    maximum: Any | None
-    step: Any | None
+    value: JsonValue | None
+    minimum: JsonValue | None
+    maximum: JsonValue | None
+    step: JsonValue | None
     choices: list[str] | None
 
 
@@ -161,5 +161,5 @@ class ExtensionItem(_Row):
 class MemoryResponse(_Row):
     """Memory in use in bytes, of the process and of the GPU."""
 
-    ram: dict[str, Any]
-    cuda: dict[str, Any]
+    ram: dict[str, JsonValue]
+    cuda: dict[str, JsonValue]

@@ -7,9 +7,10 @@ import struct
 import zipfile
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import Any
+from typing import IO
 
 from latentd.models.files.pickles.stand_ins import StandInUnpickler, Storage
+from latentd.models.files.pickles.values import PickleValue
 from latentd.models.files.pickles.walk import MAX_STRING, PickleRefused, walk_pickle
 
 #: A file of torch before 1.6: magic number, protocol, system, the object, the keys of its storages; then raw bytes.
@@ -115,7 +116,7 @@ def _from_legacy(file: BufferedReader, size: int) -> Contents:
     return Contents(value, reader.storages, _legacy_places(file, keys, reader.storages))
 
 
-def _legacy_places(file: BufferedReader, keys: Any, storages: dict[str, Storage]) -> dict[str, int]:
+def _legacy_places(file: BufferedReader, keys: PickleValue, storages: dict[str, Storage]) -> dict[str, int]:
     """Behind the pickles lie, in the order of ``keys``, each storage's number of elements (8 bytes) and their bytes."""
     places: dict[str, int] = {}
     for key in keys if isinstance(keys, list) else ():
@@ -130,7 +131,7 @@ def _legacy_places(file: BufferedReader, keys: Any, storages: dict[str, Storage]
     return places
 
 
-def _walked(file: Any, size: int) -> StandInUnpickler:
+def _walked(file: IO[bytes], size: int) -> StandInUnpickler:
     """The unpickler of the next pickle in ``file``, which has been followed to its end."""
     start = file.tell()
     walk_pickle(file, size=size)

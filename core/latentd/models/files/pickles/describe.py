@@ -25,7 +25,6 @@ the weight file; for an array, whose bytes lie within the pickle, it is these th
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 from latentd.models.files.pickles.containers import Contents
 from latentd.models.files.pickles.stand_ins import (
@@ -38,7 +37,9 @@ from latentd.models.files.pickles.stand_ins import (
     Storage,
     Tensor,
 )
+from latentd.models.files.pickles.values import PickleDict, PickleValue
 from latentd.models.files.pickles.walk import PickleRefused
+from latentd.types import JsonValue
 
 #: Tensors may share storages (tied weights) or repeat a value, but not so that copies of them fill the memory: together
 #: they are at most so many times as large as the file, and so many bytes.
@@ -67,7 +68,7 @@ class Description:
     """
 
     def __init__(self, contents: Contents, size: int) -> None:
-        self.nodes: list[list[Any]] = []
+        self.nodes: list[list[JsonValue]] = []
         self.storages: list[tuple[str, int]] = []
         self.sources: list[int | bytes] = []
         self._contents = contents
@@ -77,7 +78,7 @@ class Description:
         self._total, self._size = 0, size
         self.root = self._value(contents.value)
 
-    def as_json(self, *, inline: bool) -> dict[str, Any]:
+    def as_json(self, *, inline: bool) -> dict[str, JsonValue]:
         """The description; with ``inline`` each storage's place or bytes are told, too."""
         told = [base64.b64encode(place).decode() if isinstance(place, bytes) else place for place in self.sources]
         storages = [
@@ -111,7 +112,7 @@ class Description:
             check_sum(self._total, self._size)
         return [number]
 
-    def _node(self, value: Any) -> list[Any]:
+    def _node(self, value: PickleValue) -> list[PickleValue]:
         if isinstance(value, Parameters):
             value = value.held
         if isinstance(value, Ordered):
@@ -133,10 +134,10 @@ class Description:
             return ["type", value.code]
         raise PickleRefused(f"a {type(value).__name__}, which weight files do not have")
 
-    def _items(self, values: dict[Any, Any]) -> list[object]:
+    def _items(self, values: PickleDict) -> list[object]:
         return [self._value(part) for item in dict.items(values) for part in item]
 
-    def _tensor(self, tensor: Tensor) -> list[Any]:
+    def _tensor(self, tensor: Tensor) -> list[PickleValue]:
         return ["tensor", self._of_file(tensor.storage), tensor.offset, list(tensor.size), list(tensor.stride)]
 
     def _of_file(self, storage: Storage) -> int:
@@ -150,6 +151,6 @@ class Description:
         self.sources.append(source)
         return len(self.storages) - 1
 
-    def _added(self, node: list[Any]) -> list[int]:
+    def _added(self, node: list[PickleValue]) -> list[int]:
         self.nodes.append(node)
         return [len(self.nodes) - 1]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+from latentd.types import JsonValue
 
 #: The longest frame, in bytes.
 MAX_FRAME = 64 << 20
@@ -35,14 +37,14 @@ class Request:
     most: int
 
     @classmethod
-    def of(cls, frame: dict[str, Any]) -> Request:
+    def of(cls, frame: dict[str, JsonValue]) -> Request:
         """:raises ValueError: the frame is none."""
         try:
             return cls(str(frame["path"]), frame["into"], int(frame["most"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"no request: {error}") from error
 
-    def as_frame(self) -> dict[str, Any]:
+    def as_frame(self) -> dict[str, JsonValue]:
         """The frame of this request."""
         return asdict(self)
 
@@ -53,14 +55,14 @@ def identity_of(file: BinaryIO) -> Identity:
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def write_frame(stream: BinaryIO, value: dict[str, Any]) -> None:
+def write_frame(stream: BinaryIO, value: dict[str, JsonValue]) -> None:
     """:raises OSError: the other side is gone."""
     data = json.dumps(value, separators=(",", ":")).encode()
     stream.write(len(data).to_bytes(4, "little") + data)
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> dict[str, Any] | None:
+def read_frame(stream: BinaryIO) -> dict[str, JsonValue] | None:
     """The next frame; None at the end.
 
     :raises ValueError: something else came.

@@ -22,6 +22,7 @@ import queue
 import sys
 import threading
 import time
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +32,7 @@ from latentd.models.files.pickles.describe import Description
 from latentd.models.files.pickles.frames import MAX_FRAME, Request, identity_of, read_frame, write_frame
 from latentd.models.files.pickles.walk import PickleRefused
 from latentd.regular import open_regular
+from latentd.types import JsonValue
 
 #: Seconds without a request after which the process ends.
 IDLE = 120.0
@@ -79,7 +81,7 @@ class ReaderProcess:
         except queue.Empty:
             return None
 
-    def answer(self, request: Request) -> dict[str, Any]:
+    def answer(self, request: Request) -> dict[str, JsonValue]:
         """Read one file; what is wrong with it is told in words. ``spent``: memory ran out, this process is to end."""
         try:
             return self._read(request)
@@ -92,7 +94,7 @@ class ReaderProcess:
         except Exception as error:  # whatever a damaged or hostile file provokes is the file's fault
             return {"refused": f"damaged: {type(error).__name__}: {str(error)[:200]}"}
 
-    def _read(self, request: Request) -> dict[str, Any]:
+    def _read(self, request: Request) -> dict[str, JsonValue]:
         path = Path(os.fsdecode(base64.b64decode(request.path)))
         with open_regular(path) as file:
             before = identity_of(file)
@@ -101,14 +103,14 @@ class ReaderProcess:
             written = self._convert(description, file, request) if request.into else False
             if identity_of(file) != before:
                 raise PickleRefused("it was changed while it was read")
-        answer: dict[str, Any] = {"written": written, "identity": before.as_list()}
+        answer: dict[str, JsonValue] = {"written": written, "identity": before.as_list()}
         if not written:
             answer["description"] = description.as_json(inline=True)
             if len(json.dumps(answer)) > MAX_FRAME:
                 raise PickleRefused("more beside its weights than a weight file has")
         return answer
 
-    def _convert(self, description: Description, file: Any, request: Request) -> bool:
+    def _convert(self, description: Description, file: BufferedReader, request: Request) -> bool:
         """Whether the file was written; one that cannot be (a full disk, a folder without the right) is read only."""
         self._scratch = target = Path(os.fsdecode(base64.b64decode(request.into or "")))
         try:
@@ -131,7 +133,7 @@ def set_limits(size: int) -> None:
 def _limit(name: str, value: int) -> None:
     """Set a soft limit, no higher than the hard one."""
     try:
-        resource: Any = importlib.import_module("resource")
+        resource: Any = importlib.import_module("resource")  # Unix alone has it
         kind = getattr(resource, name)
     except (ImportError, AttributeError):  # Windows has no such limits, and not every system has every one
         return

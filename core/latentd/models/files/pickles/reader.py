@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from latentd.models.files.pickles.frames import Request, read_frame, write_frame
+from latentd.types import JsonValue
 
 #: Seconds for one file, and bytes of it for one second more: disks of the slow kind included.
 SECONDS, BYTES_A_SECOND = 60.0, 4 << 20
@@ -40,7 +41,7 @@ class PickleReader:
         child = self._child
         return child.process.pid if child is not None and child.process.poll() is None else None
 
-    def read(self, path: Path, *, size: int, into: Path | None, most: int) -> dict[str, Any]:
+    def read(self, path: Path, *, size: int, into: Path | None, most: int) -> dict[str, JsonValue]:
         """The answer about one file (:mod:`latentd.models.files.pickles.process`).
 
         :param size: bytes of the file, by which its time is measured.
@@ -98,13 +99,13 @@ class _Child:
             )
         except OSError as error:
             raise ReaderFailed(f"its reader cannot be started: {error.strerror}") from error
-        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._answers: queue.Queue[dict[str, JsonValue] | None] = queue.Queue()
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._requests: IO[bytes] = self.process.stdin
         threading.Thread(target=self._listen, args=(self.process.stdout,), name="pickle reader", daemon=True).start()
 
-    def ask(self, request: Request, seconds: float) -> dict[str, Any]:
+    def ask(self, request: Request, seconds: float) -> dict[str, JsonValue]:
         """:raises ReaderFailed: the process ended, or did not answer in time."""
         try:
             write_frame(self._requests, request.as_frame())  # type: ignore[arg-type]

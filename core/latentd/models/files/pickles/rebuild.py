@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
 from latentd.models.files.pickles.convert import DESCRIPTION
 from latentd.models.files.pickles.describe import check_sum
 from latentd.models.files.pickles.stand_ins import ITEM_BYTES
+from latentd.models.files.pickles.values import PickleValue
 from latentd.models.files.safetensors_header import read_checked
+from latentd.types import JsonValue
 
 _NUMBER_TYPE = re.compile(r"[<>=|]?(?:[iu][1248]|f[248])|\?")
 
@@ -45,12 +46,12 @@ class TensorPlace:
 class Described:
     """A description, and the storages that its tensors lie in."""
 
-    nodes: list[Any]
+    nodes: list[JsonValue]
     root: object
     storages: tuple[StoredBytes, ...]
 
 
-def described(answer: dict[str, Any]) -> Described:
+def described(answer: dict[str, JsonValue]) -> Described:
     """The description in an answer of the reader's process.
 
     :raises ValueError: it is none.
@@ -85,7 +86,7 @@ def converted(file: BufferedReader, path: Path) -> Described:
         raise ValueError(f"no description: {error}") from error
 
 
-def _checked(answer: dict[str, Any], stored: list[StoredBytes]) -> Described:
+def _checked(answer: dict[str, JsonValue], stored: list[StoredBytes]) -> Described:
     for entry in stored:
         item = ITEM_BYTES[entry.dtype]
         known = len(entry.place) == entry.nbytes if isinstance(entry.place, bytes) else entry.place >= 0
@@ -97,9 +98,9 @@ def _checked(answer: dict[str, Any], stored: list[StoredBytes]) -> Described:
 def rebuild(
     description: Described,
     size: int,
-    tensor: Callable[[TensorPlace], Any],
+    tensor: Callable[[TensorPlace], PickleValue],
     data: Callable[[StoredBytes], bytes] | None = None,
-) -> Any:
+) -> PickleValue:
     """The value that a description is of.
 
     :param size: bytes of the weight file, by which the sum of its tensors is bounded.
@@ -107,11 +108,11 @@ def rebuild(
     :param data: gives the bytes of an array; without it arrays are None.
     :raises ValueError: the description is damaged, or tells of more than the file can hold.
     """
-    values: list[Any] = []
+    values: list[PickleValue] = []
     nbytes: dict[int, int] = {}
     total = 0
 
-    def value(told: object) -> Any:
+    def value(told: object) -> PickleValue:
         nonlocal total
         if not isinstance(told, list):
             return told
@@ -120,7 +121,7 @@ def rebuild(
             check_sum(total, size)
         return values[told[0]]
 
-    def items(told: list[object]) -> Any:
+    def items(told: list[object]) -> PickleValue:
         return ((value(key), value(held)) for key, held in zip(told[::2], told[1::2], strict=True))
 
     try:
@@ -147,7 +148,7 @@ def rebuild(
         raise ValueError(f"damaged description: {error}") from error
 
 
-def _place(description: Described, told: list[Any]) -> TensorPlace:
+def _place(description: Described, told: list[JsonValue]) -> TensorPlace:
     number, offset, shape, stride = told
     stored = description.storages[number]
     held = stored.nbytes // ITEM_BYTES[stored.dtype]
@@ -160,14 +161,14 @@ def _place(description: Described, told: list[Any]) -> TensorPlace:
     return TensorPlace(tuple(shape), stored.dtype, number, offset if all(shape) else 0, tuple(stride))
 
 
-def _ordered(items: Any, metadata: object) -> OrderedDict[Any, Any]:
-    made: OrderedDict[Any, Any] = OrderedDict(items)
+def _ordered(items: PickleValue, metadata: object) -> OrderedDict[PickleValue, PickleValue]:
+    made: OrderedDict[PickleValue, PickleValue] = OrderedDict(items)
     if isinstance(metadata, dict):
         made._metadata = metadata  # type: ignore[attr-defined]
     return made
 
 
-def _array(told: list[Any], data: bytes) -> Any:
+def _array(told: list[JsonValue], data: bytes) -> PickleValue:
     import numpy as np
 
     code, shape, fortran, _ = told
@@ -175,7 +176,7 @@ def _array(told: list[Any], data: bytes) -> Any:
     return array[0] if shape is None else array.reshape(shape, order="F" if fortran else "C")
 
 
-def _number_type(code: str) -> Any:
+def _number_type(code: str) -> PickleValue:
     import numpy as np
 
     if not _NUMBER_TYPE.fullmatch(code):
@@ -183,7 +184,7 @@ def _number_type(code: str) -> Any:
     return np.dtype(code)
 
 
-def _plain(kind: str, told: list[Any]) -> Any:
+def _plain(kind: str, told: list[JsonValue]) -> PickleValue:
     if kind == "integer":
         return int(told[0], 16)
     if kind == "complex":

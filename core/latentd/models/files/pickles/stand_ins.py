@@ -10,8 +10,9 @@ import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import IO, TypeGuard
 
+from latentd.models.files.pickles.values import PickleDict, PickleValue
 from latentd.models.files.pickles.walk import PickleRefused, qualified
 
 MAX_DIMENSIONS = 64
@@ -90,14 +91,14 @@ class Named(Sealed):
         """Module and name as Python writes them."""
         return self.name.replace(" ", ".")
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: PickleValue) -> PickleValue:
         """:raises PickleRefused: weight files have no need of it."""
         if (call := _CALLS.get(self.name)) is None:
             raise PickleRefused(f"a call of {self.dotted}")
         return call(*arguments)
 
 
-class Ordered(OrderedDict[Any, Any]):
+class Ordered(OrderedDict[PickleValue, PickleValue]):
     """A module's weights; ``metadata`` holds the versions of its parts, as ``state_dict()`` gives them."""
 
     metadata: object = None
@@ -111,7 +112,7 @@ class Parameters:
     """A ``ParameterDict``: its parameters by name."""
 
     def __init__(self, *_arguments: object) -> None:
-        self.held: dict[Any, Any] = {}
+        self.held: PickleDict = {}
 
     def __setstate__(self, state: object) -> None:
         if isinstance(state, dict) and isinstance(state.get("_parameters"), dict):
@@ -137,7 +138,7 @@ class NumberType:
             raise PickleRefused("a type of numpy's that is no number")
         self.code = "?" if found[1] == "b1" else code
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: PickleValue) -> None:
         if state[1] in _ORDERS and self.code != "?":
             self.code = state[1] + self.code.lstrip("<>=|")
 
@@ -160,7 +161,7 @@ class Array:
         if math.prod(self.shape or ()) * kind.item_bytes != len(data):
             raise PickleRefused("damaged: an array of another size than its shape")
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: PickleValue) -> None:
         _, shape, kind, fortran, data = state
         self.__init__(kind, data, shape, fortran)  # type: ignore[misc]
 
@@ -207,7 +208,7 @@ def _is_size(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-_CALLS: dict[str, Callable[..., Any]] = {
+_CALLS: dict[str, Callable[..., PickleValue]] = {
     "_codecs encode": _encoded,
     "builtins complex": complex,
     "builtins set": set,
@@ -238,16 +239,16 @@ _TYPES: dict[str, type] = {
 class StandInUnpickler(pickle.Unpickler):
     """Reads a pickle that was walked before. ``storages``: every storage it names, by key."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8", errors="strict")
         self.storages: dict[str, Storage] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> PickleValue:
         """Return the stand-in for what the pickle names; nothing is imported."""
         full = qualified(f"{module} {name}")
         return _TYPES.get(full) or Named(full)
 
-    def persistent_load(self, pid: Any) -> Storage:
+    def persistent_load(self, pid: PickleValue) -> Storage:
         """The storage of a persistent id: (``storage``, type, key, device, elements, view).
 
         :raises PickleRefused: it is another kind of id, of an unknown type, or contradicts one before it.
