@@ -30,7 +30,7 @@ from latentd.server.model_setup import create_models
 from latentd.server.shared_batches import share_limit, share_of
 from latentd.server.styles import StyleBook
 from latentd.server.tickets import Tickets
-from latentd.services import WorkerContext
+from latentd.services import Services, WorkerContext
 from latentd.settings import Settings
 from latentd.types import JsonValue, OptionValues
 
@@ -385,6 +385,16 @@ class AppServices:
         return self.on_exit(kind)
 
 
+def own(services: Services) -> AppServices:
+    """The server's own object behind what a plugin got.
+
+    :raises TypeError: a plugin made it up.
+    """
+    if not isinstance(services, AppServices):
+        raise TypeError(f"{type(services).__name__} is not this server's services")
+    return services
+
+
 def _import_pipeline() -> None:
     import latentd.pipeline.run  # noqa: F401 - every generation needs it; it imports torch
 
@@ -395,8 +405,7 @@ def _import_networks() -> None:
 
     They add about 300,000 objects, with which every full garbage collection would stop the server for 0.2 s.
     """
-    from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401
-    from transformers import CLIPTextConfig, CLIPTextModel  # noqa: F401
+    import latentd.models.loading.libraries  # noqa: F401
 
     freeze_heap()
 

@@ -30,10 +30,12 @@ from latentd.server.schemas.generation import (
     Txt2ImgRequest,
 )
 from latentd.server.schemas.jobs import JobAccepted
+from latentd.server.services import own
 from latentd.types import GeneratedImage, JsonValue, Result
 
 if TYPE_CHECKING:
     from latentd.server.services import AppServices
+    from latentd.services import Services
 
 _BYTES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 
@@ -99,7 +101,7 @@ def _job_body(body: dict[str, JsonValue]) -> GenerationBody:
 
 
 async def answer_generation(
-    services: AppServices,
+    services: Services,
     body: GenerationBody,
     request: Request,
     *,
@@ -113,22 +115,22 @@ async def answer_generation(
     :raises LatentdError: the errors of planning and of the job itself; NotAllowed if the key does not allow it.
     """
     _check_persistence(body, request)
-    job, body = await services.submit_body(body, warnings)
+    server = own(services)
+    job, body = await server.submit_body(body, warnings)
     name_job(request, job.id)
-    if services.settings.cancel_on_disconnect:
-        result: Result = await _wait_while_connected(services, job, request)
+    if server.settings.cancel_on_disconnect:
+        result = await _wait_while_connected(server, job, request)
     else:
         result = await job.wait()
     media = preferred_picture(",".join(request.headers.getlist("accept")), tuple(_BYTES))
     if media and result.images:
         first = result.images[0]
-        data = await services.images.encode_bytes(first.image, dict(first.info), format=_BYTES[media])
+        data = await server.images.encode_bytes(first.image, dict(first.info), format=_BYTES[media])
         return Response(data, media_type=media)
-    images = await encoded(services, result.images) if body.send_images is not False else []
+    images = await encoded(server, result.images) if body.send_images is not False else []
     parameters = {**echo(body), **(echoed or {})}
     reply = {"images": images, "parameters": parameters, "info": json.dumps(result.info, default=_unserialisable)}
-    answer: Response = await services.images.run(lambda: SafeJSONResponse(reply))
-    return answer
+    return await server.images.run(lambda: SafeJSONResponse(reply))
 
 
 def _check_persistence(body: GenerationBody, request: Request) -> None:
