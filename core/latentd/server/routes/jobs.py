@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Depends, Header, HTTPException, Query, Request, Response
@@ -21,12 +21,14 @@ from latentd.server.middleware import name_job
 from latentd.server.openapi import binary, event_stream, reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
+from latentd.services import WorkJob
 from latentd.types import GeneratedImage, JsonValue
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from latentd.engine.job import AnyJob
+    from latentd.server.services import AppServices
 
 MEDIA_TYPES = {
     "png": "image/png",
@@ -153,12 +155,12 @@ def _pictures(result: object) -> list[GeneratedImage]:
     return [picture for picture in getattr(result, "images", ()) if isinstance(picture, GeneratedImage)]
 
 
-def job_path(job: WorkAnyJob, request: Request) -> str:
+def job_path(job: WorkJob[Any], request: Request) -> str:
     """The path of ``job`` in this API, as the client sees it (behind a prefix, too)."""
     return f"{request.scope.get('root_path', '')}/latentd/v1/jobs/{quote(job.id, safe='()')}"
 
 
-def accepted(job: WorkAnyJob, request: Request) -> Response:
+def accepted(job: WorkJob[Any], request: Request) -> Response:  # whatever its work gives
     """The reply 202 to what was handed in as ``job``: where it is, and what happens to it."""
     name_job(request, job.id)
     path = job_path(job, request)
