@@ -105,7 +105,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
         spellings = [*flag.extra_names] if len(name) == 1 else [spelling(name), *flag.extra_names]
-        groups[flag.group].add_argument(*spellings, dest=name, default=argparse.SUPPRESS, **_manners(flag, default))
+        groups[flag.group].add_argument(*spellings, dest=name, default=argparse.SUPPRESS, **_keywords(flag, default))
 
 
 def spelling(name: str) -> str:
@@ -113,22 +113,22 @@ def spelling(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _manners(flag: Flag, default: FlagValue) -> dict[str, Any]:  # of every type that add_argument takes
+def _keywords(flag: Flag, default: FlagValue) -> dict[str, Any]:  # of every type that add_argument takes
     """The keyword arguments of ``add_argument`` for one flag."""
     help_text = flag.help.replace("%", "%%")
     if flag.kind == "switch":
         return {"help": help_text, "action": "store_const", "const": True}
-    manners: dict[str, Any] = {"help": help_text + _default_note(flag, default), "metavar": flag.metavar}
+    keywords: dict[str, Any] = {"help": help_text + _default_note(flag, default), "metavar": flag.metavar}
     if flag.choices:
-        manners |= {"choices": tuple(flag.choices), "metavar": None}
+        keywords |= {"choices": tuple(flag.choices), "metavar": None}
     if flag.kind == "texts":
-        return manners | {"action": _Collect, "nargs": "+" if flag.separate else None, "commas": flag.commas}
+        return keywords | {"action": _Collect, "nargs": "+" if flag.separate else None, "commas": flag.commas}
     converters = {"integer": int, "number": float, "json": _json_object, "text": str}
-    manners["type"] = converters[flag.kind]
-    manners["metavar"] = manners["metavar"] or (
+    keywords["type"] = converters[flag.kind]
+    keywords["metavar"] = keywords["metavar"] or (
         None if flag.choices else {"integer": "N", "number": "X"}.get(flag.kind)
     )
-    return manners
+    return keywords
 
 
 def _default_note(flag: Flag, default: FlagValue) -> str:
@@ -138,12 +138,12 @@ def _default_note(flag: Flag, default: FlagValue) -> str:
 
 
 class _Collect(argparse.Action):
-    """Collects the values of a flag that may be given several times into a tuple; ``manners`` are argparse's own."""
+    """Collects the values of a flag that may be given several times into a tuple; ``keywords`` are argparse's own."""
 
     def __init__(
-        self, option_strings: Sequence[str], dest: str, *, commas: bool, **manners: Any
+        self, option_strings: Sequence[str], dest: str, *, commas: bool, **keywords: Any
     ) -> None:  # argparse's own
-        super().__init__(option_strings, dest, **manners)
+        super().__init__(option_strings, dest, **keywords)
         self.commas = commas
 
     def __call__(
