@@ -1,5 +1,5 @@
-"""Weight files in pickle form: followed and read in a process of its own, converted to safetensors, mapped from there.
+"""Weight files in pickle form: checked and read in a separate process, converted to safetensors, then memory-mapped.
 
-``walk``, ``stand_ins``, ``containers``, ``describe``, ``convert`` and ``process`` are the reader's process and need the
-standard library alone; ``reader``, ``converted`` and ``rebuild`` are this side of the pipe.
+``walk``, ``stand_ins``, ``containers``, ``describe``, ``convert`` and ``process`` run in the reader's process and
+import only the standard library; ``reader``, ``converted`` and ``rebuild`` run in the server's.
 """

@@ -1,4 +1,4 @@
-"""torch's two forms of weight files: where the pickle lies in them, and where the bytes of each storage."""
+"""torch's two forms of weight files: the places of the pickle and of each storage's bytes in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BIG = "it was written on a machine of big-endian numbers"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a file holds: its object, of stand-ins, and for each storage that it names the place of its bytes."""
+    """The content of a file: its object, made of stand-ins, and the place of the bytes of each storage it names."""
 
     value: object
     storages: dict[str, Storage]
@@ -29,9 +29,9 @@ class Contents:
 
 
 def read_contents(file: BufferedReader) -> Contents:
-    """What a weight file in pickle form holds; the bytes of its tensors are not read.
+    """The content of a weight file in pickle form; the bytes of its tensors are not read.
 
-    :raises PickleRefused: it is none, is damaged, or goes beyond what weight files need.
+    :raises PickleRefused: it is no such file, is damaged, or has something that weight files do not need.
     """
     size = file.seek(0, 2)
     is_archive = zipfile.is_zipfile(file)
@@ -65,7 +65,7 @@ def _from_archive(file: BufferedReader, size: int) -> Contents:
 
 
 def _records(file: BufferedReader) -> dict[str, zipfile.ZipInfo]:
-    """The archive's members by their lower-case names without the folder, which is how torch finds them."""
+    """The archive's members by their lower-case names without the folder, as torch looks them up."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -83,7 +83,7 @@ def _records(file: BufferedReader) -> dict[str, zipfile.ZipInfo]:
 
 
 def _start(file: BufferedReader, member: zipfile.ZipInfo) -> int:
-    """Where the bytes of ``member`` begin."""
+    """The position at which the bytes of ``member`` begin."""
     if not 0 <= member.header_offset < 2**63:
         raise PickleRefused("damaged: a member of the archive that lies nowhere")
     file.seek(member.header_offset)
@@ -102,7 +102,10 @@ def _read(file: BufferedReader, member: zipfile.ZipInfo, most: int) -> bytes:
 
 
 def _from_legacy(file: BufferedReader, size: int) -> Contents:
-    """:raises PickleRefused: the file is neither this form nor the other."""
+    """The content of a file in the form of torch before 1.6.
+
+    :raises PickleRefused: the file has neither form.
+    """
     if _walked(file, size).load() != _MAGIC:
         raise PickleRefused("damaged: it does not begin as a weight file does")
     if _walked(file, size).load() != _PROTOCOL:
@@ -117,7 +120,7 @@ def _from_legacy(file: BufferedReader, size: int) -> Contents:
 
 
 def _legacy_places(file: BufferedReader, keys: PickleValue, storages: dict[str, Storage]) -> dict[str, int]:
-    """Behind the pickles lie, in the order of ``keys``, each storage's number of elements (8 bytes) and their bytes."""
+    """The places of the storages: behind the pickles, in the order of ``keys``, each after its element count."""
     places: dict[str, int] = {}
     for key in keys if isinstance(keys, list) else ():
         storage = storages.get(str(key))
@@ -132,7 +135,7 @@ def _legacy_places(file: BufferedReader, keys: PickleValue, storages: dict[str, 
 
 
 def _walked(file: IO[bytes], size: int) -> StandInUnpickler:
-    """The unpickler of the next pickle in ``file``, which has been followed to its end."""
+    """The unpickler of the next pickle in ``file``, after a check of the whole pickle."""
     start = file.tell()
     walk_pickle(file, size=size)
     file.seek(start)

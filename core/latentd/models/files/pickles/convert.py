@@ -1,6 +1,7 @@
-"""A weight file in pickle form written as safetensors: each storage as a tensor of one dimension, with the description.
+"""Conversion of a weight file in pickle form to safetensors.
 
-Bytes are copied from the file as they lie there, so that types, values and what shares memory stay as they are.
+Each storage becomes a tensor of one dimension, and the description goes into the metadata. Bytes are copied unchanged,
+so types and values stay the same, and tensors that share memory still share it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from latentd.models.files.safetensors_header import MAX_CONTAINERS, MAX_HEADER
 DESCRIPTION = "latentd"
 _CHUNK = 4 << 20
 _ALIGNED = 64
-#: safetensors' names of types; bytes where it has none.
+#: safetensors' names of types; a type without a name there is stored as bytes.
 _NAMES = {
     **{"bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "float16": "F16", "bfloat16": "BF16"},
     **{"int32": "I32", "float32": "F32", "int64": "I64", "float64": "F64", "complex64": "C64"},
@@ -26,13 +27,13 @@ _NAMES = {
 
 
 def write_safetensors(description: Description, source: BufferedReader, target: Path, most: int) -> bool:
-    """Write what ``description`` tells of ``source`` into the new file ``target``, readable by this user alone.
+    """Write the storages of ``source`` and their ``description`` to the new file ``target``, private to this user.
 
     :param most: bytes that may be written.
-    :returns: False where it would be larger, or its header more than is read of one; nothing is written then.
-    :raises OSError: the disk is full, or the folder cannot be written; nothing is left behind.
+    :returns: False, with nothing written, if the file would be larger, or its header longer than headers may be.
+    :raises OSError: the disk is full, or the folder cannot be written; no file is left behind.
     """
-    # Larger elements first: without gaps each then lies at a multiple of its size.
+    # Storages of larger elements come first: each then begins at a multiple of its element size, without gaps.
     order = sorted(range(len(description.storages)), key=lambda n: -ITEM_BYTES[description.storages[n][0]])
     header = _header(description, order)
     is_readable = len(header) <= MAX_HEADER and header.count(b"[") + header.count(b"{") <= MAX_CONTAINERS
@@ -48,7 +49,7 @@ def write_safetensors(description: Description, source: BufferedReader, target: 
                     _write(file.fileno(), place)
                 else:
                     _copy(source, place, description.storages[number][1], file.fileno())
-            # After a power cut a file of zeros would be taken for weights.
+            # Without this, a power cut could leave a file of zeros that looks like weights.
             os.fsync(file.fileno())
     except BaseException:
         target.unlink(missing_ok=True)

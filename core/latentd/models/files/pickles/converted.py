@@ -1,6 +1,6 @@
-"""Conversions kept on disk, ``<data>/cache/converted``: found by the identity of the file that they are of.
+"""Conversions kept on disk in ``<data>/cache/converted``, found by the identity of their source file.
 
-Several servers may share a folder: entries are written under another name and moved, and never changed.
+Several servers may share a folder: entries are written under another name, then moved, and never changed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from latentd.regular import open_regular
 
 log = logging.getLogger(__name__)
 
-#: Goes up when the description changes.
+#: Version of the description's form; raise it when that changes.
 VERSION = 1
-#: Bytes that a conversion leaves free on the disk, for pictures and options.
+#: Bytes of the disk that conversions leave free, for pictures and options.
 _LEFT_FREE = 256 << 20
 _DIGITS = 24
 _EVEN_SECONDS = 2 * 10**9  # in nanoseconds
@@ -34,10 +34,10 @@ _ENTRY = re.compile(rf"[0-9a-f]{{{_DIGITS}}}-[0-9a-f]{{{_DIGITS}}}\.safetensors"
 class ConvertedFiles:
     """The folder of conversions.
 
-    An entry's modification time is made that of its source (whole even seconds, as every file system keeps them): one
-    that was written to since is not trusted. The time of its last use is its access time, which is set by hand.
+    The modification time of an entry is set to that of its source, in whole even seconds, which every file system can
+    store: an entry with another time has been written to and is not used. The access time is set at each use.
 
-    :param most: bytes of all entries; those used longest ago go first. 0: none is kept.
+    :param most: bytes of all entries; the least recently used are removed first. 0: none is kept.
     """
 
     def __init__(self, folder: Path, most: int) -> None:
@@ -45,7 +45,7 @@ class ConvertedFiles:
         self.most = most
 
     def find(self, path: Path, source: Identity) -> BufferedReader | None:
-        """The entry of ``path`` in that state, opened; None where there is none, or none to trust."""
+        """The entry of ``path`` in the state ``source``, opened; None if there is none, or it has been changed."""
         entry = self._folder / _name(path, source)
         if self.most <= 0:
             return None
@@ -61,7 +61,7 @@ class ConvertedFiles:
         return file
 
     def scratch(self, size: int) -> Path | None:
-        """A name for a new conversion of a file of ``size`` bytes; None where it has no room or no place."""
+        """A name for a new conversion of a file of ``size`` bytes; None without room, or without a writable folder."""
         if size > self.most:
             return None
         try:
@@ -74,7 +74,7 @@ class ConvertedFiles:
         return self._folder / f".latentd-{secrets.token_hex(8)}.tmp"
 
     def keep(self, scratch: Path, path: Path, source: Identity) -> None:
-        """Make ``scratch`` the entry of ``path``; entries of its earlier states go, and what is beyond the bound."""
+        """Make ``scratch`` the entry of ``path``; remove entries of its earlier states, and those beyond the bound."""
         name = _name(path, source)
         try:
             self._touch(scratch, source, strict=True)
@@ -86,7 +86,7 @@ class ConvertedFiles:
         self._prune(name)
 
     def drop(self, path: Path, source: Identity) -> None:
-        """Remove the entry of ``path``, which turned out to be damaged."""
+        """Remove the entry of ``path``, which is damaged."""
         log.warning("the conversion of %s in %s is damaged; it is made again", path.name, self._folder)
         self.discard(self._folder / _name(path, source))
 
@@ -103,7 +103,7 @@ class ConvertedFiles:
                 raise OSError(f"its time cannot be set: {error}") from error
 
     def _prune(self, newest: str) -> None:
-        """Remove entries of other states of the newest's file, then those used longest ago until the rest fits."""
+        """Remove entries of the same file's other states, then the least recently used until the rest fits."""
         try:
             with os.scandir(self._folder) as found:
                 entries = [(entry.stat(), entry.name) for entry in found if _ENTRY.fullmatch(entry.name)]

@@ -1,4 +1,4 @@
-"""What a weight file holds, as JSON: values in one table, each naming only those before it.
+"""The content of a weight file as JSON: a table of values, each of which refers only to earlier ones.
 
 ::
 
@@ -18,8 +18,8 @@ A value is ``null``, a boolean, a number, a text, or ``[n]``: what node n says. 
 ``["type", "<f4"]``                                   one of numpy's types
 ====================================================  =====================================================
 
-A class or type that a file names as a value is the text of its name. ``place`` is where the storage's bytes begin in
-the weight file; for an array, whose bytes lie within the pickle, it is these themselves, in base64.
+A class or type that a file names as a value is written as its name. ``place`` is the position of the storage's bytes in
+the weight file; for an array, whose bytes are within the pickle, it is the bytes themselves in base64.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from latentd.models.files.pickles.values import PickleDict, PickleValue
 from latentd.models.files.pickles.walk import PickleRefused
 from latentd.types import JsonValue
 
-#: Tensors may share storages (tied weights) or repeat a value, but not so that copies of them fill the memory: together
-#: they are at most so many times as large as the file, and so many bytes.
+#: Tensors may share storages (tied weights) or repeat a value, but copies of them must not fill the memory: in all they
+#: may be this many times as large as the file, plus this many bytes.
 MAX_SHARED = 4
 ALLOWANCE = 1 << 30
 _INTEGER = 2**63
 
 
 def check_sum(total: int, size: int) -> None:
-    """Refuse tensors that together are far larger than the file that they come from.
+    """Refuse tensors that in all are far larger than their file.
 
-    A stride of 0 lets four bytes be a tensor of any size, and a storage may be named any number of times; both are made
-    when something copies them.
+    With a stride of 0, four bytes can be a tensor of any size, and a storage may be used any number of times: the
+    memory is needed as soon as such a tensor is copied.
 
     :raises PickleRefused: ``total`` bytes of tensors are too many for a file of ``size`` bytes.
     """
@@ -61,10 +61,10 @@ def check_sum(total: int, size: int) -> None:
 
 
 class Description:
-    """The table of one file. ``sources``: for each storage the place of its bytes in the file, or the bytes.
+    """The table of one file. ``sources``: for each storage the position of its bytes in the file, or the bytes.
 
     :param size: bytes of the file.
-    :raises PickleRefused: values that hold themselves, are of no known kind, or tensors far larger than the file.
+    :raises PickleRefused: a value contains itself or has an unknown kind, or the tensors are far larger than the file.
     """
 
     def __init__(self, contents: Contents, size: int) -> None:
@@ -79,7 +79,7 @@ class Description:
         self.root = self._value(contents.value)
 
     def as_json(self, *, inline: bool) -> dict[str, JsonValue]:
-        """The description; with ``inline`` each storage's place or bytes are told, too."""
+        """The description; with ``inline``, it includes each storage's place or bytes."""
         told = [base64.b64encode(place).decode() if isinstance(place, bytes) else place for place in self.sources]
         storages = [
             [dtype, count, place] if inline else [dtype, count]

@@ -1,4 +1,4 @@
-"""What goes over the pipe between the server and its reader of weight files: frames of JSON, and a file's identity."""
+"""The protocol between the server and its reader of weight files: frames of JSON, requests, a file's identity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_FRAME = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which file it is, and in what state: a file that was replaced or written to has another."""
+    """A file and its state: the identity changes when the file is replaced or written to."""
 
     device: int
     inode: int
@@ -30,7 +30,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``path``, ``into``: names in base64 of the file system's bytes. ``most``: bytes that may be written."""
+    """A request to read ``path`` and write it to ``into`` (both as the file system's bytes), at most ``most`` bytes."""
 
     path: str
     into: str | None
@@ -38,7 +38,10 @@ class Request:
 
     @classmethod
     def of(cls, frame: dict[str, JsonValue]) -> Request:
-        """:raises ValueError: the frame is none."""
+        """The request in ``frame``.
+
+        :raises ValueError: it is no request.
+        """
         try:
             return cls(str(frame["path"]), frame["into"], int(frame["most"]))
         except (KeyError, TypeError) as error:
@@ -56,7 +59,10 @@ def identity_of(file: BinaryIO) -> Identity:
 
 
 def write_frame(stream: BinaryIO, value: dict[str, JsonValue]) -> None:
-    """:raises OSError: the other side is gone."""
+    """Write ``value`` as one frame.
+
+    :raises OSError: the other side has ended.
+    """
     data = json.dumps(value, separators=(",", ":")).encode()
     stream.write(len(data).to_bytes(4, "little") + data)
     stream.flush()
@@ -65,7 +71,7 @@ def write_frame(stream: BinaryIO, value: dict[str, JsonValue]) -> None:
 def read_frame(stream: BinaryIO) -> dict[str, JsonValue] | None:
     """The next frame; None at the end.
 
-    :raises ValueError: something else came.
+    :raises ValueError: the data is no frame.
     """
     head = stream.read(4)
     length = int.from_bytes(head, "little")

@@ -4,7 +4,7 @@ Standard input and output carry frames: 4 bytes of length (little endian), then 
 ``{"path": base64, "into": base64 or null, "most": bytes}``; the answer to it one of
 
 - ``{"written": true, "identity": [...]}``: the file was converted to ``into``;
-- ``{"written": false, "identity": [...], "description": {...}}``: it was read only; tensors are where they lie;
+- ``{"written": false, "identity": [...], "description": {...}}``: it was only read; tensors are used from the file;
 - ``{"refused": "..."}``: what is wrong with it.
 
 ``identity`` is that of the file that was read. Started without the environment and without site-packages, it imports
@@ -36,7 +36,7 @@ from latentd.types import JsonValue
 
 #: Seconds without a request after which the process ends.
 IDLE = 120.0
-#: Memory for reading one file: what lies beside its tensors (names, arrays), which are copied piece by piece.
+#: Bytes of memory for reading one file: for its names and arrays; tensors are copied in pieces.
 MEMORY = 1 << 30
 #: Seconds of computing, and bytes of the file for one second more.
 COMPUTING, BYTES_A_SECOND = 30, 32 << 20
@@ -44,7 +44,7 @@ _WRITABLE = 64 << 20
 
 
 def main(incoming: BinaryIO = sys.stdin.buffer, outgoing: BinaryIO = sys.stdout.buffer) -> None:
-    """Answer requests until none comes for a while or the other side is gone."""
+    """Answer requests until none comes for a while, or the server ends."""
     reader = ReaderProcess(incoming)
     threading.Thread(target=reader.listen, daemon=True).start()
     while (request := reader.next()) is not None:
@@ -52,12 +52,12 @@ def main(incoming: BinaryIO = sys.stdin.buffer, outgoing: BinaryIO = sys.stdout.
         write_frame(outgoing, answer)
         if answer.get("spent"):
             break
-    # Not by returning: the thread that waits for requests holds the input.
+    # Returning would not end the process, because the thread that waits for requests holds the input's lock.
     os._exit(0)
 
 
 class ReaderProcess:
-    """One reader; a thread takes requests from ``incoming``, so that its end is noticed in the midst of a file."""
+    """One reader. A thread takes requests from ``incoming``, so that the end of the server is noticed while reading."""
 
     def __init__(self, incoming: BinaryIO) -> None:
         self._incoming = incoming
@@ -65,7 +65,7 @@ class ReaderProcess:
         self._scratch: Path | None = None
 
     def listen(self) -> None:
-        """Take requests; when the other side ends, end at once and leave no scratch file."""
+        """Take requests; when the server ends, remove the scratch file and end at once."""
         with contextlib.suppress(OSError, ValueError):
             while (frame := read_frame(self._incoming)) is not None:
                 self._requests.put(Request.of(frame))
@@ -82,7 +82,7 @@ class ReaderProcess:
             return None
 
     def answer(self, request: Request) -> dict[str, JsonValue]:
-        """Read one file; what is wrong with it is told in words. ``spent``: memory ran out, this process is to end."""
+        """Read one file; the answer says what is wrong with it. ``spent``: memory ran out, so this process must end."""
         try:
             return self._read(request)
         except PickleRefused as error:
@@ -91,7 +91,7 @@ class ReaderProcess:
             return {"refused": f"damaged: {error.strerror or error}"}
         except (MemoryError, RecursionError):
             return {"refused": "it asks for more memory than a weight file needs", "spent": True}
-        except Exception as error:  # whatever a damaged or hostile file provokes is the file's fault
+        except Exception as error:  # a damaged or hostile file may cause any error
             return {"refused": f"damaged: {type(error).__name__}: {str(error)[:200]}"}
 
     def _read(self, request: Request) -> dict[str, JsonValue]:
@@ -111,7 +111,7 @@ class ReaderProcess:
         return answer
 
     def _convert(self, description: Description, file: BufferedReader, request: Request) -> bool:
-        """Whether the file was written; one that cannot be (a full disk, a folder without the right) is read only."""
+        """Write the conversion; return False if that is not possible, as on a full disk or without the right."""
         self._scratch = target = Path(os.fsdecode(base64.b64decode(request.into or "")))
         try:
             return write_safetensors(description, file, target, request.most)
@@ -122,7 +122,7 @@ class ReaderProcess:
 
 
 def set_limits(size: int) -> None:
-    """Bound what reading a file of ``size`` bytes may take, where the system has limits."""
+    """Limit the memory and time of reading a file of ``size`` bytes, on systems that have such limits."""
     _limit("RLIMIT_CORE", 0)
     _limit("RLIMIT_AS", MEMORY)
     _limit("RLIMIT_CPU", int(time.process_time()) + COMPUTING + size // BYTES_A_SECOND)

@@ -1,4 +1,4 @@
-"""The server's side of its reader of weight files: one process, started when the first file needs it."""
+"""The server's side of the reader of weight files: one process, started for the first file."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from typing import IO
 from latentd.models.files.pickles.frames import Request, read_frame, write_frame
 from latentd.types import JsonValue
 
-#: Seconds for one file, and bytes of it for one second more: disks of the slow kind included.
+#: Seconds for one file, and the bytes of it that allow one second more; enough for slow disks.
 SECONDS, BYTES_A_SECOND = 60.0, 4 << 20
 _START = (
     "import sys; sys.path.append(sys.argv[1])\nfrom latentd.models.files.pickles.process import main\nsys.exit(main())"
 )
-#: What the process needs of the environment: where the system finds the interpreter's own libraries.
+#: Environment variables that the process needs: with them the system finds the interpreter's libraries.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 class ReaderFailed(Exception):
-    """The process could not be started, or ended over the file; the message says how."""
+    """The process could not be started, or ended while it read the file; the message says how."""
 
 
 class PickleReader:
-    """Asks the reader's process, one file at a time; from several threads, too."""
+    """Has the reader's process read files, one at a time; several threads may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,15 +37,15 @@ class PickleReader:
 
     @property
     def pid(self) -> int | None:
-        """The process's number, None while there is none."""
+        """The id of the process; None while none runs."""
         child = self._child
         return child.process.pid if child is not None and child.process.poll() is None else None
 
     def read(self, path: Path, *, size: int, into: Path | None, most: int) -> dict[str, JsonValue]:
         """The answer about one file (:mod:`latentd.models.files.pickles.process`).
 
-        :param size: bytes of the file, by which its time is measured.
-        :param into: where to write it as safetensors, ``most`` bytes of it.
+        :param size: bytes of the file, which determine the time it may take.
+        :param into: where to write the file as safetensors, if that needs no more than ``most`` bytes.
         :raises ReaderFailed: the process ended or took too long; the next file gets a new one.
         """
         request = Request(_name(path), None if into is None else _name(into), most)
@@ -55,7 +55,7 @@ class PickleReader:
                 child = self._child = self._child or _Child()
                 try:
                     return child.ask(request, seconds)
-                except _Idle:  # it went home just now
+                except _Idle:  # it ended, being idle, just before this request
                     self._child = None
                     if is_last:
                         raise
@@ -73,7 +73,7 @@ class PickleReader:
 
 
 class _Idle(ReaderFailed):
-    """It ended of its own accord, before it took the request."""
+    """The process ended because it was idle, before it took the request."""
 
 
 class _Child:
@@ -85,7 +85,7 @@ class _Child:
     def __init__(self) -> None:
         root = str(Path(__file__).parents[4])
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        # Neither the environment's paths nor site-packages; a session of its own keeps Ctrl+C from it.
+        # It gets neither the environment's paths nor site-packages. In a session of its own, it gets no Ctrl+C.
         command = [sys.executable or "python3", "-I", "-S", "-X", "utf8", "-c", _START, root]
         try:
             self.process = subprocess.Popen(
@@ -106,7 +106,10 @@ class _Child:
         threading.Thread(target=self._listen, args=(self.process.stdout,), name="pickle reader", daemon=True).start()
 
     def ask(self, request: Request, seconds: float) -> dict[str, JsonValue]:
-        """:raises ReaderFailed: the process ended, or did not answer in time."""
+        """The answer to ``request``.
+
+        :raises ReaderFailed: the process ended, or did not answer in time.
+        """
         try:
             write_frame(self._requests, request.as_frame())  # type: ignore[arg-type]
         except OSError:
@@ -121,7 +124,7 @@ class _Child:
         return answer
 
     def end(self) -> None:
-        """Kill it."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
         with contextlib.suppress(OSError):
@@ -135,7 +138,7 @@ class _Child:
         self.process.wait()
 
     def _ended(self) -> ReaderFailed:
-        """It closed its output: what became of it."""
+        """The error for a process that has closed its output, with the way it ended."""
         try:
             status = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:

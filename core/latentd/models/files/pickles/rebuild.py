@@ -1,4 +1,4 @@
-"""From a description to values: plain Python, numpy's arrays, and whatever the caller makes of a tensor. No torch."""
+"""Values from a description: plain Python, numpy's arrays, and the caller's objects for tensors. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NUMBER_TYPE = re.compile(r"[<>=|]?(?:[iu][1248]|f[248])|\?")
 
 @dataclass(frozen=True, slots=True)
 class StoredBytes:
-    """The bytes of one storage: ``place`` in the file, or the bytes themselves. ``dtype``: torch's name."""
+    """The bytes of one storage: their position in the file, or the bytes themselves. ``dtype`` is torch's name."""
 
     dtype: str
     nbytes: int
@@ -33,7 +33,7 @@ class StoredBytes:
 
 @dataclass(frozen=True, slots=True)
 class TensorPlace:
-    """A tensor that was not read: ``shape``, ``dtype`` by torch's name; where it lies, in elements of its storage."""
+    """A tensor that was not read: its shape, its dtype by torch's name, and its place in elements of its storage."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -44,7 +44,7 @@ class TensorPlace:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A description, and the storages that its tensors lie in."""
+    """A description, and the storages of its tensors."""
 
     nodes: list[JsonValue]
     root: object
@@ -54,7 +54,7 @@ class Described:
 def described(answer: dict[str, JsonValue]) -> Described:
     """The description in an answer of the reader's process.
 
-    :raises ValueError: it is none.
+    :raises ValueError: the answer has no valid description.
     """
     try:
         stored = [
@@ -103,10 +103,10 @@ def rebuild(
 ) -> PickleValue:
     """The value that a description is of.
 
-    :param size: bytes of the weight file, by which the sum of its tensors is bounded.
-    :param tensor: gives what stands for a tensor; asked once for each.
+    :param size: bytes of the weight file, which limit the sum of its tensors.
+    :param tensor: makes the object for a tensor; called once for each.
     :param data: gives the bytes of an array; without it arrays are None.
-    :raises ValueError: the description is damaged, or tells of more than the file can hold.
+    :raises ValueError: the description is damaged, or describes more than the file can hold.
     """
     values: list[PickleValue] = []
     nbytes: dict[int, int] = {}

@@ -1,6 +1,6 @@
-"""The unpickler of the reader's process: builds stand-ins for torch's and numpy's objects, and refuses whatever else.
+"""The unpickler of the reader's process: builds stand-ins for torch's and numpy's objects, and refuses all others.
 
-No function that a file names is ever called: a name leads to one of ours, or to nothing.
+No function that a file names is ever called: its name leads to a class of this module, or is refused.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Sealed:
 
 
 class Storage(Sealed):
-    """``count`` elements of type ``dtype`` from the ``first`` on, of the ``total`` that the file holds as ``key``."""
+    """``count`` elements of type ``dtype`` from ``first`` on, out of ``total`` that the file stores under ``key``."""
 
     __slots__ = ("count", "dtype", "first", "key", "total")
 
@@ -65,7 +65,7 @@ class Storage(Sealed):
 
 
 class Tensor(Sealed):
-    """A tensor over elements of a storage; ``offset`` counts from the beginning of all that its key names."""
+    """A tensor over elements of a storage; ``offset`` counts from the first element under the storage's key."""
 
     __slots__ = ("offset", "size", "storage", "stride")
 
@@ -74,12 +74,12 @@ class Tensor(Sealed):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its elements, however they lie."""
+        """Bytes of its elements, whatever its strides."""
         return math.prod(self.size) * ITEM_BYTES[self.storage.dtype]
 
 
 class Named(Sealed):
-    """A class or function that the file names. Called, it gives what stands in for its result."""
+    """A class or function that the file names. A call returns the stand-in for its result."""
 
     __slots__ = ("name",)
 
@@ -92,7 +92,10 @@ class Named(Sealed):
         return self.name.replace(" ", ".")
 
     def __call__(self, *arguments: PickleValue) -> PickleValue:
-        """:raises PickleRefused: weight files have no need of it."""
+        """Return the stand-in for the result.
+
+        :raises PickleRefused: weight files do not need this call.
+        """
         if (call := _CALLS.get(self.name)) is None:
             raise PickleRefused(f"a call of {self.dotted}")
         return call(*arguments)
@@ -120,7 +123,7 @@ class Parameters:
 
 
 class Inert:
-    """A training callback that lies beside the weights; nothing of it is kept."""
+    """A training callback stored with the weights; its content is dropped."""
 
     def __init__(self, *_arguments: object) -> None: ...
 
@@ -167,7 +170,7 @@ class Array:
 
 
 def _empty_array(_kind: object, _shape: object, _code: object) -> Array:
-    """What ``_reconstruct`` makes, before the state comes that makes an array of it."""
+    """The stand-in for the result of ``_reconstruct``; the state that follows fills it."""
     return Array(NumberType("u1"), b"", (0,))
 
 
@@ -226,7 +229,7 @@ _CALLS: dict[str, Callable[..., PickleValue]] = {
     "torch._utils _rebuild_tensor": _rebuilt,
     "torch._utils _rebuild_tensor_v2": _rebuilt,
 }
-#: Those of which pickles make objects without calling them, too.
+#: Classes of which pickles also make objects without a call.
 _TYPES: dict[str, type] = {
     "collections OrderedDict": Ordered,
     "torch.nn.modules.container ParameterDict": Parameters,

@@ -1,4 +1,4 @@
-"""Tensors over the bytes of a file, mapped. Imports torch."""
+"""Tensors over the memory-mapped bytes of a file. Imports torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from latentd.models.files.pickles.stand_ins import ITEM_BYTES
 
 
 class MappedTensors:
-    """The tensors of one file, on the CPU; those of one storage share its memory, which is the file's, mapped.
+    """The tensors of one file, on the CPU; those of one storage share its memory, which maps the file.
 
-    Written to, they change in memory alone.
+    Writing to a tensor changes only the memory, not the file.
 
     :raises OSError: the file cannot be mapped.
     """
@@ -27,7 +27,10 @@ class MappedTensors:
         self._storages: dict[int, torch.UntypedStorage] = {}
 
     def tensor(self, place: TensorPlace) -> Tensor:
-        """:raises ValueError: it does not lie within the file."""
+        """The tensor at ``place``.
+
+        :raises ValueError: it is not within the file.
+        """
         if place.storage not in self._storages:
             self._storages[place.storage] = self._storage(self._stored[place.storage])
         storage = self._storages[place.storage]
@@ -51,5 +54,5 @@ class MappedTensors:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = torch.frombuffer(self._map, dtype=torch.uint8, count=stored.nbytes, offset=stored.place)
-        # In files before torch 1.6 storages lie anywhere, and not every kernel reads unaligned numbers.
+        # In files of torch before 1.6 storages begin anywhere, and some kernels cannot read unaligned numbers.
         return (data.clone() if stored.place % ITEM_BYTES[stored.dtype] else data).untyped_storage()

@@ -1,8 +1,8 @@
 """Checking a pickle before it is read, by following its operations without building anything.
 
-An unpickler that runs no code of the file's choosing does what the file says in every other respect all the same:
-it nests tuples until the interpreter's own recursion overflows the stack, and makes strings and lists of any size.
-Here the opcodes are followed on a stack of stand-ins, and a pickle that goes beyond what weight files need is refused.
+Even an unpickler that calls no function of the file's choosing follows the file in all else: it nests tuples until the
+interpreter's recursion overflows the stack, and makes strings and lists of any size. This module follows the opcodes on
+a stack of placeholders, and refuses a pickle that has something weight files do not need.
 """
 
 from __future__ import annotations
