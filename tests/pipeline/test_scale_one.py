@@ -12,7 +12,7 @@ from PIL import Image
 from tests.pipeline.conftest import Draw, drawing_on, services_on
 
 from latentd.api import hookimpl
-from latentd.pipeline.passes.denoiser import CfgDenoiser, Question
+from latentd.pipeline.passes.denoiser import CfgDenoiser, Evaluation
 from latentd.types import Result
 
 Rows = list[bool]
@@ -22,14 +22,14 @@ Rows = list[bool]
 def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
     """The rows that the UNet is asked for, as they come: whether each is the prompt's."""
     asked: Rows = []
-    ask = CfgDenoiser.ask
+    prepare = CfgDenoiser.prepare
 
-    def watched(self: CfgDenoiser, *arguments: Any) -> Question:
-        question = ask(self, *arguments)
-        asked.extend(row for call in question.calls for row in call.is_cond.tolist())
-        return question
+    def watched(self: CfgDenoiser, *arguments: Any) -> Evaluation:
+        evaluation = prepare(self, *arguments)
+        asked.extend(row for call in evaluation.calls for row in call.is_cond.tolist())
+        return evaluation
 
-    monkeypatch.setattr(CfgDenoiser, "ask", watched)
+    monkeypatch.setattr(CfgDenoiser, "prepare", watched)
     return asked
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from latentd.sampling.brownian import BrownianNoise
 from latentd.sampling.catalogue import SAMPLERS_1_8, SamplerCatalogue
 from latentd.sampling.noise import NoiseStream
-from latentd.sampling.run_plan import RunPlan, SamplingParams, plan_run
 from latentd.sampling.samplers.lms import multistep_coefficient
 from latentd.sampling.samplers.restart import restart_plan
 from latentd.sampling.samplers.run import Denoiser, SamplerRun, StepInfo
+from latentd.sampling.sampling_schedule import SamplingParams, SamplingSchedule, schedule_sampling
 from latentd.sampling.schedule import NoiseSchedule
 from latentd.sampling.schedulers import karras_sigmas
 from latentd.sampling.spec import load_function
@@ -55,14 +55,14 @@ class Bent:
         return torch.tanh(x / (1 + level.view(-1, 1, 1, 1) ** 2).sqrt()) * 0.9 + 0.05
 
 
-def plan_of(name: str, steps: int = 10, **params: Any) -> RunPlan:
+def plan_of(name: str, steps: int = 10, **params: Any) -> SamplingSchedule:
     spec = CATALOGUE.sampler(name)
     assert spec is not None
-    return plan_run(spec, SamplingParams(steps=steps, **params), SCHEDULE, CATALOGUE)
+    return schedule_sampling(spec, SamplingParams(steps=steps, **params), SCHEDULE, CATALOGUE)
 
 
 def sample(
-    plan: RunPlan, denoiser: Denoiser, seeds: list[int], shape: tuple[int, int, int] = SHAPE, **more: Any
+    plan: SamplingSchedule, denoiser: Denoiser, seeds: list[int], shape: tuple[int, int, int] = SHAPE, **more: Any
 ) -> Tensor:
     stream = NoiseStream(shape, seeds, "NV")
     brownian = BrownianNoise(shape, seeds, *plan.brownian_range, "NV") if plan.spec.brownian else None

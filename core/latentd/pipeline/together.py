@@ -45,37 +45,37 @@ def generate_together(members: Sequence[Member], services: WorkerServices) -> No
             gen = new_generation(member.plan, services, member.control)
             # All are closed at the end, the last first, because each lease of a model restores the state before it.
             stack.callback(gen.close)
-            going.append(_Course(gen, member.conclude))
-        for course in going:
-            course.go_on()
+            going.append(_Progress(gen, member.conclude))
+        for generation in going:
+            generation.advance()
         while waiting := [c for c in going if c.waiting is not None]:
             _sample(waiting)
 
 
-def _sample(courses: Sequence[_Course]) -> None:
-    """Sample the passes that ``courses`` wait for, and continue each of them."""
-    asked = {id(c.waiting): c for c in courses}
-    passes = [c.waiting for c in courses if c.waiting is not None]
+def _sample(running: Sequence[_Progress]) -> None:
+    """Sample the passes that ``running`` wait for, and continue each of them."""
+    asked = {id(c.waiting): c for c in running}
+    passes = [c.waiting for c in running if c.waiting is not None]
     try:
-        sample_together(passes, on_leave=lambda ended: asked[id(ended)].go_on())
+        sample_together(passes, on_leave=lambda ended: asked[id(ended)].advance())
     except Exception as error:
-        if len(courses) == 1:
+        if len(running) == 1:
             raise
         reason = "the device's memory is too small" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-        log.warning("a batch shared by %d jobs failed (%s); they go on one by one", len(courses), reason)
+        log.warning("a batch shared by %d jobs failed (%s); they go on one by one", len(running), reason)
         error.__traceback__ = None
         free_cache()
-        for course, sampling in zip(courses, passes, strict=True):
-            if course.waiting is sampling:
-                course.start_again()
-                _sample([course])
+        for generation, sampling in zip(running, passes, strict=True):
+            if generation.waiting is sampling:
+                generation.restart_pass()
+                _sample([generation])
         return
-    for course, sampling in zip(courses, passes, strict=True):
-        if course.waiting is sampling:
-            course.go_on()
+    for generation, sampling in zip(running, passes, strict=True):
+        if generation.waiting is sampling:
+            generation.advance()
 
 
-class _Course:
+class _Progress:
     """A generation in progress, and the pass that it waits for; None if it has ended."""
 
     def __init__(self, gen: RunningGeneration, conclude: Callable[[Result | None, BaseException | None], None]) -> None:
@@ -83,12 +83,12 @@ class _Course:
         self._stages = stages(gen)
         self._conclude = conclude
 
-    def start_again(self) -> None:
+    def restart_pass(self) -> None:
         """Reset the pass that the generation waits for to its beginning."""
         assert self.waiting is not None
         self.waiting = self.waiting.begun_anew()
 
-    def go_on(self) -> None:
+    def advance(self) -> None:
         """Continue with the outcome of the sampled pass up to the next pass, or to the end."""
         done, self.waiting = self.waiting, None
         try:

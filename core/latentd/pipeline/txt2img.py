@@ -20,7 +20,7 @@ from latentd.pipeline.passes.pixels import to_picture, to_tensor
 from latentd.pipeline.passes.sampling_pass import PassInputs, Sampling, begin_pass
 from latentd.pipeline.upscaling import upscaler_of
 from latentd.sampling.noise import NoiseStream
-from latentd.sampling.run_plan import Img2ImgParams
+from latentd.sampling.sampling_schedule import Img2ImgParams
 from latentd.sampling.steps import total_steps
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ def _sampled(spec: SamplerSpec, steps: int) -> tuple[Tensor, Tensor]:
 
     from latentd.sampling.brownian import BrownianNoise
     from latentd.sampling.catalogue import SCHEDULERS, SamplerCatalogue
-    from latentd.sampling.run_plan import SamplingParams, plan_run
+    from latentd.sampling.sampling_schedule import SamplingParams, schedule_sampling
     from latentd.sampling.schedule import NoiseSchedule
 
     generator = torch.Generator().manual_seed(1)
@@ -46,7 +46,7 @@ def _sampled(spec: SamplerSpec, steps: int) -> tuple[Tensor, Tensor]:
     target, start = noise(), noise()
     schedule = NoiseSchedule.scaled_linear()
     registry = SamplerCatalogue(samplers=[spec], schedulers=SCHEDULERS)
-    plan = plan_run(spec, SamplingParams(steps=steps), schedule, registry)
+    plan = schedule_sampling(spec, SamplingParams(steps=steps), schedule, registry)
     low, high = plan.brownian_range
     brownian = BrownianNoise(SHAPE[1:], [1, 2], low, high, "CPU") if spec.brownian else None
     run = plan.sampler_run(noise=noise, brownian=brownian)

@@ -121,26 +121,26 @@ class CfgDenoiser:
     @torch.no_grad()
     def __call__(self, x: Tensor, level: Tensor) -> Tensor:
         """The guided prediction [B,4,h,w] for the latent ``x`` [B,4,h,w] at ``level`` [B]."""
-        question = self.ask(x, level)
-        return self.answer(question, [self.view.evaluate(call, self.hooks) for call in question.calls])
+        evaluation = self.prepare(x, level)
+        return self.finish(evaluation, [self.view.evaluate(call, self.hooks) for call in evaluation.calls])
 
-    def ask(self, x: Tensor, level: Tensor) -> Question:
-        """What the model must be asked for the latent ``x`` [B,4,h,w] at ``level`` [B]."""
+    def prepare(self, x: Tensor, level: Tensor) -> Evaluation:
+        """The calls of the UNet for the latent ``x`` [B,4,h,w] at ``level`` [B]."""
         self.before_call(self, level)
         x = self._blend_before(x, level)
         rows = self._rows(level)
         groups = self._groups(x, rows)
-        return Question(x, level, rows, groups, [self._call(x, level, parts) for parts in groups])
+        return Evaluation(x, level, rows, groups, [self._call(x, level, parts) for parts in groups])
 
-    def answer(self, question: Question, outs: Sequence[Tensor]) -> Tensor:
-        """The guided prediction [B,4,h,w] from the UNet's outputs for ``question.calls``.
+    def finish(self, evaluation: Evaluation, outs: Sequence[Tensor]) -> Tensor:
+        """The guided prediction [B,4,h,w] from the UNet's outputs for ``evaluation.calls``.
 
         :raises NansError: an output is nothing but NaN.
         """
-        x, level, rows = question.x, question.level, question.rows
-        predictions = self._predictions(question, outs)
+        x, level, rows = evaluation.x, evaluation.level, evaluation.rows
+        predictions = self._predictions(evaluation, outs)
         guided = self._combine(predictions, rows)
-        guided = self._through_hooks(question, guided, predictions)
+        guided = self._through_hooks(evaluation, guided, predictions)
         guided = self._blend_after(guided, level)
         self._remember(x, level, guided, predictions, rows)
         self.state.call_index += 1
@@ -152,12 +152,12 @@ class CfgDenoiser:
         """(sample, timestep, sigma) as inputs of the UNet."""
         raise TypeError("use SigmaDenoiser or TimestepDenoiser")
 
-    def _answer(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
+    def _predicted(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
         """The prediction in the sampler's terms from the UNet's output."""
         raise TypeError("use SigmaDenoiser or TimestepDenoiser")
 
-    def _to_x0(self, x: Tensor, level: Tensor, answer: Tensor) -> Tensor:
-        return answer
+    def _to_x0(self, x: Tensor, level: Tensor, predicted: Tensor) -> Tensor:
+        return predicted
 
     def _from_x0(self, x: Tensor, level: Tensor, x0: Tensor) -> Tensor:
         return x0
@@ -253,15 +253,15 @@ class CfgDenoiser:
             check=self.check,
         )
 
-    def _predictions(self, question: Question, outs: Sequence[Tensor]) -> _Predictions:
+    def _predictions(self, evaluation: Evaluation, outs: Sequence[Tensor]) -> _Predictions:
         found: list[Tensor] = []
-        for parts, call, out in zip(question.groups, question.calls, outs, strict=True):
+        for parts, call, out in zip(evaluation.groups, evaluation.calls, outs, strict=True):
             if self.check_nan and is_nan(out):
                 where = "text encoder" if bool(call.context.isnan().any()) else "Unet"
                 raise NansError(where, self.nan_hint())
             index = call.image_index
-            answers = self._answer(question.x[index], question.level[index], out, self.view.prediction)
-            found += torch.split(answers, [len(p.image_index) for p in parts])
+            predicted = self._predicted(evaluation.x[index], evaluation.level[index], out, self.view.prediction)
+            found += torch.split(predicted, [len(p.image_index) for p in parts])
             self._last_call = call
         return _Predictions(*found)
 
@@ -277,14 +277,14 @@ class CfgDenoiser:
         self.last_uncond_eps = base
         return _towards(base, p.cond, rows, 1.0 if p.uncond is None else self.guidance.cfg_scale)
 
-    def _through_hooks(self, question: Question, guided: Tensor, p: _Predictions) -> Tensor:
+    def _through_hooks(self, evaluation: Evaluation, guided: Tensor, p: _Predictions) -> Tensor:
         if not self.hooks and self.modify_guidance is None:
             return guided
-        x, level = question.x, question.level
+        x, level = evaluation.x, evaluation.level
         changed = x0 = self._to_x0(x, level, guided)
         guides = [hook for hook in self.hooks if type(hook).guide is not UNetHook.guide]
         if guides or self.modify_guidance is not None:
-            step = self._guided_step(question, p)
+            step = self._guided_step(evaluation, p)
             if self.modify_guidance is not None:
                 changed = self.modify_guidance(changed, step.cond, step.uncond)
             for hook in guides:
@@ -295,8 +295,8 @@ class CfgDenoiser:
                 changed = like(x0)(hook.denoised(self._last_call, changed))
         return guided if changed is x0 else self._from_x0(x, level, changed)
 
-    def _guided_step(self, question: Question, p: _Predictions) -> GuidedStep:
-        x, level, rows = question.x, question.level, question.rows
+    def _guided_step(self, evaluation: Evaluation, p: _Predictions) -> GuidedStep:
+        x, level, rows = evaluation.x, evaluation.level, evaluation.rows
         _, timestep, sigma = self._unet_input(x, level)
         cond = p.cond if p.bare is not None else _composed(p.cond, p.uncond, rows)
         return GuidedStep(
@@ -307,18 +307,18 @@ class CfgDenoiser:
             uncond=None if p.uncond is None else self._to_x0(x, level, p.uncond),
             cfg_scale=self.guidance.cfg_scale,
             call=self._last_call,
-            predict=partial(self._predict, question),
+            predict=partial(self._predict, evaluation),
         )
 
-    def _predict(self, question: Question, latent: Tensor, *, positive: bool, tag: str) -> Tensor:
+    def _predict(self, evaluation: Evaluation, latent: Tensor, *, positive: bool, tag: str) -> Tensor:
         """The clean latent [B,4,h,w] that the model predicts from ``latent`` by one of the prompts."""
-        level, rows = question.level, question.rows
+        level, rows = evaluation.level, evaluation.rows
         x = self._from_noisy(latent, level)
         call = self._call(x, level, [self._positive(rows) if positive else self._negative(rows, x.shape[0])])
         call.tags["pass"] = tag
         out = self.view.evaluate(call, self.hooks)
-        answers = self._answer(x[call.image_index], level[call.image_index], out, self.view.prediction)
-        return self._to_x0(x, level, _composed(answers, None, rows) if positive else answers)
+        predicted = self._predicted(x[call.image_index], level[call.image_index], out, self.view.prediction)
+        return self._to_x0(x, level, _composed(predicted, None, rows) if positive else predicted)
 
     def _remember(self, x: Tensor, level: Tensor, guided: Tensor, p: _Predictions, rows: _Rows) -> None:
         firsts = _firsts(rows)
@@ -335,7 +335,7 @@ class SigmaDenoiser(CfgDenoiser):
         scale = 1 / (level**2 + 1.0) ** 0.5
         return x * _wide(scale), self.schedule.sigma_to_t(level, self.quantize), level
 
-    def _answer(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
+    def _predicted(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
         sigma = _wide(level)
         if prediction == "v":
             x0 = x / (sigma**2 + 1.0) + out * (-sigma / (sigma**2 + 1.0) ** 0.5)
@@ -354,15 +354,15 @@ class TimestepDenoiser(CfgDenoiser):
         sigma = self.schedule.sigmas.to(level.device)[level.long()]
         return x, level, sigma
 
-    def _answer(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
+    def _predicted(self, x: Tensor, level: Tensor, out: Tensor, prediction: str) -> Tensor:
         if prediction == "v":
             alpha = self._alpha(level)
             return alpha**0.5 * out + (1 - alpha) ** 0.5 * x
         return out
 
-    def _to_x0(self, x: Tensor, level: Tensor, answer: Tensor) -> Tensor:
+    def _to_x0(self, x: Tensor, level: Tensor, predicted: Tensor) -> Tensor:
         alpha = self._alpha(level)
-        return (x - (1 - alpha) ** 0.5 * answer) / alpha**0.5
+        return (x - (1 - alpha) ** 0.5 * predicted) / alpha**0.5
 
     def _from_x0(self, x: Tensor, level: Tensor, x0: Tensor) -> Tensor:
         alpha = self._alpha(level)
@@ -401,8 +401,8 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What a sampler's call comes to: ``calls`` of the UNet that do not depend on one another."""
+class Evaluation:
+    """One call by the sampler: its latent and level, and the ``calls`` of the UNet for it, which are independent."""
 
     x: Tensor
     level: Tensor

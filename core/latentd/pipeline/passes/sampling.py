@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from latentd.errors import Interrupted
-from latentd.pipeline.passes.denoiser import Question
+from latentd.pipeline.passes.denoiser import Evaluation
 from latentd.pipeline.passes.runner import runner_session
 from latentd.pipeline.passes.sampling_pass import Sampling, SamplingPass, T
 from latentd.plugins.blame import blamed, like, owner_of
@@ -97,9 +97,9 @@ class _Run:
         """
         lead = self._passes[0]
         x = torch.cat([p.x for p in self._passes])
-        run = lead.run_plan.sampler_run(noise=self._noise, brownian=self._brownian(), on_step=self._step_done)
+        run = lead.sampling_schedule.sampler_run(noise=self._noise, brownian=self._brownian(), on_step=self._step_done)
         with runner_session(lead.gen, lead.inputs.name):
-            latents = lead.run_plan.sample(self, x, run)
+            latents = lead.sampling_schedule.sample(self, x, run)
         sampler = lead.inputs.choice.spec.name
         with blamed(owner_of(lead.gen.services.registry.samplers, sampler), f"sampler {sampler!r}"):
             latents = like(x)(latents)
@@ -109,16 +109,16 @@ class _Run:
     # --- what the sampler uses ---------------------------------------------------------------------------------------
 
     def __call__(self, x: Tensor, level: Tensor) -> Tensor:
-        questions = self._each(lambda p, rows: p.denoiser.ask(x[rows], level[rows]))
+        evaluations = self._each(lambda p, rows: p.denoiser.prepare(x[rows], level[rows]))
         try:
-            outs = self._evaluate(questions)
+            outs = self._evaluate(evaluations)
         except Interrupted as error:
             for p in self.staying():
                 p.stop(error)
                 self._leave(p)
             raise
-        answers = self._each(lambda p, rows: p.denoiser.answer(questions[id(p)], outs[id(p)]))
-        return self._joined(answers, x)
+        predicted = self._each(lambda p, rows: p.denoiser.finish(evaluations[id(p)], outs[id(p)]))
+        return self._joined(predicted, x)
 
     @property
     def last_uncond_eps(self) -> Tensor:
@@ -136,7 +136,7 @@ class _Run:
         gen, seeds = lead.gen, [seed for p in self._passes for seed in p.inputs.seeds]
         if gen.options["no_dpmpp_sde_batch_determinism"]:
             seeds = [randbelow(2**63) for _ in seeds]
-        low, high = lead.run_plan.brownian_range
+        low, high = lead.sampling_schedule.brownian_range
         source = gen.options["randn_source"]
         return BrownianNoise(tuple(lead.x.shape[1:]), seeds, low, high, source=source, device=gen.device)
 
@@ -162,15 +162,15 @@ class _Run:
         if self._on_leave is not None:
             self._on_leave(ended)
 
-    def _evaluate(self, questions: dict[int, Question]) -> dict[int, list[Tensor]]:
+    def _evaluate(self, evaluations: dict[int, Evaluation]) -> dict[int, list[Tensor]]:
         """The UNet's outputs for every pass's calls; calls of equal text length are made as one."""
-        asked = [(key, number, call) for key, q in questions.items() for number, call in enumerate(q.calls)]
+        asked = [(key, number, call) for key, e in evaluations.items() for number, call in enumerate(e.calls)]
         groups: dict[int, list[tuple[int, int, UNetCall]]] = {}
         for entry in asked:
             # The calls of a single pass are not merged, because its hooks expect them separately.
-            group = entry[2].context.shape[1] if len(questions) > 1 else entry[1]
+            group = entry[2].context.shape[1] if len(evaluations) > 1 else entry[1]
             groups.setdefault(group, []).append(entry)
-        outs: dict[int, list[Tensor]] = {key: [torch.empty(0)] * len(q.calls) for key, q in questions.items()}
+        outs: dict[int, list[Tensor]] = {key: [torch.empty(0)] * len(e.calls) for key, e in evaluations.items()}
         lead = self._passes[0].denoiser
         for entries in groups.values():
             calls = [call for _, _, call in entries]

@@ -28,7 +28,7 @@ from latentd.pipeline.passes.latents import checks_nan
 from latentd.pipeline.passes.previews import show_preview
 from latentd.pipeline.planning.sampler_choice import sampler_catalogue, scheduler_in_force
 from latentd.sampling.noise import NoiseStream
-from latentd.sampling.run_plan import Img2ImgParams, RunPlan, SamplingParams, plan_run
+from latentd.sampling.sampling_schedule import Img2ImgParams, SamplingParams, SamplingSchedule, schedule_sampling
 from latentd.sampling.schedule import NoiseSchedule
 from latentd.sampling.schedulers import SigmaOverrides
 from latentd.sampling.steps import total_steps
@@ -67,7 +67,7 @@ class SamplingPass:
 
     gen: RunningGeneration
     inputs: PassInputs
-    run_plan: RunPlan
+    sampling_schedule: SamplingSchedule
     state: PassState
     denoiser: CfgDenoiser
     x: Tensor
@@ -119,16 +119,20 @@ def begin_pass(gen: RunningGeneration, inputs: PassInputs) -> SamplingPass:
     """The pass with everything for sampling it; also writes AUTOMATIC1111's infotext entries about samplers."""
     schedule = noise_schedule(gen)
     params = sampling_params(gen, inputs)
-    run_plan = plan_run(inputs.choice.spec, params, schedule, sampler_catalogue(gen.services), inputs.img2img)
+    sampling_schedule = schedule_sampling(
+        inputs.choice.spec, params, schedule, sampler_catalogue(gen.services), inputs.img2img
+    )
     progress = gen.control.progress
-    progress.sampling_steps, progress.sampling_step = run_plan.sampling_steps, 0
+    progress.sampling_steps, progress.sampling_step = sampling_schedule.sampling_steps, 0
     note_sampling_infotext(gen, inputs, params)
     noise = gen.hooks.modify_noise(gen, inputs.stream.next())
-    x = run_plan.start(noise) if inputs.init is None else run_plan.start_from(inputs.init, noise)
-    state = PassState(steps=run_plan.sampling_steps, pass_name=inputs.name)
-    denoiser = _denoiser(gen, inputs, run_plan, state)
+    x = sampling_schedule.start(noise) if inputs.init is None else sampling_schedule.start_from(inputs.init, noise)
+    state = PassState(steps=sampling_schedule.sampling_steps, pass_name=inputs.name)
+    denoiser = _denoiser(gen, inputs, sampling_schedule, state)
     gen.pass_name, gen.pass_state = inputs.name, state
-    return SamplingPass(gen=gen, inputs=inputs, run_plan=run_plan, state=state, denoiser=denoiser, x=x)
+    return SamplingPass(
+        gen=gen, inputs=inputs, sampling_schedule=sampling_schedule, state=state, denoiser=denoiser, x=x
+    )
 
 
 def noise_schedule(gen: RunningGeneration) -> NoiseSchedule:
@@ -229,7 +233,9 @@ def _negative_seen(gen: RunningGeneration, spec: SamplerSpec) -> bool:
     return spec.needs_uncond_eps or bool(shown) or gen.hooks.sees_guidance
 
 
-def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, state: PassState) -> CfgDenoiser:
+def _denoiser(
+    gen: RunningGeneration, inputs: PassInputs, sampling_schedule: SamplingSchedule, state: PassState
+) -> CfgDenoiser:
     plan, options = gen.plan, gen.options
     spec = inputs.choice.spec
     kind = TimestepDenoiser if spec.kind == "timestep" else SigmaDenoiser
@@ -248,11 +254,11 @@ def _denoiser(gen: RunningGeneration, inputs: PassInputs, run_plan: RunPlan, sta
         gen.control.check()
         gen.hooks.before_step(gen)
         if inputs.refiner is not None:
-            inputs.refiner.maybe_switch(gen, denoiser, level, total_steps(spec, run_plan.sampling_steps))
+            inputs.refiner.maybe_switch(gen, denoiser, level, total_steps(spec, sampling_schedule.sampling_steps))
 
     return kind(
         view=inputs.view,
-        schedule=run_plan.schedule,
+        schedule=sampling_schedule.schedule,
         guidance=guidance,
         state=state,
         hooks=gen.unet_hooks,

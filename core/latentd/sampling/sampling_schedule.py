@@ -1,4 +1,4 @@
-"""From a sampler and a request's numbers to a run: levels or timesteps, the starting latent, and the sampler's call."""
+"""From a sampler and the numbers of a request to a sampling schedule: levels or timesteps, and the start latent."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Img2ImgParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunPlan:
-    """One sampling pass, ready to be run.
+class SamplingSchedule:
+    """The noise levels or timesteps of one pass, with the sampler that runs them.
 
     :param schedule: the schedule through which the denoiser must address the model (for LCM not the model's own).
     :param full_sigmas: the whole schedule (kind "sigma"), from which Brownian paths take their range.
@@ -179,13 +179,13 @@ class RunPlan:
         return {"sigma_min": low, "sigma_max": high, "steps": steps}
 
 
-def plan_run(
+def schedule_sampling(
     spec: SamplerSpec,
     params: SamplingParams,
     schedule: NoiseSchedule,
     registry: SamplerCatalogue,
     img2img: Img2ImgParams | None = None,
-) -> RunPlan:
+) -> SamplingSchedule:
     """The plan of one pass: txt2img, or img2img (hires fix too) when ``img2img`` is given.
 
     Source: AUTOMATIC1111 1.8, ``sample`` and ``sample_img2img`` of both kinds of samplers.
@@ -206,7 +206,7 @@ def plan_run(
         "img2img": img2img,
     }
     if spec.kind == "timestep":
-        return RunPlan(**common, **_timesteps(params, steps, t_enc, img2img))  # type: ignore[arg-type]
+        return SamplingSchedule(**common, **_timesteps(params, steps, t_enc, img2img))  # type: ignore[arg-type]
     sigmas = build_sigmas(
         spec,
         params.scheduler,
@@ -221,7 +221,7 @@ def plan_run(
         is_sdxl=params.is_sdxl,
     )
     run = sigmas if img2img is None else sigmas[max(steps - t_enc - 1, 0) :]
-    return RunPlan(**common, full_sigmas=sigmas, sigmas=run)  # type: ignore[arg-type]
+    return SamplingSchedule(**common, full_sigmas=sigmas, sigmas=run)  # type: ignore[arg-type]
 
 
 def _timesteps(params: SamplingParams, steps: int, t_enc: int, img2img: Img2ImgParams | None) -> dict[str, Any]:

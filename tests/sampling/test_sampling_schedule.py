@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latentd.sampling.catalogue import SamplerCatalogue
-from latentd.sampling.run_plan import Img2ImgParams, RunPlan, SamplingParams, plan_run
+from latentd.sampling.sampling_schedule import Img2ImgParams, SamplingParams, SamplingSchedule, schedule_sampling
 from latentd.sampling.schedule import LCMSchedule, NoiseSchedule
 from latentd.sampling.timesteps import build_timesteps
 
@@ -16,10 +16,10 @@ CATALOGUE = SamplerCatalogue()
 INIT, NOISE = torch.full((1, 4, 2, 2), 3.0), torch.full((1, 4, 2, 2), 0.5)
 
 
-def plan_of(name: str, steps: int = 20, img2img: Img2ImgParams | None = None, **params: Any) -> RunPlan:
+def plan_of(name: str, steps: int = 20, img2img: Img2ImgParams | None = None, **params: Any) -> SamplingSchedule:
     spec = CATALOGUE.sampler(name)
     assert spec is not None
-    return plan_run(spec, SamplingParams(steps=steps, **params), SCHEDULE, CATALOGUE, img2img)
+    return schedule_sampling(spec, SamplingParams(steps=steps, **params), SCHEDULE, CATALOGUE, img2img)
 
 
 def test_txt2img_starts_from_noise_at_the_highest_level() -> None:
