@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,13 +49,6 @@ def test_decoder_previews_are_made_for_an_audience_only() -> None:
     assert shown_at({"show_progress_type": "Full"}, steps=20, watched=False) == []
     assert shown_at({"show_progress_type": "Full"}, steps=20) == [10, 20]
     assert shown_at({"show_progress_type": "Approx cheap"}, steps=20, watched=False) == [10, 20]
-
-
-def test_previews_change_at_the_recorded_steps() -> None:
-    """Recorded with every 3 steps: a new picture is shown first at steps 3, 6, 9 ... 27."""
-    rows = json.loads((Path(__file__).parent / "recorded_previews.json").read_text())
-    changes = [row["step"] for before, row in itertools.pairwise(rows) if row["image"] != before["image"]]
-    assert shown_at({"show_progress_every_n_steps": 3}, steps=29) == [step for step in changes if step]
 
 
 def test_a_new_pass_counts_its_steps_anew() -> None:

@@ -61,26 +61,6 @@ def test_internal_progress_has_no_offset_and_no_eta_at_first() -> None:
     assert internal_progress(state, now=30.0) == (1.0, 0.0)
 
 
-def test_a_job_walks_through_the_states_of_a_recorded_one(engine: Engine, sampling: Any) -> None:
-    """The rows of ``batch-iter`` (three batches of ten Euler steps), state for state."""
-    rows = [row["state"] for row in RECORDED["batch-iter"]]
-    work = sampling(steps=10, batches=3)
-    job = engine.submit(work, kind="txt2img")
-    work.reached()
-    seen = [state_document(engine.state())]
-    for _ in range(29):
-        work.go()
-        seen.append(state_document(engine.state()))
-    work.finish()
-    job.join(20)
-    seen.append(state_document(engine.state()))
-    assert all(len(state.pop("job_timestamp")) == 14 for state in seen)
-    expected = [{**row} for row in rows[1:]]
-    for row in expected:
-        del row["job_timestamp"]
-    assert seen == expected
-
-
 def test_a_job_begins_with_count_minus_one_and_the_last_jobs_steps(engine: Engine, sampling: Any) -> None:
     first = sampling(steps=7)
     engine.submit(first, kind="txt2img")

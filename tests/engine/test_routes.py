@@ -7,7 +7,6 @@ import base64
 import io
 import json
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -18,6 +17,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from PIL import Image
+from starlette.types import Message, Receive, Scope, Send
 
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
@@ -44,7 +44,7 @@ Client = Callable[[], httpx.AsyncClient]
 
 
 @pytest.fixture
-def client(engine: Engine) -> Client:
+def app(engine: Engine) -> FastAPI:
     options = OptionStore()
 
     async def encode_image(image: Image.Image) -> str:
@@ -55,6 +55,11 @@ def client(engine: Engine) -> Client:
     app.add_exception_handler(LatentdError, lambda request, error: render(error))  # type: ignore[arg-type]
     for family in (progress, internal, jobs):
         app.include_router(family.router(services))
+    return app
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Client:
     return lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
@@ -288,31 +293,31 @@ def test_events_of_an_ended_job_are_its_end(client: Client, engine: Engine) -> N
     assert (again.status_code, again.content) == (204, b"")
 
 
-def test_a_silent_stream_is_kept_open_and_keeps_its_place(
-    client: Client, engine: Engine, sampling: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_silent_stream_is_kept_open(
+    app: FastAPI, engine: Engine, sampling: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Comments come while nothing happens, so that proxies leave it open and a client that is gone is noticed."""
     monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.01)
     work = sampling(steps=1)
 
+    async def ended_by_a_comment(scope: Scope, receive: Receive, send: Send) -> None:
+        async def pass_on(message: Message) -> None:
+            if message.get("body", b"").startswith(b":"):
+                work.finish()
+            await send(message)
+
+        await app(scope, receive, pass_on)
+
     async def main() -> str:
         job = engine.submit(work, kind="txt2img")
         await asyncio.to_thread(work.reached)
-
-        def finish() -> None:
-            while not len(engine.events):
-                time.sleep(0.01)
-            threading.Timer(0.3, work.finish).start()
-
-        threading.Thread(target=finish).start()
-        async with client() as http:
+        transport = httpx.ASGITransport(ended_by_a_comment)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             return (await http.get(f"/latentd/v1/jobs/{job.id}/events")).text
 
     text = asyncio.run(main())
-    frames = text.strip().split("\n\n")
-    events = [frame for frame in frames if not frame.startswith(":")]
-    assert len(events) < len(frames)
-    assert events[-1].startswith("event: completed\n")
+    assert text.startswith("event: started\n")
+    assert events_in(text.strip().rpartition("\n\n")[2])[0]["event"] == "completed"
 
 
 def test_one_stream_too_many_is_refused_as_a_reply(client: Client, engine: Engine) -> None:

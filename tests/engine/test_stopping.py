@@ -12,44 +12,6 @@ from latentd.engine.job import Job, JobCancelled
 WAIT = 20.0
 
 
-def test_interrupt_stops_at_the_next_evaluation_and_keeps_what_there_is(engine: Engine, sampling: Any) -> None:
-    work = sampling(steps=12, batches=3)
-    job = engine.submit(work, kind="txt2img")
-    work.reached()
-    work.go(5)
-    engine.interrupt()
-    work.finish()
-    assert job.join(WAIT) == [5]
-    assert job.status == "completed"
-    assert job.progress.interrupted
-    assert engine.state().interrupted
-    assert engine.state().job_no == 1
-
-
-def test_skip_ends_only_the_present_batch(engine: Engine, sampling: Any) -> None:
-    work = sampling(steps=4, batches=3)
-    job = engine.submit(work, kind="txt2img")
-    work.reached()
-    work.go(2)
-    engine.skip()
-    work.finish()
-    assert job.join(WAIT) == [2, 4, 4]
-    assert job.status == "completed"
-    assert not job.progress.skipped, "A1111 clears the flag when the next batch begins"
-
-
-def test_cancel_ends_the_job_without_a_picture(engine: Engine, sampling: Any) -> None:
-    work = sampling(steps=4)
-    job = engine.submit(work, kind="txt2img")
-    work.reached()
-    engine.cancel(job.id)
-    work.finish()
-    with pytest.raises(JobCancelled):
-        job.join(WAIT)
-    assert job.status == "cancelled"
-    assert job.result is None
-
-
 def test_cancel_wins_over_interrupt_and_interrupt_over_skip(engine: Engine, sampling: Any) -> None:
     work = sampling(steps=4)
     job = engine.submit(work, kind="txt2img")

@@ -100,6 +100,8 @@ def test_an_interrupt_gives_what_there_is_and_ends_the_batches(stopped: AppServi
     stopper.begin(lambda job: stopped.engine.interrupt(), batch=1)
     result = submit(stopped, n_iter=3).join(60)
     assert result.interrupted
+    state = stopped.engine.state()
+    assert (state.interrupted, state.job_no) == (True, 2)
     assert [image.seed for image in result.images] == [7, 8]
     assert stopper.seen[-1] == (1, "base", 1)
     stopper.begin(lambda job: None)
@@ -117,8 +119,10 @@ def test_an_interrupted_first_pass_has_no_second(stopped: AppServices, stopper: 
 
 def test_a_skip_cuts_one_batch_short_and_goes_on(stopped: AppServices, stopper: Stopper) -> None:
     stopper.begin(lambda job: stopped.engine.skip())
-    result = submit(stopped, n_iter=2).join(60)
+    job = submit(stopped, n_iter=2)
+    result = job.join(60)
     assert not result.interrupted
+    assert not job.progress.skipped, "A1111 clears the flag when the next batch begins"
     assert [image.seed for image in result.images] == [7, 8]
     assert stopper.seen == [(0, "base", 0), (0, "base", 1), *((1, "base", step) for step in range(4))]
 
