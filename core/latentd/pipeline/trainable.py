@@ -19,6 +19,7 @@ from latentd.models.architecture import WeightStorage
 from latentd.models.loaded import LoadedModel
 from latentd.models.manager import ModelManager
 from latentd.models.vae import distribution, encode
+from latentd.networks.merge import NetworkState
 from latentd.networks.names import network_layers
 from latentd.pipeline.passes.conditioning import text_settings
 from latentd.pipeline.passes.image_conditioning import blank_channels
@@ -166,7 +167,7 @@ class TrainableModel:
 
         Called at the start; call it again after a generation in between.
         """
-        if self.model.networks is not None:
+        if isinstance(self.model.networks, NetworkState):
             self.model.networks.restore()
         if self.model.policy.offload == "parts":
             self.model.place("unet")
@@ -180,7 +181,7 @@ class TrainableModel:
         """Have every part where it belongs: before a generation in between, and at the end."""
         for part in ("unet", "text", "vae"):
             self.model.place(part, self.model.policy.home_of(part))
-        if self.model.conditioning is not None:
+        if isinstance(self.model.conditioning, TextConditioner):
             self.model.conditioning.clear()  # it was encoded with what was being trained
 
 

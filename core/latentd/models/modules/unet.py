@@ -37,7 +37,6 @@ from latentd.types import (
 )
 
 Site = TypeVar("Site", BlockSite, AttentionSite)
-Site = TypeVar("Site", BlockSite, AttentionSite)
 Handler = TypeVar("Handler", AttentionHandler, BlockHandler, EntryHandler)
 
 
