@@ -90,6 +90,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--pictures", type=int, default=8, help="drawn before and after to see how near they are")
     parser.add_argument("--rates", nargs=3, default=["0.01", "5e-4", "1e-3"], help="embedding, hypernetwork, LoRA")
+    kinds = ["embedding", "hypernetwork", "lora", "resumed"]
+    parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, server_process("--data-dir", folder) as process:
         measure(Client(process.url, Path(folder)), arguments)
@@ -117,22 +119,25 @@ def measure(client: Client, arguments: argparse.Namespace) -> None:
     print(f"{'':14} {head[0]:>10} {head[1]:>10} {head[2]:>10} {head[3]:>10} {head[4]:>10} {'training':>11}")
     rates = dict(zip(("embedding", "hypernetwork", "lora"), arguments.rates, strict=True))
 
-    client.ask("/sdapi/v1/create/embedding", {"name": "zqx", "num_vectors_per_token": 4})
-    before = distance(client, "zqx", given, arguments.pictures)
-    body = common | {"template_filename": "subject.txt", "learn_rate": rates["embedding"]}
-    result = client.train("/sdapi/v1/train/embedding", body | {"embedding_name": "zqx"})
-    report("embedding", result, before, distance(client, "zqx", given, arguments.pictures))
-
-    client.ask("/sdapi/v1/create/hypernetwork", {"name": "zqh", "seed": 1})
+    if "embedding" in arguments.only:
+        client.ask("/sdapi/v1/create/embedding", {"name": "zqx", "num_vectors_per_token": 4})
+        before = distance(client, "zqx", given, arguments.pictures)
+        body = common | {"template_filename": "subject.txt", "learn_rate": rates["embedding"]}
+        result = client.train("/sdapi/v1/train/embedding", body | {"embedding_name": "zqx"})
+        report("embedding", result, before, distance(client, "zqx", given, arguments.pictures))
+    common["template_filename"] = "captions.txt"
     before = distance(client, WORD, given, arguments.pictures)
-    body = common | {"template_filename": "captions.txt", "learn_rate": rates["hypernetwork"]}
-    result = client.train("/sdapi/v1/train/hypernetwork", body | {"hypernetwork_name": "zqh"})
-    report("hypernetwork", result, before, distance(client, f"{WORD} <hypernet:zqh:1>", given, arguments.pictures))
-
-    body = common | {"template_filename": "captions.txt", "learn_rate": rates["lora"], "rank": 8}
-    result = client.train("/latentd/v1/train/lora", body | {"name": "zql"})
-    report("lora", result, before, distance(client, f"{WORD} <lora:zql:1>", given, arguments.pictures))
-    resumed(client, body, result)
+    if "hypernetwork" in arguments.only:
+        client.ask("/sdapi/v1/create/hypernetwork", {"name": "zqh", "seed": 1})
+        body = common | {"learn_rate": rates["hypernetwork"], "hypernetwork_name": "zqh"}
+        result = client.train("/sdapi/v1/train/hypernetwork", body)
+        report("hypernetwork", result, before, distance(client, f"{WORD} <hypernet:zqh:1>", given, arguments.pictures))
+    body = common | {"learn_rate": rates["lora"], "rank": 8}
+    if "lora" in arguments.only or "resumed" in arguments.only:
+        result = client.train("/latentd/v1/train/lora", body | {"name": "zql"})
+        report("lora", result, before, distance(client, f"{WORD} <lora:zql:1>", given, arguments.pictures))
+    if "resumed" in arguments.only:
+        resumed(client, body, result)
 
 
 def resumed(client: Client, body: dict[str, Any], unbroken: dict[str, Any]) -> None:

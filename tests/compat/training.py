@@ -79,6 +79,18 @@ def train_hypernetwork(server: ReferenceServer) -> None:
     assert server.call("POST", "/sdapi/v1/train/hypernetwork", body | {"learn_rate": "much"})[0] == 422
 
 
+@contract(
+    "POST /sdapi/v1/preprocess",
+    "different",
+    "early 2023's; faces are not looked for, which is told; a bad value is a 4xx, where the original's is a 200",
+)
+def preprocess(server: ReferenceServer) -> None:
+    _pictures(server)
+    body = {"process_src": "compat", "process_dst": "compat-out", "process_width": 64, "process_height": 64}
+    assert post(server, "/sdapi/v1/preprocess", body | {"process_flip": True}) == {"info": "preprocess complete"}
+    assert len(list((server.data / "train/compat-out").glob("*.png"))) >= 4
+
+
 @contract("POST /latentd/v1/train/lora", "latentd's own", "trains a LoRA and answers 202 at once")
 def train_lora(server: ReferenceServer) -> None:
     _pictures(server)

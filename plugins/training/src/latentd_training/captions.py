@@ -30,7 +30,7 @@ def caption_of(path: Path, options: Options) -> str:
     """
     text_file = path.with_suffix(".txt")
     if text_file.exists():
-        return read_regular(text_file, MAX_BYTES).decode("utf-8", "replace").strip()
+        return read_text(text_file)
     name = _NUMBERS.sub("", path.stem)
     pattern = str(options["dataset_filename_word_regex"])
     if not pattern:
@@ -41,6 +41,14 @@ def caption_of(path: Path, options: Options) -> str:
         raise InvalidRequest(f"option dataset_filename_word_regex cannot be used: {error}") from error
     parts = ("".join(word) if isinstance(word, tuple) else word for word in words)
     return str(options["dataset_filename_join_string"]).join(parts)
+
+
+def read_text(path: Path) -> str:
+    """The text file ``path``, at most :data:`MAX_BYTES` of it.
+
+    :raises OSError: it is unreadable. :raises ValueError: it is longer.
+    """
+    return read_regular(path, MAX_BYTES).decode("utf-8", "replace").strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from latentd_training.schemas import (
     CreateEmbedding,
     CreateHypernetwork,
     CreateResponse,
+    Preprocess,
+    PreprocessResponse,
     TrainEmbedding,
     TrainHypernetwork,
     TrainLora,
@@ -55,6 +57,22 @@ def sdapi_router(services: Services) -> APIRouter:
     async def train_hypernetwork(body: TrainHypernetwork, request: Request) -> dict[str, Any]:
         """Train a hypernetwork on a folder of pictures."""
         return await train(request, body.id_task, await asyncio.to_thread(plan_hypernetwork, body, services))
+
+    @router.post("/preprocess", name="preprocess", openapi_extra=ADMIN, **reply_of(PreprocessResponse))
+    async def prepare(body: Preprocess, request: Request) -> dict[str, Any]:
+        """Prepare a folder of pictures for training: cut, mirrored, captioned."""
+        from latentd_training.preprocess import check_preprocess, preprocess
+
+        source, target = await asyncio.to_thread(check_preprocess, body, services)
+        job = services.submit_work(
+            lambda control: preprocess(body, source, target, services, control),
+            kind="preprocess",
+            task_id=body.id_task,
+        )
+        name_job(request, job.id)
+        result = await job.wait()
+        reply: dict[str, Any] = {"info": "preprocess complete"}
+        return reply | ({"warnings": result["warnings"]} if result["warnings"] else {})
 
     return router
 

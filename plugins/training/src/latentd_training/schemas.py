@@ -151,6 +151,48 @@ class TrainLora(TrainFields):
     save_precision: Literal["float", "fp16", "bf16"] = Field("float", description="Of the file's numbers.")
 
 
+class Preprocess(LenientModel):
+    """Body of ``/sdapi/v1/preprocess``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"process_src": "raw", "process_dst": "cats"}]})
+
+    id_task: LenientStr = Field("", description="The client's own id for the job.")
+    process_src: LenientStr = Field(description="Folder of pictures, inside --training-dir.")
+    process_dst: LenientStr = Field(description="Folder to write to, likewise; made if missing.")
+    process_width: Side = Field(512, description="Width in pixels.")
+    process_height: Side = Field(512, description="Height in pixels.")
+    preprocess_txt_action: Literal["ignore", "copy", "prepend", "append"] = Field(
+        "ignore", description="What becomes of the text beside a picture, beside or in place of a caption."
+    )
+    process_flip: LenientBool = Field(False, description="Mirrored copies, too.")
+    process_split: LenientBool = Field(False, description="Split oblong pictures into several.")
+    process_caption: LenientBool = Field(False, description="Captions by the interrogator clip.")
+    process_caption_deepbooru: LenientBool = Field(False, description="Captions by the interrogator deepdanbooru.")
+    split_threshold: Share = Field(0.5, description="How oblong a picture must be to be split.")
+    overlap_ratio: Annotated[LenientFloat, Field(ge=0, le=0.9)] = Field(0.2, description="How far parts overlap.")
+    process_focal_crop: LenientBool = Field(False, description="Cut about what stands out.")
+    process_focal_crop_face_weight: Share = Field(0.9, description="Without effect: faces are not looked for.")
+    process_focal_crop_entropy_weight: Share = Field(0.3, description="How much detail counts.")
+    process_focal_crop_edges_weight: Share = Field(0.5, description="How much edges count.")
+    process_focal_crop_debug: LenientBool = Field(False, description="Not offered.")
+    process_multicrop: LenientBool = Field(False, description="To the size that fits each picture best.")
+    process_multicrop_mindim: Side = Field(384, description="Least side of such a size.")
+    process_multicrop_maxdim: Side = Field(768, description="Greatest side.")
+    process_multicrop_minarea: Count = Field(64 * 64, description="Least area in pixels.")
+    process_multicrop_maxarea: Count = Field(640 * 640, description="Greatest area.")
+    process_multicrop_objective: Literal["Maximize area", "Minimize error"] = Field(
+        "Maximize area", description="Which of the sizes that fit."
+    )
+    process_multicrop_threshold: Share = Field(0.1, description="How far a proportion may be off.")
+
+
+class PreprocessResponse(BaseModel):
+    """Reply of ``/sdapi/v1/preprocess``."""
+
+    info: str = Field(description="preprocess complete")
+    warnings: list[str] | None = Field(None, description="What was asked for and does not act; left out if none.")
+
+
 class CreateResponse(BaseModel):
     """Reply of the create endpoints."""
 
