@@ -72,7 +72,8 @@ def about_focus(picture: Image.Image, width: int, height: int, weights: FocusWei
 
 def _edges(grey: NDArray[np.float64]) -> NDArray[np.float64]:
     rows, columns = np.gradient(grey)
-    return np.hypot(rows, columns)
+    strength: NDArray[np.float64] = np.hypot(rows, columns)
+    return strength
 
 
 def _entropy(grey: NDArray[np.float64]) -> NDArray[np.float64]:
