@@ -122,8 +122,10 @@ def test_code_runs_only_where_it_is_allowed(data: Any, send: Callable[..., Any])
 
 def test_a_prompt_matrix_of_more_pictures_than_a_request_may_have_is_refused(send: Callable[..., Any]) -> None:
     eleven_bars = "|".join("abcdefghijkl")
-    reply = send("txt2img", prompt=eleven_bars, script_name="prompt matrix", script_args=[False, False])
-    assert (reply.status_code, reply.json()["hint"]) == (413, "--max-images")
+    reply = send(
+        "txt2img", prompt=eleven_bars, script_name="prompt matrix", script_args=[False, False, "positive", "comma", 0]
+    )
+    assert (reply.status_code, reply.json()["detail"]) == (422, "a prompt matrix of 11 parts has 2048 pictures")
 
 
 @pytest.mark.parametrize(
