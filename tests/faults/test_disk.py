@@ -10,18 +10,21 @@ import subprocess
 import threading
 import time
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
+from latentd.server.app import create_app
+from latentd.settings import parse_settings
 from tests.reference_server import ReferenceServer, listening, started
 
 resource = pytest.importorskip("resource", reason="POSIX's limits")
-pytestmark = pytest.mark.slow
+Call = Callable[..., tuple[int, Any]]
 PICTURE = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64, "save_images": True}
 SCRATCH = re.compile(r"\.latentd-[0-9a-f]{16}\.tmp")
 
@@ -43,6 +46,7 @@ def check_whole(data: Path) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.05, 0.33])
 def test_after_kill_9_every_file_is_whole_and_the_server_starts(tmp_path: Path, delay: float) -> None:
     stop = threading.Event()
@@ -98,17 +102,30 @@ def mounted(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def check_serving(server: ReferenceServer) -> None:
+@contextmanager
+def serving(data: Path) -> Iterator[Call]:
+    """What sends a request, (method, path, body), to a server on ``data`` in this process: (status, JSON body)."""
+    settings = parse_settings(["--data-dir", str(data), "--plugins", "tinymodel"], environment={})
+    with TestClient(create_app(settings), base_url="http://localhost", raise_server_exceptions=False) as client:
+
+        def call(method: str, path: str, body: object = None) -> tuple[int, Any]:
+            reply = client.request(method, path, json=body)
+            return reply.status_code, reply.json()
+
+        yield call
+
+
+def check_serving(call: Call) -> None:
     """Pictures come with a word on what was not saved; options that cannot be kept are a 507."""
-    status, reply = server.call("POST", "/sdapi/v1/txt2img", PICTURE)
+    status, reply = call("POST", "/sdapi/v1/txt2img", PICTURE)
     assert status == 200, reply
     assert len(reply["images"]) == 1
     told = json.loads(reply["info"]).get("warnings", [])
     assert any("save" in line for line in told), told
-    status, reply = server.call("POST", "/sdapi/v1/options", {"samples_filename_pattern": "[seed]" + "x" * 5000})
+    status, reply = call("POST", "/sdapi/v1/options", {"samples_filename_pattern": "[seed]" + "x" * 5000})
     assert status == 507, reply
-    assert server.call("GET", "/sdapi/v1/options")[0] == 200
-    assert server.call("GET", "/livez")[0] == 200
+    assert call("GET", "/sdapi/v1/options")[0] == 200
+    assert call("GET", "/livez")[0] == 200
 
 
 def fill(path: Path) -> None:
@@ -123,28 +140,28 @@ def fill(path: Path) -> None:
 
 def test_a_full_disk_loses_no_picture_and_breaks_no_file(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with mounted(data, "4m"), listening(data) as url:
-        server = ReferenceServer(url, data)
-        assert server.call("POST", "/sdapi/v1/txt2img", PICTURE)[0] == 200
-        assert server.call("POST", "/sdapi/v1/options", {"CLIP_stop_at_last_layers": 2})[0] == 200
+    with mounted(data, "4m"), serving(data) as call:
+        assert call("POST", "/sdapi/v1/txt2img", PICTURE)[0] == 200
+        assert call("POST", "/sdapi/v1/options", {"CLIP_stop_at_last_layers": 2})[0] == 200
         filler = data / "filler"
         fill(filler)
-        check_serving(server)
+        check_serving(call)
         check_whole(data)
         assert json.loads((data / "config.json").read_bytes())["CLIP_stop_at_last_layers"] == 2
         filler.unlink()
         before = check_whole(data)
-        assert server.call("POST", "/sdapi/v1/options", {"CLIP_stop_at_last_layers": 1})[0] == 200
-        assert server.call("POST", "/sdapi/v1/txt2img", PICTURE)[0] == 200
+        assert call("POST", "/sdapi/v1/options", {"CLIP_stop_at_last_layers": 1})[0] == 200
+        assert call("POST", "/sdapi/v1/txt2img", PICTURE)[0] == 200
         assert check_whole(data) == before + 1
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files_loses_no_picture_and_breaks_no_file(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 
     with listening(tmp_path, before=limit) as url:
-        check_serving(ReferenceServer(url, tmp_path))
+        check_serving(ReferenceServer(url, tmp_path).call)
     assert check_whole(tmp_path) == 0
 
 
@@ -152,8 +169,8 @@ def test_a_file_system_that_is_read_only_still_serves(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with mounted(data, "4m"):
         subprocess.run(["mount", "-o", "remount,ro", data], check=True)
-        with listening(data) as url:
-            check_serving(ReferenceServer(url, data))
+        with serving(data) as call:
+            check_serving(call)
 
 
 def test_files_in_place_of_folders_and_folders_in_place_of_files_still_serve(tmp_path: Path) -> None:
@@ -161,6 +178,6 @@ def test_files_in_place_of_folders_and_folders_in_place_of_files_still_serve(tmp
         (tmp_path / name).write_text("no folder", encoding="utf-8")
     for name in ("config.json", "styles.csv", "params.txt"):
         (tmp_path / name).mkdir()
-    with listening(tmp_path) as url:
-        check_serving(ReferenceServer(url, tmp_path))
+    with serving(tmp_path) as call:
+        check_serving(call)
     assert os.listdir(tmp_path / "config.json") == []  # noqa: PTH208

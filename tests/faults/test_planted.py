@@ -12,10 +12,7 @@ import pytest
 
 from tests.reference_server import ReferenceServer, listening
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes and sockets among its files"),
-]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes and sockets among its files")
 FOLDERS = (
     *("Stable-diffusion", "VAE", "VAE-approx", "Lora", "hypernetworks", "ControlNet", "ControlNet/annotator", "GFPGAN"),
     *("Codeformer", "facexlib", "ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "ScuNET", "DAT", "HAT", "LDSR", "BLIP"),

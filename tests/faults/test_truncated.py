@@ -11,7 +11,6 @@ import pytest
 
 from tests.reference_server import ReferenceServer, listening
 
-pytestmark = pytest.mark.slow
 SMALL = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64}
 #: What is cut, from which of the assembled reference files, and the request that asks for it.
 CUT: dict[str, tuple[str, dict[str, Any]]] = {

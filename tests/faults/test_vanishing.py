@@ -13,7 +13,6 @@ import pytest
 
 from tests.reference_server import ReferenceServer, listening
 
-pytestmark = pytest.mark.slow
 SMALL = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64}
 LONG = {"prompt": "a red circle", "steps": 150, "width": 64, "height": 64, "batch_size": 4}
 
@@ -49,7 +48,7 @@ def check_serves(server: ReferenceServer) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-@pytest.mark.parametrize("part", ["line", "body", "whole", "drawing"])
+@pytest.mark.parametrize("part", ["line", "body", "whole", pytest.param("drawing", marks=pytest.mark.slow)])
 def test_a_client_that_goes_away_is_no_loss_to_the_next(server: ReferenceServer, part: str, how: str) -> None:
     whole = message("/sdapi/v1/txt2img", LONG if part == "drawing" else SMALL)
     sent = {"line": whole[:20], "body": message("/sdapi/v1/txt2img", SMALL, length=5000)}.get(part, whole)
