@@ -72,3 +72,38 @@ def test_jobs_of_clients_that_went_away_leave_the_queue(server: ReferenceServer)
     while server.call("GET", "/sdapi/v1/progress")[1]["state"]["job_count"] > 0:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def read_until(client: socket.socket, end: bytes) -> bytes:
+    got = b""
+    while end not in got:
+        piece = client.recv(4096)
+        assert piece, got
+        got += piece
+    return got
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_goes_away_in_the_middle_of_its_answer_is_no_loss_to_the_next(
+    server: ReferenceServer, how: str
+) -> None:
+    for _ in range(4):
+        client = connection(server)
+        client.sendall(message("/sdapi/v1/txt2img", SMALL))
+        assert read_until(client, b"HTTP/1.1 200")
+        reset(client) if how == "reset" else client.close()
+    check_serves(server)
+
+
+def test_event_streams_whose_clients_went_away_make_room(server: ReferenceServer) -> None:
+    """At most 256 may be open: all the more are opened here, one after another."""
+    jobs = [server.call("POST", "/latentd/v1/jobs", {**LONG, "steps": 1000})[1]["id"] for _ in range(3)]
+    for number in range(260):
+        client = connection(server)
+        client.sendall(f"GET /latentd/v1/jobs/{jobs[-1]}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        head = read_until(client, b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), (number, head)
+        reset(client) if number % 2 else client.close()
+    for job in jobs:
+        assert server.call("POST", f"/latentd/v1/jobs/{job}/cancel", {})[0] == 200
+    check_serves(server)
