@@ -125,7 +125,7 @@ def read_picture(path: Path, services: Services) -> Image:
 def load_examples(
     options: DataOptions, model: TrainableModel, services: Services, control: JobControl, generator: Generator
 ) -> DataSet:
-    """Every picture of the folder as latents, on the CPU; what cannot be read is told and left out.
+    """Every picture of the folder as latents, on the CPU; files that cannot be read are reported and left out.
 
     :param generator: draws the latents of sampling ``once``.
     :raises InvalidRequest: none can be read. :raises Interrupted: the job was stopped.
