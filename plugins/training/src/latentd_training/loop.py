@@ -68,7 +68,7 @@ class Trainer:
                     progress.interrupted = True
                     break
                 progress.rate = rate
-                progress.loss = self._step(rate, hooks)
+                progress.loss = self.step(rate, hooks)
                 learner.step += 1
                 progress.step = learner.step
                 if options.validate_every and learner.step % options.validate_every == 0:
@@ -80,7 +80,11 @@ class Trainer:
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
-    def _step(self, rate: float, hooks: Sequence[UNetHook]) -> float:
+    def step(self, rate: float, hooks: Sequence[UNetHook]) -> float:
+        """One step of the optimiser at ``rate``, within the learner's ``acting``; the loss before it.
+
+        :raises InvalidRequest: the loss is no number any more.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         total = 0.0
