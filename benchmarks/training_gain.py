@@ -89,7 +89,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--pictures", type=int, default=8, help="drawn before and after to see how near they are")
-    parser.add_argument("--rates", nargs=3, default=["0.01", "5e-4", "1e-3"], help="embedding, hypernetwork, LoRA")
+    parser.add_argument(
+        "--rates", nargs=3, default=["0.05:200, 0.01", "5e-4", "1e-3"], help="embedding, hypernetwork, LoRA"
+    )
     kinds = ["embedding", "hypernetwork", "lora", "resumed"]
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
     arguments = parser.parse_args()

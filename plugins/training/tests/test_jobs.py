@@ -232,3 +232,42 @@ def test_an_inpainting_model_learns(post: Post, options: Any, data: Path, small:
     post("create/embedding", name="masked")
     post("train/embedding", embedding_name="masked", **small)
     assert _step(data / "embeddings/masked.pt") == 4
+
+
+def test_a_model_that_a_generation_loaded_is_trained_with(
+    post: Post, data: Path, draw: Any, small: dict[str, Any]
+) -> None:
+    """Generations run in torch's inference mode, and weights made there could not be part of a training."""
+    post("create/embedding", name="later")
+    post("unload-checkpoint")
+    draw("a tree")
+    post("train/embedding", embedding_name="later", **small)
+    assert _step(data / "embeddings/later.pt") == 4
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_checkpoints_in_half_precision_are_trained_with(
+    tmp_path: Path, weights: Path, small: dict[str, Any], dtype: str
+) -> None:
+    import latentd_training
+
+    from latentd.testing import AppFactory
+
+    models, pictures = tmp_path / "models/Stable-diffusion", tmp_path / "train/motif"
+    models.mkdir(parents=True)
+    pictures.mkdir(parents=True)
+    (models / "sd1.safetensors").symlink_to(weights / "sd1.safetensors")
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(pictures / "one.png")
+    factory = AppFactory(tmp_path)
+    try:
+        client = factory([latentd_training], ["--dtype", dtype])
+        client.post("/sdapi/v1/create/embedding", json={"name": "half"})
+        path = tmp_path / "embeddings/half.pt"
+        before = torch.load(path, weights_only=True)["string_to_param"]["*"]
+        reply = client.post("/sdapi/v1/train/embedding", json=small | {"embedding_name": "half", "steps": 2})
+        assert reply.status_code == 200, reply.text
+        after = torch.load(path, weights_only=True)["string_to_param"]["*"]
+        assert after.dtype == torch.float32
+        assert 0 < float((after - before).abs().max()) < 1
+    finally:
+        factory.close()
