@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 Post = Callable[..., Any]
 
@@ -126,3 +126,16 @@ def test_an_embedding_for_another_kind_of_model_is_refused(
     assert reply.status_code == 422
     assert "embedding_name" in reply.json()["detail"]
     assert "another kind" in reply.json()["detail"]
+
+
+def test_an_embedding_in_safetensors_stays_in_it(post: Post, server: Any, data: Path, small: dict[str, Any]) -> None:
+    path = data / "embeddings/safe.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    save_file({"emb_params": torch.full((2, 32), 0.01)}, path)
+    server.post("/sdapi/v1/refresh-embeddings")
+    reply = post("train/embedding", embedding_name="safe", **small)
+    assert str(path) in reply["info"]
+    ((key, vectors),) = load_file(path).items()
+    assert (key, vectors.shape) == ("emb_params", (2, 32))
+    assert not torch.equal(vectors, torch.full((2, 32), 0.01))
+    assert server.get("/sdapi/v1/embeddings").json()["loaded"]["safe"]["step"] == 4

@@ -33,7 +33,7 @@ def create_embedding(body: CreateEmbedding, services: Services, control: JobCont
     path = folder / f"{name}{file_ending(vectors)}"
     if not body.overwrite_old and path.exists():
         raise Exists(path)
-    write_file(path, embedding_file(vectors, MadeWith(0, None, None), name))
+    write_file(path, embedding_file(vectors, MadeWith(0, None, None), name, path.suffix))
     services.refresh_networks()
     return path
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: The token of ``*`` in CLIP's vocabulary, which AUTOMATIC1111's files name.
 PLACEHOLDER_TOKEN = 265
 MAX_STORED = 256 << 20
+SINGLE = "emb_params"
+"""The only tensor's name in files of safetensors."""
 ONLY = ""
 """The text part of models with one text encoder."""
 
@@ -45,11 +47,12 @@ def file_ending(vectors: Mapping[str, Tensor]) -> str:
     return ".pt" if set(vectors) == {ONLY} else ".safetensors"
 
 
-def embedding_file(vectors: Mapping[str, Tensor], made_with: MadeWith, name: str) -> bytes:
-    """The bytes of an embedding's file."""
+def embedding_file(vectors: Mapping[str, Tensor], made_with: MadeWith, name: str, ending: str) -> bytes:
+    """The bytes of an embedding's file of this ending: ``.pt``, or ``.safetensors`` with its notes in the header."""
     plain = {part: value.detach().float().cpu().clone() for part, value in vectors.items()}
-    if set(plain) == {ONLY}:
+    if ending == ".pt":
         return pickled(embedding_data(plain[ONLY], made_with, name))
+    plain = {part or SINGLE: value for part, value in plain.items()}
     from safetensors.torch import save
 
     notes = {
@@ -135,7 +138,7 @@ class EmbeddingLearner:
 
     def file(self, made_with: MadeWith, name: str) -> bytes:
         """The bytes of its file."""
-        return embedding_file(self._vectors, made_with, name)
+        return embedding_file(self._vectors, made_with, name, self.path.suffix.lower())
 
     def checksum(self, data: bytes) -> str:
         """That of the numbers, whatever file they stand in."""

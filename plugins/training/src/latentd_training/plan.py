@@ -199,13 +199,13 @@ def embedding_path(services: Services, name: str) -> Path:
             f"embedding_name: {name!r} not found", hint=near_matches(name, known) or "POST /sdapi/v1/create/embedding"
         )
     path, parts = Path(known[name].filename), known[name].shapes
-    ending = ".pt" if len(parts) == 1 else ".safetensors"
+    endings = (".pt", ".safetensors") if len(parts) == 1 else (".safetensors",)
     inside = any(path.resolve().is_relative_to(folder.resolve()) for folder in services.paths.models("embeddings"))
-    if path.suffix.lower() != ending or not inside:
-        where = "a file of that ending" if inside else "a file that a package carries"
+    if path.suffix.lower() not in endings or not inside:
+        where = f"a file that ends in {path.suffix}" if inside else "a file that a package carries"
         raise InvalidRequest(
-            f"embedding_name: {name!r} is {where} ({path.name}), which trainings do not write",
-            hint=f"create an embedding of your own: a training writes {ending}",
+            f"embedding_name: {name!r} is {where}, which trainings do not write",
+            hint=f"create an embedding of your own: trainings write {' and '.join(endings)}",
         )
     return path
 

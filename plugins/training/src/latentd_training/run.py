@@ -179,7 +179,7 @@ class _Run:
     def _hide(self, file: Path, image: Any, path: Path) -> None:
         """Write the picture with the embedding that ``file`` holds in it."""
         if file.suffix != ".pt":
-            self._control.warn("save_image_with_stored_embedding: pictures cannot carry embeddings of SDXL")
+            self._control.warn("save_image_with_stored_embedding: pictures carry embeddings of .pt files only")
             return
         data = load_pickle(file, max_bytes=MAX_STORED)
         vectors = next(iter(data["string_to_param"].values()))
