@@ -271,3 +271,20 @@ def test_checkpoints_in_half_precision_are_trained_with(
         assert 0 < float((after - before).abs().max()) < 1
     finally:
         factory.close()
+
+
+def test_interrupt_during_a_preview_saves_as_well(
+    post: Post, server: Any, data: Path, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import latentd_training.previews as previews
+
+    from latentd.api import Result
+
+    def interrupted(request: Any, services: Any, control: Any) -> Result:
+        control.progress.interrupted = True
+        return Result(images=(), info={}, interrupted=True)
+
+    monkeypatch.setattr(previews, "draw_beside", interrupted)
+    post("create/embedding", name="mid preview")
+    post("train/embedding", embedding_name="mid preview", **small | {"create_image_every": 2, "id_task": "mid-preview"})
+    assert _step(data / "embeddings/mid preview.pt") == 2

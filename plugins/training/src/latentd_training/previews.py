@@ -78,8 +78,10 @@ def draw_preview(
     model: TrainableModel,
     services: Services,
     control: JobControl,
-) -> GeneratedImage:
+) -> GeneratedImage | None:
     """A picture with what ``learner`` has learnt; afterwards the model is as training needs it.
+
+    None where the job was interrupted before there was anything to show.
 
     :raises LatentdError: as a generation does. :raises Interrupted: the job was stopped.
     """
@@ -91,6 +93,8 @@ def draw_preview(
     finally:
         model.reload()
         model.settle()
+    if not result.images:
+        return None
     picture = result.images[0]
     control.set_preview(picture.image)
     return picture

@@ -167,6 +167,8 @@ class _Run:
             self._model.unload("vae")
             if self._trainer.texts_stay:
                 self._model.unload("text")
+        if picture is None:
+            return
         self._log.picture(picture.image, progress.step)
         format = str(self._options["samples_format"])
         path = plan.log_folder / "images" / f"{name}.{format.lower()}"
