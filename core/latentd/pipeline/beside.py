@@ -8,10 +8,11 @@ from latentd.errors import Interrupted
 from latentd.types import GenerationRequest, ProgressState, Result, StopKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from PIL.Image import Image
 
+    from latentd.generations import UNetHook
     from latentd.types import JobControl
 
 
@@ -25,18 +26,21 @@ def check_generation(request: GenerationRequest, services: Any) -> None:
     build_plan(request, services)
 
 
-def draw_beside(request: GenerationRequest, services: Any, control: JobControl) -> Result:
+def draw_beside(
+    request: GenerationRequest, services: Any, control: JobControl, *, hooks: Sequence[UNetHook] = ()
+) -> Result:
     """The result of ``request``, drawn now as part of the job of ``control``; on the worker.
 
     It is planned and limited as every generation. The job's own progress stays as it is; its preview is that of the
     generation, what is not followed is warned of, and whatever stops the job stops the generation.
 
+    :param hooks: take part in its UNet evaluations, as those of the hook ``unet_hooks`` do.
     :raises LatentdError: as planning and generating do. :raises Interrupted: the job was stopped meanwhile.
     """
     from latentd.pipeline.planning.build import build_plan
-    from latentd.pipeline.run import execute
+    from latentd.pipeline.run import generate
 
-    return execute(build_plan(request, services), services, _Beside(control))
+    return generate(build_plan(request, services), services, _Beside(control), hooks)
 
 
 class _Beside:

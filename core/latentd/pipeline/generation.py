@@ -117,6 +117,7 @@ class RunningGeneration:
     state: dict[str, Any] = field(default_factory=dict)  # plugins' own
     infotext: dict[str, JsonValue] = field(default_factory=dict)
     unet_hooks: list[UNetHook] = field(default_factory=list)
+    given_hooks: Sequence[UNetHook] = ()
     network_hooks: list[UNetHook] = field(default_factory=list)
     extra_images: list[GeneratedImage] = field(default_factory=list)
     leases: ExitStack = field(default_factory=ExitStack)

@@ -37,7 +37,9 @@ from latentd.plugins.blame import blamed, owner_of
 from latentd.types import GeneratedImage, Result
 
 if TYPE_CHECKING:
-    from latentd.generations import Plan
+    from collections.abc import Sequence
+
+    from latentd.generations import Plan, UNetHook
     from latentd.pipeline.needs import WorkerServices
     from latentd.types import JobControl
 
@@ -56,9 +58,13 @@ def execute(plan: Plan, services: WorkerServices, control: JobControl) -> Result
     return replace(result, info=with_warnings(result.info, control.progress.warnings))
 
 
-def generate(plan: Plan, services: WorkerServices, control: JobControl) -> Result:
-    """The result of one generation without its selectable script; scripts call this any number of times."""
+def generate(plan: Plan, services: WorkerServices, control: JobControl, hooks: Sequence[UNetHook] = ()) -> Result:
+    """The result of one generation without its selectable script; scripts call this any number of times.
+
+    :param hooks: UNet hooks that take part beside those of plugins and scripts.
+    """
     gen = new_generation(plan, services, control)
+    gen.given_hooks = tuple(hooks)
     try:
         with torch.inference_mode():
             return run_through(stages(gen))
@@ -102,7 +108,7 @@ def stages(gen: RunningGeneration) -> Sampling[Result]:
     gen.infotext.update(hypertile_notes(gen.options, second_pass=plan.hires is not None))
     check_methods(gen)
     gen.hooks.before_process(gen)
-    gen.unet_hooks = gen.hooks.unet_hooks(gen)
+    gen.unet_hooks = [*gen.hooks.unet_hooks(gen), *gen.given_hooks]
     images: list[GeneratedImage] = []
     texts: list[str] = []
     with circular_padding(gen.model, plan.tiling):

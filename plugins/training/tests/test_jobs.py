@@ -280,7 +280,7 @@ def test_interrupt_during_a_preview_saves_as_well(
 
     from latentd.api import Result
 
-    def interrupted(request: Any, services: Any, control: Any) -> Result:
+    def interrupted(request: Any, services: Any, control: Any, **more: Any) -> Result:
         control.progress.interrupted = True
         return Result(images=(), info={}, interrupted=True)
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from latentd.api import (
     GeneratedImage,
-    Generation,
     GenerationRequest,
     JobControl,
     Services,
-    UNetHook,
     draw_beside,
 )
 from latentd_training.learner import Learner
@@ -22,9 +19,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from latentd.api import TrainableModel
-
-#: Hooks of the training whose preview is being drawn, by the job's id; on the worker, so one at a time.
-_acting: dict[str, Sequence[UNetHook]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +82,8 @@ def draw_preview(
     request = options.request(prompt, model.model.info.title)
     model.reload()
     try:
-        with learner.showing(services) as hooks, _showing(control.id, hooks):
-            result = draw_beside(request, services, control)
+        with learner.showing(services) as hooks:
+            result = draw_beside(request, services, control, hooks=hooks)
     finally:
         model.reload()
         model.settle()
@@ -98,20 +92,6 @@ def draw_preview(
     picture = result.images[0]
     control.set_preview(picture.image)
     return picture
-
-
-@contextmanager
-def _showing(job_id: str, hooks: Sequence[UNetHook]) -> Iterator[None]:
-    _acting[job_id] = hooks
-    try:
-        yield
-    finally:
-        del _acting[job_id]
-
-
-def hooks_for(generation: Generation) -> Sequence[UNetHook]:
-    """What takes part in ``generation``: the hooks of the training that it is a preview of, if any."""
-    return _acting.get(generation.id, ())
 
 
 def captioned(picture: Image, title: str, footers: Sequence[str]) -> Image:
