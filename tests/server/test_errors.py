@@ -106,9 +106,9 @@ def test_unknown_paths_and_methods_have_the_default_bodies(client: TestClient) -
     ("method", "path", "words"),
     [
         ("GET", "/controlnet/version", "pip install ./plugins/controlnet"),
-        ("POST", "/sdapi/v1/create/embedding", "no plugin brings it"),
-        ("POST", "/sdapi/v1/train/hypernetwork", "no plugin brings it"),
-        ("POST", "/sdapi/v1/preprocess", "no plugin brings it"),
+        ("POST", "/sdapi/v1/create/embedding", "pip install ./plugins/training"),
+        ("POST", "/sdapi/v1/train/hypernetwork", "pip install ./plugins/training"),
+        ("POST", "/sdapi/v1/preprocess", "pip install ./plugins/training"),
     ],
 )
 def test_a_missing_plugins_route_says_what_to_do(client: TestClient, method: str, path: str, words: str) -> None:

@@ -17,6 +17,9 @@ from latentd_training.settings import Progress
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# A pipe in the file's place is refused; without this flag, opening it would wait for a reader.
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
 
 class TrainingLog:
     """The log of one run. Nothing is written but what the options ask for.
@@ -81,7 +84,7 @@ class TrainingLog:
     def _append(self, path: Path, text: str) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8", newline="") as file:
+            with os.fdopen(os.open(path, _APPEND, 0o666), "a", encoding="utf-8", newline="") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

@@ -16,8 +16,10 @@ from latentd.api import (
     Services,
     TrainableModel,
     hide_embedding,
+    is_regular,
     load_pickle,
     picture_bytes,
+    read_regular,
     trainable_model,
 )
 from latentd_training.dataset import DataSet, load_examples
@@ -33,6 +35,8 @@ from latentd_training.storage import read_state, restore_optimizer, write_file, 
 log = logging.getLogger(__name__)
 
 TABLES = {"embedding": "textual_inversion_loss.csv"}
+MAX_FILE = 1 << 32
+"""Bytes of a file in training."""
 BEYOND = "Model has already been trained beyond specified max steps"
 NOTHING = "<none>"
 
@@ -120,7 +124,7 @@ class _Run:
         """The optimiser with the state that belongs to the file, if there is one."""
         learner, plan = self._learner, self._plan
         # What begins anew has no state to go on with, though a file of its name may be there.
-        data = learner.path.read_bytes() if learner.step and learner.path.is_file() else b""
+        data = read_regular(learner.path, MAX_FILE) if learner.step and is_regular(learner.path) else b""
         state = read_state(learner.path, learner.checksum(data)) if data else None
         name = str((state or {}).get("optimizer_name") or plan.optimizer)
         if name not in OPTIMIZERS:
