@@ -42,6 +42,8 @@ class Client:
     def __init__(self, url: str, data: Path) -> None:
         self.url = url
         self.data = data
+        self.rows: list[list[NDArray[np.uint8]]] = []
+        """What was trained on, then for each kind what its prompt drew before and after."""
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer's body, to a POST where there is a body to send."""
@@ -73,8 +75,9 @@ def distance(client: Client, prompt: str, given: list[NDArray[np.uint8]], count:
     from features import describe  # type: ignore[import-not-found]
 
     known = np.stack([describe(picture) for picture in given])
-    drawn = [describe(client.draw(prompt, 1000 + seed)) for seed in range(count)]
-    return float(np.mean([np.square(known - one).sum(1).min() for one in drawn]))
+    drawn = [client.draw(prompt, 1000 + seed) for seed in range(count)]
+    client.rows.append(drawn)
+    return float(np.mean([np.square(known - describe(one)).sum(1).min() for one in drawn]))
 
 
 def report(name: str, result: dict[str, Any], before: float, after: float) -> None:
@@ -94,14 +97,29 @@ def main() -> None:
     )
     kinds = ["embedding", "hypernetwork", "lora", "resumed"]
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
+    parser.add_argument("--sheet", type=Path, help="save the pictures: those given, then a row before and one after")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, server_process("--data-dir", folder) as process:
-        measure(Client(process.url, Path(folder)), arguments)
+        client = Client(process.url, Path(folder))
+        measure(client, arguments)
+        if arguments.sheet:
+            contact_sheet(client.rows).save(arguments.sheet)
+
+
+def contact_sheet(rows: list[list[NDArray[np.uint8]]]) -> Image.Image:
+    """The pictures in their rows, on white."""
+    gap = 4
+    sheet = Image.new("RGB", (max(map(len, rows)) * (EDGE + gap) - gap, len(rows) * (EDGE + gap) - gap), "white")
+    for row, pictures in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            sheet.paste(Image.fromarray(picture), (column * (EDGE + gap), row * (EDGE + gap)))
+    return sheet
 
 
 def measure(client: Client, arguments: argparse.Namespace) -> None:
     """Print the table."""
     given = [client.draw(MOTIF, seed) for seed in range(5)]
+    client.rows.append(given)
     pictures = client.data / "train/motif"
     pictures.mkdir(parents=True)
     for number, picture in enumerate(given):
