@@ -122,7 +122,7 @@ def test_lists(api: Any) -> None:
     assert len(api.get_latent_upscale_modes()) == 6
     assert {row["model_name"] for row in api.get_sd_vae()} >= {"alt-vae.safetensors"}
     assert {row["name"] for row in api.get_loras()} >= {"tinylora1"}
-    assert {row["name"] for row in api.get_hypernetworks()} >= {"tinyhyper"}
+    assert [row["name"] for row in api.get_hypernetworks()] == ["tinyhyper"]
     assert isinstance(api.get_face_restorers(), list)
     assert len(api.get_realesrgan_models()) == 6
     assert api.get_prompt_styles()
