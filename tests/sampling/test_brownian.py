@@ -74,3 +74,11 @@ def test_many_queries_keep_few_tensors() -> None:
     for k in range(40):
         tree.increment(0.1 + k * 0.3, 0.3 + k * 0.3)
     assert len(tree._cache) <= 128
+
+
+def test_a_level_that_is_no_number_is_refused_at_once() -> None:
+    tree = BrownianTree(0.03, 14.6, (4, 2, 2), 1, "cpu")
+    for points in ((float("nan"), 1.0), (1.0, float("nan"))):
+        with pytest.raises(ValueError, match="no number"):
+            tree.increment(*points)
+    assert tree.increment(1.0, float("inf")).isfinite().all()

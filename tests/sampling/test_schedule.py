@@ -74,3 +74,12 @@ def test_lcm_output_is_almost_the_prediction() -> None:
 def test_betas_of_a_model_file() -> None:
     betas = torch.linspace(1e-4, 0.02, 1000)
     assert NoiseSchedule.from_betas(betas).alphas_cumprod[1].item() == pytest.approx((1 - 1e-4) * (1 - betas[1].item()))
+
+
+def test_the_levels_of_every_schedule_are_finite_also_in_half_precision() -> None:
+    """Downcast and stretched to zero SNR, the ratio of the last alphas is beyond float16, its root is not."""
+    plain = NoiseSchedule.scaled_linear()
+    for schedule in (plain, plain.downcast(), plain.zero_terminal_snr(), plain.downcast().zero_terminal_snr()):
+        assert schedule.sigmas.isfinite().all()
+        assert (schedule.sigmas[1:] >= schedule.sigmas[:-1]).all()
+    assert float(plain.downcast().zero_terminal_snr().sigmas[-1]) == 4096

@@ -80,7 +80,11 @@ class BrownianTree:
         """W(end) - W(start), float32 of the tree's shape; points outside the path count as its ends.
 
         Points that are equal within the tolerance give zeros (torchsde recurses without end there).
+
+        :raises ValueError: a point is NaN, which no splitting of the path would reach.
         """
+        if math.isnan(start) or math.isnan(end):
+            raise ValueError("a noise level is no number")
         low, high = (round(min(max(point, self._root.start), self._root.end), _DIGITS) for point in (start, end))
         if low == high:
             return torch.zeros(self._shape, device=self._device)

@@ -67,8 +67,15 @@ class NoiseSchedule:
 
     @property
     def sigmas(self) -> Tensor:
-        """Noise levels, ascending, ``(T,)``."""
-        return ((1 - self.alphas_cumprod) / self.alphas_cumprod) ** 0.5
+        """Noise levels, ascending, ``(T,)``, all finite.
+
+        In float16 the ratio of the noisiest overflows where the schedule is both downcast and stretched to zero SNR;
+        those levels, which float16 can hold, are taken from float32.
+        """
+        alphas = self.alphas_cumprod
+        levels = ((1 - alphas) / alphas) ** 0.5
+        exact = ((1 - alphas.float()) / alphas.float()) ** 0.5
+        return torch.where(levels.isinf(), exact.to(levels.dtype), levels)
 
     @property
     def log_sigmas(self) -> Tensor:
