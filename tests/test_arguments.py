@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from latentd.arguments import parse_exact, parse_positional
+from latentd.arguments import beyond, parse_exact, parse_positional
 from latentd.errors import InvalidRequest
 from latentd.generations import Script
 from latentd.plugins.script_info import script_info
@@ -94,3 +94,9 @@ def test_the_row_of_script_info_comes_from_the_model() -> None:
             {**absent, "label": "Px margin", "value": 0, "step": 2},
         ],
     }
+
+
+@pytest.mark.parametrize("args", [True, 3, 0.5])
+def test_what_is_neither_a_list_nor_an_object_is_told(args: Any) -> None:
+    """Scripts that take anything do not parse it; an ``args: true`` was a 500."""
+    assert beyond(Args, args) == [f"arguments that are neither a list nor an object ({type(args).__name__})"]

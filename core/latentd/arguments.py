@@ -75,6 +75,8 @@ def beyond(model: type[BaseModel], args: RawArgs) -> list[str]:
     """The parts of ``args`` that are no field of ``model``, in a few words each; none for models that allow any key."""
     if not args or isinstance(args, (str, bytes)) or model.model_config.get("extra") == "allow":
         return []
+    if not isinstance(args, (Mapping, Sequence)):
+        return [f"arguments that are neither a list nor an object ({type(args).__name__})"]
     if isinstance(args, Mapping):
         known = {name for field in model.model_fields for name in _names(model, field)}
         unknown = [str(key)[:_SHOWN_LENGTH] for key in args if key not in known]
