@@ -71,7 +71,7 @@ def _by_name(model: type[BaseModel], args: RawArgs) -> dict[str, JsonValue]:
     return dict(zip(keys, args, strict=False))
 
 
-def beyond(model: type[BaseModel], args: RawArgs) -> list[str]:
+def beyond(model: type[BaseModel], args: object) -> list[str]:
     """The parts of ``args`` that are no field of ``model``, in a few words each; none for models that allow any key."""
     if not args or isinstance(args, (str, bytes)) or model.model_config.get("extra") == "allow":
         return []
