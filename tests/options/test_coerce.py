@@ -57,6 +57,8 @@ def test_numbers_are_clamped() -> None:
         ("a", ["a"]),
         ([], 5),
         ([], {"a": 1}),
+        (["a"], [["a"]]),
+        ([], [{}]),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(default: Any, given: Any) -> None:

@@ -86,9 +86,9 @@ def _text(spec: OptionSpec, value: JsonValue) -> str:
 def _names(spec: OptionSpec, value: JsonValue) -> list[JsonValue]:
     if isinstance(value, str):
         return [name for part in value.split(",") if (name := part.strip())]
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and not any(isinstance(entry, (list, tuple, dict)) for entry in value):
         return list(value)
-    raise _refused(spec, value, "a list")
+    raise _refused(spec, value, "a list of texts or numbers")
 
 
 def _object(spec: OptionSpec, value: JsonValue) -> dict[str, JsonValue]:
