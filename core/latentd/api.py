@@ -33,6 +33,7 @@ from latentd.generations import (
     UNetHook,
 )
 from latentd.hookspecs import hookimpl
+from latentd.model_services import Cache, Checkpoint, Model, Models
 from latentd.models.files.folders import find_models
 from latentd.models.files.safetensors_header import read_header
 from latentd.models.files.shapes import read_shapes
@@ -41,12 +42,8 @@ from latentd.plugins.catalogue import install_hint
 from latentd.regular import check_regular, is_regular, open_regular, read_regular
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec
 from latentd.services import (
-    Cache,
-    Checkpoint,
     FaceRestorerSpec,
     InterrogatorSpec,
-    Model,
-    Models,
     Offered,
     Options,
     Paths,

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from latentd.images.region import Box
     from latentd.images.resize import LatentMode
+    from latentd.model_services import Model
     from latentd.options.snapshot import Snapshot
     from latentd.prompts.networks import NetworkTag
-    from latentd.services import Model, Services
+    from latentd.services import Services
     from latentd.types import (
         AttentionHandler,
         AttentionSite,

@@ -13,13 +13,7 @@ import pluggy
 
 from latentd.contributions import HealthSpec, ModelFile, ModelFormatSpec, OptionSpec
 from latentd.generations import AnyScript, ExtraNetworkSpec, UNetHook
-from latentd.services import (
-    FaceRestorerSpec,
-    InterrogatorSpec,
-    PostprocessorSpec,
-    PreprocessorSpec,
-    UpscalerSpec,
-)
+from latentd.services import FaceRestorerSpec, InterrogatorSpec, PostprocessorSpec, PreprocessorSpec, UpscalerSpec
 from latentd.types import JsonValue, Result
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from latentd.models.nans import NansError, is_nan, nan_weights
 from latentd.models.untyped import DiffusersVae
 
 if TYPE_CHECKING:
-    from latentd.services import Model
+    from latentd.model_services import Model
 
 log = logging.getLogger(__name__)
 

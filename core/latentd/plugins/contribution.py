@@ -10,13 +10,7 @@ if TYPE_CHECKING:
     from latentd.contributions import HealthSpec, ModelFile, ModelFormatSpec, OptionSpec
     from latentd.generations import AnyScript, ExtraNetworkSpec
     from latentd.sampling.spec import SamplerSpec, SchedulerSpec
-    from latentd.services import (
-        FaceRestorerSpec,
-        InterrogatorSpec,
-        PostprocessorSpec,
-        PreprocessorSpec,
-        UpscalerSpec,
-    )
+    from latentd.services import FaceRestorerSpec, InterrogatorSpec, PostprocessorSpec, PreprocessorSpec, UpscalerSpec
 
 
 class Router(Protocol):

@@ -22,7 +22,8 @@ from latentd.settings import Paths, Settings
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.services import Checkpoint, Embeddings, Model, Models, Networks, Styles, Vae, WorkJob
+    from latentd.model_services import Checkpoint, Model, Models, Vae
+    from latentd.services import Embeddings, Networks, Styles, WorkJob
     from latentd.types import GenerationRequest, JobControl, JsonValue, Result
 
 T = TypeVar("T")

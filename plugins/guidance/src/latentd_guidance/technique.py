@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Literal, TypeVar, get_args
@@ -39,7 +40,7 @@ def slider(default: float, title: str, low: float, high: float, step: float, **b
     )
 
 
-class Technique(Script[A]):
+class Technique(Script[A], ABC):
     """An always-on script that gives one UNet hook when it is enabled.
 
     ``prefix`` begins its keys in the infotext, which are those of Forge: ``freeu_enabled``, ``freeu_b1``...
@@ -51,9 +52,9 @@ class Technique(Script[A]):
     unwritten: ClassVar[frozenset[str]] = frozenset()
     Args: type[Arguments] = Arguments
 
+    @abstractmethod
     def hook(self, generation: Generation, args: A) -> UNetHook:
         """The hook that acts in each evaluation of the UNet in this job."""
-        raise NotImplementedError
 
     def parse_args(self, args: RawArgs, request: GenerationRequest) -> A | None:
         """The arguments, or None when the technique is switched off."""
