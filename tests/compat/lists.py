@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.compat.contract import contract, get, rows_have
 from tests.reference_server import ReferenceServer
 
@@ -136,3 +138,21 @@ def cmd_flags(server: ReferenceServer) -> None:
     assert flags["data_dir"] == str(server.data)
     assert flags["api_auth"] is None
     assert {"ckpt", "lora_dir", "medvram", "xformers", "max_batch_count"} <= set(flags)
+
+
+@contract(
+    "GET /sd_extra_networks/thumb",
+    "different",
+    "a model's own file gives its preview; what is no preview is a 404, where AUTOMATIC1111 fails with a 500",
+)
+def extra_network_preview(server: ReferenceServer) -> None:
+    status, body = server.call("GET", "/sd_extra_networks/thumb?filename=models/Lora/tinylora1.safetensors")
+    assert (status, body["detail"]) == (404, "File not found")
+
+
+@contract("GET /sd_extra_networks/metadata", "exact")
+def extra_network_metadata(server: ReferenceServer) -> None:
+    assert get(server, "/sd_extra_networks/metadata?page=lora&item=none") == {}
+    told = get(server, "/sd_extra_networks/metadata?page=lora&item=tinylora1")
+    assert list(told) == ["metadata"]
+    assert json.loads(told["metadata"])["ss_network_dim"]

@@ -13,6 +13,7 @@ from latentd.errors import NotFound
 from latentd.generations import Script
 from latentd.plugins.catalogue import FEATURES, PATHS, install_hint, package_hint, path_hint
 from latentd.plugins.contribution import Contribution
+from latentd.plugins.extensions import EXTENSIONS
 from latentd.plugins.registry import Registries
 from latentd.services import InterrogatorSpec, UpscalerSpec
 
@@ -117,7 +118,36 @@ def test_hints_install_what_a_clone_has() -> None:
         ("/controlnet/model_list", install_hint("controlnet")),
         ("/sdapi/v1/train/embedding", install_hint("training")),
         ("/sdapi/v1/nothing", None),
+        ("/controlnetwork", None),
+        ("/reactor/image", "latentd has no ReActor, roop or FaceSwapLab (swapping faces)"),
+        ("/infinite_image_browsing/version", "latentd has no Infinite Image Browsing"),
     ],
 )
 def test_routes_of_our_plugins_name_their_package(path: str, hint: Any) -> None:
     assert path_hint(path) == hint
+
+
+@pytest.mark.parametrize(
+    ("title", "hint"),
+    [
+        ("AnimateDiff", "latentd has no AnimateDiff (video)"),
+        ("reactor", "latentd has no ReActor, roop or FaceSwapLab (swapping faces)"),
+        ("DepthMap v0.4.8", "latentd has no Depth maps"),
+        ("X/Y/Z plot v1.2", install_hint("scripts")),
+        ("X/Y/Z plotter", None),
+        ("v1.2", None),
+    ],
+)
+def test_titles_of_other_extensions_are_told_in_plain_words(title: str, hint: str | None) -> None:
+    assert package_hint("script", title) == hint
+    assert package_hint("upscaler", title) is None
+
+
+def test_extensions_are_told_once_and_stand_in_the_guide() -> None:
+    titles = [title for extension in EXTENSIONS for title in extension.titles]
+    assert len(titles) == len(set(titles)) >= 25
+    assert all(title == title.lower().strip() for title in titles)
+    assert not set(titles) & FEATURES["script"].keys(), "a plugin has it"
+    guide = (Path(__file__).parents[2] / "docs/how-to/from-automatic1111.md").read_text()
+    missing = [extension.name for extension in EXTENSIONS if extension.name.partition(" (")[0] not in guide]
+    assert not missing

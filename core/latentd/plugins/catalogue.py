@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
+
+from latentd.plugins.extensions import EXTENSIONS, explain
 
 # Folders below plugins/ in the repository.
 CONTROLNET = "controlnet"
@@ -98,21 +101,36 @@ PATHS = (
 )
 
 
+# Titles of extensions may end in their version ("Dynamic Prompts v2.17.1"); a hint does not depend on it.
+_VERSION = re.compile(r"\s+v\d[\w.]*$")
+
+
 def package_hint(kind: str, name: str) -> str | None:
-    """What to install for a known feature that is missing, as a sentence; None for unknown names.
+    """What to do about a known feature that is missing, as a sentence; None for unknown names.
+
+    It says what to install, or that latentd has nothing of that name.
 
     :param kind: ``script``, ``upscaler``, ``face restorer`` or ``interrogator``.
     """
-    plugin = FEATURES.get(kind, {}).get(name.strip().lower())
-    return install_hint(plugin) if plugin else None
+    known = FEATURES.get(kind, {})
+    folded = name.strip().lower()
+    plugin = known.get(folded) or known.get(_VERSION.sub("", folded))
+    if plugin:
+        return install_hint(plugin)
+    title = _VERSION.sub("", folded)
+    return next((explain(each) for each in EXTENSIONS if kind == "script" and title in each.titles), None)
 
 
 def path_hint(path: str) -> str | None:
     """What to do about the missing route ``path``, as a sentence; None for unknown paths."""
     for feature in PATHS:
-        if path.startswith(feature.prefix) or path == feature.prefix.rstrip("/"):
+        if _is_below(path, feature.prefix):
             return install_hint(feature.plugin)
-    return None
+    return next((explain(each) for each in EXTENSIONS if any(_is_below(path, prefix) for prefix in each.paths)), None)
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    return path.startswith(prefix) or path == prefix.rstrip("/")
 
 
 def install_hint(plugin: str, extra: str = "") -> str:

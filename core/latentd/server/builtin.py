@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     *("generation", "jobs", "tickets", "progress", "extras", "images"),
-    *("options", "lists", "model_files", "server", "internal", "documentation"),
+    *("options", "lists", "model_files", "extra_networks", "server", "internal", "documentation"),
 )
 
 

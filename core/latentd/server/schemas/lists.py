@@ -119,6 +119,12 @@ class LoraItem(_Row):
     metadata: dict[str, JsonValue]
 
 
+class ExtraNetworkMetadata(_Row):
+    """What a network's or checkpoint's header says, as a JSON text; without the key where there is nothing."""
+
+    metadata: str | None = None
+
+
 class ScriptsList(_Row):
     """Titles of the scripts, in lower case, by the kind of generation."""
 
