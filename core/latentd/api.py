@@ -44,11 +44,14 @@ from latentd.sampling.spec import SamplerSpec, SchedulerSpec
 from latentd.services import (
     FaceRestorerSpec,
     InterrogatorSpec,
+    JobEvent,
+    JobEvents,
     Offered,
     Options,
     Paths,
     PostprocessorSpec,
     PreprocessorSpec,
+    Queue,
     Registered,
     Services,
     UpscaleContext,
@@ -71,6 +74,7 @@ from latentd.types import (
     JsonValue,
     Mode,
     Predict,
+    ProgressState,
     RawArgs,
     Residuals,
     Result,
@@ -108,7 +112,7 @@ if TYPE_CHECKING:
     from latentd.pipeline.trainable import EncodedTexts, TrainableLayer, TrainableModel, trainable_model
     from latentd.server.middleware import name_job
     from latentd.server.openapi import reply_of
-    from latentd.server.routes.generation import answer_generation
+    from latentd.server.routes.generation import answer_generation, queue_generation
     from latentd.server.routes.jobs import accepted as accept_job
     from latentd.server.routing import APIRouter
     from latentd.server.schemas.generation import Img2ImgRequest, Txt2ImgRequest
@@ -165,6 +169,7 @@ _LATE = {
     "plan_tiles": "latentd.images.tiles:plan_tiles",
     "prepare_mask": "latentd.images.masks:prepare_mask",
     "prompt_matrix_legends": "latentd.images.annotations:prompt_matrix_legends",
+    "queue_generation": "latentd.server.routes.generation:queue_generation",
     "read_embedding": "latentd.conditioning.embeddings:look_at",
     "require_memory": "latentd.models.free_memory:require_memory",
     "read_weights": "latentd.models.files.state_dict:open_state_dict",
@@ -210,6 +215,8 @@ __all__ = [
     "InvalidRequest",
     "JobAccepted",
     "JobControl",
+    "JobEvent",
+    "JobEvents",
     "JsonValue",
     "Label",
     "LatentdError",
@@ -240,6 +247,8 @@ __all__ = [
     "PostprocessorSpec",
     "Predict",
     "PreprocessorSpec",
+    "ProgressState",
+    "Queue",
     "RawArgs",
     "Registered",
     "Residuals",
@@ -295,6 +304,7 @@ __all__ = [
     "plan_tiles",
     "prepare_mask",
     "prompt_matrix_legends",
+    "queue_generation",
     "read_embedding",
     "read_header",
     "read_regular",

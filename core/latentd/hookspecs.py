@@ -129,6 +129,18 @@ def authenticate(request: Request) -> str | None:
 
 
 @hookspec(firstresult=True)
+def error_reply(path: str, status: int, document: JsonValue) -> tuple[int, JsonValue] | None:
+    """Another status and JSON body for an error below a plugin's own paths, else None; the first one counts.
+
+    It is asked for every JSON reply of a status from 400 on, whoever made it: routes, authentication, bounds, routing. An
+    exception in it is logged, and the reply stays as it was.
+
+    :param path: the request's path without the prefix of ``--subpath``.
+    :param document: the body, in AUTOMATIC1111's form: ``error``, ``detail``, perhaps ``hint``; or ``detail`` alone.
+    """
+
+
+@hookspec(firstresult=True)
 def create_executor(settings: Settings) -> Any | None:  # a protocol would repeat the whole of the engine's face
     """An executor that replaces the core's (a distributed engine, for example), else None; the first one counts.
 
@@ -215,6 +227,15 @@ def after_process(generation: Generation, result: Result) -> None:
 @hookspec
 def job_event(job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
     """Called when a job has changed: queued, started, progress, completed, failed, cancelled."""
+
+
+@hookspec
+def request_done(method: str, route: str, status: int, seconds: float) -> None:
+    """Called when a reply has been sent, on the event loop: do nothing slow.
+
+    :param route: the route's path with its parameters' names (``/latentd/v1/jobs/{job_id}``), or "" if there is none.
+    :param seconds: from the request's arrival to the reply's end.
+    """
 
 
 @hookspec

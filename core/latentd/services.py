@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from latentd.model_services import Cache, Models
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from latentd.prompts.styles import Style
     from latentd.sampling.spec import SamplerSpec, SchedulerSpec
     from latentd.settings import Settings
-    from latentd.types import GenerationRequest, JobControl, Result
+    from latentd.types import GenerationRequest, JobControl, ProgressState, Result
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -119,11 +120,19 @@ class Embeddings(Protocol):
 
 
 class WorkJob(Protocol[T_co]):
-    """A job of a plugin's in the queue, from :meth:`Services.submit_work`."""
+    """A job in the queue: a generation, or a plugin's own from :meth:`Services.submit_work`.
+
+    The times ``created``, ``started`` and ``finished`` are Unix times in seconds; ``progress`` is what the worker reports;
+    ``error`` is what the work raised; ``expired`` says that its result is kept no longer.
+    """
 
     @property
     def id(self) -> str:
         """What the client, or else the engine, calls it."""
+
+    @property
+    def kind(self) -> str:
+        """``txt2img``, ``img2img``, ``extras``, or what a plugin calls its work."""
 
     @property
     def status(self) -> str:
@@ -133,10 +142,110 @@ class WorkJob(Protocol[T_co]):
     def position(self) -> int:
         """1 for the job that is next in the queue, and so on; 0 when it does not wait."""
 
+    @property
+    def created(self) -> float: ...
+    @property
+    def started(self) -> float | None: ...
+    @property
+    def finished(self) -> float | None: ...
+    @property
+    def meta(self) -> Mapping[str, JsonValue]:
+        """What is shown with the job: of a generation ``width``, ``height``, ``steps`` and ``images``."""
+
+    @property
+    def progress(self) -> ProgressState: ...
+    @property
+    def error(self) -> BaseException | None: ...
+    @property
+    def expired(self) -> bool: ...
+    def watch(self) -> None:
+        """Ask for previews, costly ones too, for the next 15 seconds."""
+
+    def outcome(self) -> T_co:
+        """What its work returned.
+
+        :raises Gone: that is kept no longer. :raises Conflict: the job has not ended, or was cancelled.
+        :raises Exception: what the work raised.
+        """
+
     async def wait(self) -> T_co:
-        """What its work returned, once it has.
+        """What its work returned, once it has; it is kept for the first call, however soon results expire.
 
         :raises JobCancelled: it was cancelled. :raises Exception: what the work raised.
+        """
+
+
+class JobEvent(Protocol):
+    """A change of a job."""
+
+    @property
+    def job_id(self) -> str:
+        """Which job."""
+
+    @property
+    def name(self) -> str:
+        """``queued``, ``started``, ``progress``, ``completed``, ``failed`` or ``cancelled``."""
+
+    @property
+    def data(self) -> Mapping[str, JsonValue]:
+        """The job's document in the jobs API."""
+
+
+class JobEvents(Protocol):
+    """The events of one job, or of all; a slow listener misses some, but never the last of one job."""
+
+    def __enter__(self) -> JobEvents: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    async def get(self, timeout: float | None = None) -> JobEvent | None:
+        """The next event, or None if there is none within ``timeout`` seconds."""
+
+
+class Queue(Protocol):
+    """The queue with every job that is known: waiting, running, ended. Every method may be called on any thread."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether waiting jobs are kept waiting."""
+
+    def pause(self) -> None:
+        """Start no further job until :meth:`resume`; running ones go on."""
+
+    def resume(self) -> None:
+        """Start waiting jobs again."""
+
+    def jobs(self) -> Sequence[tuple[WorkJob[Any], int]]:
+        """Every known job, oldest first, with its position (0 unless queued)."""
+
+    def get(self, job_id: str) -> WorkJob[Any]:
+        """The job with this id.
+
+        :raises NotFound: there is none, or it is no longer remembered.
+        """
+
+    def cancel(self, job_id: str) -> WorkJob[Any]:
+        """Cancel a waiting job at once, a running one at its next check; an ended one is not changed.
+
+        :raises NotFound: no such job.
+        """
+
+    def forget(self, job_id: str) -> None:
+        """Drop an ended job with its result.
+
+        :raises NotFound: no such job. :raises Conflict: it has not ended.
+        """
+
+    def promote(self, job_id: str, place: int) -> None:
+        """Move a waiting job to ``place`` of the queue, 1 for the next; beyond the end means last.
+
+        :raises NotFound: no such job. :raises Conflict: it does not wait.
+        """
+
+    def subscribe(self, job_id: str | None = None) -> JobEvents:
+        """Events of one job or of all; to be called on the event loop that reads them.
+
+        :raises QueueFull: there are too many subscriptions.
         """
 
 
@@ -368,6 +477,10 @@ class Services(Protocol):
     def hypernetworks(self) -> Mapping[str, Path]:
         """Hypernetwork files by name."""
 
+    @property
+    def queue(self) -> Queue:
+        """The queue with every job that is known."""
+
     def refresh_networks(self) -> None:
         """Look through the folders of embeddings, hypernetworks and LoRAs again: a file was written there."""
 
@@ -375,6 +488,13 @@ class Services(Protocol):
         """Plan, queue and await one generation.
 
         :raises LatentdError: the error that the HTTP API would answer.
+        """
+
+    async def submit(self, request: GenerationRequest, *, awaited: bool = True) -> WorkJob[Result]:
+        """Plan and queue one generation, which is in the jobs API at once; its warnings are in ``progress``.
+
+        :param awaited: whether the caller calls ``wait()`` at once: the result is then kept until it has.
+        :raises LatentdError: every 4xx that planning finds; a full queue; a task id in use.
         """
 
     async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:

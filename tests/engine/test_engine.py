@@ -365,3 +365,45 @@ def test_a_job_without_memory_fails_alone(engine: Engine, work: Callable[[Job[An
         engine.submit(work, kind="txt2img").join(WAIT)
     assert caught.value.status == 413
     assert engine.submit(lambda job: 1, kind="txt2img").join(WAIT) == 1
+
+
+def test_a_paused_queue_starts_nothing_and_lets_the_running_job_go_on(engine: Engine, sampling: Any) -> None:
+    work = sampling()
+    running = engine.submit(work, kind="txt2img")
+    work.reached()
+    engine.pause()
+    waiting = engine.submit(lambda job: 1, kind="txt2img")
+    work.finish()
+    assert (running.join(WAIT), engine.paused) == ([4], True)
+    with pytest.raises(TimeoutError):
+        waiting.join(0.2)
+    assert (waiting.status, waiting.position) == ("queued", 1)
+    engine.resume()
+    assert (waiting.join(WAIT), engine.paused) == (1, False)
+
+
+def test_waiting_jobs_are_moved_and_no_others(engine: Engine, sampling: Any) -> None:
+    work = sampling()
+    running = engine.submit(work, kind="txt2img")
+    work.reached()
+    ids = [engine.submit(lambda job: 1, kind="txt2img", task_id=name).id for name in "abc"]
+    engine.promote("c", 1)
+    assert engine.pending() == ["c", "a", "b"]
+    engine.promote("c", 99)
+    assert engine.pending() == ids
+    with pytest.raises(Conflict):
+        engine.promote(running.id, 1)
+    work.finish()
+
+
+def test_an_ended_job_is_forgotten_on_demand(engine: Engine, sampling: Any) -> None:
+    work = sampling()
+    job = engine.submit(work, kind="txt2img")
+    with pytest.raises(Conflict):
+        engine.forget(job.id)
+    work.finish()
+    job.join(WAIT)
+    engine.forget(job.id)
+    with pytest.raises(NotFound):
+        engine.get(job.id)
+    assert engine.submit(lambda job: 1, kind="txt2img", task_id=job.id).join(WAIT) == 1

@@ -21,8 +21,8 @@ HOOKS: dict[str, Callable[..., Any]] = {
 }
 START = [name for name in HOOKS if name.startswith("register_")] + ["startup"]
 #: Observers, whose failure is told in the log and costs nobody anything; and what runs at the end.
-QUIET = ["job_event", "model_event", "shutdown"]
-ASKED = ["authenticate", "create_executor"]
+QUIET = ["job_event", "model_event", "request_done", "shutdown"]
+ASKED = ["authenticate", "create_executor", "error_reply"]
 WORK = [name for name in HOOKS if name not in {*START, *QUIET, *ASKED}]
 SMALL = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64, "save_images": True}
 
@@ -84,7 +84,7 @@ def test_a_plugin_that_fails_in_a_job_fails_that_job_and_no_other(served: tuple[
 
 def test_observers_that_fail_cost_nobody_anything(served: tuple[TestClient, Raiser]) -> None:
     client, plugin = served
-    plugin.at = {"job_event", "model_event"}
+    plugin.at = {"job_event", "model_event", "request_done"}
     assert client.post("/sdapi/v1/txt2img", json=SMALL).status_code == 200
     plugin.at = set()
 
@@ -94,6 +94,12 @@ def test_a_failure_to_vouch_lets_nobody_in(tmp_path: Path) -> None:
         for _ in range(2):
             assert client.get("/sdapi/v1/samplers").status_code in (401, 500)
         assert client.get("/livez").status_code == 200
+
+
+def test_a_failure_to_translate_an_error_leaves_it_as_it_was(tmp_path: Path) -> None:
+    with serve(tmp_path, Raiser("error_reply")) as client:
+        reply = client.get("/latentd/v1/jobs/none")
+        assert (reply.status_code, reply.json()["detail"]) == (404, "job 'none' not found")
 
 
 def test_a_failing_executor_ends_the_start_or_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from fastapi import APIRouter, Response
@@ -128,3 +129,56 @@ def test_a_prefix_that_a_proxy_strips_appears_in_links(latentd_app: AppFactory) 
     client = latentd_app(flags=["--subpath", "sd"])
     assert client.get("/openapi.json").json()["servers"] == [{"url": "/sd"}]
     assert client.get("/sd/livez").status_code == 200
+
+
+class Door:
+    """A plugin that has errors in a form of its own below /door, and is told of every reply."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, int]] = []
+
+    @hookimpl
+    def register_routes(self, services: object) -> list[APIRouter]:
+        router = APIRouter(prefix="/door")
+
+        @router.get("/{number}")
+        def door(number: int) -> None:
+            raise KeyError(number)
+
+        return [router]
+
+    @hookimpl
+    def error_reply(self, path: str, status: int, document: Any) -> tuple[int, Any] | None:
+        return (status + 1, {"said": document}) if path.startswith("/door/") else None
+
+    @hookimpl
+    def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
+        assert 0 <= seconds < 60
+        self.told.append((method, route, status))
+
+
+@pytest.mark.parametrize("prefix", ["", "/sd"])
+def test_errors_below_a_plugins_paths_are_in_its_form_whoever_made_them(latentd_app: AppFactory, prefix: str) -> None:
+    door = Door()
+    flags = ["--api-key", "secret", *(["--subpath", "sd"] if prefix else [])]
+    client = latentd_app([door], flags)
+    key = {"Authorization": "Bearer secret"}
+    for path, headers, status, text in (
+        ("/door/1", {}, 402, "Not authenticated"),
+        ("/door/x", key, 423, "value is not a valid integer"),
+        ("/door/1", key, 501, "KeyError"),
+        ("/door/1/2", key, 405, "Not Found"),
+    ):
+        reply = client.get(prefix + path, headers=headers)
+        assert (reply.status_code, text in str(reply.json()["said"])) == (status, True), reply.text
+    assert client.get(f"{prefix}/sdapi/v1/none", headers=key).json() == {"detail": "Not Found"}
+    whole = {"Accept-Encoding": "gzip", **key}
+    assert client.get(f"{prefix}/door/x", headers=whole).json()["said"]["detail"][0]["loc"] == ["path", "number"]
+
+
+def test_an_observer_is_told_of_every_reply_by_its_route(latentd_app: AppFactory) -> None:
+    door = Door()
+    client = latentd_app([door])
+    for path in ("/door/7", "/none", "/latentd/v1/jobs/none"):
+        client.get(path)
+    assert door.told == [("GET", "/door/{number}", 501), ("GET", "", 404), ("GET", "/latentd/v1/jobs/{job_id}", 404)]

@@ -83,6 +83,7 @@ class Engine:
         self._idle = ProgressState()
         self._closing = False
         self._started = False
+        self._paused = False
         self._changed = threading.Condition()
         self._workers = [Worker(self, device, prepare=prepare, cleanup=cleanup) for device in devices]
 
@@ -222,6 +223,47 @@ class Engine:
         """
         return self.events.subscribe(job_id)
 
+    # --- the order of the queue --------------------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        """Whether waiting jobs are kept waiting."""
+        return self._paused
+
+    def pause(self) -> None:
+        """Start no further job until :meth:`resume`; running ones go on."""
+        with self._changed:
+            self._paused = True
+
+    def resume(self) -> None:
+        """Start waiting jobs again."""
+        with self._changed:
+            self._paused = False
+            self._changed.notify_all()
+
+    def promote(self, job_id: str, place: int) -> None:
+        """Move a waiting job to ``place``, 1 for the next; beyond the end means last.
+
+        :raises NotFound: no such job. :raises Conflict: it does not wait.
+        """
+        job = self.get(job_id)
+        with self._changed:
+            if not self._queue.move(job, place):
+                raise Conflict(f"{job.id} does not wait in the queue")
+
+    def forget(self, job_id: str) -> None:
+        """Drop an ended job with its result.
+
+        :raises NotFound: no such job. :raises Conflict: it has not ended.
+        """
+        job = self.get(job_id)
+        if not job.ended:
+            raise Conflict(f"{job.id} is {job.status}", hint="cancel it first")
+        with self._changed:
+            self._results.discard(job_id)
+            if self._jobs.get(job_id) is job:
+                del self._jobs[job_id]
+
     # --- stopping ----------------------------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
@@ -291,7 +333,7 @@ class Engine:
             while True:
                 if self._closing:
                     return []
-                job = self._queue.pop(loaded)
+                job = None if self._paused else self._queue.pop(loaded)
                 if job is not None:
                     break
                 self._changed.wait(self._results.next_expiry())

@@ -43,6 +43,13 @@ class JobQueue:
             return False
         return True
 
+    def move(self, job: AnyJob, place: int) -> bool:
+        """Move ``job`` to ``place``, 1 for the first, or to the end; returns False if it was not waiting."""
+        if not self.remove(job):
+            return False
+        self._jobs.insert(max(place, 1) - 1, job)
+        return True
+
     def position(self, job: AnyJob) -> int:
         """The place of ``job``, 1 for the first; 0 if it is not waiting."""
         for place, waiting in enumerate(self._jobs, start=1):

@@ -83,6 +83,16 @@ def text(value: object) -> str:
     return _of(value, str, "a text")
 
 
+def status_and_body(value: object) -> tuple[int, JsonValue]:
+    """``value``, checked to be a pair of a status and a body.
+
+    :raises TypeError: it is not.
+    """
+    if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[0], int):
+        raise TypeError(f"returned {_shown(value)}, not a status and a body")
+    return value
+
+
 def mapping(value: object) -> Mapping[str, JsonValue]:
     """``value``, checked to be a mapping.
 

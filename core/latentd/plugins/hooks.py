@@ -103,6 +103,10 @@ class Hooks:
         """The user's name if a plugin authenticates the request."""
         return self._first("authenticate", check=blame.text, request=request)
 
+    def error_reply(self, path: str, status: int, document: JsonValue) -> tuple[int, JsonValue] | None:
+        """What a plugin answers in place of an error."""
+        return self._first("error_reply", check=blame.status_and_body, path=path, status=status, document=document)
+
     def create_executor(self, settings: Settings) -> Any | None:  # with the engine's public face
         """An executor that replaces the core's, if a plugin has one."""
         return self._first("create_executor", check=lambda value: value, settings=settings)
@@ -176,6 +180,10 @@ class Hooks:
     def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
         """A job changed: queued, started, progress, completed, failed, cancelled."""
         self._observe("job_event", job_id=job_id, event=event, data=data)
+
+    def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A reply has been sent."""
+        self._observe("request_done", method=method, route=route, status=status, seconds=seconds)
 
     def model_event(self, name: str, event: str) -> None:
         """A model was loaded, moved or dropped."""

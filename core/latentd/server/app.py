@@ -20,9 +20,11 @@ from latentd.server.browser import BrowserGuardMiddleware, BrowserRules
 from latentd.server.json_reply import LateJSONResponse
 from latentd.server.keys import read_keys
 from latentd.server.middleware import (
+    ErrorFormatMiddleware,
     LastNetMiddleware,
     PiecesMiddleware,
     PrivateNetworkCors,
+    RequestObserver,
     SubpathMiddleware,
     TimingMiddleware,
     cors_arguments,
@@ -111,6 +113,8 @@ def _wrap(app: FastAPI, services: AppServices, routers: Sequence[tuple[str, APIR
     app.add_middleware(
         BodyBoundMiddleware, max_bytes=int(settings.max_request_mb * MEBIBYTE), takes_pictures=takes_pictures
     )
+    if services.hooks.implemented("error_reply"):
+        app.add_middleware(ErrorFormatMiddleware, translate=services.hooks.error_reply)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM, thread_minimum_size=GZIP_ON_THREAD_FROM)
     app.add_middleware(PiecesMiddleware)
     app.add_middleware(
@@ -118,6 +122,8 @@ def _wrap(app: FastAPI, services: AppServices, routers: Sequence[tuple[str, APIR
     )
     guarded = bool(credentials) or vouch is not None
     app.add_middleware(BrowserGuardMiddleware, rules=BrowserRules.from_settings(settings, guarded=guarded))
+    if services.hooks.implemented("request_done"):
+        app.add_middleware(RequestObserver, observer=services.hooks.request_done)
     app.add_middleware(TimingMiddleware, log_requests=settings.api_log)
     if prefix := (settings.subpath or "").strip("/"):
         app.add_middleware(SubpathMiddleware, prefix=f"/{prefix}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import string
 import time
+from collections.abc import Callable
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latentd.server.errors import render_unexpected
+from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.public import route_path
 from latentd.types import JsonValue
 
@@ -85,6 +88,91 @@ def _log_request(scope: Scope, status: int, seconds: float, job_id: str | None) 
         seconds,
         f" job {job_id}" if job_id else "",
     )
+
+
+class RequestObserver:
+    """Tells what became of each request, after its reply.
+
+    :param observer: called with method, the route's path ("" for none), status and seconds.
+    """
+
+    def __init__(self, app: ASGIApp, *, observer: Callable[[str, str, int, float], None]) -> None:
+        self._app = app
+        self._observer = observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and tell of its end."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            if status:
+                route = getattr(scope.get("route"), "path", "")
+                self._observer(scope["method"], route, status, time.perf_counter() - began)
+
+
+class ErrorFormatMiddleware:
+    """Has plugins put errors below their own paths into the form that their clients know.
+
+    :param translate: a path, a status and the JSON of an error → another status and JSON, or None to keep them.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, translate: Callable[[str, int, JsonValue], tuple[int, JsonValue] | None]
+    ) -> None:
+        self._app = app
+        self._translate = translate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; hold a JSON error back until it is whole, and send its translation."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start: Message | None = None
+        body = b""
+
+        async def translated(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start" and _is_json_error(message):
+                start = message
+            elif start is None or message["type"] != "http.response.body":
+                await send(message)
+            else:
+                body += message.get("body", b"")
+                if not message.get("more_body", False):
+                    head, start = start, None
+                    await self._send(route_path(scope), head, body, send)
+
+        await self._app(scope, receive, translated)
+
+    async def _send(self, path: str, start: Message, body: bytes, send: Send) -> None:
+        try:
+            found = self._translate(path, start["status"], json.loads(body))
+        except Exception:
+            log.exception("the error of %s could not be put into another form", path)
+            found = None
+        if found is not None:
+            status, document = found
+            reply = SafeJSONResponse(document, status)
+            body = bytes(reply.body)
+            kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
+            start = {**start, "status": status, "headers": [*kept, (b"content-length", str(len(body)).encode())]}
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+
+def _is_json_error(start: Message) -> bool:
+    return start["status"] >= 400 and Headers(scope=start).get("content-type", "").startswith("application/json")
 
 
 class SubpathMiddleware:

@@ -113,6 +113,11 @@ class AppServices:
             share_limit=lambda: share_limit(settings, self.models),
         )
 
+    @property
+    def queue(self) -> Engine:
+        """The engine, as plugins see it."""
+        return self.engine
+
     # --- generations -------------------------------------------------------------------------------------------------
 
     async def generate(self, request: GenerationRequest) -> Result:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from latentd.model_services import Checkpoint, Model, Models, Vae
-    from latentd.services import Embeddings, Networks, Styles, WorkJob
+    from latentd.services import Embeddings, Networks, Queue, Styles, WorkJob
     from latentd.types import GenerationRequest, JobControl, JsonValue, Result
 
 T = TypeVar("T")
@@ -94,6 +94,11 @@ class HeadlessServices:
         """None."""
         return {}
 
+    @property
+    def queue(self) -> Queue:
+        """:raises RuntimeError: there is no worker."""
+        raise RuntimeError("no queue without a server; use the fixture latentd_app")
+
     def refresh_networks(self) -> None:
         """Nothing: the folders are looked through at every question."""
 
@@ -103,6 +108,13 @@ class HeadlessServices:
         return self.settings.paths
 
     async def generate(self, request: GenerationRequest) -> Result:
+        """Raise the error of a server without a checkpoint.
+
+        :raises NotFound: always.
+        """
+        raise NotFound("No checkpoint was found", hint="no models without a server; use the fixture latentd_app")
+
+    async def submit(self, request: GenerationRequest, *, awaited: bool = True) -> WorkJob[Result]:
         """Raise the error of a server without a checkpoint.
 
         :raises NotFound: always.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from latentd.pipeline.needs import PlanningServices
-    from latentd.services import Embeddings, Options
+    from latentd.services import Embeddings, Options, Queue
     from latentd.types import JsonValue, OptionValues
 
 
@@ -40,7 +40,12 @@ class _Frozen:
         self.decode_image, self.decode_image_now = services.decode_image, services.decode_image_now
         self.image_decoder, self.encode_image = services.image_decoder, services.encode_image
         self.submit_work, self.worker_context = services.submit_work, services.worker_context
+        self.submit = services.submit
         self.refresh_networks = services.refresh_networks
+
+    @property
+    def queue(self) -> Queue:
+        return self._services.queue
 
     @property
     def embeddings(self) -> Embeddings:

@@ -87,9 +87,7 @@ def router(services: AppServices) -> APIRouter:
     async def submit(body: dict[str, JsonValue], request: Request) -> Response:
         """Hand a generation in; the fields are those of txt2img or img2img, and ``mode`` says which."""
         generation = await asyncio.to_thread(_job_body, body)
-        _check_persistence(generation, request)
-        job, _ = await services.submit_body(generation, awaited=False)
-        return accepted(job, request)
+        return accepted(await queue_generation(services, generation, request), request)
 
     return routes
 
@@ -98,6 +96,20 @@ def _job_body(body: dict[str, JsonValue]) -> GenerationBody:
     wanted = body.get("mode") or ("img2img" if body.get("init_images") else "txt2img")
     model: type[GenerationBody] = Img2ImgJob if wanted == "img2img" else Txt2ImgJob
     return model.model_validate({**body, "mode": wanted})
+
+
+async def queue_generation(
+    services: Services, body: GenerationBody, request: Request, *, warnings: Sequence[str] = ()
+) -> Job[Result]:
+    """The queued job of a body of txt2img or img2img, whose answer need not wait for it.
+
+    :param warnings: what the request asks for and does not get.
+    :raises LatentdError: the errors of planning; NotAllowed if the key does not allow it; QueueFull.
+    """
+    _check_persistence(body, request)
+    job, _ = await own(services).submit_body(body, warnings, awaited=False)
+    name_job(request, job.id)
+    return job
 
 
 async def answer_generation(
