@@ -132,8 +132,8 @@ def authenticate(request: Request) -> str | None:
 def error_reply(path: str, status: int, document: JsonValue) -> tuple[int, JsonValue] | None:
     """Another status and JSON body for an error below a plugin's own paths, else None; the first one counts.
 
-    It is asked for every JSON reply of a status from 400 on, whoever made it: routes, authentication, bounds, routing. An
-    exception in it is logged, and the reply stays as it was.
+    It is asked for every JSON reply of a status from 400 on, whoever made it: routes, authentication, bounds, routing.
+    An exception in it is logged, and the reply stays as it was.
 
     :param path: the request's path without the prefix of ``--subpath``.
     :param document: the body, in AUTOMATIC1111's form: ``error``, ``detail``, perhaps ``hint``; or ``detail`` alone.

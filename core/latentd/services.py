@@ -120,11 +120,7 @@ class Embeddings(Protocol):
 
 
 class WorkJob(Protocol[T_co]):
-    """A job in the queue: a generation, or a plugin's own from :meth:`Services.submit_work`.
-
-    The times ``created``, ``started`` and ``finished`` are Unix times in seconds; ``progress`` is what the worker reports;
-    ``error`` is what the work raised; ``expired`` says that its result is kept no longer.
-    """
+    """A job in the queue: a generation, or a plugin's own from :meth:`Services.submit_work`."""
 
     @property
     def id(self) -> str:
@@ -143,21 +139,33 @@ class WorkJob(Protocol[T_co]):
         """1 for the job that is next in the queue, and so on; 0 when it does not wait."""
 
     @property
-    def created(self) -> float: ...
+    def created(self) -> float:
+        """When it was handed in, Unix time in seconds."""
+
     @property
-    def started(self) -> float | None: ...
+    def started(self) -> float | None:
+        """When it began to run, or None."""
+
     @property
-    def finished(self) -> float | None: ...
+    def finished(self) -> float | None:
+        """When it ended, or None."""
+
     @property
     def meta(self) -> Mapping[str, JsonValue]:
         """What is shown with the job: of a generation ``width``, ``height``, ``steps`` and ``images``."""
 
     @property
-    def progress(self) -> ProgressState: ...
+    def progress(self) -> ProgressState:
+        """What the worker reports, preview and warnings included."""
+
     @property
-    def error(self) -> BaseException | None: ...
+    def error(self) -> BaseException | None:
+        """What the work raised."""
+
     @property
-    def expired(self) -> bool: ...
+    def expired(self) -> bool:
+        """Whether its result is kept no longer."""
+
     def watch(self) -> None:
         """Ask for previews, costly ones too, for the next 15 seconds."""
 
