@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from latentd.models.free_memory import require_memory
     from latentd.models.loading.build import assemble as build_module
     from latentd.models.loading.convert import unet_key
+    from latentd.models.loading.onnx import OnnxModel, open_onnx
     from latentd.models.vae import encode_pictures
     from latentd.pipeline.beside import check_generation, draw_beside
     from latentd.pipeline.passes.inversion import find_noise
@@ -140,6 +141,7 @@ _LATE = {
     "LenientModel": "latentd.server.schemas.lenient:LenientModel",
     "LenientSeed": "latentd.server.schemas.lenient:Seed",
     "LenientStr": "latentd.server.schemas.lenient:Str",
+    "OnnxModel": "latentd.models.loading.onnx:OnnxModel",
     "ScriptRuns": "latentd.pipeline.script_runs:ScriptRuns",
     "StateDict": "latentd.models.files.state_dict:StateDict",
     "TrainableLayer": "latentd.pipeline.trainable:TrainableLayer",
@@ -164,6 +166,7 @@ _LATE = {
     "load_pickle": "latentd.models.files.unpickle:load_pickle",
     "make_grid": "latentd.images.grid:make_grid",
     "name_job": "latentd.server.middleware:name_job",
+    "open_onnx": "latentd.models.loading.onnx:open_onnx",
     "open_picture": "latentd.images.codecs:open_image",
     "picture_bytes": "latentd.images.codecs:encode_image",
     "plan_tiles": "latentd.images.tiles:plan_tiles",
@@ -239,6 +242,7 @@ __all__ = [
     "NotFound",
     "NotStored",
     "Offered",
+    "OnnxModel",
     "OptionSpec",
     "Options",
     "Paths",
@@ -297,6 +301,7 @@ __all__ = [
     "make_grid",
     "name_job",
     "near_matches",
+    "open_onnx",
     "open_picture",
     "open_regular",
     "owner_of",

@@ -1,4 +1,4 @@
-"""Taggers as ONNX files: the WD taggers, and DeepDanbooru. onnxruntime is imported when one is loaded."""
+"""Taggers as ONNX files: the WD taggers, and DeepDanbooru."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from latentd.api import ModelLoadError, NotConfigured, check_regular, install_hint, read_regular, resize_image
+from latentd.api import ModelLoadError, OnnxModel, install_hint, open_onnx, read_regular, resize_image
 
 _RATING_CATEGORY = "9"
 _DEFAULT_SIDE = 448
@@ -21,19 +20,22 @@ _MAX_LABELS = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxTagger:
-    """An onnxruntime session, its tags, and the function that prepares its picture [side,side,3] float32."""
+    """A network, its tags, and the function that prepares its picture [side,side,3] float32."""
 
-    session: Any  # onnxruntime's InferenceSession; the package has no types
+    network: OnnxModel
     tags: list[str]
     side: int
     prepare: Callable[[Image.Image, int], np.ndarray]
-    nbytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the network's file."""
+        return self.network.nbytes
 
     def scores(self, image: Image.Image) -> dict[str, float]:
         """Tag → probability; the names of ratings begin with ``rating:``."""
         pixels = self.prepare(image.convert("RGB"), self.side)
-        (given,) = self.session.get_inputs()
-        probabilities = self.session.run(None, {given.name: pixels[None]})[0][0]
+        probabilities = self.network.run(pixels[None])[0][0]
         if len(probabilities) != len(self.tags):
             raise ModelLoadError(f"the tagger gives {len(probabilities)} scores for {len(self.tags)} labels")
         return {tag: float(score) for tag, score in zip(self.tags, probabilities, strict=True)}
@@ -45,31 +47,15 @@ def load_onnx(weights: Path, labels: Path, device: str) -> OnnxTagger:
     :raises NotConfigured: onnxruntime is not installed.
     :raises ModelLoadError: one of the files is damaged.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise NotConfigured(
-            f"tagger {weights.name} needs onnxruntime", hint=install_hint("interrogators", "onnx")
-        ) from error
-    available = onnxruntime.get_available_providers()
-    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-    providers = [name for name in (*wanted, "CPUExecutionProvider") if name in available]
-    check_regular(weights)
-    try:
-        session = onnxruntime.InferenceSession(str(weights), providers=providers)
-    except Exception as error:  # onnxruntime's errors have no common base class
-        reason = " ".join(str(error).split())[:300]
-        raise ModelLoadError(f"{weights.name} cannot be loaded as an ONNX tagger: {reason}") from error
-    shape = session.get_inputs()[0].shape
-    if len(shape) != 4 or shape[-1] != 3:
-        raise ModelLoadError(f"{weights.name} takes {shape}, not pictures [batch, height, width, 3]")
+    network = open_onnx(weights, device, install=install_hint("interrogators", "onnx"))
+    if len(network.shape) != 4 or network.shape[-1] != 3:
+        raise ModelLoadError(f"{weights.name} takes {list(network.shape)}, not pictures [batch, height, width, 3]")
     is_wd = labels.suffix == ".csv"
     return OnnxTagger(
-        session=session,
+        network=network,
         tags=_wd_tags(labels) if is_wd else read_regular(labels, _MAX_LABELS).decode().split(),
-        side=shape[1] if isinstance(shape[1], int) else _DEFAULT_SIDE,
+        side=network.shape[1] or _DEFAULT_SIDE,
         prepare=_wd_picture if is_wd else _deepdanbooru_picture,
-        nbytes=weights.stat().st_size,
     )
 
 
