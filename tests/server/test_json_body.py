@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from latentd.errors import TooLarge
 from latentd.server import json_body
 from latentd.server.json_body import PIECE, read_json
 
@@ -71,3 +72,14 @@ def test_broken_utf8_is_told(data: bytes) -> None:
 
 def test_the_last_of_equal_keys_counts() -> None:
     assert read_json(b'{"a": 1, "b": 2, "a": "x"}') == {"a": "x", "b": 2}
+
+
+@pytest.mark.parametrize("wide", ["é", "日", "\\u65e5"])
+def test_very_long_texts_are_ascii(wide: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_body, "PIECE", 32)
+    monkeypatch.setattr(json_body, "MOST_WIDE", 5000)
+    assert read_json(f'["{wide}{"a" * 4999}"]'.encode())
+    assert read_json(f'["{"a" * 9000}", "{wide}"]'.encode())
+    for text in (wide + 5000 * "a", 5000 * "a" + wide, 9000 * "a" + wide + 9000 * "b"):
+        with pytest.raises(TooLarge, match="5000"):
+            read_json(f'["{text}"]'.encode())

@@ -12,10 +12,16 @@ import json
 from dataclasses import dataclass, field
 from json.decoder import JSONDecodeError, JSONDecoder
 
+from latentd.errors import TooLarge
+
 PIECE = 1 << 16
 """Bytes of a string that are read at once."""
 #: Bytes that are searched first: most strings are short.
 _FIRST_PIECE = 256
+MOST_WIDE = 16 << 20
+"""Most characters of a string that has others than ASCII: no picture has any, and widening copies the string."""
+_GROUP = 16
+"""Pieces that are joined before they are appended."""
 _QUOTE, _SLASH = b'"', b"\\"
 _LONGEST_ESCAPE = 6
 _HIGH_SURROGATES = (b"d8", b"d9", b"da", b"db")
@@ -31,6 +37,7 @@ def read_json(data: bytes | bytearray) -> object:
     :raises JSONDecodeError: ``data`` is no JSON.
     :raises UnicodeDecodeError: it is no UTF-8, UTF-16 or UTF-32.
     :raises RecursionError: it is nested too deeply.
+    :raises TooLarge: a string of over :data:`MOST_WIDE` characters has others than ASCII.
     """
     start = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
     if 0 in data[:4] or data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -76,14 +83,20 @@ class _Cut:
         if 0 <= end <= start + PIECE and self.data.find(_SLASH, start, end) < 0:
             self.position = end + 1
             return self._read(start, end)
-        pieces: list[str] = []
+        text, pieces = "", list[str]()
         place, size = start, min(_FIRST_PIECE, PIECE)
         while True:
             end, closed = self._piece(place, size)
             pieces.append(self._read(place, end))
+            if closed or len(pieces) == _GROUP:
+                # Appending extends a long string where it is; joining all at once would block the other threads.
+                text += "".join(pieces)
+                pieces.clear()
+                if len(text) > MOST_WIDE and not text.isascii():
+                    raise TooLarge(f"a text of over {MOST_WIDE} characters is not ASCII", hint="send a shorter text")
             if closed:
                 self.position = end + 1
-                return "".join(pieces)
+                return text
             if end == place:
                 raise self._broken(_UNTERMINATED, self.quote)
             place, size = end, min(4 * size, PIECE)
