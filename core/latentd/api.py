@@ -42,6 +42,8 @@ from latentd.plugins.catalogue import install_hint
 from latentd.regular import check_regular, is_regular, open_regular, read_regular
 from latentd.sampling.spec import SamplerSpec, SchedulerSpec
 from latentd.services import (
+    Detection,
+    DetectorSpec,
     FaceRestorerSpec,
     InterrogatorSpec,
     JobEvent,
@@ -106,7 +108,8 @@ if TYPE_CHECKING:
     from latentd.models.loading.convert import unet_key
     from latentd.models.loading.onnx import OnnxModel, open_onnx
     from latentd.models.vae import encode_pictures
-    from latentd.pipeline.beside import check_generation, draw_beside
+    from latentd.pipeline.beside import check_generation, draw_beside, draw_within, plan_within
+    from latentd.pipeline.output.saving import save_intermediate
     from latentd.pipeline.passes.inversion import find_noise
     from latentd.pipeline.planning.limits import check_images, check_size
     from latentd.pipeline.script_runs import ScriptRuns
@@ -157,6 +160,7 @@ _LATE = {
     "cut_out": "latentd.images.fill:cut_out",
     "cut_tiles": "latentd.images.tiles:cut_tiles",
     "draw_beside": "latentd.pipeline.beside:draw_beside",
+    "draw_within": "latentd.pipeline.beside:draw_within",
     "encode_pictures": "latentd.models.vae:encode_pictures",
     "find_noise": "latentd.pipeline.passes.inversion:find_noise",
     "flatten": "latentd.images.transparency:flatten",
@@ -170,6 +174,7 @@ _LATE = {
     "open_picture": "latentd.images.codecs:open_image",
     "picture_bytes": "latentd.images.codecs:encode_image",
     "plan_tiles": "latentd.images.tiles:plan_tiles",
+    "plan_within": "latentd.pipeline.beside:plan_within",
     "prepare_mask": "latentd.images.masks:prepare_mask",
     "prompt_matrix_legends": "latentd.images.annotations:prompt_matrix_legends",
     "queue_generation": "latentd.server.routes.generation:queue_generation",
@@ -178,6 +183,7 @@ _LATE = {
     "read_weights": "latentd.models.files.state_dict:open_state_dict",
     "reply_of": "latentd.server.openapi:reply_of",
     "resize_image": "latentd.images.resize:resize_image",
+    "save_intermediate": "latentd.pipeline.output.saving:save_intermediate",
     "trainable_model": "latentd.pipeline.trainable:trainable_model",
     "uncrop": "latentd.images.inpaint:uncrop",
     "unet_key": "latentd.models.loading.convert:unet_key",
@@ -197,6 +203,8 @@ __all__ = [
     "Box",
     "Cache",
     "Checkpoint",
+    "Detection",
+    "DetectorSpec",
     "Embedding",
     "EncodedTexts",
     "EntryHandler",
@@ -287,6 +295,7 @@ __all__ = [
     "cut_out",
     "cut_tiles",
     "draw_beside",
+    "draw_within",
     "encode_pictures",
     "find_models",
     "find_noise",
@@ -307,6 +316,7 @@ __all__ = [
     "owner_of",
     "picture_bytes",
     "plan_tiles",
+    "plan_within",
     "prepare_mask",
     "prompt_matrix_legends",
     "queue_generation",
@@ -318,6 +328,7 @@ __all__ = [
     "require_memory",
     "reply_of",
     "resize_image",
+    "save_intermediate",
     "trainable_model",
     "uncrop",
     "unet_key",

@@ -13,7 +13,14 @@ import pluggy
 
 from latentd.contributions import HealthSpec, ModelFile, ModelFormatSpec, OptionSpec
 from latentd.generations import AnyScript, ExtraNetworkSpec, UNetHook
-from latentd.services import FaceRestorerSpec, InterrogatorSpec, PostprocessorSpec, PreprocessorSpec, UpscalerSpec
+from latentd.services import (
+    DetectorSpec,
+    FaceRestorerSpec,
+    InterrogatorSpec,
+    PostprocessorSpec,
+    PreprocessorSpec,
+    UpscalerSpec,
+)
 from latentd.types import JsonValue, Result
 
 if TYPE_CHECKING:
@@ -68,6 +75,11 @@ def register_upscalers(services: Services) -> list[UpscalerSpec]:
 @hookspec
 def register_face_restorers(services: Services) -> list[FaceRestorerSpec]:
     """Face restorers, for ``restore_faces`` and the extras endpoints."""
+
+
+@hookspec
+def register_detectors(services: Services) -> list[DetectorSpec]:
+    """Detectors of faces and other things, by the name that requests give (``ad_model`` of ``latentd-detailer``)."""
 
 
 @hookspec

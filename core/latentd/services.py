@@ -333,6 +333,37 @@ class FaceRestorerSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """A thing that a detector has found in a picture.
+
+    :param box: left, top, right and bottom in pixels of the picture; within it.
+    :param score: how sure the detector is, from 0 to 1.
+    :param label: what it is, in the detector's words.
+    :param mask: mode L in the picture's size, white where the thing is; None if only its box is known.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: str = ""
+    mask: Image | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorSpec:
+    """A detector of faces, hands, persons...
+
+    ``detect(image, confidence, context)`` gets a picture in RGB and the least score, and returns what it finds, surest
+    first. ``labels`` are the words of its findings. ``check()`` raises :class:`latentd.errors.NotConfigured` if it
+    cannot run; it is called before anything is computed.
+    """
+
+    name: str
+    detect: Callable[[Image, float, WorkerContext], Sequence[Detection]]
+    labels: Sequence[str] = ()
+    check: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InterrogatorSpec:
     """An interrogator; ``name`` is the ``model`` of ``/sdapi/v1/interrogate``. Its function returns the caption."""
 
@@ -413,6 +444,10 @@ class Registered(Protocol):
     @property
     def face_restorers(self) -> Offered[FaceRestorerSpec]:
         """Face restorers."""
+
+    @property
+    def detectors(self) -> Offered[DetectorSpec]:
+        """Detectors of things in pictures."""
 
     @property
     def interrogators(self) -> Offered[InterrogatorSpec]:

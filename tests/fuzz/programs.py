@@ -27,6 +27,8 @@ NAMES = (
     *(b"numpy.core.multiarray _reconstruct", b"numpy.core.multiarray scalar", b"numpy dtype", b"numpy ndarray"),
     *(b"_codecs encode", b"builtins set", b"builtins bytearray", b"builtins complex", b"__builtin__ eval"),
     *(b"os mkdir", b"builtins exec", b"torch.nn.modules.container ParameterDict", b"torch.serialization load"),
+    *(b"torch.nn.modules.conv Conv2d", b"ultralytics.nn.tasks DetectionModel", b"pathlib PosixPath"),
+    *(b"types SimpleNamespace", b"ultralytics.nn.modules head.Detect"),
     *(b"torch._tensor _rebuild_from_type_v2", b"torch.storage UntypedStorage", b"torch zeros", b"torch Tensor"),
 )
 _SIZES = st.one_of(st.integers(0, 300), st.sampled_from([2**16, 2**27, 2**31 - 1, 2**32 - 1]))

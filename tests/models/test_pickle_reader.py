@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,21 @@ def test_what_modules_and_training_write_is_read(tmp_path: Path, folder: Path) -
     assert found["m"]._metadata == module.state_dict()._metadata
     module.load_state_dict(found["m"])
     assert torch.equal(found["p"], module[0].weight)
+
+
+def test_a_whole_module_is_its_attributes(tmp_path: Path, folder: Path) -> None:
+    inner = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2))
+    inner.where, inner.told = Path("a") / "b", SimpleNamespace(size=7)
+    torch.save({"model": inner.half()}, tmp_path / "m.pt")
+    model = load_pickle(tmp_path / "m.pt")["model"]
+    assert model["__class__"] == "torch.nn.modules.container.Sequential"
+    assert model["where"] == "a/b"
+    assert model["told"] == {"size": 7, "__class__": "types.SimpleNamespace"}
+    convolution = model["_modules"]["0"]
+    assert convolution["__class__"] == "torch.nn.modules.conv.Conv2d"
+    assert convolution["kernel_size"] == (1, 1)
+    assert torch.equal(convolution["_parameters"]["weight"], inner[0].weight)
+    assert torch.equal(model["_modules"]["1"]["_buffers"]["running_var"], inner[1].running_var)
 
 
 def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path, folder: Path) -> None:

@@ -136,6 +136,23 @@ HOSTILE = {
     "a string said to be of 4 GB": b"\x80\x02X\xff\xff\xff\xffabc",
     "no end": b"\x80\x02" + b"N" * 1000,
     "nothing on the stack": b"\x80\x02\x86.",
+    "a module called with arguments": b"\x80\x02}"
+    + text("a")
+    + b"cultralytics.nn.tasks\nModel\n"
+    + text("x")
+    + b"\x85Rs.",
+    "a module made with arguments": b"\x80\x02}" + text("a") + b"ctorch.nn.modules.conv\nConv2d\nK\x01\x85\x81s.",
+    "a module whose state is no attributes": b"\x80\x02}" + text("a") + b"ctorch.nn.modules.conv\nConv2d\n)\x81]bs.",
+    "a module that holds itself": b"\x80\x02}"
+    + text("a")
+    + b"ctorch.nn.modules.conv\nConv2d\n)\x81q\x00}"
+    + text("b")
+    + b"h\x00sbs.",
+    "a function of torch.nn": b"\x80\x02}" + text("a") + b"ctorch.nn.functional\nrelu\n)Rs.",
+    "a module outside of both packages": b"\x80\x02}" + text("a") + b"cultralytics_evil.nn\nModel\n)\x81s.",
+    "300 classes of modules": b"\x80\x02}"
+    + b"".join(text(f"a{n}") + b"cultralytics.nn\nModel%d\n)\x81s" % n for n in range(300))
+    + b".",
     "operations without number": b"\x80\x02" + b"N0" * 3_000_000 + b".",
 }
 

@@ -1,4 +1,4 @@
-"""A whole generation inside another job on the worker: a training's preview, say."""
+"""A whole generation inside another job on the worker: a training's preview, or a part of a generation's picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from latentd.generations import UNetHook
+    from latentd.generations import Generation, Plan, UNetHook
+    from latentd.services import Services
     from latentd.types import JobControl
 
 
@@ -41,6 +42,38 @@ def draw_beside(
     from latentd.pipeline.run import generate
 
     return generate(build_plan(request, services), services, _Beside(control), hooks)
+
+
+def plan_within(plan: Plan, request: GenerationRequest, services: Services) -> Plan:
+    """The plan of a generation within that of ``plan``, with the options of its job.
+
+    A script calls it in its own ``plan`` to refuse what :func:`draw_within` would refuse later.
+
+    :raises LatentdError: as planning does.
+    """
+    from latentd.pipeline.needs import for_planning
+    from latentd.pipeline.planning.replan import replan
+
+    return replan(plan, request, for_planning(services))
+
+
+def draw_within(generation: Generation, request: GenerationRequest) -> Result:
+    """The result of ``request``, drawn now as a part of ``generation``; on the worker, when its batch is decoded.
+
+    It has the options of the job, counts in its progress, shows its previews, and is stopped with it; nothing of it is
+    saved. After an interrupt its result has no pictures.
+
+    :raises LatentdError: as planning and generating do. :raises Interrupted: the job was cancelled.
+    """
+    from dataclasses import replace
+
+    from latentd.pipeline.generation import running
+    from latentd.pipeline.run import generate
+
+    gen = running(generation)
+    plan = plan_within(gen.plan, replace(request, save_images=False), gen.services)
+    gen.control.progress.job_count += plan.n_iter * (2 if plan.hires else 1)
+    return generate(plan, gen.services, gen.control, within=True)
 
 
 class _Beside:

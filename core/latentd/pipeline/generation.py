@@ -92,7 +92,7 @@ class RunningGeneration:
 
     ``networks`` are those of the prompt's tags, ``networks_acted`` the files that fitted a model of this job.
     ``forgot_conditioning``: whether cached encodings were dropped for this job. ``used_ensd``: whether noise was drawn
-    with option ``eta_noise_seed_delta``.
+    with option ``eta_noise_seed_delta``. ``within``: whether it is a part of another generation.
     """
 
     plan: Plan
@@ -113,6 +113,7 @@ class RunningGeneration:
     networks_acted: set[Path] = field(default_factory=set)
     forgot_conditioning: bool = False
     used_ensd: bool = False
+    within: bool = False
     tile_random: Random | None = None
     state: dict[str, Any] = field(default_factory=dict)  # plugins' own
     infotext: dict[str, JsonValue] = field(default_factory=dict)

@@ -58,13 +58,16 @@ def execute(plan: Plan, services: WorkerServices, control: JobControl) -> Result
     return replace(result, info=with_warnings(result.info, control.progress.warnings))
 
 
-def generate(plan: Plan, services: WorkerServices, control: JobControl, hooks: Sequence[UNetHook] = ()) -> Result:
+def generate(
+    plan: Plan, services: WorkerServices, control: JobControl, hooks: Sequence[UNetHook] = (), *, within: bool = False
+) -> Result:
     """The result of one generation without its selectable script; scripts call this any number of times.
 
     :param hooks: UNet hooks that take part beside those of plugins and scripts.
+    :param within: it is a part of another generation, whose infotext stays in ``params.txt``.
     """
     gen = new_generation(plan, services, control)
-    gen.given_hooks = tuple(hooks)
+    gen.given_hooks, gen.within = tuple(hooks), within
     try:
         with torch.inference_mode():
             return run_through(stages(gen))
@@ -182,7 +185,7 @@ def _decoded(gen: RunningGeneration, latents: torch.Tensor) -> list[Image.Image]
 
 def _write_params(gen: RunningGeneration) -> None:
     """Write AUTOMATIC1111's ``params.txt``: the infotext of the job's first picture, in the data folder."""
-    if gen.services.settings.no_prompt_history:
+    if gen.services.settings.no_prompt_history or gen.within:
         return
     try:
         write_atomically(gen.services.paths.data / "params.txt", describe(gen, 0).encode())

@@ -10,7 +10,14 @@ if TYPE_CHECKING:
     from latentd.contributions import HealthSpec, ModelFile, ModelFormatSpec, OptionSpec
     from latentd.generations import AnyScript, ExtraNetworkSpec
     from latentd.sampling.spec import SamplerSpec, SchedulerSpec
-    from latentd.services import FaceRestorerSpec, InterrogatorSpec, PostprocessorSpec, PreprocessorSpec, UpscalerSpec
+    from latentd.services import (
+        DetectorSpec,
+        FaceRestorerSpec,
+        InterrogatorSpec,
+        PostprocessorSpec,
+        PreprocessorSpec,
+        UpscalerSpec,
+    )
 
 
 class Router(Protocol):
@@ -32,6 +39,7 @@ class Contribution:
     schedulers: list[SchedulerSpec] = field(default_factory=list)
     upscalers: list[UpscalerSpec] = field(default_factory=list)
     face_restorers: list[FaceRestorerSpec] = field(default_factory=list)
+    detectors: list[DetectorSpec] = field(default_factory=list)
     interrogators: list[InterrogatorSpec] = field(default_factory=list)
     preprocessors: list[PreprocessorSpec] = field(default_factory=list)
     scripts: list[AnyScript] = field(default_factory=list)

@@ -34,6 +34,7 @@ NEEDS_SERVICES = (
     "register_routes",
     "register_upscalers",
     "register_face_restorers",
+    "register_detectors",
     "register_interrogators",
     "register_preprocessors",
     "register_health",

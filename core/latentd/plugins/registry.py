@@ -13,6 +13,7 @@ from latentd.plugins.catalogue import package_hint
 from latentd.plugins.contribution import Contribution
 from latentd.plugins.validation import name_of
 from latentd.services import (
+    DetectorSpec,
     FaceRestorerSpec,
     InterrogatorSpec,
     Offered,
@@ -101,6 +102,7 @@ class Registries:
     schedulers: Registry[SchedulerSpec] = _registry("scheduler")
     upscalers: Registry[UpscalerSpec] = _registry("upscaler")
     face_restorers: Registry[FaceRestorerSpec] = _registry("face restorer")
+    detectors: Registry[DetectorSpec] = _registry("detector")
     interrogators: Registry[InterrogatorSpec] = _registry("interrogator")
     preprocessors: Registry[PreprocessorSpec] = _registry("preprocessor")
     scripts: Registry[AnyScript] = _registry("script", fold_case=True)

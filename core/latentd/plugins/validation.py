@@ -25,6 +25,7 @@ REGISTRATIONS: dict[str, tuple[str, str | None]] = {
     "register_routes": ("routers", None),
     "register_upscalers": ("upscalers", "latentd.services:UpscalerSpec"),
     "register_face_restorers": ("face_restorers", "latentd.services:FaceRestorerSpec"),
+    "register_detectors": ("detectors", "latentd.services:DetectorSpec"),
     "register_interrogators": ("interrogators", "latentd.services:InterrogatorSpec"),
     "register_preprocessors": ("preprocessors", "latentd.services:PreprocessorSpec"),
     "register_health": ("health", "latentd.contributions:HealthSpec"),

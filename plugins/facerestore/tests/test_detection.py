@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from latentd_facerestore.detection import find_faces
+from latentd_facerestore.detection import detect_faces, find_faces
 from latentd_facerestore.faces import suppress
 from PIL import Image
 
@@ -28,6 +28,23 @@ def test_a_small_picture_is_searched_enlarged(two_faces):
     found = find_faces(small, CONTEXT)
     expected = two_faces.landmarks[0] / 4
     assert min(np.linalg.norm(points - expected, axis=1).max() for points in found) < 4
+
+
+@pytest.mark.parametrize("scale", [1, 0.25])
+def test_boxes_hold_the_eyes_and_the_mouth(two_faces, scale):
+    image = two_faces.image.resize([int(side * scale) for side in two_faces.image.size], Image.Resampling.LANCZOS)
+    found = detect_faces(image, 0.5, CONTEXT)
+    assert [one.label for one in found] == ["face"] * len(found)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    for points in two_faces.landmarks if scale == 1 else two_faces.landmarks[:1]:
+        inside = [
+            one for one in found
+            if (np.array(one.box[:2]) < points.min(0) * scale).all() and (points.max(0) * scale < one.box[2:]).all()
+        ]  # fmt: skip
+        assert len(inside) == 1
+        left, top, right, bottom = inside[0].box
+        assert max(right - left, bottom - top) < 4 * np.linalg.norm(points[0] - points[1]) * scale
+    assert detect_faces(image, 1.0, CONTEXT) == []
 
 
 @pytest.mark.parametrize("image", [Image.new("RGB", (300, 200), "white"), Image.linear_gradient("L").convert("RGB")])

@@ -140,7 +140,8 @@ def load_pickle(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> PickleDict
     """The dictionary that ``path`` holds; tensors lie on the CPU, mapped from a file.
 
     Beside tensors there are plain Python's values and numpy's numbers and arrays; torch's sizes are tuples, its devices
-    and types the texts of their names, and a parameter is a tensor.
+    and types the texts of their names, and a parameter is a tensor. A whole module is a dictionary of its attributes,
+    with the name of its class under ``__class__``; a path is a text.
 
     :param max_bytes: the largest file that is opened.
     :raises ModelLoadError: the file is damaged, too large, not a dictionary, or mentions a type off the list.

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentd.images.saving import SavedFiles, SaveOptions, save_image
+from latentd.pipeline.generation import running
 from latentd.pipeline.output.describe import describe, file_context
 from latentd.prompts.filenames import FileContext, default_pattern, expand, relative_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.generations import Generation
     from latentd.pipeline.generation import RunningGeneration
     from latentd.types import OptionValues
 
@@ -39,8 +41,14 @@ def _cut_short(gen: RunningGeneration) -> bool:
     return bool(gen.control.progress.interrupted or gen.control.progress.skipped)
 
 
-def save_intermediate(gen: RunningGeneration, image: Image, index: int, *, suffix: str) -> None:
-    """Save a picture before a later step, with the infotext so far."""
+def save_intermediate(generation: Generation, image: Image, index: int, *, suffix: str) -> None:
+    """Save what picture ``index`` of the batch is before a later step, with the infotext so far.
+
+    Nothing is written where the job saves no pictures.
+
+    :param suffix: the end of the file's name, such as ``-before-highres-fix``.
+    """
+    gen = running(generation)
     save_sample(gen, image, index, describe(gen, index), suffix=suffix)
 
 

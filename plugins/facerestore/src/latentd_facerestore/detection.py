@@ -1,4 +1,4 @@
-"""Finding the faces in a picture, as landmarks for alignment. This module imports torch, so only the worker uses it."""
+"""Finding the faces in a picture, by landmarks or boxes. This module imports torch, so only the worker uses it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
 
-from latentd.api import read_weights
+from latentd.api import Detection, read_weights
 from latentd_facerestore import retinaface
 from latentd_facerestore.faces import Faces
 from latentd_facerestore.helpers import helper_file
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from latentd.api import WorkerContext
 
 KIND = "face-detector"
+FACE = "face"
 _SHORT_SIDE = 640  # of the searched picture
 _SMALLEST_EYE_DISTANCE = 5.0  # in pixels of the searched picture
 
@@ -33,17 +34,41 @@ def find_faces(image: Image.Image, context: WorkerContext) -> list[NDArray[np.fl
     RetinaFace is used if its weights are in the folders of models, else MTCNN, whose weights are part of the package.
     """
     better = helper_file(retinaface.FILE_NAME, context)
-    factor = _SHORT_SIDE / min(image.size)
-    searched = image
-    # MTCNN uses its own pyramid of sizes, and finds small faces in large pictures better at full size.
-    if factor > 1 or (better and factor < 1):
-        size = (max(int(image.width * factor), 1), max(int(image.height * factor), 1))
-        searched = image.resize(size, Image.Resampling.LANCZOS)
+    searched = _searched(image, reduce=better is not None)
     faces = _search(searched, better, context)
     stretch = np.array([image.width / searched.width, image.height / searched.height])
     found = faces.landmarks.double().cpu().numpy()
     # Landmarks are centres of pixels, which a change of size shifts by half of the change in a pixel's width.
     return [(points + 0.5) * stretch - 0.5 for points in found if _eye_distance(points) >= _SMALLEST_EYE_DISTANCE]
+
+
+def detect_faces(image: Image.Image, confidence: float, context: WorkerContext) -> list[Detection]:
+    """The faces that MTCNN finds in ``image`` (RGB) with a score of at least ``confidence``, surest first.
+
+    Its own least score is 0.7: below that it tells none.
+    """
+    searched = _searched(image, reduce=False)
+    faces = _search(searched, None, context)
+    edges = np.array([image.width, image.height] * 2, dtype=np.float64)
+    stretch = edges / ([searched.width, searched.height] * 2)
+    boxes = np.clip(faces.boxes.double().cpu().numpy() * stretch, 0, edges)
+    return [
+        Detection(box=(left, top, right, bottom), score=score, label=FACE)
+        for (left, top, right, bottom), score in zip(boxes.tolist(), faces.scores.tolist(), strict=True)
+        if score >= confidence and right > left and bottom > top
+    ]
+
+
+def _searched(image: Image.Image, *, reduce: bool) -> Image.Image:
+    """``image``, enlarged where it is small; with ``reduce`` made smaller where it is large.
+
+    MTCNN uses its own pyramid of sizes, and finds small faces in large pictures better at full size.
+    """
+    factor = _SHORT_SIDE / min(image.size)
+    if factor <= 1 and not (reduce and factor < 1):
+        return image
+    size = (max(int(image.width * factor), 1), max(int(image.height * factor), 1))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _search(image: Image.Image, better: Path | None, context: WorkerContext) -> Faces:

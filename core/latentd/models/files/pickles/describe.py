@@ -7,7 +7,7 @@
 A value is ``null``, a boolean, a number, a text, or ``[n]``: what node n says. Nodes:
 
 ====================================================  =====================================================
-``["dict", [key, value, key, value, ...]]``           also of ``Counter``, ``ParameterDict``
+``["dict", [key, value, key, value, ...]]``           also of ``Counter``, ``ParameterDict``, modules
 ``["ordered", [key, value, ...], metadata]``          an ``OrderedDict``, with its ``_metadata`` or null
 ``["list", [...]]``, ``["tuple", [...]]``, ``["set", [...]]``
 ``["integer", "-ff"]``                                in hexadecimal, beyond 64 bits
@@ -30,6 +30,7 @@ from latentd.models.files.pickles.containers import Contents
 from latentd.models.files.pickles.stand_ins import (
     Array,
     Inert,
+    Module,
     Named,
     NumberType,
     Ordered,
@@ -115,6 +116,8 @@ class Description:
     def _node(self, value: PickleValue) -> list[PickleValue]:
         if isinstance(value, Parameters):
             value = value.held
+        if isinstance(value, Module):
+            value = value.as_dict()
         if isinstance(value, Ordered):
             return ["ordered", self._items(value), self._value(value.metadata)]
         if isinstance(value, dict):

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from typing import IO, TypeGuard
 
 from latentd.models.files.pickles.values import PickleDict, PickleValue
-from latentd.models.files.pickles.walk import PickleRefused, qualified
+from latentd.models.files.pickles.walk import PickleRefused, is_module, qualified
 
 MAX_DIMENSIONS = 64
+#: The classes of modules that one file may name.
+MAX_CLASSES = 256
 #: torch's names of storages, and the element type of each: torch's name and its bytes.
 _STORAGES = {
     "torch BFloat16Storage": "bfloat16",
@@ -130,6 +132,33 @@ class Inert:
     def __setstate__(self, state: object) -> None: ...
 
 
+class Module:
+    """An object of a class of modules: its attributes. There is a subclass for each class that a file names."""
+
+    name = ""
+
+    def __new__(cls, *arguments: object) -> Module:
+        """An object without attributes.
+
+        :raises PickleRefused: arguments are given, which no module is saved with.
+        """
+        if arguments:
+            raise PickleRefused(f"a call of {cls.name.replace(' ', '.')} with arguments")
+        return super().__new__(cls)
+
+    def __init__(self) -> None:
+        self.attributes: PickleDict = {}
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise PickleRefused("damaged: a module whose attributes have no names")
+        self.attributes = state
+
+    def as_dict(self) -> PickleDict:
+        """The attributes, and the name of the class under ``__class__``."""
+        return {**getattr(self, "attributes", {}), "__class__": self.name.replace(" ", ".")}
+
+
 class NumberType:
     """One of numpy's types of numbers: ``code`` such as ``<f4``."""
 
@@ -196,6 +225,10 @@ def _encoded(text: object, encoding: object = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _path(*parts: object) -> str:
+    return "/".join(str(part) for part in parts if isinstance(part, str))
+
+
 def _device(*parts: object) -> str:
     return ":".join(str(part) for part in parts if isinstance(part, str | int))
 
@@ -221,6 +254,10 @@ _CALLS: dict[str, Callable[..., PickleValue]] = {
     "numpy._core.multiarray _reconstruct": _empty_array,
     "numpy.core.multiarray scalar": Array,
     "numpy._core.multiarray scalar": Array,
+    "pathlib PosixPath": _path,
+    "pathlib WindowsPath": _path,
+    "pathlib._local PosixPath": _path,
+    "pathlib._local WindowsPath": _path,
     "torch Size": tuple,
     "torch device": _device,
     "torch.nn.parameter Parameter": _held_tensor,
@@ -245,11 +282,20 @@ class StandInUnpickler(pickle.Unpickler):
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8", errors="strict")
         self.storages: dict[str, Storage] = {}
+        self._classes: dict[str, type[Module]] = {}
 
     def find_class(self, module: str, name: str) -> PickleValue:
         """Return the stand-in for what the pickle names; nothing is imported."""
         full = qualified(f"{module} {name}")
-        return _TYPES.get(full) or Named(full)
+        return _TYPES.get(full) or (self._class(full) if is_module(full) else Named(full))
+
+    def _class(self, name: str) -> type[Module]:
+        """The stand-in for a class of modules; it must be a type, as pickles make its objects without a call."""
+        if name not in self._classes:
+            if len(self._classes) == MAX_CLASSES:
+                raise PickleRefused(f"more than {MAX_CLASSES} classes of modules")
+            self._classes[name] = type(name.replace(" ", "."), (Module,), {"name": name})
+        return self._classes[name]
 
     def persistent_load(self, pid: PickleValue) -> Storage:
         """The storage of a persistent id: (``storage``, type, key, device, elements, view).

@@ -33,6 +33,10 @@ CALLABLE = frozenset(
         "numpy.core.multiarray scalar",
         "numpy._core.multiarray _reconstruct",
         "numpy._core.multiarray scalar",
+        "pathlib PosixPath",
+        "pathlib WindowsPath",
+        "pathlib._local PosixPath",
+        "pathlib._local WindowsPath",
         "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint",
         "torch Size",
         "torch device",
@@ -44,6 +48,9 @@ CALLABLE = frozenset(
         "torch._utils _rebuild_tensor_v2",
     }
 )
+#: Classes of whole modules and their settings, as detectors are saved. An object of one is read as its attributes and
+#: the name of its class: the classes are never looked for.
+_MODULES = re.compile(r"(?:ultralytics(?:\.\w+)+|torch\.nn\.modules(?:\.\w+)+) [A-Za-z]\w*|types SimpleNamespace")
 _NUMPY_ARRAY = frozenset({"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"})
 #: Names of Python 2's modules, as pickles of protocol 2 write them.
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -248,7 +255,7 @@ class _Walk:
 
     def _called(self, function: _Item, arguments: _Item) -> _Item:
         name = function.name
-        if name is None or name not in CALLABLE:
+        if name is None or (name not in CALLABLE and not is_module(name)):
             raise PickleRefused(f"a call of {(name or 'something without a name').replace(' ', '.')}")
         if name in _NUMPY_ARRAY and len(arguments.parts) > 1:
             cells = 1
@@ -272,6 +279,11 @@ class _Walk:
         if len(reference.parts) > 4 and (reference.parts[4].number or 0) > self._size:
             raise PickleRefused("a storage larger than the file")
         return _Item(depth=1, hashable=False)
+
+
+def is_module(name: str) -> bool:
+    """Whether ``module name`` is a class of modules, of which an object is read as its attributes."""
+    return name not in CALLABLE and _MODULES.fullmatch(name) is not None
 
 
 def _index(argument: object) -> int:
