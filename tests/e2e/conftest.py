@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.calls import Drawing, draw
+from tests.e2e.onnx_networks import write_networks
 from tests.reference_server import ReferenceServer, start_reference_server
 
 
@@ -15,8 +16,10 @@ from tests.reference_server import ReferenceServer, start_reference_server
 def live_data(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the reference models, for settings and pictures of these tests."""
     data = tmp_path_factory.mktemp("live")
-    for folder in ("models", "embeddings"):
-        (data / folder).symlink_to(reference_data / folder)
+    (data / "models").mkdir()
+    for folder in (reference_data / "embeddings", *(reference_data / "models").iterdir()):
+        (data / folder.relative_to(reference_data)).symlink_to(folder)
+    write_networks(data / "models")
     shutil.copy(reference_data / "styles.csv", data)
     return data
 

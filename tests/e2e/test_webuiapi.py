@@ -174,3 +174,15 @@ def test_interrogate_names_what_it_lacks(api: Any, init: Image.Image) -> None:
     with pytest.raises(RuntimeError) as caught:
         api.interrogate(init)
     assert 400 <= caught.value.args[0] < 500 or caught.value.args[0] in (501, 503)
+
+
+@installed("latentd_interrogators")
+@installed("onnxruntime")
+def test_tagger(api: Any) -> None:
+    tagger = webuiapi.TaggerInterface(api)
+    assert tagger.tagger_interrogators() == {"models": ["wd-v1-4-vit-tagger-v2"]}
+    told = tagger.tagger_interrogate(Image.new("RGB", (40, 40), "red"), threshold=0.5)
+    assert set(told.info["rating"]) == {"general"}
+    assert set(told.info["tag"]) == {"red"}
+    with pytest.raises(RuntimeError, match="wd-v1-4-swinv2-tagger-v2"):
+        tagger.tagger_interrogate(Image.new("RGB", (40, 40)), model="wd14-swinv2-v2")

@@ -94,6 +94,7 @@ class PathFeature(NamedTuple):
 
 PATHS = (
     PathFeature("/controlnet/", CONTROLNET),
+    PathFeature("/tagger/", INTERROGATORS),
     PathFeature("/sdapi/v1/train/", TRAINING),
     PathFeature("/sdapi/v1/create/", TRAINING),
     PathFeature("/sdapi/v1/preprocess", TRAINING),

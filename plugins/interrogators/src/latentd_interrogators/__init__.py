@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-from latentd.api import InterrogatorSpec, Services, hookimpl
+from latentd.api import InterrogatorSpec, OptionSpec, Services, hookimpl
 from latentd_interrogators import clip, deepdanbooru
 
-__all__ = ["register_interrogators"]
+if TYPE_CHECKING:
+    from latentd.api import APIRouter
+
+__all__ = ["register_interrogators", "register_options", "register_routes"]
+
+
+@hookimpl
+def register_options() -> list[OptionSpec]:
+    """How the tagger's routes write what they have found."""
+    return [
+        OptionSpec(
+            key="tagger_caption_form",
+            default="grouped",
+            choices=("grouped", "flat"),
+            help="scores of /tagger/v1/interrogate: in rating and tag, or (as early tagger extensions) in one object",
+            affects="interrogation",
+        )
+    ]
+
+
+@hookimpl
+def register_routes(services: Services) -> list[APIRouter]:
+    """Routes ``/tagger/v1/...``."""
+    from latentd_interrogators.tagger_routes import router
+
+    return [router(services)]
 
 
 @hookimpl

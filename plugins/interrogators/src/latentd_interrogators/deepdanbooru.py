@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from latentd.api import JsonValue, Services
-from latentd_interrogators.files import find_tagger
+from latentd_interrogators.files import TaggerFiles, find_tagger
 from latentd_interrogators.loading import device_for, loaded
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from latentd_interrogators.resnet import ResNetTagger
 
 _SPECIAL = re.compile(r"([\\()])")
-_RATING = "rating:"
+RATING = "rating:"
+"""What the names of ratings begin with."""
 
 
 def interrogate(image: Image, context: WorkerContext, *, services: Services) -> str:
@@ -26,7 +27,15 @@ def interrogate(image: Image, context: WorkerContext, *, services: Services) -> 
 
     :raises NotConfigured: weights or onnxruntime are missing; the message says what to do.
     """
-    files = find_tagger(services)
+    return format_tags(tag_scores(find_tagger(services), image, context), context.options)
+
+
+def tag_scores(files: TaggerFiles, image: Image, context: WorkerContext) -> dict[str, float]:
+    """The probability of every tag that the network in ``files`` knows; names of ratings begin with ``rating:``.
+
+    :raises NotConfigured: onnxruntime is missing.
+    :raises ModelLoadError: a file is damaged.
+    """
     device = device_for(context)
 
     def load() -> ResNetTagger | OnnxTagger:
@@ -39,8 +48,7 @@ def interrogate(image: Image, context: WorkerContext, *, services: Services) -> 
         return load_onnx(files.weights, files.labels, device)
 
     with loaded(context, files.weights, load) as tagger:
-        scores = tagger.scores(image)
-    return format_tags(scores, context.options)
+        return tagger.scores(image)
 
 
 def format_tags(scores: Mapping[str, float], options: Mapping[str, JsonValue]) -> str:
@@ -53,7 +61,7 @@ def format_tags(scores: Mapping[str, float], options: Mapping[str, JsonValue]) -
     kept = {
         tag: score
         for tag, score in scores.items()
-        if score >= threshold and not tag.startswith(_RATING) and tag not in dropped
+        if score >= threshold and not tag.startswith(RATING) and tag not in dropped
     }
     tags = sorted(kept) if options["deepbooru_sort_alpha"] else sorted(kept, key=lambda tag: -kept[tag])
     return ", ".join(_written(tag, kept[tag], options) for tag in tags)

@@ -11,6 +11,9 @@ from latentd.api import NotConfigured, Services, find_models, is_regular, read_r
 
 CAPTIONER_FILE = "model_base_caption_capfilt_large.pth"
 TAGGER_FILE = "model-resnet_custom_v3.pt"
+TORCH_KIND, ONNX_KIND = "torch_deepdanbooru", "WD14"
+"""Kinds of models, after which their folders are called."""
+_LABELS = ("selected_tags.csv", "tags.txt")
 _MAX_CONFIG = 1 << 20
 _OFFLINE = "nothing is downloaded by itself"
 
@@ -67,18 +70,28 @@ def find_tagger(services: Services) -> TaggerFiles:
 
     :raises NotConfigured: neither exists.
     """
-    torch_folders, onnx_folders = services.paths.models("torch_deepdanbooru"), services.paths.models("WD14")
-    for found in (found for root in torch_folders for found in find_models(root, (".pt", ".pth"))):
-        return TaggerFiles(weights=found.path)
-    for found in (found for root in onnx_folders for found in find_models(root, (".onnx",))):
-        for name in ("selected_tags.csv", "tags.txt"):
-            if is_regular(found.path.parent / name):
-                return TaggerFiles(weights=found.path, labels=found.path.parent / name)
+    for files in (*torch_taggers(services), *onnx_taggers(services)):
+        return files
     raise NotConfigured(
-        f"interrogator 'deepdanbooru' has no weights: {TAGGER_FILE} is missing in {torch_folders[0]}, "
-        f"and a WD14 tagger's model.onnx with selected_tags.csv in {onnx_folders[0]}",
+        f"interrogator 'deepdanbooru' has no weights: {TAGGER_FILE} is missing in "
+        f"{services.paths.models(TORCH_KIND)[0]}, "
+        f"and a WD14 tagger's model.onnx with selected_tags.csv in {services.paths.models(ONNX_KIND)[0]}",
         hint=f"put either there; {_OFFLINE}",
     )
+
+
+def torch_taggers(services: Services) -> list[TaggerFiles]:
+    """DeepDanbooru's torch files."""
+    roots = services.paths.models(TORCH_KIND)
+    return [TaggerFiles(weights=file.path) for root in roots for file in find_models(root, (".pt", ".pth"))]
+
+
+def onnx_taggers(services: Services) -> list[TaggerFiles]:
+    """The ONNX files with labels beside them."""
+    roots = services.paths.models(ONNX_KIND)
+    paths = [file.path for root in roots for file in find_models(root, (".onnx",))]
+    pairs = [(path, next(filter(is_regular, (path.parent / name for name in _LABELS)), None)) for path in paths]
+    return [TaggerFiles(weights=path, labels=labels) for path, labels in pairs if labels is not None]
 
 
 def _model_folder(roots: Sequence[Path], model_type: str) -> Path | None:
