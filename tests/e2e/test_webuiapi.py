@@ -186,3 +186,18 @@ def test_tagger(api: Any) -> None:
     assert set(told.info["tag"]) == {"red"}
     with pytest.raises(RuntimeError, match="wd-v1-4-swinv2-tagger-v2"):
         tagger.tagger_interrogate(Image.new("RGB", (40, 40)), model="wd14-swinv2-v2")
+
+
+@installed("latentd_rembg")
+def test_rembg(api: Any) -> None:
+    scene = Image.new("RGB", (64, 48), "blue")
+    scene.paste("red", (32, 0, 64, 48))
+    rembg = webuiapi.RemBGInterface(api)
+    cut = rembg.rembg(input_image=scene).image
+    assert (cut.mode, cut.size) == ("RGBA", (64, 48))
+    assert (cut.getpixel((60, 20)), cut.getpixel((4, 20))) == ((255, 0, 0, 255), (0, 0, 0, 0))
+    mask = rembg.rembg(input_image=scene, return_mask=True).image
+    assert (mask.getpixel((60, 20)), mask.getpixel((4, 20))) == (255, 0)
+    assert rembg.rembg(input_image=scene, alpha_matting=True, alpha_matting_erode_size=3).image.mode == "RGBA"
+    with pytest.raises(RuntimeError, match=r"isnet-anime.onnx is missing in .*u2net"):
+        rembg.rembg(input_image=scene, model="isnet-anime")

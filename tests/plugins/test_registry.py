@@ -117,6 +117,9 @@ def test_hints_install_what_a_clone_has() -> None:
     [
         ("/controlnet/model_list", install_hint("controlnet")),
         ("/sdapi/v1/train/embedding", install_hint("training")),
+        ("/tagger/v1/interrogate", install_hint("interrogators")),
+        ("/rembg", install_hint("rembg")),
+        ("/sdapi/v1/rembg", install_hint("rembg")),
         ("/sdapi/v1/nothing", None),
         ("/controlnetwork", None),
         ("/reactor/image", "latentd has no ReActor, roop or FaceSwapLab (swapping faces)"),

@@ -12,6 +12,7 @@ CONTROLNET = "controlnet"
 FACERESTORE = "facerestore"
 GUIDANCE = "guidance"
 INTERROGATORS = "interrogators"
+REMBG = "rembg"
 SCRIPTS = "scripts"
 TINYMODEL = "tinymodel"
 TRAINING = "training"
@@ -95,6 +96,8 @@ class PathFeature(NamedTuple):
 PATHS = (
     PathFeature("/controlnet/", CONTROLNET),
     PathFeature("/tagger/", INTERROGATORS),
+    PathFeature("/rembg/", REMBG),
+    PathFeature("/sdapi/v1/rembg/", REMBG),
     PathFeature("/sdapi/v1/train/", TRAINING),
     PathFeature("/sdapi/v1/create/", TRAINING),
     PathFeature("/sdapi/v1/preprocess", TRAINING),

@@ -1,4 +1,4 @@
-"""Contracts of the tagger extensions' endpoints, which latentd-interrogators brings; these are of no AUTOMATIC1111."""
+"""Contracts of endpoints of extensions: taggers (latentd-interrogators) and background removal (latentd-rembg)."""
 
 from __future__ import annotations
 
@@ -29,3 +29,24 @@ def interrogators(server: ReferenceServer) -> None:
 @contract("POST /tagger/v1/unload-interrogators", "exact")
 def unload(server: ReferenceServer) -> None:
     assert post(server, "/tagger/v1/unload-interrogators") == "Successfully unload 0 model(s)"
+
+
+_WEIGHTS = "always a PNG; a name of rembg's whose weights are missing is a 422, and nothing is downloaded"
+
+
+def _removes(server: ReferenceServer, path: str) -> None:
+    status, answer = server.call("POST", path, {"input_image": encoded("init128.png"), "model": "silueta"})
+    assert status == 422
+    assert answer["detail"].startswith("model 'silueta' has no weights: silueta.onnx is missing in ")
+
+
+@contract("POST /rembg", "different", f"as AUTOMATIC1111's extension; {_WEIGHTS}")
+def rembg(server: ReferenceServer) -> None:
+    _removes(server, "/rembg")
+    assert post(server, "/rembg", {"model": "None"}) is None
+
+
+@contract("POST /sdapi/v1/rembg", "different", f"as SD.Next; {_WEIGHTS}")
+def sdnext_rembg(server: ReferenceServer) -> None:
+    _removes(server, "/sdapi/v1/rembg")
+    assert post(server, "/sdapi/v1/rembg", {"model": "None"}) == {}

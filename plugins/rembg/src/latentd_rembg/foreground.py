@@ -1,0 +1,79 @@
+"""The foreground's own colours (Germer, Uelwer, Conrad and Harmeling 2020, Fast Multi-Level Foreground Estimation).
+
+Foreground F and background B of each pixel explain its colour, ``alpha F + (1 - alpha) B``, and are like their
+neighbours', most of all where alpha does not change. Both are found at 1x1 first, and then at growing sizes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from latentd_rembg.matting import Plane
+
+REGULARISATION = 1e-5
+GRADIENT_WEIGHT = 1.0
+SMALL, SMALL_ROUNDS, ROUNDS = 32, 10, 2
+"""Levels of at most SMALL pixels a side take SMALL_ROUNDS rounds, larger ones ROUNDS."""
+
+
+def estimate_foreground(image: Plane, alpha: Plane) -> Plane:
+    """The foreground's colours [h,w,3] for ``image`` [h,w,3] and ``alpha`` [h,w], all from 0 to 1."""
+    height, width = alpha.shape
+    front = _mean_colour(image, alpha > 0.9)
+    back = _mean_colour(image, alpha < 0.1)
+    levels = math.ceil(math.log2(max(height, width, 2)))
+    for level in range(levels + 1):
+        size = (round(height ** (level / levels)), round(width ** (level / levels)))
+        front, back = _resized(front, size), _resized(back, size)
+        small_image, small_alpha = _resized(image, size), _resized(alpha, size)
+        for _ in range(SMALL_ROUNDS if max(size) <= SMALL else ROUNDS):
+            front, back = _round(small_image, small_alpha, front, back)
+    return front
+
+
+def _mean_colour(image: Plane, where: np.ndarray) -> Plane:
+    chosen = image[where]
+    colour: Plane = chosen.mean(axis=0) if len(chosen) else np.zeros(3)
+    return colour.reshape(1, 1, 3)
+
+
+def _resized(plane: Plane, size: tuple[int, int]) -> Plane:
+    """``plane`` at another size, by the nearest pixel."""
+    rows, columns = (np.arange(new) * old // new for new, old in zip(size, plane.shape[:2], strict=True))
+    return plane[rows][:, columns]
+
+
+def _round(image: Plane, alpha: Plane, front: Plane, back: Plane) -> tuple[Plane, Plane]:
+    """F and B that fit each pixel best, given those of its neighbours: two equations a pixel and colour."""
+    weights = np.zeros_like(alpha)
+    fronts, backs = np.zeros_like(front), np.zeros_like(back)
+    for axis, shift in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        change = np.abs(alpha - _neighbour(alpha, axis, shift))
+        weight = REGULARISATION + GRADIENT_WEIGHT * change
+        weights += weight
+        fronts += weight[..., None] * _neighbour(front, axis, shift)
+        backs += weight[..., None] * _neighbour(back, axis, shift)
+    a, b = alpha, 1 - alpha
+    front_front, back_back, front_back = a * a + weights, b * b + weights, a * b
+    determinant = front_front * back_back - front_back * front_back
+    right_front, right_back = a[..., None] * image + fronts, b[..., None] * image + backs
+
+    def solved(own: Plane, other: Plane, right: Plane, right_other: Plane) -> Plane:
+        numerator = own[..., None] * right - other[..., None] * right_other
+        return np.clip(numerator / determinant[..., None], 0, 1)
+
+    return (
+        solved(back_back, front_back, right_front, right_back),
+        solved(front_front, front_back, right_back, right_front),
+    )
+
+
+def _neighbour(plane: Plane, axis: int, shift: int) -> Plane:
+    """The next pixel's value in one direction; at the edge the pixel's own."""
+    moved = np.roll(plane, shift, axis=axis)
+    edge = [slice(None), slice(None)]
+    edge[axis] = slice(0, 1) if shift > 0 else slice(-1, None)
+    moved[tuple(edge)] = plane[tuple(edge)]
+    return moved
