@@ -45,6 +45,24 @@ def cancel(server: ReferenceServer) -> None:
     assert post(server, f"/latentd/v1/jobs/{name}/cancel")["state"] == "completed"
 
 
+@contract("POST /latentd/v1/jobs/{job_id}/interrupt", "latentd's own", "ends one job early, with its pictures so far")
+def interrupt(server: ReferenceServer) -> None:
+    name = _job(server, "compat-interrupt")
+    assert post(server, f"/latentd/v1/jobs/{name}/interrupt")["state"] == "completed"
+    assert server.call("POST", "/latentd/v1/jobs/none/interrupt")[0] == 404
+
+
+@contract("GET /latentd/v1/events", "latentd's own", "what happens to all jobs, as server-sent events")
+def all_events(server: ReferenceServer) -> None:
+    with urllib.request.urlopen(f"{server.url}/latentd/v1/events", timeout=30) as reply:
+        assert reply.headers["Content-Type"].startswith("text/event-stream")
+        _job(server, "compat-all-events")
+        for line in reply:
+            if line.startswith(b"data:") and b"compat-all-events" in line and b'"completed"' in line:
+                return
+    raise AssertionError("the end of the job was not told")
+
+
 @contract("GET /latentd/v1/jobs/{job_id}/events", "latentd's own", "what happens to a job, as server-sent events")
 def events(server: ReferenceServer) -> None:
     kind, data = _bytes(server, f"/latentd/v1/jobs/{_job(server, 'compat-events')}/events")

@@ -19,13 +19,14 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.types import Message, Receive, Scope, Send
 
+from latentd.engine.events import Event
 from latentd.engine.executor import Engine
 from latentd.engine.job import Job
 from latentd.errors import LatentdError
 from latentd.images.codecs import encode_base64
 from latentd.options.store import OptionStore
 from latentd.server.errors import render
-from latentd.server.routes import internal, jobs, progress
+from latentd.server.routes import events, internal, jobs, progress
 from latentd.settings import Settings
 from latentd.types import GeneratedImage, Result
 
@@ -53,7 +54,7 @@ def app(engine: Engine) -> FastAPI:
     services = SimpleNamespace(engine=engine, options=options, encode_image=encode_image, settings=Settings())
     app = FastAPI()
     app.add_exception_handler(LatentdError, lambda request, error: render(error))  # type: ignore[arg-type]
-    for family in (progress, internal, jobs):
+    for family in (progress, internal, jobs, events):
         app.include_router(family.router(services))
     return app
 
@@ -318,6 +319,72 @@ def test_a_silent_stream_is_kept_open(
     text = asyncio.run(main())
     assert text.startswith("event: started\n")
     assert events_in(text.strip().rpartition("\n\n")[2])[0]["event"] == "completed"
+
+
+def test_events_of_all_jobs_begin_with_those_there_are_and_end_with_the_server(
+    client: Client, engine: Engine, sampling: Any
+) -> None:
+    first, second = sampling(steps=1), sampling(steps=1)
+
+    async def main() -> list[tuple[str, str]]:
+        running = engine.submit(first, kind="txt2img")
+        await asyncio.to_thread(first.reached)
+        waiting = engine.submit(second, kind="txt2img")
+        async with client() as http:
+            stream = asyncio.ensure_future(http.get("/latentd/v1/events"))
+            await asyncio.to_thread(_until, lambda: len(engine.events) == 1)
+            first.finish()
+            await asyncio.to_thread(second.reached)
+            second.finish()
+            await waiting.wait()
+            await asyncio.to_thread(engine.close)
+            reply = await asyncio.wait_for(stream, 20)
+        assert "no-store" in reply.headers["cache-control"]
+        names = {running.id: "first", waiting.id: "second"}
+        heard = [(names[json.loads(event["data"])["id"]], event["event"]) for event in events_in(reply.text)]
+        return [pair for pair in heard if pair[1] != "progress"]
+
+    assert asyncio.run(main()) == [
+        ("first", "started"),
+        ("second", "queued"),
+        ("first", "completed"),
+        ("second", "started"),
+        ("second", "completed"),
+    ]
+    assert len(engine.events) == 0
+
+
+def test_who_misses_events_of_all_jobs_is_hung_up_on(client: Client, engine: Engine) -> None:
+    async def main() -> httpx.Response:
+        async with client() as http:
+            stream = asyncio.ensure_future(http.get("/latentd/v1/events"))
+            while not len(engine.events):
+                await asyncio.sleep(0)
+            for number in range(200):  # nobody reads meanwhile: the loop is kept
+                engine.events.publish(Event(job_id=str(number), name="queued", data={"id": str(number)}))
+            return await asyncio.wait_for(stream, 20)
+
+    assert asyncio.run(main()).text.count("event:") < 64
+    assert len(engine.events) == 0
+
+
+def test_one_job_is_interrupted_and_the_others_go_on(client: Client, engine: Engine, sampling: Any) -> None:
+    work, other = sampling(steps=4), sampling(steps=2)
+
+    async def main() -> tuple[Any, Any]:
+        job, later = engine.submit(work, kind="txt2img"), engine.submit(other, kind="txt2img")
+        await asyncio.to_thread(work.go)
+        async with client() as http:
+            assert (await http.post("/latentd/v1/jobs/none/interrupt")).status_code == 404
+            waiting = (await http.post(f"/latentd/v1/jobs/{later.id}/interrupt")).json()
+            assert (waiting["state"], waiting["interrupted"]) == ("queued", False)
+            stopped = (await http.post(f"/latentd/v1/jobs/{job.id}/interrupt")).json()
+            assert (stopped["state"], stopped["interrupted"]) == ("running", True)
+        work.finish()
+        other.finish()
+        return await job.wait(), await later.wait()
+
+    assert asyncio.run(main()) == ([1], [2])
 
 
 def test_one_stream_too_many_is_refused_as_a_reply(client: Client, engine: Engine) -> None:

@@ -62,6 +62,7 @@ def test_a_ticket_opens_event_streams(guarded: TestClient, prefix: str) -> None:
     [
         ("GET", "/latentd/v1/jobs"),
         ("GET", "/latentd/v1/jobs/none"),
+        ("POST", "/latentd/v1/events"),
         ("GET", "/latentd/v1/jobs/none/images/0"),
         ("POST", "/latentd/v1/jobs/none/events"),
         ("POST", "/latentd/v1/jobs/none/cancel"),

@@ -29,12 +29,14 @@ class Subscription:
     """Events of one job, or of all, for one listener on one event loop: a context manager and async iterator.
 
     A progress event replaces an unread one of the same job. If more than ``size`` events are unread, the oldest are
-    dropped and counted in ``dropped``, so that a slow listener only misses events.
+    dropped and counted in ``dropped``, so that a slow listener only misses events. ``ended`` is true when nothing more
+    will come.
     """
 
     def __init__(self, bus: EventBus, job_id: str | None, size: int) -> None:
         self.job_id = job_id
         self.dropped = 0
+        self.ended = False
         self._bus = bus
         self._size = size
         self._events: deque[Event] = deque()
@@ -61,17 +63,27 @@ class Subscription:
             if len(self._events) > self._size:
                 self._events.popleft()
                 self.dropped += 1
+        self._wake()
+
+    def end(self) -> None:
+        """Tell the listener that nothing more will come; from any thread. What is unread can still be read."""
+        self.ended = True
+        self._wake()
+
+    def _wake(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self._ready.set)
         except RuntimeError:  # the listener's loop is closed
             self._bus.remove(self)
 
     async def get(self, timeout: float | None = None) -> Event | None:
-        """The next event, or None if there is none within ``timeout`` seconds."""
+        """The next event, or None if there is none within ``timeout`` seconds or none will come."""
         while True:
             with self._lock:
                 if self._events:
                     return self._events.popleft()
+                if self.ended:
+                    return None
                 self._ready.clear()
             try:
                 await asyncio.wait_for(self._ready.wait(), timeout)
@@ -87,6 +99,7 @@ class EventBus:
         self.limit = limit
         self._subscriptions: tuple[Subscription, ...] = ()
         self._lock = threading.Lock()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -101,7 +114,16 @@ class EventBus:
             if len(self._subscriptions) >= self.limit:
                 raise QueueFull("too many event streams are open", retry_after=5)
             self._subscriptions = (*self._subscriptions, subscription)
+            subscription.ended = self._closed and job_id is None
         return subscription
+
+    def close(self) -> None:
+        """End the subscriptions to all jobs, which have no last event: no job will run any more."""
+        with self._lock:
+            self._closed = True
+            endless = [subscription for subscription in self._subscriptions if subscription.job_id is None]
+        for subscription in endless:
+            subscription.end()
 
     def remove(self, subscription: Subscription) -> None:
         """Remove ``subscription``."""

@@ -311,11 +311,12 @@ class Engine:
             self.end(job, "cancelled", error=ShuttingDown("the server is shutting down"))
         for job in running:
             job.interrupt()
-        if self._join(timeout / 2):
-            return True
-        for job in running:
-            job.request_cancel()
-        return self._join(timeout / 2)
+        if not (ended := self._join(timeout / 2)):
+            for job in running:
+                job.request_cancel()
+            ended = self._join(timeout / 2)
+        self.events.close()
+        return ended
 
     def _join(self, timeout: float) -> bool:
         if not self._started:

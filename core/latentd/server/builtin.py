@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from latentd.server.services import AppServices
 
 FAMILIES = (
-    *("generation", "jobs", "tickets", "progress", "extras", "images"),
+    *("generation", "jobs", "events", "tickets", "progress", "extras", "images"),
     *("options", "lists", "model_files", "extra_networks", "server", "internal", "documentation"),
 )
 

@@ -1,24 +1,20 @@
-"""The jobs API: every generation with an id, a place in the queue, events, and its pictures as bytes."""
+"""The jobs API: every generation with an id, a place in the queue, and its pictures as bytes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Depends, Header, HTTPException, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import Query, Request, Response
 
-from latentd.engine.events import FINAL, Subscription
 from latentd.engine.executor import Engine
-from latentd.engine.job import WATCH_SECONDS
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.middleware import name_job
-from latentd.server.openapi import binary, event_stream, reply_of
+from latentd.server.openapi import binary, reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
 from latentd.services import WorkJob
@@ -37,8 +33,6 @@ MEDIA_TYPES = {
     "webp": "image/webp",
     "avif": "image/avif",
 }
-Ticket = Annotated[str | None, Query(description="A pass of POST /latentd/v1/tickets in place of credentials")]
-LastEventId = Annotated[str | None, Header(description="Name of the last event that the client has heard, if final")]
 Format = Annotated[str | None, Query(description="png, jpeg, webp or avif; by default option samples_format")]
 
 
@@ -53,34 +47,12 @@ def router(services: AppServices) -> APIRouter:
         """Cancel a job: a waiting one at once, a running one at its next step; an ended one stays as it is."""
         return _document(services.engine.cancel(job_id), request)
 
-    async def subscription(
-        job_id: str, response: Response, last_event_id: LastEventId = None
-    ) -> AsyncIterator[Subscription]:
-        response.headers["Cache-Control"] = "no-store"
-        # A dependency runs before the stream begins, when an error can still be the reply.
-        engine: Engine = services.engine
-        job = engine.get(job_id)
-        if last_event_id in FINAL:
-            raise HTTPException(204)
-        with engine.subscribe(job.id) as events:
-            yield events
-
-    @routes.get(
-        "/{job_id}/events",
-        operation_id="get_job_events",
-        response_class=EventSourceResponse,
-        responses={
-            200: {"content": event_stream(schemas.JobEvent), "description": "Events until the job has ended."},
-            204: {"description": "The client has heard the end already; an EventSource does not come again."},
-        },
-        openapi_extra={"x-ticket": True},
-    )
-    async def events(
-        job_id: str, ticket: Ticket = None, heard: Subscription = Depends(subscription)
-    ) -> AsyncIterator[ServerSentEvent]:
-        """Server-sent events of one job: its present state, then each change until it has ended."""
-        async for event in _events_of(services.engine.get(job_id), heard):
-            yield event
+    @routes.post("/{job_id}/interrupt", operation_id="interrupt_job", **reply_of(schemas.Job))
+    async def interrupt(job_id: str, request: Request) -> dict[str, JsonValue]:
+        """Stop a running job early: it completes with the pictures as far as they are; others go on."""
+        job = services.engine.get(job_id)
+        job.interrupt()
+        return _document(job, request)
 
     return routes
 
@@ -187,19 +159,3 @@ def _document(job: AnyJob, request: Request) -> dict[str, JsonValue]:
         for index, picture in enumerate(_pictures(result))
     ]
     return document
-
-
-async def _events_of(job: AnyJob, events: Subscription) -> AsyncIterator[ServerSentEvent]:
-    document = job_document(job)
-    name = "started" if document["state"] == "running" else document["state"]
-    yield _event(name, document)
-    while name not in FINAL:
-        job.watch()
-        if (event := await events.get(WATCH_SECONDS / 2)) is not None:
-            name = event.name
-            yield _event(name, event.data)
-
-
-def _event(name: str, data: Mapping[str, JsonValue]) -> ServerSentEvent:
-    # An EventSource sends the last id when it connects again; only the final event has one, so the job has ended.
-    return ServerSentEvent(event=name, id=name if name in FINAL else None, data=data)
