@@ -116,7 +116,7 @@ if TYPE_CHECKING:
     from latentd.pipeline.trainable import EncodedTexts, TrainableLayer, TrainableModel, trainable_model
     from latentd.server.middleware import name_job
     from latentd.server.openapi import reply_of
-    from latentd.server.routes.generation import answer_generation, queue_generation
+    from latentd.server.routes.generation import answer_generation, await_job, queue_generation
     from latentd.server.routes.jobs import accepted as accept_job
     from latentd.server.routing import APIRouter
     from latentd.server.schemas.generation import Img2ImgRequest, Txt2ImgRequest
@@ -153,6 +153,7 @@ _LATE = {
     "accept_job": "latentd.server.routes.jobs:accepted",
     "annotate_grid": "latentd.images.annotations:annotate_grid",
     "answer_generation": "latentd.server.routes.generation:answer_generation",
+    "await_job": "latentd.server.routes.generation:await_job",
     "build_module": "latentd.models.loading.build:assemble",
     "check_generation": "latentd.pipeline.beside:check_generation",
     "check_images": "latentd.pipeline.planning.limits:check_images",
@@ -286,6 +287,7 @@ __all__ = [
     "accept_job",
     "annotate_grid",
     "answer_generation",
+    "await_job",
     "blamed",
     "build_module",
     "check_generation",

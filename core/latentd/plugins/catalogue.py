@@ -12,6 +12,7 @@ CONTROLNET = "controlnet"
 FACERESTORE = "facerestore"
 GUIDANCE = "guidance"
 INTERROGATORS = "interrogators"
+OPENAI = "openai"
 REMBG = "rembg"
 SCRIPTS = "scripts"
 TINYMODEL = "tinymodel"
@@ -98,6 +99,8 @@ PATHS = (
     PathFeature("/tagger/", INTERROGATORS),
     PathFeature("/rembg/", REMBG),
     PathFeature("/sdapi/v1/rembg/", REMBG),
+    PathFeature("/v1/images/", OPENAI),
+    PathFeature("/v1/models", OPENAI),
     PathFeature("/sdapi/v1/train/", TRAINING),
     PathFeature("/sdapi/v1/create/", TRAINING),
     PathFeature("/sdapi/v1/preprocess", TRAINING),

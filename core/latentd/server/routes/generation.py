@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import Request, Response
 
@@ -35,8 +35,9 @@ from latentd.types import GeneratedImage, JsonValue, Result
 
 if TYPE_CHECKING:
     from latentd.server.services import AppServices
-    from latentd.services import Services
+    from latentd.services import Services, WorkJob
 
+T = TypeVar("T")
 _BYTES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 
 
@@ -130,10 +131,7 @@ async def answer_generation(
     server = own(services)
     job, body = await server.submit_body(body, warnings)
     name_job(request, job.id)
-    if server.settings.cancel_on_disconnect:
-        result = await _wait_while_connected(server, job, request)
-    else:
-        result = await job.wait()
+    result = await await_job(services, job, request)
     media = preferred_picture(",".join(request.headers.getlist("accept")), tuple(_BYTES))
     if media and result.images:
         first = result.images[0]
@@ -154,17 +152,20 @@ def _check_persistence(body: GenerationBody, request: Request) -> None:
         require(request, Scope.ADMIN, "override_settings_restore_afterwards: false")
 
 
-async def _wait_while_connected(services: AppServices, job: Job[Result], request: Request) -> Result:
-    """The job's result; the job is cancelled if the client disconnects before.
+async def await_job(services: Services, job: WorkJob[T], request: Request) -> T:
+    """The job's result. With ``--cancel-on-disconnect``, a client that disconnects before cancels the job.
 
-    :raises JobCancelled: the client has disconnected.
+    :raises JobCancelled: the client has disconnected, or somebody else cancelled the job.
+    :raises Exception: what the work raised.
     """
+    if not services.settings.cancel_on_disconnect:
+        return await job.wait()
     waiting = asyncio.ensure_future(job.wait())
     leaving = asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
-            services.engine.cancel(job.id)
+            services.queue.cancel(job.id)
         return await waiting
     finally:
         leaving.cancel()

@@ -1,0 +1,44 @@
+"""Addresses of pictures: whoever has one may fetch that picture and no other, as with OpenAI's signed URLs."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from latentd.api import NotFound
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+    from latentd_openai.drawing import Order
+
+PATH = "/v1/images/files"
+
+
+class Links:
+    """Makes and checks addresses; they end with the process, as the results to which they lead do."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+
+    def to(self, request: Request, job_id: str, index: int, order: Order) -> str:
+        """The address of picture ``index`` of a job, as the client reaches this server."""
+        name = f"{index}.{order.format}"
+        signature = self._signature(job_id, name, order.compression)
+        query = urlencode({"job": job_id, "compression": order.compression, "signature": signature})
+        return f"{str(request.base_url).rstrip('/')}{PATH}/{name}?{query}"
+
+    def check(self, job_id: str, name: str, compression: int, signature: str) -> None:
+        """Check the parts of an address.
+
+        :raises NotFound: this process did not make it.
+        """
+        if not hmac.compare_digest(self._signature(job_id, name, compression).encode(), signature.encode()):
+            raise NotFound("there is no such picture", hint="addresses end when the server is started again")
+
+    def _signature(self, job_id: str, name: str, compression: int) -> str:
+        text = f"{job_id}\n{name}\n{compression}".encode(errors="surrogatepass")
+        return hmac.new(self._secret, text, hashlib.sha256).hexdigest()
