@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from latentd.pipeline.planning.limits import check_images, check_size
     from latentd.pipeline.script_runs import ScriptRuns
     from latentd.pipeline.trainable import EncodedTexts, TrainableLayer, TrainableModel, trainable_model
+    from latentd.server.fetch import post_to
     from latentd.server.middleware import name_job
     from latentd.server.openapi import reply_of
     from latentd.server.routes.generation import answer_generation, await_job, queue_generation
@@ -176,6 +177,7 @@ _LATE = {
     "picture_bytes": "latentd.images.codecs:encode_image",
     "plan_tiles": "latentd.images.tiles:plan_tiles",
     "plan_within": "latentd.pipeline.beside:plan_within",
+    "post_to": "latentd.server.fetch:post_to",
     "prepare_mask": "latentd.images.masks:prepare_mask",
     "prompt_matrix_legends": "latentd.images.annotations:prompt_matrix_legends",
     "queue_generation": "latentd.server.routes.generation:queue_generation",

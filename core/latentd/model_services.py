@@ -162,6 +162,17 @@ class Cache(Protocol):
     def drop(self, kind: str) -> int:
         """Drop the models of ``kind``, except leased ones; returns how many were dropped."""
 
+    @property
+    def hits(self) -> int:
+        """How often a model that was asked for was loaded already."""
+
+    @property
+    def loads(self) -> int:
+        """How often a model that was asked for had to be loaded."""
+
+    def usage(self) -> Mapping[str, tuple[int, int]]:
+        """By kind, how many models are loaded, and their bytes."""
+
     def loaded(self, kind: str) -> Sequence[Any]:  # whatever each kind's ``load`` gave
         """The loaded models of ``kind``, the most recently used last."""
 

@@ -41,6 +41,7 @@ class ModelCache:
         for it.
     :param limits: kind → how many models of the kind stay loaded.
     :param observer: called with the file or name, and ``loaded`` or ``unloaded``.
+    :ivar hits: how often a model that was asked for was loaded already. :ivar loads: how often it had to be loaded.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ModelCache:
         self._observer = observer
         self._entries: dict[Key, _Entry] = {}
         self._clock = 0
+        self.hits = self.loads = 0
         self._lock = threading.RLock()
 
     @contextmanager
@@ -96,6 +98,14 @@ class ModelCache:
         """Bytes of all loaded models."""
         return sum(entry.size for entry in self._entries.values())
 
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """By kind, how many models are loaded, and their bytes."""
+        found: dict[str, tuple[int, int]] = {}
+        for key, entry in list(self._entries.items()):
+            count, size = found.get(str(key[0]), (0, 0))
+            found[str(key[0])] = (count + 1, size + entry.size)
+        return found
+
     def loaded(self, kind: str) -> list[Any]:  # of the kind's own type
         """The loaded models of ``kind``, the most recently used last."""
         entries = [entry for key, entry in self._entries.items() if key[0] == kind]
@@ -108,7 +118,10 @@ class ModelCache:
     def _acquire(self, key: Key, load: Callable[[], T], size: int | Callable[[T], int]) -> _Entry:
         with self._lock:
             entry = self._entries.get(key)
-            if entry is None:
+            if entry is not None:
+                self.hits += 1
+            else:
+                self.loads += 1
                 self._make_room(str(key[0]))
                 start = time.monotonic()
                 value = load()

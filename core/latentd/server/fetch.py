@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -45,20 +46,42 @@ def fetch(url: str, *, max_bytes: int, user_agent: str, forbid_local: bool, time
     :raises InvalidImage: there is no answer, or its status is not 200.
     :raises TooLarge: the body has over ``max_bytes``.
     """
+    until = time.monotonic() + timeout
+    headers = {"Accept": "image/*"} | ({"User-Agent": user_agent} if user_agent else {})
+    with _exchanged("GET", url, None, headers, forbid_local=forbid_local, timeout=timeout) as reply:
+        if reply.status != 200:
+            raise InvalidImage(INVALID_URL, hint=f"the server answered {reply.status}; redirects are not followed")
+        return _body(reply, max_bytes, until)
+
+
+def post_to(
+    url: str, data: bytes, headers: Mapping[str, str], *, forbid_local: bool = True, timeout: float = TIMEOUT
+) -> int:
+    """The status with which the server behind an http(s) URL answers ``data``; its body is not read.
+
+    As :func:`fetch`: it blocks, the address is checked once and kept to, and redirects are not followed.
+
+    :raises InvalidRequest: the URL is malformed, or its host is not allowed.
+    :raises InvalidImage: there is no answer.
+    """
+    with _exchanged("POST", url, data, headers, forbid_local=forbid_local, timeout=timeout) as reply:
+        return reply.status
+
+
+@contextlib.contextmanager
+def _exchanged(
+    method: str, url: str, data: bytes | None, headers: Mapping[str, str], *, forbid_local: bool, timeout: float
+) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a request, whose body may be read within the block."""
     target = _parse(url)
     address = _resolve(target, forbid_local)
-    until = time.monotonic() + timeout
     connection = _connect(target, address, timeout)
     # A socket timeout bounds one read only; this timer ends an exchange in which the server sends a little at a time.
     guard = threading.Timer(timeout, _shut, (connection,))
     guard.start()
     try:
-        headers = {"Accept": "image/*", "Connection": "close"} | ({"User-Agent": user_agent} if user_agent else {})
-        connection.request("GET", target.path, headers=headers)
-        reply = connection.getresponse()
-        if reply.status != 200:
-            raise InvalidImage(INVALID_URL, hint=f"the server answered {reply.status}; redirects are not followed")
-        return _body(reply, max_bytes, until)
+        connection.request(method, target.path, data, {**headers, "Connection": "close"})
+        yield connection.getresponse()
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InvalidImage(INVALID_URL, hint="the server did not answer as it should") from error
     finally:

@@ -107,12 +107,12 @@ class Stream:
     async def _until(self, waiting: asyncio.Future[Result]) -> AsyncIterator[bytes]:
         """Partial pictures until the job has ended."""
         shown, batch, index = 0, 0, 0
-        hearing: asyncio.Future[object] | None = None
+        hearing: asyncio.Future[Any] | None = None
         try:
             while not waiting.done():
                 self._job.watch()
                 hearing = hearing or asyncio.ensure_future(self._events.get())
-                await asyncio.wait({waiting, hearing}, timeout=_SILENCE, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((waiting, hearing), timeout=_SILENCE, return_when=asyncio.FIRST_COMPLETED)
                 if waiting.done():
                     return
                 if not hearing.done():

@@ -94,7 +94,7 @@ def repainted(image: Image, mask: Image | None) -> Image | None:
 
 
 def _is_transparent(image: Image) -> bool:
-    return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] < 255
+    return image.mode == "RGBA" and image.getchannel("A").histogram()[255] < image.width * image.height
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:
