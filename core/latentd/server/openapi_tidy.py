@@ -61,7 +61,8 @@ def _rename(node: dict[str, JsonValue], names: dict[str, str]) -> None:
 def _drop_titles(node: dict[str, JsonValue]) -> None:
     properties = node.get("properties")
     for field, schema in properties.items() if isinstance(properties, dict) else ():
-        title = schema.get("title")
+        # A field may be called "properties" itself: its values are then no schemas.
+        title = schema.get("title") if isinstance(schema, dict) else None
         if title is not None and (_plain(title) == _plain(field) or not _is_scalar(schema)):
             del schema["title"]
     # Parameters and bodies of operations: {"name": ..., "schema": ...} and {"application/json": {"schema": ...}}.
