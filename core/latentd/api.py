@@ -321,6 +321,7 @@ __all__ = [
     "picture_bytes",
     "plan_tiles",
     "plan_within",
+    "post_to",
     "prepare_mask",
     "prompt_matrix_legends",
     "queue_generation",
