@@ -94,13 +94,17 @@ class ArgInfo:
 
 
 class ScriptForm(Generic[A]):
-    """The part of a script that is needed before planning: its name and its arguments, of type ``A``."""
+    """The part of a script that is needed before planning: its name and its arguments, of type ``A``.
+
+    Always-on scripts are planned in ascending ``order``; those of equal order as the request names them.
+    """
 
     title: str = ""
     aliases: Sequence[str] = ()
     modes: Sequence[Mode] = ("txt2img", "img2img")
     alwayson: bool = False
     always: bool = False
+    order: int = 0
     listed: bool = True
     Args: type[BaseModel] = NoArgs
 

@@ -114,7 +114,8 @@ class Plan:
     """Everything that is decided about one generation before it runs.
 
     ``checkpoint`` is a title. ``options`` has the options with the request's overrides. ``infotext`` has the entries
-    that are known at planning, in AUTOMATIC1111's order. Lists have one entry for each picture, batch after batch.
+    that are known at planning, in AUTOMATIC1111's order; ``own_infotext`` those of single pictures, if they differ.
+    Lists have one entry for each picture, batch after batch.
     ``warnings`` are sentences about parts of the request that are not followed.
     """
 
@@ -148,6 +149,7 @@ class Plan:
     script_args: Any = None  # of the script's own type
     alwayson: tuple[ScriptCall, ...] = ()
     infotext: Mapping[str, JsonValue] = field(default_factory=dict)
+    own_infotext: tuple[Mapping[str, JsonValue], ...] = ()
     styles: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -173,10 +175,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned(Generic[A]):
-    """The result of a script's ``plan``: a new plan and new arguments; None for those that stay the same."""
+    """The result of a script's ``plan``: a new plan and new arguments; None for those that stay the same.
+
+    ``finished`` means that an always-on script has nothing to do while the job runs; such a job may share batches.
+    """
 
     plan: Plan | None = None
     args: A | None = None
+    finished: bool = False
 
 
 # --- img2img ---------------------------------------------------------------------------------------------------------

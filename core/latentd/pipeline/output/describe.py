@@ -34,11 +34,13 @@ def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str
     assert batch is not None
     if of_job or index >= len(batch.prompts):
         prompt, negative = plan.prompts[0], plan.negative_prompts[0]
-        seed, subseed = plan.seeds[0], plan.subseeds[0]
+        seed, subseed, own = plan.seeds[0], plan.subseeds[0], plan.own_infotext[:1]
     else:
         prompt, negative = batch.prompts[index], batch.negative_prompts[index]
         seed, subseed = batch.seeds[index], batch.subseeds[index]
-    extra = {**_plugin_options(gen), **gen.infotext, **gen.hooks.infotext(gen, index)}
+        number = batch.index * plan.batch_size + index
+        own = plan.own_infotext[number : number + 1]
+    extra = {**_plugin_options(gen), **gen.infotext, **(own[0] if own else {}), **gen.hooks.infotext(gen, index)}
     fields = InfotextFields(
         steps=plan.steps,
         sampler=plan.sampler.label,

@@ -37,10 +37,10 @@ def plan_scripts(plan: Plan, services: PlanningServices) -> Plan:
     warnings: list[str] = []
     alwayson = _alwayson(plan, services, warnings)
     plan = plan.with_changes(alwayson=tuple(alwayson), warnings=(*plan.warnings, *warnings))
-    for index, call in enumerate(plan.alwayson):
-        plan, args = _plan_with(call.script, plan, call.args, services, warnings)
-        calls = [*plan.alwayson]
-        calls[index] = replace(call, args=args)
+    for call in plan.alwayson:
+        plan, args, finished = _plan_with(call.script, plan, call.args, services, warnings)
+        instead = () if finished else (replace(call, args=args),)
+        calls = [new for other in plan.alwayson for new in (instead if other is call else (other,))]
         plan = plan.with_changes(alwayson=tuple(calls))
     if not request.script_name:
         return plan
@@ -53,7 +53,7 @@ def plan_scripts(plan: Plan, services: PlanningServices) -> Plan:
         parsed = script.parse_args(sent, request) if own_parser else parse_exact(script.Args, sent, title=script.title)
     told = _without_effect(script, sent, request)
     plan = plan.with_changes(script=script, script_args=parsed, warnings=(*plan.warnings, *told))
-    plan, parsed = _plan_with(script, plan, parsed, services, told)
+    plan, parsed, _ = _plan_with(script, plan, parsed, services, told)
     return plan.with_changes(script_args=parsed)
 
 
@@ -73,8 +73,8 @@ def _refusing(script: AnyScript, services: PlanningServices, loc: Sequence[str])
 
 def _plan_with(
     script: AnyScript, plan: Plan, args: A, services: PlanningServices, told: Sequence[str]
-) -> tuple[Plan, A]:
-    """The plan and the script's arguments after its method ``plan``.
+) -> tuple[Plan, A, bool]:
+    """The plan and the script's arguments after its method ``plan``, and whether the script is finished with them.
 
     :param told: the arguments without effect, which may explain an error.
     :raises LatentdError: the arguments are invalid, or the plan that the script has made is over a limit.
@@ -86,10 +86,10 @@ def _plan_with(
         error.hint = "; ".join(filter(None, (error.hint, *told))) or None
         raise
     if planned is None:
-        return plan, args
+        return plan, args, False
     if planned.plan is not None:
         check_plan(planned.plan, services.settings)
-    return planned.plan or plan, args if planned.args is None else planned.args
+    return planned.plan or plan, args if planned.args is None else planned.args, planned.finished
 
 
 def _alwayson(plan: Plan, services: PlanningServices, warnings: list[str]) -> list[ScriptCall]:
@@ -122,7 +122,7 @@ def _alwayson(plan: Plan, services: PlanningServices, warnings: list[str]) -> li
                 args = script.parse_args(None, request)
             if args is not None:
                 calls.append(ScriptCall(script=script, args=args))
-    return calls
+    return sorted(calls, key=lambda call: call.script.order)
 
 
 def _without_effect(script: AnyScript, args: RawArgs, request: GenerationRequest) -> list[str]:

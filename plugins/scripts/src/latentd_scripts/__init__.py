@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from latentd.api import AnyScript, Services, hookimpl
+from latentd.api import AnyScript, OptionSpec, Services, hookimpl
 from latentd_scripts.alternative_test import AlternativeTest
 from latentd_scripts.custom_code import CustomCode
+from latentd_scripts.dynamic.arguments import OPTIONS
+from latentd_scripts.dynamic.script import DynamicPrompts
 from latentd_scripts.loopback import Loopback
 from latentd_scripts.outpainting_mk2 import OutpaintingMk2
 from latentd_scripts.poor_mans_outpainting import PoorMansOutpainting
@@ -14,12 +16,18 @@ from latentd_scripts.sd_upscale import SDUpscale
 from latentd_scripts.soft_inpainting import SoftInpainting
 from latentd_scripts.xyz.script import XYZPlot
 
-__all__ = ["register_scripts", "startup"]
+__all__ = ["register_options", "register_scripts", "startup"]
+
+
+@hookimpl
+def register_options() -> list[OptionSpec]:
+    """The options of Dynamic Prompts."""
+    return OPTIONS
 
 
 @hookimpl
 def register_scripts() -> list[AnyScript]:
-    """The selectable scripts in AUTOMATIC1111's order, and soft inpainting."""
+    """The selectable scripts in AUTOMATIC1111's order, and the always-on ones."""
     return [
         AlternativeTest(),
         CustomCode(),
@@ -31,6 +39,7 @@ def register_scripts() -> list[AnyScript]:
         SDUpscale(),
         XYZPlot(),
         SoftInpainting(),
+        DynamicPrompts(),
     ]
 
 

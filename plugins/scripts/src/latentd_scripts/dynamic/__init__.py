@@ -1,0 +1,1 @@
+"""Dynamic Prompts: templates with choices, variables and lists from files, expanded to one text for each picture."""
