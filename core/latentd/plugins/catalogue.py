@@ -37,6 +37,7 @@ FEATURES: dict[str, dict[str, str]] = {
                 "custom code",
                 "soft inpainting",
                 "hypertile",
+                "dynamic prompts",
             ),
             SCRIPTS,
         ),

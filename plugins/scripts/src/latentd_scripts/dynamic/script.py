@@ -75,7 +75,7 @@ class DynamicPrompts(FormScript[Asked]):
             return Planned(finished=True)
         if args.args.enable_jinja_templates and any(mark in text for text in templates for mark in _JINJA):
             raise InvalidRequest("Dynamic Prompts: Jinja templates are not offered", hint="use {a|b} and __lists__")
-        texts = Texts(self._expansion(services), plan, args.args, services.settings)
+        texts = Texts(self._expansion(services), plan, args.args, services)
         try:
             return Planned(plan=texts.planned(), finished=True)
         except InvalidRequest as error:

@@ -7,15 +7,11 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice, product
-from typing import TYPE_CHECKING
 
-from latentd.api import JsonValue, Plan, check_images
+from latentd.api import JsonValue, Plan, Services, check_images
 from latentd_scripts.dynamic.arguments import IGNORE_WHITESPACE, WRITE_TEMPLATE, DynamicPromptsArgs
 from latentd_scripts.dynamic.expansion import Expansion
 from latentd_scripts.dynamic.grammar import is_template
-
-if TYPE_CHECKING:
-    from latentd.settings import Settings
 
 TEMPLATE, NEGATIVE_TEMPLATE, TEMPLATE_SEED = "Template", "Negative Template", "Template seed"
 """Infotext keys; the last one is written where a text was drawn from another seed than its picture's."""
@@ -39,11 +35,11 @@ class Texts:
     :param plan: the plan with the templates as its prompts.
     """
 
-    def __init__(self, expansion: Expansion, plan: Plan, args: DynamicPromptsArgs, settings: Settings) -> None:
+    def __init__(self, expansion: Expansion, plan: Plan, args: DynamicPromptsArgs, services: Services) -> None:
         self._expansion = expansion
         self._plan = plan
         self._args = args
-        self._settings = settings
+        self._settings = services.settings
 
     def planned(self) -> Plan:
         """The plan with a text for each picture, and as many pictures as there are texts.
