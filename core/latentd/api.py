@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     from latentd.models.vae import encode_pictures
     from latentd.pipeline.beside import check_generation, draw_beside, draw_within, plan_within
     from latentd.pipeline.output.saving import save_intermediate
+    from latentd.pipeline.passes.conditioning import encode_prompt
     from latentd.pipeline.passes.inversion import find_noise
     from latentd.pipeline.planning.limits import check_images, check_size
     from latentd.pipeline.script_runs import ScriptRuns
@@ -164,6 +165,7 @@ _LATE = {
     "draw_beside": "latentd.pipeline.beside:draw_beside",
     "draw_within": "latentd.pipeline.beside:draw_within",
     "encode_pictures": "latentd.models.vae:encode_pictures",
+    "encode_prompt": "latentd.pipeline.passes.conditioning:encode_prompt",
     "find_noise": "latentd.pipeline.passes.inversion:find_noise",
     "flatten": "latentd.images.transparency:flatten",
     "grid_rows": "latentd.images.grid:grid_rows",
@@ -301,6 +303,7 @@ __all__ = [
     "draw_beside",
     "draw_within",
     "encode_pictures",
+    "encode_prompt",
     "find_models",
     "find_noise",
     "flatten",

@@ -132,10 +132,10 @@ def build_conditioning(
     used: dict[tuple[str, bool], list[Embedding]] = {}
 
     def scheduled(text: str, *, negative: bool) -> Scheduled:
-        segments = schedule(text, timetable.steps, timetable.hires_steps, timetable.use_old)
-        encoded, found = conditioner.encode([s.text for s in segments], settings, negative=negative, check=check)
-        used[text, negative] = found
-        return Scheduled(tuple(segments), tuple(encoded))
+        encoded, used[text, negative] = encode_scheduled(
+            conditioner, text, settings, timetable, negative=negative, check=check
+        )
+        return encoded
 
     negative = tuple(scheduled(text, negative=True) for text in negatives)
     positive = tuple(
@@ -152,6 +152,21 @@ def build_conditioning(
         empty=empty,
         padding=padding,
     )
+
+
+def encode_scheduled(
+    conditioner: TextConditioner,
+    text: str,
+    settings: TextSettings,
+    timetable: Timetable,
+    *,
+    negative: bool = False,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[Scheduled, list[Embedding]]:
+    """One text over the steps, and the embeddings in it; see :meth:`TextConditioner.encode`."""
+    segments = schedule(text, timetable.steps, timetable.hires_steps, timetable.use_old)
+    encoded, used = conditioner.encode([s.text for s in segments], settings, negative=negative, check=check)
+    return Scheduled(tuple(segments), tuple(encoded)), used
 
 
 def stack_contexts(rows: Sequence[Encoded]) -> Tensor:

@@ -46,6 +46,7 @@ FEATURES: dict[str, dict[str, str]] = {
                 "dynamicthresholding (cfg-fix) integrated",
                 "dynamicthresholding (cfg-fix) integrated (sd 1.x, sd 2.x, sdxl)",
                 "dynamic thresholding (cfg scale fix)",
+                "forge couple",
                 "freeu integrated",
                 "freeu integrated (sd 1.x, sd 2.x, sdxl)",
                 "kohya hrfix integrated",

@@ -22,6 +22,7 @@ class Extension(NamedTuple):
 
 _JOBS = "jobs are queued by POST /latentd/v1/txt2img and img2img, and listed by GET /latentd/v1/jobs"
 _TAGS = "write <lora:name:weight> into the prompt"
+_REGIONS = "the script 'Forge Couple' of plugins/guidance gives each part of the picture its own prompt"
 _WILDCARDS = "the script 'dynamic prompts' of plugins/scripts replaces __name__ by lines of wildcards/name.txt"
 
 EXTENSIONS = (
@@ -31,8 +32,8 @@ EXTENSIONS = (
     Extension("Deforum (video)", ("deforum",), ("/deforum_api/", "/deforum/")),
     Extension("Segment Anything", ("segment anything",), ("/sam/",), "masks are sent ready-made, as 'mask'"),
     Extension("Inpaint Anything", ("inpaint anything",), (), "masks are sent ready-made, as 'mask'"),
-    Extension("Regional Prompter", ("regional prompter",)),
-    Extension("Latent Couple", ("latent couple", "latent couple extension")),
+    Extension("Regional Prompter", ("regional prompter",), (), _REGIONS),
+    Extension("Latent Couple", ("latent couple", "latent couple extension"), (), _REGIONS),
     Extension("Composable LoRA", ("composable lora",)),
     Extension("LoRA Block Weight", ("lora block weight",), (), "a LoRA has one weight for the UNet and one for the text"
               " encoder: <lora:name:te=0.5:unet=1>"),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from latentd.conditioning.encode import TextConditioner, TextSettings
-from latentd.conditioning.schedule import Conditioning, Padding, Timetable, build_conditioning
+from latentd.conditioning.schedule import Conditioning, Padding, Timetable, build_conditioning, encode_scheduled
+from latentd.errors import InvalidRequest
 from latentd.models.vae import circular_padding
-from latentd.pipeline.generation import ConditionedOn
+from latentd.pipeline.generation import ConditionedOn, running
 from latentd.pipeline.passes.bundled_embeddings import bundled
 from latentd.pipeline.passes.denoiser import ModelView
 from latentd.pipeline.passes.extra_networks import lay_over
@@ -22,6 +23,7 @@ from latentd.prompts.editing import schedule
 from latentd.prompts.networks import NetworkTag, extract_networks
 
 if TYPE_CHECKING:
+    from latentd.generations import Generation
     from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import Batch, RunningGeneration
 
@@ -82,6 +84,30 @@ def condition_batch(
     gen.conditioning = conditioning
     gen.hooks.modify_conditioning(gen)
     return gen.conditioning
+
+
+def encode_prompt(generation: Generation, text: str) -> Callable[[int], Tensor]:
+    """A further text as conditioning of the present pass, for ``modify_conditioning`` and later.
+
+    It is encoded as a prompt: with the model in use and its networks, emphasis, embeddings and prompt editing. Tags of
+    networks are taken out, and it is not split at AND.
+
+    :return: what gives the context [n,width] for a call of the model: :attr:`latentd.types.UNetCall.call_index`.
+    :raises InvalidRequest: no pass has been conditioned yet; or weights are so large that the result is not finite.
+    """
+    gen = running(generation)
+    now = gen.conditioned_on
+    if now is None:
+        raise InvalidRequest("a text is encoded for a pass alone")
+    timetable = Timetable(steps=now.steps, hires_steps=now.hires_steps, use_old=bool(gen.options["use_old_scheduling"]))
+    scheduled = encode_scheduled(
+        conditioner_of(gen, gen.model),
+        extract_networks(text)[0],
+        text_settings(gen.options, now.size, networks=tuple(r.key() for r in gen.networks)),
+        timetable,
+        check=gen.leave_if_cancelled,
+    )[0]
+    return lambda call: scheduled.at(call).context
 
 
 def conditioner_of(gen: RunningGeneration, model: LoadedModel) -> TextConditioner:

@@ -6,6 +6,7 @@ from typing import Any
 
 from latentd.api import Script, hookimpl
 from latentd_guidance.dynamic_thresholding import DynamicThresholding
+from latentd_guidance.forge_couple import ForgeCouple
 from latentd_guidance.freeu import FreeU
 from latentd_guidance.kohya_hrfix import KohyaHRFix
 from latentd_guidance.multidiffusion import MultiDiffusion
@@ -18,7 +19,7 @@ __all__ = ["register_scripts"]
 
 @hookimpl
 def register_scripts() -> list[Script[Any]]:
-    """The techniques, in Forge's order."""
+    """The techniques, in Forge's order, and Forge Couple."""
     return [
         DynamicThresholding(),
         FreeU(),
@@ -27,4 +28,5 @@ def register_scripts() -> list[Script[Any]]:
         KohyaHRFix(),
         RescaleCFG(),
         MultiDiffusion(),
+        ForgeCouple(),
     ]

@@ -35,14 +35,17 @@ def estimate_foreground(image: Plane, alpha: Plane) -> Plane:
 
 def _mean_colour(image: Plane, where: np.ndarray) -> Plane:
     chosen = image[where]
-    colour: Plane = chosen.mean(axis=0) if len(chosen) else np.zeros(3)
-    return colour.reshape(1, 1, 3)
+    colour: Plane = np.zeros((1, 1, 3))
+    if len(chosen):
+        colour[0, 0] = chosen.mean(axis=0)
+    return colour
 
 
 def _resized(plane: Plane, size: tuple[int, int]) -> Plane:
     """``plane`` at another size, by the nearest pixel."""
     rows, columns = (np.arange(new) * old // new for new, old in zip(size, plane.shape[:2], strict=True))
-    return plane[rows][:, columns]
+    found: Plane = plane[rows][:, columns]
+    return found
 
 
 def _round(image: Plane, alpha: Plane, front: Plane, back: Plane) -> tuple[Plane, Plane]:
