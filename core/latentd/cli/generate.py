@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from latentd.cli.serve import set_up_logging
 from latentd.cli.settings import UNUSABLE, read_settings
 from latentd.errors import InvalidRequest, LatentdError
+from latentd.models.allocator import keep_freed_memory
 from latentd.settings.parse import CommandParser, flags_parser
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
         check_output(own.output, (own.width, own.height))
     except ValueError as error:
         parser.exit(UNUSABLE, f"{parser.prog}: {error}\n")
+    keep_freed_memory()
 
     from latentd.server.services import create_services
 

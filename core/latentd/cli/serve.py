@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from latentd.cli.log_lines import LogLines
 from latentd.cli.settings import UNUSABLE, read_settings
+from latentd.models.allocator import keep_freed_memory
 from latentd.settings import Settings
 from latentd.settings.parse import flags_parser
 
@@ -22,6 +23,7 @@ def run(arguments: Sequence[str]) -> int:
     """Start the server; returns 0 after a stop, 1 if it cannot start, 2 if flags or required plugins are wrong."""
     settings = read_settings(arguments, flags_parser("latentd serve", DESCRIPTION))
     set_up_logging(settings)
+    keep_freed_memory()
 
     from latentd.server.serve import serve
 

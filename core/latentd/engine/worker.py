@@ -12,8 +12,8 @@ from typing import Protocol
 
 from latentd.engine.job import AnyJob, JobCancelled, JobStatus
 from latentd.errors import Interrupted, LatentdError, OutOfMemory
+from latentd.models.allocator import give_back_memory
 from latentd.models.devices import is_out_of_memory
-from latentd.models.free_memory import give_back
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,8 @@ class Worker(threading.Thread):
             log.log(logging.INFO if expected else logging.ERROR, "%s failed: %s", job.id, error if expected else trace)
             self._engine.end(job, "failed", error=error)
             if isinstance(error, OutOfMemory):
-                give_back()
+                gc.collect()
+                give_back_memory()
         else:
             log.info("%s completed in %.2f s", job.id, seconds)
             self._engine.end(job, "completed", result=result)

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from latentd.errors import NotConfigured
+from latentd.models.allocator import give_back_memory
 from latentd.types import JsonValue
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def _accelerator(torch: ModuleType, device_id: str | int | None, use_ipex: bool)
 
 
 def free_cache() -> None:
-    """Return memory that no tensor uses to the accelerator's driver; does nothing on a CPU."""
+    """Return memory that no tensor uses to the system and to the accelerator's driver."""
+    give_back_memory()
     torch = _torch()
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

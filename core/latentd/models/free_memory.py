@@ -5,8 +5,6 @@ This module can be imported without torch; the functions that need torch import 
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -107,11 +105,3 @@ def _left_in(folder: Path, limit_name: str, use_name: str, pages_name: str) -> i
     except (OSError, ValueError):  # the file is missing, or says "max"
         return None
     return max(limit - use + int(counted.get(pages_name, 0)), 0)
-
-
-def give_back() -> None:
-    """Return the memory of a job that ran out of memory to the system, as far as the allocator can."""
-    gc.collect()
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
