@@ -98,6 +98,15 @@ def plugins(server: ReferenceServer) -> None:
     assert found["controlnet"]["state"] == "loaded"
 
 
+@contract("GET /latentd/v1/precision", "latentd's own", "dtype and layout of loaded models, and what was measured")
+def precision(server: ReferenceServer) -> None:
+    post(server, "/sdapi/v1/txt2img", {"steps": 1, "width": 64, "height": 64})
+    found = get(server, "/latentd/v1/precision")
+    assert found["threads"] >= 1
+    assert found["models"][0]["parts"]["unet"] == {"dtype": "float32", "channels_last": False}
+    assert found["models"][0]["measured"] is None
+
+
 @contract("GET /livez", "latentd's own", "the process answers")
 def livez(server: ReferenceServer) -> None:
     assert get(server, "/livez") == {"status": "ok"}

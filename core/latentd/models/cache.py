@@ -108,7 +108,7 @@ class ModelCache:
 
     def loaded(self, kind: str) -> list[Any]:  # of the kind's own type
         """The loaded models of ``kind``, the most recently used last."""
-        entries = [entry for key, entry in self._entries.items() if key[0] == kind]
+        entries = [entry for key, entry in list(self._entries.items()) if key[0] == kind]
         return [e.value for e in sorted(entries, key=lambda e: e.used)]
 
     def idle(self, kind: str) -> list[Any]:  # of the kind's own type

@@ -6,19 +6,19 @@ This module can be imported without torch; the functions that need torch import 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from latentd.errors import NotConfigured
 from latentd.models.allocator import give_back_memory
+from latentd.models.precision import Measured, Part, Precision
 from latentd.types import JsonValue
 
 if TYPE_CHECKING:
     import torch
 
-Part = Literal["unet", "text", "vae"]
 Offload = Literal["none", "parts"]
 
 _OUT_OF_MEMORY = (
@@ -27,7 +27,6 @@ _OUT_OF_MEMORY = (
     "can't allocate memory",
     "std::bad_alloc",
 )
-PARTS: tuple[Part, ...] = ("unet", "text", "vae")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +38,9 @@ class DevicePolicy:
     :param tile_vae: whether the VAE works in tiles from the start, not only when memory runs out.
     :param upcast_attention: whether attention scores are computed in float32.
     :param channels_last: whether the weights of UNet and VAE have this memory layout.
+    :param parts: dtype and layout of single parts, which replace the above.
+    :param measured: what was measured to choose them, if anything was.
+    :param fit: makes the policy for a model's family from this one; None if all have the same.
     """
 
     device: str = "cpu"
@@ -50,9 +52,14 @@ class DevicePolicy:
     upcast_attention: bool = False
     offload_sdxl: bool = False
     channels_last: bool = False
+    parts: Mapping[Part, Precision] = field(default_factory=dict)
+    measured: Measured | None = None
+    fit: Callable[[DevicePolicy, str], DevicePolicy] | None = field(default=None, repr=False)
 
     def for_family(self, family: str) -> DevicePolicy:
-        """The policy for a model of ``family``."""
+        """The policy for a model of ``family``; measures the machine if it is to be chosen so, on the worker."""
+        if self.fit is not None:
+            return replace(self.fit(self, family), fit=None)
         if self.offload_sdxl and family.startswith("sdxl"):
             return replace(self, offload="parts")
         return self
@@ -75,9 +82,14 @@ class DevicePolicy:
 
         if part in self.cpu_parts and self.device != "cpu":
             return torch.float32
-        found = getattr(torch, self.vae_dtype if part == "vae" else self.dtype)
+        found = getattr(torch, self.precision_of(part).dtype)
         assert isinstance(found, torch.dtype)
         return found
+
+    def precision_of(self, part: Part) -> Precision:
+        """Dtype and layout of ``part``, as far as the whole part has one."""
+        usual = Precision(self.vae_dtype if part == "vae" else self.dtype, self.channels_last and part != "text")
+        return self.parts.get(part, usual)
 
 
 def choose_policy(
@@ -110,7 +122,9 @@ def choose_policy(
         raise NotConfigured(f"dtype {dtype!r} is not one of float32, float16, bfloat16")
     device = "cpu" if "all" in use_cpu else _accelerator(torch, device_id, use_ipex)
     if device == "cpu":
-        return DevicePolicy(dtype=dtype or "float32", channels_last=channels_last)
+        # float16 overflows in SDXL's VAE; there is no need for it here.
+        vae_dtype = "bfloat16" if dtype == "bfloat16" and not no_half_vae else "float32"
+        return DevicePolicy(dtype=dtype or "float32", vae_dtype=vae_dtype, channels_last=channels_last)
     half = dtype or ("float32" if no_half or precision == "full" else "float16")
     cpu_parts: set[Part] = set()
     if "sd" in use_cpu:
@@ -167,6 +181,12 @@ def _torch() -> ModuleType | None:
     """The module torch if it is imported completely; None if not, or while another thread imports it."""
     torch = sys.modules.get("torch")
     return None if getattr(getattr(torch, "__spec__", None), "_initializing", False) else torch
+
+
+def cpu_threads() -> int | None:
+    """Threads of one operation on the CPU; None before torch is imported."""
+    torch = _torch()
+    return None if torch is None else int(torch.get_num_threads())
 
 
 def memory_report() -> dict[str, Mapping[str, JsonValue]]:

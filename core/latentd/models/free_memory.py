@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentd.errors import TooLarge
+from latentd.models.control_groups import CGROUPS, MEMBERSHIP, control_groups
 
 if TYPE_CHECKING:
     import torch
 
 GIBIBYTE = 1 << 30
-CGROUPS = Path("/sys/fs/cgroup")
-MEMBERSHIP = Path("/proc/self/cgroup")
 #: Files of control groups, versions 2 and 1: limit, use, and the name of the part of the use that can be reclaimed.
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -79,23 +78,9 @@ def _of_process() -> Iterator[int]:
 
 def _of_groups(membership: Path = MEMBERSHIP, root: Path = CGROUPS) -> Iterator[int]:
     """The memory that is left in each control group of this process, and in the groups above it."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        base, names = (root / "memory", _V1) if controllers else (root, _V2)
-        group = base / path.lstrip("/")
-        # In a container the path may be that of the host, and only the root exists.
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(base):
-                break
-            if (left := _left_in(folder, *names)) is not None:
-                yield left
+    for folder, version in control_groups("memory", membership, root):
+        if (left := _left_in(folder, *(_V1 if version == 1 else _V2))) is not None:
+            yield left
 
 
 def _left_in(folder: Path, limit_name: str, use_name: str, pages_name: str) -> int | None:

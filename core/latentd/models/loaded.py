@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from latentd.models.architecture import Family, PredictionType, Variant
-from latentd.models.devices import PARTS, DevicePolicy, Part
+from latentd.models.devices import DevicePolicy
 from latentd.models.modules.fp8 import copies_nbytes
 from latentd.models.modules.text_encoder import TextEncoder
 from latentd.models.modules.unet import UNetRunner
+from latentd.models.precision import PARTS, Part
 from latentd.models.untyped import DiffusersUNet, DiffusersVae
 from latentd.sampling.schedule import NoiseSchedule
 
@@ -66,6 +67,14 @@ class LoadedModel:
     def dtype(self) -> torch.dtype:
         """The dtype of the UNet's weights."""
         return self.policy.dtype_of("unet")
+
+    def precision_notes(self) -> dict[str, str]:
+        """Infotext entries on what a CPU did not compute in float32, as pictures then differ from those of others."""
+        if self.policy.device != "cpu":
+            return {}
+        named: tuple[tuple[str, Part], ...] = (("Precision", "unet"), ("VAE precision", "vae"))
+        found = {name: self.policy.precision_of(part).dtype for name, part in named}
+        return {name: dtype for name, dtype in found.items() if dtype != "float32"}
 
     @property
     def is_sdxl(self) -> bool:

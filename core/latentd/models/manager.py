@@ -138,8 +138,10 @@ class ModelManager:
             model.vae, model.vae_info = model.own_vae, None
             try:
                 if chosen is not None:
-                    key = _key(VAE, chosen.filename)
-                    loaded = stack.enter_context(self.cache.lease(key, lambda: self._load_vae(chosen), _module_bytes))
+                    policy = model.policy
+                    key = _key(VAE, chosen.filename, policy.precision_of("vae"))
+                    load_vae = partial(self._load_vae, chosen, policy)
+                    loaded = stack.enter_context(self.cache.lease(key, load_vae, _module_bytes))
                     model.vae, model.vae_info = loaded, replace(chosen, hash=self.vaes.short_hash(chosen))
                 yield model
             finally:
@@ -193,11 +195,11 @@ class ModelManager:
         self.checkpoints.ensure_hash(info)
         return model
 
-    def _load_vae(self, info: VaeInfo) -> DiffusersVae:
+    def _load_vae(self, info: VaeInfo, policy: DevicePolicy) -> DiffusersVae:
         from latentd.models.loading.load import load_vae
 
         with _for_training_too():
-            return load_vae(Path(info.filename), self.policy, read=self._reader(VAE))
+            return load_vae(Path(info.filename), policy, read=self._reader(VAE))
 
     def _reader(self, kind: str) -> Callable[[Path], StateDict]:
         """The function that opens weight files of ``kind``, from memory if the option keeps their contents there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from latentd.models.files.hashes import HashCache
 from latentd.models.files.safetensors_header import read_header
 from latentd.models.files.vae_files import VaeFiles
 from latentd.models.manager import CHECKPOINT, VAE, ModelManager
+from latentd.models.measuring import measured_policy
+from latentd.models.precision import PARTS
 from latentd.plugins.blame import blamed
 
 if TYPE_CHECKING:
@@ -37,6 +40,18 @@ class ServedModels(ModelManager):
     def decided_policy(self) -> DevicePolicy | None:
         """Devices and precision; None before the first model is loaded."""
         return self._policy
+
+    def precision_report(self) -> list[JsonValue]:
+        """Checkpoint, device, and dtype and layout of the parts of each loaded model; what was measured for them."""
+        return [
+            {
+                "checkpoint": model.info.title,
+                "device": model.policy.device,
+                "parts": {part: asdict(model.policy.precision_of(part)) for part in PARTS},
+                "measured": None if (found := model.policy.measured) is None else found.rows(),
+            }
+            for model in self.cache.loaded(CHECKPOINT)
+        ]
 
 
 def create_models(
@@ -111,8 +126,12 @@ def device_policy(settings: Settings) -> DevicePolicy:
         use_ipex=settings.use_ipex,
         use_cpu=settings.use_cpu,
         device_id=settings.device_id,
-        dtype=_DTYPES[settings.dtype] if settings.dtype else None,
+        dtype=_DTYPES.get(settings.dtype or ""),
     )
+    if settings.dtype == "auto" and policy.device == "cpu":
+        policy = replace(policy, fit=measured_policy(settings.paths.data / "cache" / "speed.json"))
+        log.info("device cpu; dtypes are measured with the first model of each kind")
+        return policy
     on_cpu = f"; on the CPU: {', '.join(sorted(policy.cpu_parts))}" if policy.cpu_parts else ""
     log.info("device %s, %s, VAE in %s%s", policy.device, policy.dtype, policy.vae_dtype, on_cpu)
     return policy

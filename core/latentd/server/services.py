@@ -16,6 +16,7 @@ from latentd.engine.executor import Engine
 from latentd.engine.job import Job
 from latentd.engine.worker import freeze_heap
 from latentd.errors import LatentdError, NotStored
+from latentd.models.cores import use_own_cores
 from latentd.models.devices import free_cache
 from latentd.models.files.folders import find_models
 from latentd.models.files.hashes import HashCache
@@ -401,6 +402,7 @@ def own(services: Services) -> AppServices:
 
 
 def _import_pipeline() -> None:
+    use_own_cores()
     import latentd.pipeline.run  # noqa: F401 - every generation needs it; it imports torch
 
 

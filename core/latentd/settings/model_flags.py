@@ -42,9 +42,10 @@ class ModelFlags:
     upcast_sampling: bool = switch("sample in 32-bit floats on 16-bit weights", group=DEVICE)
     dtype: str | None = text(
         None,
-        "floating-point type of the networks; the device's own choice if not given",
+        "floating-point type of the networks; the device's own choice if not given; "
+        "auto: on a CPU, what is measured to be fastest",
         group=DEVICE,
-        choices=("fp32", "fp16", "bf16"),
+        choices=("auto", "fp32", "fp16", "bf16"),
         listed=False,
     )
     model_cache_mb: float = number(

@@ -34,14 +34,15 @@ _PREDICTIONS: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v"
 
 def folder_parts(
     folder: Path, policy: DevicePolicy
-) -> tuple[Architecture, DiffusersUNet, DiffusersVae, tuple[TextEncoder, ...]]:
-    """Architecture, UNet, VAE and text encoders of the model in ``folder``.
+) -> tuple[Architecture, DevicePolicy, DiffusersUNet, DiffusersVae, tuple[TextEncoder, ...]]:
+    """Architecture, UNet, VAE and text encoders of the model in ``folder``, and the policy for its family.
 
     :raises ModelLoadError: a part is missing, damaged, or of an unsupported kind.
     """
     unet_config, vae_config = _config(folder / "unet"), _config(folder / "vae")
     texts = [(part, _text(_config(folder / part), second=part == "text_encoder_2")) for part in _text_parts(folder)]
     architecture = _architecture(folder, unet_config, vae_config, tuple(text for _, text in texts))
+    policy = policy.for_family(architecture.family)
     unet = build_unet(weights_in(folder / "unet"), unet_config, policy.home_of("unet"), policy.dtype_of("unet"))
     vae_weights = vae_to_diffusers(weights_in(folder / "vae"))
     vae = build_vae(vae_weights, vae_config, policy.home_of("vae"), policy.dtype_of("vae"))
@@ -51,7 +52,7 @@ def folder_parts(
         keys = {("projection.weight" if k == "text_projection.weight" else k): k for k in weights}
         named = clip_to_transformers(weights.renamed(keys))
         encoders.append(build_text_encoder(named, text, policy.home_of("text"), policy.dtype_of("text")))
-    return architecture, unet, vae, tuple(encoders)
+    return architecture, policy, unet, vae, tuple(encoders)
 
 
 def weights_in(folder: Path) -> StateDict:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from latentd.models.architecture import Architecture, PredictionType, WeightStorage
 from latentd.models.devices import DevicePolicy
@@ -19,6 +20,7 @@ from latentd.models.loading.recognise import recognise
 from latentd.models.loading.unet_layout import layout_of
 from latentd.models.modules.fp8 import keep_in_fp8
 from latentd.models.modules.unet import UNetRunner
+from latentd.models.precision import Part
 from latentd.models.untyped import DiffusersUNet, DiffusersVae
 
 
@@ -37,8 +39,7 @@ def load_checkpoint(
     """
     path = Path(info.filename)
     if path.is_dir():
-        architecture, unet, vae, encoders = folder_parts(path, policy)
-        policy = policy.for_family(architecture.family)
+        architecture, policy, unet, vae, encoders = folder_parts(path, policy)
     else:
         weights = read(path)
         config = read_model_yaml(Path(info.config)) if info.config else None
@@ -49,10 +50,8 @@ def load_checkpoint(
     fp8 = storage.is_fp8(architecture.family) and policy.device != "mps"
     if fp8:
         keep_in_fp8([unet, *encoders], keep_full=storage.keep_fp16)
-    if policy.channels_last:
-        for module in (unet, vae):
-            if module is not None:
-                module.to(memory_format=torch.channels_last)
+    _lay_out(unet, policy, "unet")
+    _lay_out(vae, policy, "vae")
     runner = UNetRunner(unet)
     return LoadedModel(
         info=info,
@@ -80,7 +79,15 @@ def load_vae(path: Path, policy: DevicePolicy, *, read: Callable[[Path], StateDi
 
     :raises ModelLoadError: the file is damaged or has no VAE.
     """
-    return standalone_vae(read(path), policy)
+    vae = standalone_vae(read(path), policy)
+    _lay_out(vae, policy, "vae")
+    return vae
+
+
+def _lay_out(module: nn.Module | None, policy: DevicePolicy, part: Part) -> None:
+    """Give the weights of ``module`` the memory layout of ``part``."""
+    if module is not None and policy.precision_of(part).channels_last:
+        module.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

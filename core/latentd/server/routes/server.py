@@ -10,11 +10,11 @@ from fastapi import Response
 from starlette.responses import PlainTextResponse
 
 from latentd import __version__
-from latentd.models.devices import memory_report
+from latentd.models.devices import cpu_threads, memory_report
 from latentd.server.openapi import reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.lists import MemoryResponse
-from latentd.server.schemas.server import Liveness, PluginList, Readiness
+from latentd.server.schemas.server import Liveness, PluginList, PrecisionReport, Readiness
 from latentd.settings import Settings
 from latentd.types import JsonValue
 
@@ -72,6 +72,11 @@ def _add_facts(routes: APIRouter, services: AppServices) -> None:
     async def plugins() -> dict[str, JsonValue]:
         """Every plugin: its state, what it contributes, and the traceback where it failed."""
         return {"version": __version__, "plugins": services.host.report()}
+
+    @routes.get("/latentd/v1/precision", operation_id="get_precision", **reply_of(PrecisionReport))
+    async def precision() -> dict[str, JsonValue]:
+        """Dtype and memory layout of every loaded model's parts, and with `--dtype auto` what was measured."""
+        return {"threads": cpu_threads(), "models": services.models.precision_report()}
 
     @routes.get("/sdapi/v1/memory", name="get_memory", response_model=MemoryResponse)
     async def memory() -> Mapping[str, JsonValue]:

@@ -39,3 +39,33 @@ class PluginList(BaseModel):
 
     version: str = Field(description="Version of latentd.")
     plugins: list[PluginRow]
+
+
+class PartPrecision(BaseModel):
+    """How a part of a loaded model computes."""
+
+    dtype: str = Field(description="Of its weights, spelled as in torch.")
+    channels_last: bool = Field(description="Whether the weights of its convolutions have this memory layout.")
+
+
+class PartTiming(PartPrecision):
+    """What was measured for one part in one dtype and layout."""
+
+    part: str = Field(description="unet, text or vae.")
+    seconds: float = Field(description="Of the part's characteristic operations.")
+
+
+class ModelPrecision(BaseModel):
+    """The precision of a loaded model."""
+
+    checkpoint: str
+    device: str
+    parts: dict[str, PartPrecision]
+    measured: list[PartTiming] | None = Field(description="What the choice is based on; null where flags decided.")
+
+
+class PrecisionReport(BaseModel):
+    """The precision of every loaded model."""
+
+    threads: int | None = Field(description="Threads of one operation on the CPU; null before torch is imported.")
+    models: list[ModelPrecision]
