@@ -1,8 +1,8 @@
 """A whole request for the carried tiny model beside the bare loop of the UNet calls and the decoding that it needs.
 
-What is over 1 is the cost of everything else: planning, queue, prompts, sampler, progress, finishing, PNG. Both are done
-by turns in one process, so only the ratio means anything on a shared machine. With ``--most`` it fails where the median
-ratio is greater, which is how CI notices that a request became slower.
+What is over 1 is the cost of everything else: planning, queue, prompts, sampler, progress, finishing, PNG. Both are
+done by turns in one process, so only the ratio means anything on a shared machine. With ``--most`` it fails where the
+median ratio is greater, which is how CI notices that a request became slower.
 
     python benchmarks/tiny_request.py --size 512 --steps 20 --most 1.5
 """
