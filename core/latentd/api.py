@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from latentd.atomic import write_atomically
 from latentd.contributions import ArgInfo, HealthSpec, ModelFile, ModelFormatSpec, NoArgs, OptionSpec
 from latentd.errors import (
+    DeviceLost,
     Interrupted,
     InvalidImage,
     InvalidRequest,
@@ -17,6 +18,16 @@ from latentd.errors import (
     NotStored,
     TooLarge,
     near_matches,
+)
+from latentd.executors import (
+    DeviceTrouble,
+    Executor,
+    ExecutorEvents,
+    ExecutorJob,
+    JobObserver,
+    Place,
+    PortableWork,
+    Runner,
 )
 from latentd.generations import (
     AnyScript,
@@ -88,6 +99,7 @@ if TYPE_CHECKING:
     from latentd.conditioning.embeddings import Embedding
     from latentd.conditioning.embeddings import look_at as read_embedding
     from latentd.conditioning.pixel_data import with_embedding as hide_embedding
+    from latentd.engine.executor import Engine as QueueExecutor
     from latentd.images.annotations import Label, LegendStyle, annotate_grid, prompt_matrix_legends
     from latentd.images.codecs import encode_image as picture_bytes
     from latentd.images.codecs import open_image as open_picture
@@ -147,6 +159,7 @@ _LATE = {
     "LenientSeed": "latentd.server.schemas.lenient:Seed",
     "LenientStr": "latentd.server.schemas.lenient:Str",
     "OnnxModel": "latentd.models.loading.onnx:OnnxModel",
+    "QueueExecutor": "latentd.engine.executor:Engine",
     "ScriptRuns": "latentd.pipeline.script_runs:ScriptRuns",
     "StateDict": "latentd.models.files.state_dict:StateDict",
     "TrainableLayer": "latentd.pipeline.trainable:TrainableLayer",
@@ -210,10 +223,15 @@ __all__ = [
     "Checkpoint",
     "Detection",
     "DetectorSpec",
+    "DeviceLost",
+    "DeviceTrouble",
     "Embedding",
     "EncodedTexts",
     "EntryHandler",
     "Evaluate",
+    "Executor",
+    "ExecutorEvents",
+    "ExecutorJob",
     "ExtraNetworkSpec",
     "FaceRestorerSpec",
     "GeneratedImage",
@@ -233,6 +251,7 @@ __all__ = [
     "JobControl",
     "JobEvent",
     "JobEvents",
+    "JobObserver",
     "JsonValue",
     "Label",
     "LatentdError",
@@ -259,17 +278,21 @@ __all__ = [
     "OptionSpec",
     "Options",
     "Paths",
+    "Place",
     "Plan",
     "Planned",
+    "PortableWork",
     "PostprocessorSpec",
     "Predict",
     "PreprocessorSpec",
     "ProgressState",
     "Queue",
+    "QueueExecutor",
     "RawArgs",
     "Registered",
     "Residuals",
     "Result",
+    "Runner",
     "SamplerSpec",
     "SchedulerSpec",
     "Script",
@@ -333,8 +356,8 @@ __all__ = [
     "read_regular",
     "read_shapes",
     "read_weights",
-    "require_memory",
     "reply_of",
+    "require_memory",
     "resize_image",
     "save_intermediate",
     "trainable_model",

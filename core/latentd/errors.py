@@ -100,6 +100,12 @@ class NotConfigured(LatentdError):
     status = 422
 
 
+class DeviceLost(LatentdError):
+    """The device, or the process that drives it, failed during this work; the server goes on with what is left."""
+
+    status = 503
+
+
 class ModelLoadError(LatentdError):
     """A model file is damaged, of an unknown kind, or refused by the restricted unpickler."""
 

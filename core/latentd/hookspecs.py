@@ -7,7 +7,7 @@ with all that it offers, or not at all. Generation hooks run on the worker; an e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from latentd.executors import Executor
     from latentd.generations import Generation
     from latentd.sampling.spec import SamplerSpec, SchedulerSpec
     from latentd.services import Services
@@ -153,11 +154,11 @@ def error_reply(path: str, status: int, document: JsonValue) -> tuple[int, JsonV
 
 
 @hookspec(firstresult=True)
-def create_executor(settings: Settings) -> Any | None:  # a protocol would repeat the whole of the engine's face
+def create_executor(settings: Settings) -> Executor | None:
     """An executor that replaces the core's (a distributed engine, for example), else None; the first one counts.
 
-    It needs the public methods of :class:`latentd.engine.executor.Engine`; ``submit`` also gets ``share``, which it may
-    ignore.
+    :class:`latentd.api.QueueExecutor` is the core's own, for plugins that only bring other places to run in
+    (:class:`latentd.api.Runner`). :func:`latentd.testing.check_executor` holds an executor to its contract.
     """
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from latentd.engine.executor import Engine, ShuttingDown
 from latentd.engine.job import Job
+from latentd.engine.runner import LocalRunner
 from latentd.errors import Conflict, Gone, InvalidRequest, NotFound, OutOfMemory, PluginError, QueueFull
 from latentd.types import ProgressState
 
@@ -298,7 +299,9 @@ def test_preparation_comes_once_before_the_first_job_and_cleaning_after_each(
     make_engine: Callable[..., Engine],
 ) -> None:
     order: list[str] = []
-    engine = make_engine(prepare=lambda: order.append("prepare"), cleanup=lambda: order.append("cleanup"))
+    engine = make_engine(
+        runners=[LocalRunner(prepare=lambda: order.append("prepare"), cleanup=lambda: order.append("cleanup"))]
+    )
     for name in ("one", "two"):
         engine.submit(lambda job, name=name: order.append(name), kind="txt2img").join(WAIT)
     engine.submit(lambda job: None, kind="txt2img").join(WAIT)
@@ -310,13 +313,13 @@ def test_a_broken_preparation_or_cleaning_stops_nothing(make_engine: Callable[..
     def broken() -> None:
         raise RuntimeError("broken")
 
-    engine = make_engine(prepare=broken, cleanup=broken)
+    engine = make_engine(runners=[LocalRunner(prepare=broken, cleanup=broken)])
     assert [engine.submit(lambda job, n=n: n, kind="txt2img").join(WAIT) for n in range(3)] == [0, 1, 2]
     gc.unfreeze()
 
 
 def test_two_devices_work_at_the_same_time(make_engine: Callable[..., Engine]) -> None:
-    engine = make_engine(devices=("one", "two"))
+    engine = make_engine(runners=[LocalRunner("one"), LocalRunner("two")])
     both = threading.Barrier(2, timeout=WAIT)
 
     def work(job: Job[str | None]) -> str | None:

@@ -19,7 +19,7 @@ def queue_of(names: str, *, max_overtakes: int = 2) -> JobQueue:
 
 def drained(queue: JobQueue, loaded: str | None) -> list[str]:
     order = []
-    while (job := queue.pop(loaded)) is not None:
+    while (job := queue.pop([loaded] if loaded else [])) is not None:
         loaded = job.model_key or loaded
         order.append(job.id)
     return order
@@ -31,7 +31,7 @@ def test_first_in_first_out_with_one_model() -> None:
 
 def test_nothing_loaded_is_strict_order() -> None:
     queue = queue_of("ab")
-    first = queue.pop(None)
+    first = queue.pop()
     assert first is not None
     assert first.id == "a0"
 

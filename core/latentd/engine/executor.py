@@ -13,18 +13,20 @@ from typing import TypeVar
 
 from latentd.engine.events import Event, EventBus, Subscription
 from latentd.engine.job import AnyJob, Job, JobCancelled, JobStatus, Share
+from latentd.engine.placement import Placement
 from latentd.engine.progress import idle_copy, job_document
 from latentd.engine.queue import JobQueue
 from latentd.engine.results import ResultStore
+from latentd.engine.runner import LocalRunner
 from latentd.engine.task_ids import checked_task_id, new_task_id
 from latentd.engine.worker import Worker
 from latentd.errors import Conflict, LatentdError, NotFound, QueueFull
+from latentd.executors import DeviceTrouble, JobObserver, Place, PlaceState, Runner
 from latentd.types import JsonValue, ProgressState
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Observer = Callable[[str, str, Mapping[str, JsonValue]], None]
 
 #: Number of finished tasks that AUTOMATIC1111 remembers for /internal/progress.
 FINISHED_KEPT = 16
@@ -41,34 +43,34 @@ class ShuttingDown(LatentdError):
 
 
 class Engine:
-    """A queue of jobs, and one worker thread for each device. Every method may be called on any thread.
+    """A queue of jobs, and one worker thread for each place where they run. Every method may be called on any thread.
 
     The threads start with the first job; only they use torch.
 
-    :param devices: names of the devices, each with one worker.
+    :class:`latentd.engine.placement.Placement` says which place takes which job.
+
+    :param runners: the places; by default one, the only device of this process.
     :param queue_limit: how many jobs may wait; further jobs are refused with 429.
     :param max_overtakes: how often a waiting job may be overtaken by later ones whose model is loaded.
     :param result_ttl: seconds for which results are kept after their job; after that the reply is 410.
     :param result_bytes: total size of kept results; the oldest are dropped first.
     :param observer: called with (job id, event, data) for every event, on the thread where it happens; its exceptions
         are logged.
-    :param prepare: called once on each worker before its first job (imports of torch and related packages).
-    :param cleanup: called on the worker after each job, when nothing refers to the job's values.
+    :param models_kept: returns how many models a place keeps in memory.
     :param share_limit: called by a worker that takes a job; returns how large all jobs that it runs together may be.
     """
 
     def __init__(
         self,
         *,
-        devices: Sequence[str] = ("cpu",),
+        runners: Sequence[Runner] | None = None,
         queue_limit: int = 512,
         max_overtakes: int = 4,
         result_ttl: float = 600.0,
         result_bytes: int = 256 << 20,
         max_ended: int = 1000,
-        observer: Observer | None = None,
-        prepare: Callable[[], None] | None = None,
-        cleanup: Callable[[], None] | None = None,
+        observer: JobObserver | None = None,
+        models_kept: Callable[[], int] = lambda: 1,
         share_limit: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.events = EventBus()
@@ -85,7 +87,80 @@ class Engine:
         self._started = False
         self._paused = False
         self._changed = threading.Condition()
-        self._workers = [Worker(self, device, prepare=prepare, cleanup=cleanup) for device in devices]
+        self._placement: Placement[Worker] = Placement(self._queue)
+        self.models_kept = models_kept
+        for runner in runners or [LocalRunner()]:
+            self.add_runner(runner)
+
+    def observe(self, observer: JobObserver) -> None:
+        """Call ``observer`` for every event from now on."""
+        self._observer = observer
+
+    # --- the places --------------------------------------------------------------------------------------------------
+
+    def add_runner(self, runner: Runner) -> None:
+        """Let jobs run on a further place from now on.
+
+        :raises Conflict: there is one of this name.
+        """
+        with self._changed:
+            if any(worker.device == runner.name for worker in self._placement.seats):
+                raise Conflict(f"there is a place {runner.name!r} already")
+            self._placement.drained.pop(runner.name, None)
+            worker = Worker(self, runner)
+            self._placement.seats.append(worker)
+            if self._started:
+                worker.start()
+
+    def remove_runner(self, name: str) -> None:
+        """Let no further job begin on the place ``name``, and forget it; a job that runs there is not stopped."""
+        with self._changed:
+            for worker in [worker for worker in self._placement.seats if worker.device == name]:
+                self._placement.seats.remove(worker)
+            orphans = self._placement.orphans()
+            self._changed.notify_all()
+        self._fail(orphans)
+
+    def places(self) -> list[Place]:
+        """The places with their states."""
+        with self._changed:
+            workers = list(self._placement.seats)
+        return [self._place(worker) for worker in workers]
+
+    def _place(self, worker: Worker) -> Place:
+        name = worker.device
+        trouble = self._placement.drained.get(name)
+        state: PlaceState = "busy" if self._placement.is_busy(worker) else "idle"
+        state = state if trouble is None else "drained"
+        loaded = worker.loaded if trouble is None else ()
+        return Place(name=name, state=state, trouble=trouble, loaded=loaded, memory=worker.runner.memory())
+
+    def try_elsewhere(self, job: AnyJob, trouble: DeviceTrouble) -> bool:
+        """Let ``job`` wait for another place because the one where it ran failed; once for each job.
+
+        A place that is lost is drained. False if the job is to fail instead.
+        """
+        with self._changed:
+            here = job.device or ""
+            if trouble.lasting:
+                self._placement.drain(here, str(trouble))
+            again = trouble.retry and not self._closing and self._placement.may_go_elsewhere(job)
+            if again:
+                log.warning("%s failed on %s and is tried elsewhere: %s", job.id, here, trouble)
+                self._running.remove(job)
+                self._placement.left(job)
+                job.put_back(here)
+                self._queue.push_first(job)
+            orphans = self._placement.orphans()
+            self._changed.notify_all()
+        if again:
+            self.publish(job, "queued")
+        self._fail(orphans)
+        return again
+
+    def _fail(self, orphans: Sequence[AnyJob]) -> None:
+        for job in orphans:
+            self.end(job, "failed", error=self._placement.lost())
 
     # --- putting work in ---------------------------------------------------------------------------------------------
 
@@ -100,6 +175,7 @@ class Engine:
         quiet: bool = False,
         share: Share | None = None,
         awaited: bool = False,
+        device: str | None = None,
     ) -> Job[T]:
         """Queue a job that will run ``work(job)`` on a worker; ``await job.wait()`` or ``job.join()`` gets its result.
 
@@ -111,7 +187,9 @@ class Engine:
         :param share: allows the job to run together with waiting jobs that have the same key.
         :param awaited: whether the caller calls ``wait()`` at once; it then gets the result, even if the job ends and
             its result expires before that.
+        :param device: the name of the one place where it may run.
         :raises Conflict: ``task_id`` is waiting or running.
+        :raises DeviceLost: no place is left.
         :raises QueueFull: the queue is at its bound.
         :raises ShuttingDown: the engine is closing.
         """
@@ -121,6 +199,8 @@ class Engine:
                 raise ShuttingDown("the server is shutting down")
             if self._queue.full:
                 raise self._full()
+            if not self._placement.serves(device):
+                raise self._placement.lost()
             job = Job(
                 work,
                 id=self._free_id(kind, task_id),
@@ -130,6 +210,7 @@ class Engine:
                 quiet=quiet,
                 share=share,
                 awaited=awaited,
+                device=device,
                 publish=self.publish,
                 position=self.position,
             )
@@ -138,7 +219,7 @@ class Engine:
             self._jobs[job.id] = job
             self._queue.push(job)
             self._start()
-            self._changed.notify()
+            self._changed.notify_all()
         self.publish(job, "queued")
         return job
 
@@ -152,7 +233,7 @@ class Engine:
 
     def _full(self) -> QueueFull:
         usual = sum(self._durations) / len(self._durations) if self._durations else 5.0
-        wait = min(max(math.ceil(usual / len(self._workers)), 1), 120)
+        wait = min(max(math.ceil(usual / len(self._placement.seats)), 1), 120)
         return QueueFull(
             f"the queue is full: {len(self._queue)} jobs are waiting",
             retry_after=wait,
@@ -163,7 +244,7 @@ class Engine:
         if not self._started:
             self._started = True
             sys.setswitchinterval(SWITCH_SECONDS)
-            for worker in self._workers:
+            for worker in self._placement.seats:
                 worker.start()
 
     # --- reading -----------------------------------------------------------------------------------------------------
@@ -311,10 +392,13 @@ class Engine:
             self.end(job, "cancelled", error=ShuttingDown("the server is shutting down"))
         for job in running:
             job.interrupt()
-        if not (ended := self._join(timeout / 2)):
+        ended = self._join(timeout / 2)
+        if not ended:
             for job in running:
                 job.request_cancel()
             ended = self._join(timeout / 2)
+        for worker in list(self._placement.seats):
+            worker.runner.close()
         self.events.close()
         return ended
 
@@ -322,33 +406,45 @@ class Engine:
         if not self._started:
             return True
         until = time.monotonic() + timeout
-        for worker in self._workers:
+        workers = list(self._placement.seats)
+        for worker in workers:
             worker.join(max(0.0, until - time.monotonic()))
-        return not any(worker.is_alive() for worker in self._workers)
+        return not any(worker.is_alive() for worker in workers)
 
     # --- used by the workers and jobs --------------------------------------------------------------------------------
 
-    def take(self, device: str, loaded: str | None) -> list[AnyJob]:
-        """Wait for the next job, and start it and those that run together with it on ``device``; empty when closing."""
+    def take(self, worker: Worker) -> list[AnyJob]:
+        """Wait for the next job, and start it and those that run together with it on ``worker``'s place.
+
+        Empty when closing, and when the place is drained or removed.
+        """
         with self._changed:
-            while True:
-                if self._closing:
-                    return []
-                job = None if self._paused else self._queue.pop(loaded)
-                if job is not None:
-                    break
-                self._changed.wait(self._results.next_expiry())
-                self._results.sweep()
-            jobs = [job, *self._queue.take_sharing(job, self._share_limit())]
+            job = self._next_for(worker)
+            if job is None:
+                return []
+            # The other free places may take some of those jobs as well, each at once.
+            others = len(self._placement.free(but=worker))
+            jobs = [job, *self._queue.take_sharing(job, self._share_limit() / (1 + others))]
             for job in jobs:
-                job.begin(device, self._state_steps())
+                job.begin(worker.device, self._state_steps())
                 self._running.append(job)
+                self._placement.begun(job)
+            if others and len(self._queue):
+                self._changed.notify_all()  # they may have left a job to this one
             moved = [waiting for waiting in self._queue if self.events.listens(waiting.id)]
         for job in jobs:
             self.publish(job, "started")
         for waiting in moved:
             self.publish(waiting, "queued")
         return jobs
+
+    def _next_for(self, worker: Worker) -> AnyJob | None:
+        while not self._closing and self._placement.takes_jobs(worker):
+            if not self._paused and (job := self._placement.next_for(worker)) is not None:
+                return job
+            self._changed.wait(self._results.next_expiry())
+            self._results.sweep()
+        return None
 
     def _state_steps(self) -> int:
         job = self._current()
@@ -366,9 +462,12 @@ class Engine:
         with self._changed:
             if job in self._running:
                 self._running.remove(job)
+                self._placement.left(job)
                 if not job.quiet:
                     self._idle = idle_copy(job.progress)
                 self._durations.append(time.time() - (job.started or job.created))
+                if status == "completed":
+                    self._placement.succeeded(job)
             self._finished.append(job.id)
         job.end(status, result=result, error=error)
         with self._changed:

@@ -78,7 +78,8 @@ class Job(Generic[T]):
 
     ``created``, ``started`` and ``finished`` are Unix times. ``quiet`` jobs (loading a model, for example) leave
     AUTOMATIC1111's global state as it is. ``overtaken`` counts how often a later job ran first. ``device`` is known
-    once it runs. ``share`` is None if the job cannot run together with others, and when it has ended.
+    once it runs; ``wanted_device`` is the only one on which it may run, if any, and ``failed_on`` the one that failed
+    with it before. ``share`` is None if the job cannot run together with others, and when it has ended.
     The result of an ``awaited`` job is kept for the first :meth:`wait`, however soon results expire.
     """
 
@@ -93,6 +94,7 @@ class Job(Generic[T]):
         quiet: bool = False,
         share: Share | None = None,
         awaited: bool = False,
+        device: str | None = None,
         publish: Callable[[AnyJob, str], None] = _unheard,
         position: Callable[[AnyJob], int] = _nowhere,
     ) -> None:
@@ -108,6 +110,8 @@ class Job(Generic[T]):
         self.started: float | None = None
         self.finished: float | None = None
         self.device: str | None = None
+        self.wanted_device = device
+        self.failed_on: str | None = None
         self.overtaken = 0
         self.result: T | None = None
         self.error: BaseException | None = None
@@ -298,15 +302,23 @@ class Job(Generic[T]):
         self.started = time.time()
         self.status = "running"
 
-    def run(self) -> T:
-        """Run the work on the worker; returns its result.
+    @property
+    def work(self) -> Callable[[Job[T]], T]:
+        """What is to be done.
 
-        :raises BaseException: the exception of the work.
+        :raises RuntimeError: the job has ended.
         """
-        work, self._work = self._work, None
-        if work is None:
-            raise RuntimeError(f"{self.id} has run already")
-        return work(self)
+        if self._work is None:
+            raise RuntimeError(f"{self.id} has ended")
+        return self._work
+
+    def put_back(self, device: str) -> None:
+        """Let the job wait again, because ``device`` failed while it ran there; only its warnings are kept."""
+        self.progress = ProgressState(warnings=self.progress.warnings, interrupted=self.progress.interrupted)
+        self.failed_on = device
+        self.device = self.started = None
+        self._reported = ()
+        self.status = "queued"
 
     def end(
         self,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from latentd.types import JsonValue, ProgressState
 
 if TYPE_CHECKING:
-    from latentd.engine.job import AnyJob
+    from latentd.executors import ExecutorJob
 
 #: Keys of ``state`` in ``/sdapi/v1/progress``, in A1111's order.
 STATE_KEYS = (
@@ -71,7 +71,7 @@ def idle_copy(state: ProgressState) -> ProgressState:
     return replace(state, job="", job_count=0, textinfo=None, preview=None)
 
 
-def job_document(job: AnyJob, position: int | None = None) -> dict[str, JsonValue]:
+def job_document(job: ExecutorJob[Any], position: int | None = None) -> dict[str, JsonValue]:
     """A job as the jobs API and its events show it, ready for JSON.
 
     :param position: the place in the queue, if the caller knows it.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 
 from latentd.engine.job import AnyJob
 
@@ -57,19 +58,26 @@ class JobQueue:
                 return place
         return 0
 
-    def pop(self, loaded: str | None = None) -> AnyJob | None:
+    def push_first(self, job: AnyJob) -> None:
+        """Put ``job``, which has been taken before, in front of all others."""
+        self._jobs.appendleft(job)
+
+    def pop(self, loaded: Collection[str] = (), allowed: Callable[[AnyJob], bool] | None = None) -> AnyJob | None:
         """Remove and return the job to run next; None if none waits.
 
-        :param loaded: the ``model_key`` that the worker has loaded. If the first job needs another model, the first job
-            that needs this one overtakes it, unless a job would be overtaken more than ``max_overtakes`` times.
+        :param loaded: the ``model_key`` of each model that the worker has in memory. If the first job needs another
+            one, the first job that needs one of these overtakes it, unless a job would be overtaken more than
+            ``max_overtakes`` times.
+        :param allowed: which jobs the worker may take; the others are left where they are, and not overtaken by this.
         """
-        if not self._jobs:
+        waiting = self._jobs if allowed is None else [job for job in self._jobs if allowed(job)]
+        if not waiting:
             return None
-        place = self._preferred(loaded)
-        for passed in range(place):
-            self._jobs[passed].overtaken += 1
-        job = self._jobs[place]
-        del self._jobs[place]
+        place = self._preferred(waiting, loaded)
+        job = waiting[place]
+        for passed in islice(waiting, place):
+            passed.overtaken += 1
+        self._jobs.remove(job)
         return job
 
     def take_sharing(self, job: AnyJob, limit: float) -> list[AnyJob]:
@@ -99,11 +107,11 @@ class JobQueue:
             self._jobs.remove(taken)
         return found
 
-    def _preferred(self, loaded: str | None) -> int:
-        if loaded is None or self._jobs[0].model_key in (None, loaded):
+    def _preferred(self, waiting: Sequence[AnyJob], loaded: Collection[str]) -> int:
+        if not loaded or waiting[0].model_key is None or waiting[0].model_key in loaded:
             return 0
-        for place, job in enumerate(self._jobs):
-            if job.model_key == loaded:
+        for place, job in enumerate(waiting):
+            if job.model_key in loaded:
                 return place
             if job.overtaken >= self.max_overtakes:
                 return 0

@@ -1,4 +1,4 @@
-"""The thread of one device: runs jobs one after another and survives all their exceptions."""
+"""The thread of one place: runs jobs one after another and survives all their exceptions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from latentd.engine.job import AnyJob, JobCancelled, JobStatus
-from latentd.errors import Interrupted, LatentdError, OutOfMemory
+from latentd.errors import DeviceLost, Interrupted, LatentdError, OutOfMemory
+from latentd.executors import DeviceTrouble, Runner
 from latentd.models.allocator import give_back_memory
 from latentd.models.devices import is_out_of_memory
+from latentd.types import JobControl
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +23,8 @@ log = logging.getLogger(__name__)
 class Employer(Protocol):
     """The part of the engine that a worker uses."""
 
-    def take(self, device: str, loaded: str | None) -> list[AnyJob]:
-        """The next job for ``device``, and those that run together with it; empty if the engine has been closed.
-
-        :param loaded: the model that the device has in memory.
-        """
+    def take(self, worker: Worker) -> list[AnyJob]:
+        """The next job for ``worker``, and those that run together with it; empty if it should end."""
 
     def end(
         self,
@@ -37,60 +36,70 @@ class Employer(Protocol):
     ) -> None:
         """Record that the job has ended, wake all that wait for it, and keep or drop its result."""
 
+    def try_elsewhere(self, job: AnyJob, trouble: DeviceTrouble) -> bool:
+        """Whether the job, with which its device failed, waits for another device now. It may be drained for it."""
+
+    def models_kept(self) -> int:
+        """How many models a device keeps in memory."""
+
 
 class Worker(threading.Thread):
-    """The only thread that uses torch on ``device``.
+    """The thread that carries out jobs on one place; the only one that uses torch on a device of this process.
+
+    ``loaded`` are the models that the place has in memory, the last used first.
 
     :param engine: the engine whose jobs it runs.
-    :param device: name of the device.
-    :param prepare: called once, before the first job.
-    :param cleanup: called after each job.
+    :param runner: the place.
     """
 
-    def __init__(
-        self,
-        engine: Employer,
-        device: str,
-        *,
-        prepare: Callable[[], None] | None = None,
-        cleanup: Callable[[], None] | None = None,
-    ) -> None:
-        super().__init__(name=f"latentd-{device}", daemon=True)
-        self.device = device
+    def __init__(self, engine: Employer, runner: Runner) -> None:
+        super().__init__(name=f"latentd-{runner.name}", daemon=True)
+        self.runner = runner
+        self.loaded: tuple[str, ...] = ()
         self._engine = engine
-        self._prepare = prepare
-        self._cleanup = cleanup
+        self._prepared = False
+
+    @property
+    def device(self) -> str:
+        """The name of the place."""
+        return self.runner.name
 
     def run(self) -> None:
-        """Take jobs until the engine closes."""
-        loaded: str | None = None
-        while jobs := self._engine.take(self.device, loaded):
-            self._prepare_once()
-            loaded = jobs[0].model_key or loaded
+        """Take jobs until the engine closes or the place is drained."""
+        while jobs := self._engine.take(self):
+            try:
+                self._prepare_once()
+            except DeviceTrouble as trouble:
+                self._refuse(jobs, trouble)
+                continue
+            if key := jobs[0].model_key:
+                self.loaded = (key, *(other for other in self.loaded if other != key))[: self._engine.models_kept()]
             if len(jobs) == 1:
                 self._carry_out(jobs[0])
             else:
                 self._carry_out_together(jobs)
             # The variable would keep the jobs in memory while the worker waits for the next one.
             del jobs
-            self._tidy()
+            self.runner.tidy()
 
     def _prepare_once(self) -> None:
-        prepare, self._prepare = self._prepare, None
-        if prepare is None:
-            return
-        try:
-            prepare()
-        except Exception:
-            log.exception("preparing the worker of %s failed", self.device)
-        freeze_heap()
+        if not self._prepared:
+            self.runner.prepare()
+            self._prepared = True
+
+    def _refuse(self, jobs: list[AnyJob], trouble: DeviceTrouble) -> None:
+        log.error("%s cannot be used: %s", self.device, trouble)
+        for job in jobs:
+            if not self._engine.try_elsewhere(job, trouble):
+                self._engine.end(job, "failed", error=DeviceLost(f"{self.device} cannot be used: {trouble}"))
 
     def _carry_out(self, job: AnyJob) -> None:
         error: BaseException | None = None
         result: object = None
         begun = time.perf_counter()
         try:
-            result = job.run()
+            # The core's own work may use more of its job than a plugin's runner knows of; it gets this very job.
+            result = self.runner.run(job, cast("Callable[[JobControl], object]", job.work))
         except BaseException as raised:  # SystemExit from a plugin must not end the worker
             error = raised
         self._conclude(job, result, error, time.perf_counter() - begun)
@@ -108,16 +117,22 @@ class Worker(threading.Thread):
             share.work(jobs, conclude)
         except BaseException as raised:
             for job in jobs:
-                if not job.ended:
+                if job.status == "running" and job.device == self.device:
                     conclude(job, None, raised)
 
     def _conclude(self, job: AnyJob, result: object, error: BaseException | None, seconds: float) -> None:
         """End ``job`` with its result or error."""
         trace = None
         if error is not None:
-            error = _named(error)
+            error = named(error)
             trace = "".join(traceback.format_exception(error))
+            trouble = self.runner.diagnose(error)
             _drop_frames(error)
+            if trouble is not None:
+                gc.collect()
+                give_back_memory()
+                if self._engine.try_elsewhere(job, trouble):
+                    return
         if job.cancel_requested:
             log.info("%s cancelled after %.2f s", job.id, seconds)
             self._engine.end(job, "cancelled", error=JobCancelled(f"{job.id} was cancelled"))
@@ -130,34 +145,12 @@ class Worker(threading.Thread):
             expected = isinstance(error, LatentdError) and error.status < 500
             log.log(logging.INFO if expected else logging.ERROR, "%s failed: %s", job.id, error if expected else trace)
             self._engine.end(job, "failed", error=error)
-            if isinstance(error, OutOfMemory):
-                gc.collect()
-                give_back_memory()
         else:
             log.info("%s completed in %.2f s", job.id, seconds)
             self._engine.end(job, "completed", result=result)
 
-    def _tidy(self) -> None:
-        if self._cleanup is None:
-            return
-        try:
-            self._cleanup()
-        except Exception:
-            log.exception("cleaning up after a job failed")
 
-
-def freeze_heap() -> None:
-    """Exclude all present objects from garbage collection.
-
-    With torch, diffusers and transformers imported, a full collection stops the interpreter, and so every request, for
-    0.2 s (425,000 objects). Modules and classes are never freed, so this is done once, after the imports and before any
-    model exists; models can still be collected.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def _named(error: BaseException) -> BaseException:
+def named(error: BaseException) -> BaseException:
     """``error``, or :class:`OutOfMemory` if lack of memory caused it, also within a plugin."""
     seen: BaseException | None = error
     while seen is not None:

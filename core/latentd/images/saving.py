@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +15,11 @@ from PIL import Image
 from latentd.atomic import write_atomically
 from latentd.errors import InvalidRequest
 from latentd.images.codecs import encode_image, fits
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 _TRIES = 500
 _WINDOWS = os.name == "nt"
@@ -81,7 +87,7 @@ def save_image(
     data = encode_image(image, format=format, quality=options.jpeg_quality, info=info, lossless=options.webp_lossless)
     target = inside(folder, subfolder)
     target.mkdir(parents=True, exist_ok=True)
-    with _claiming:
+    with _claimed(target):
         stem = _stem(target, name, basename, suffix, format, forced_name, options)
         path = _with_ending(stem, f".{format}")
         write_atomically(path, data)
@@ -91,6 +97,18 @@ def save_image(
         text = _with_ending(stem, ".txt")
         write_atomically(text, f"{info['parameters']}\n".encode())
     return SavedFiles(image=path, text=text, extra=extra)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Only one thread of one process at a time chooses a name in ``folder`` and writes the file."""
+    with _claiming, ExitStack() as stack:
+        if fcntl is not None:
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def inside(folder: Path, relative: str) -> Path:

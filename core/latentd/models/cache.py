@@ -49,7 +49,7 @@ class ModelCache:
     ) -> None:
         self.budget = budget
         self._limits = dict(limits or {})
-        self._observer = observer
+        self.observer = observer
         self._entries: dict[Key, _Entry] = {}
         self._clock = 0
         self.hits = self.loads = 0
@@ -169,10 +169,10 @@ class ModelCache:
         self._tell(key, "unloaded")
 
     def _tell(self, key: Key, event: str) -> None:
-        if self._observer is None:
+        if self.observer is None:
             return
         try:
-            self._observer(_label(key), event)
+            self.observer(_label(key), event)
         except Exception:  # the failure of an observer must not prevent loading
             log.exception("a model observer failed")
 

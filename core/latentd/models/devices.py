@@ -177,6 +177,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return written or isinstance(error, torch.cuda.OutOfMemoryError)
 
 
+def is_device_error(error: BaseException) -> bool:
+    """Whether an accelerator's driver reported ``error``, memory aside: the device may be lost for this process."""
+    torch = _torch()
+    if torch is None or is_out_of_memory(error):
+        return False
+    reported = getattr(torch, "AcceleratorError", ())
+    return isinstance(error, reported) or (isinstance(error, RuntimeError) and str(error).startswith("CUDA error"))
+
+
 def _torch() -> ModuleType | None:
     """The module torch if it is imported completely; None if not, or while another thread imports it."""
     torch = sys.modules.get("torch")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from latentd.models.devices import DevicePolicy, choose_policy, free_cache
 from latentd.models.files.checkpoints import CheckpointInfo, Checkpoints
 from latentd.models.files.hashes import file_stamp
 from latentd.models.files.vae_files import VaeFiles, VaeInfo
+from latentd.models.here import this_device
 from latentd.models.untyped import DiffusersVae
 from latentd.types import OptionValues
 
@@ -38,7 +39,9 @@ DEFAULTS: OptionValues = {
 
 
 class ModelManager:
-    """Lists and loads checkpoints and VAEs. Lists may be used on any thread, leases on the worker only.
+    """Lists and loads checkpoints and VAEs. Lists may be used on any thread, leases on a worker only.
+
+    With several devices (:meth:`add_device`), each has its own policy and its own loaded models.
 
     :param selected: the value of option ``sd_model_checkpoint`` at start.
     :param policy: devices and precision, or a function for them that is called when the first model is loaded.
@@ -59,12 +62,33 @@ class ModelManager:
     ) -> None:
         self.checkpoints = checkpoints
         self.vaes = vaes
-        self.cache = cache or ModelCache(limits={CHECKPOINT: 1, VAE: 1})
+        first = _DeviceModels(cache or ModelCache(limits={CHECKPOINT: 1, VAE: 1}), policy)
+        self._of_devices: dict[str | None, _DeviceModels] = {None: first}
         self.loaders = loaders or []
         self._options = DEFAULTS if options is None else options
         self._selected = selected
-        self._choose_policy = policy
-        self._policy: DevicePolicy | None = None
+
+    def add_device(self, name: str, cache: ModelCache, policy: Callable[[], DevicePolicy]) -> None:
+        """Give the threads that work on ``name`` (:mod:`latentd.models.here`) a cache and a policy of their own."""
+        if list(self._of_devices) == [None]:
+            self._of_devices.clear()
+        self._of_devices[name] = _DeviceModels(cache, policy)
+
+    @property
+    def _here(self) -> _DeviceModels:
+        """The models of this thread's device; those of the first device for a thread that has none."""
+        found = self._of_devices.get(this_device())
+        return found or next(iter(self._of_devices.values()))
+
+    @property
+    def cache(self) -> ModelCache:
+        """The loaded models of the device on which this thread works."""
+        return self._here.cache
+
+    @property
+    def caches(self) -> list[ModelCache]:
+        """The loaded models of every device."""
+        return [models.cache for models in self._of_devices.values()]
 
     @property
     def current(self) -> CheckpointInfo:
@@ -76,10 +100,11 @@ class ModelManager:
 
     @property
     def policy(self) -> DevicePolicy:
-        """Devices and precision, decided once."""
-        if self._policy is None:
-            self._policy = self._choose_policy()
-        return self._policy
+        """Devices and precision of the device on which this thread works, decided once."""
+        here = self._here
+        if here.policy is None:
+            here.policy = here.choose()
+        return here.policy
 
     def select(self, name: str) -> CheckpointInfo:
         """Select the checkpoint that ``name`` names (``sd_model_checkpoint``); nothing is loaded yet.
@@ -152,9 +177,11 @@ class ModelManager:
     def unload(self) -> None:
         """Move checkpoints from an accelerator to main memory, or drop them on a CPU (``/unload-checkpoint``).
 
-        The selected checkpoint stays selected and is loaded again with the next lease.
+        Only those of the device on which this thread works. The selected checkpoint stays selected and is loaded again
+        with the next lease.
         """
-        if self._policy is None or self._policy.device == "cpu":
+        policy = self._here.policy
+        if policy is None or policy.device == "cpu":
             self.cache.drop(CHECKPOINT)
             self.cache.drop(VAE)
             return
@@ -210,17 +237,28 @@ class ModelManager:
         read = partial(open_state_dict, mapped=not self._options["disable_mmap_load_safetensors"])
         if count < 1:
             return read
-        self.cache.limit(files, count)
-        return lambda path: self.cache.get(
+        cache = next(iter(self._of_devices.values())).cache  # one copy serves every device
+        cache.limit(files, count)
+        return lambda path: cache.get(
             _key(files, str(path)), lambda: in_memory(read(path)), lambda contents: contents.nbytes
         )
 
     def keep_files(self, kind: str, count: int) -> None:
         """Keep the contents of at most ``count`` weight files of ``kind`` in memory from now on."""
+        cache = next(iter(self._of_devices.values())).cache
         if count < 1:
-            self.cache.drop(FILES[kind][0])
+            cache.drop(FILES[kind][0])
         else:
-            self.cache.limit(FILES[kind][0], count)
+            cache.limit(FILES[kind][0], count)
+
+
+@dataclass(slots=True)
+class _DeviceModels:
+    """The loaded models of one device, and its policy once it is decided."""
+
+    cache: ModelCache
+    choose: Callable[[], DevicePolicy]
+    policy: DevicePolicy | None = None
 
 
 def _key(kind: str, filename: str, *more: Hashable) -> Key:

@@ -8,6 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeGuard, TypeVar
 
 from latentd.errors import LatentdError, PluginError
+from latentd.executors import Executor
 from latentd.generations import Planned, UNetHook
 from latentd.types import Result
 
@@ -144,6 +145,17 @@ def result(value: object) -> Result:
     if not isinstance(value, Result):
         raise TypeError(f"returned a value of type {type(value).__name__}, not a Result")
     return value
+
+
+def executor(value: object) -> Executor | None:
+    """``value`` as an executor.
+
+    :raises TypeError: it lacks some of the methods.
+    """
+    if value is None or isinstance(value, Executor):
+        return value
+    lacking = [name for name in sorted(vars(Executor)) if name[0] != "_" and not hasattr(value, name)]
+    raise TypeError(f"returned {_shown(value)}, which is no executor: it lacks {', '.join(lacking)}")
 
 
 def outcome(value: Planned[A] | None) -> Planned[A] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pluggy
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from latentd.executors import Executor
     from latentd.generations import Generation, UNetHook
     from latentd.settings import Settings
     from latentd.types import JsonValue, Result
@@ -107,9 +108,9 @@ class Hooks:
         """What a plugin answers in place of an error."""
         return self._first("error_reply", check=blame.status_and_body, path=path, status=status, document=document)
 
-    def create_executor(self, settings: Settings) -> Any | None:  # with the engine's public face
+    def create_executor(self, settings: Settings) -> Executor | None:
         """An executor that replaces the core's, if a plugin has one."""
-        return self._first("create_executor", check=lambda value: value, settings=settings)
+        return self._first("create_executor", check=blame.executor, settings=settings)
 
     # --- one generation ----------------------------------------------------------------------------------------------
 

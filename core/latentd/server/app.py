@@ -17,6 +17,7 @@ from latentd.server import errors
 from latentd.server.auth import AuthMiddleware, Credentials, RouteScopes
 from latentd.server.body_limits import LARGE_BODY, BodyBoundMiddleware
 from latentd.server.browser import BrowserGuardMiddleware, BrowserRules
+from latentd.server.engine_setup import MEBIBYTE
 from latentd.server.json_reply import LateJSONResponse
 from latentd.server.keys import read_keys
 from latentd.server.middleware import (
@@ -32,7 +33,7 @@ from latentd.server.middleware import (
 from latentd.server.openapi import describe, serve_document
 from latentd.server.public import MarkedRoutes, PublicRoutes
 from latentd.server.routes import front
-from latentd.server.services import MEBIBYTE, ROUTES, AppServices, create_services
+from latentd.server.services import ROUTES, AppServices, create_services
 from latentd.settings import Settings
 
 GZIP_FROM = 1000

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentd.errors import LatentdError
+from latentd.errors import LatentdError, NotConfigured
 from latentd.models.cache import ModelCache
 from latentd.models.devices import DevicePolicy, choose_policy
 from latentd.models.files.checkpoints import CheckpointInfo, Checkpoints
@@ -38,8 +39,8 @@ class ServedModels(ModelManager):
 
     @property
     def decided_policy(self) -> DevicePolicy | None:
-        """Devices and precision; None before the first model is loaded."""
-        return self._policy
+        """Devices and precision of this thread's device; None before its first model is loaded."""
+        return self._here.policy
 
     def precision_report(self) -> list[JsonValue]:
         """Checkpoint, device, and dtype and layout of the parts of each loaded model; what was measured for them."""
@@ -50,7 +51,8 @@ class ServedModels(ModelManager):
                 "parts": {part: asdict(model.policy.precision_of(part)) for part in PARTS},
                 "measured": None if (found := model.policy.measured) is None else found.rows(),
             }
-            for model in self.cache.loaded(CHECKPOINT)
+            for cache in self.caches
+            for model in cache.loaded(CHECKPOINT)
         ]
 
 
@@ -86,23 +88,34 @@ def create_models(
         hidden=hidden,
     )
     budget = int(settings.model_cache_mb * 2**20) if settings.model_cache_mb > 0 else None
-    limits = {CHECKPOINT: _at_least_one(options["sd_checkpoints_limit"]), VAE: 1}
+
+    def new_cache() -> ModelCache:
+        limits = {CHECKPOINT: _at_least_one(options["sd_checkpoints_limit"]), VAE: 1}
+        return ModelCache(budget=budget, limits=limits, observer=observer)
+
     manager = ServedModels(
         checkpoints,
         vaes,
-        cache=ModelCache(budget=budget, limits=limits, observer=observer),
+        cache=new_cache(),
         selected=options["sd_model_checkpoint"],
         policy=lambda: device_policy(settings),
         options=options,
         loaders=[_loader(spec, registry.model_formats.owner(spec.name)) for spec in registry.model_formats.values()],
     )
 
+    for name in settings.devices:
+        manager.add_device(name, new_cache(), partial(device_policy, settings, name))
+
     def select(title: JsonValue) -> None:
         if title:
             manager.select(str(title))
 
+    def limit(count: JsonValue) -> None:
+        for cache in manager.caches:
+            cache.limit(CHECKPOINT, _at_least_one(count))
+
     options.on_change("sd_model_checkpoint", select)
-    options.on_change("sd_checkpoints_limit", lambda count: manager.cache.limit(CHECKPOINT, _at_least_one(count)))
+    options.on_change("sd_checkpoints_limit", limit)
     options.on_change("sd_checkpoint_cache", lambda count: manager.keep_files(CHECKPOINT, int(count)))
     options.on_change("sd_vae_checkpoint_cache", lambda count: manager.keep_files(VAE, int(count)))
     return manager
@@ -112,8 +125,13 @@ def _at_least_one(count: JsonValue) -> int:
     return max(1, int(count or 1))
 
 
-def device_policy(settings: Settings) -> DevicePolicy:
-    """Devices and precision by the flags; writes them to the log and imports torch."""
+def device_policy(settings: Settings, device: str | None = None) -> DevicePolicy:
+    """Devices and precision by the flags; writes them to the log and imports torch.
+
+    :param device: one of ``--devices`` (``cuda:1``, ``cpu:0``), in place of ``--device-id``.
+    :raises NotConfigured: the device does not exist.
+    """
+    kind, _, number = (device or "").partition(":")
     policy = choose_policy(
         no_half=settings.no_half,
         no_half_vae=settings.no_half_vae,
@@ -124,16 +142,18 @@ def device_policy(settings: Settings) -> DevicePolicy:
         lowvram=settings.lowvram,
         channels_last=settings.opt_channelslast,
         use_ipex=settings.use_ipex,
-        use_cpu=settings.use_cpu,
-        device_id=settings.device_id,
+        use_cpu=("all",) if kind == "cpu" else settings.use_cpu,
+        device_id=number if device else settings.device_id,
         dtype=_DTYPES.get(settings.dtype or ""),
     )
+    if kind and policy.device.partition(":")[0] != kind:
+        raise NotConfigured(f"--devices {device}: this machine has no {kind.upper()} device")
     if settings.dtype == "auto" and policy.device == "cpu":
         policy = replace(policy, fit=measured_policy(settings.paths.data / "cache" / "speed.json"))
-        log.info("device cpu; dtypes are measured with the first model of each kind")
+        log.info("device %s; dtypes are measured with the first model of each kind", device or "cpu")
         return policy
     on_cpu = f"; on the CPU: {', '.join(sorted(policy.cpu_parts))}" if policy.cpu_parts else ""
-    log.info("device %s, %s, VAE in %s%s", policy.device, policy.dtype, policy.vae_dtype, on_cpu)
+    log.info("device %s, %s, VAE in %s%s", device or policy.device, policy.dtype, policy.vae_dtype, on_cpu)
     return policy
 
 

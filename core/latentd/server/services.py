@@ -8,16 +8,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from latentd.engine.executor import Engine
-from latentd.engine.job import Job
-from latentd.engine.worker import freeze_heap
-from latentd.errors import LatentdError, NotStored
-from latentd.models.cores import use_own_cores
-from latentd.models.devices import free_cache
+from latentd.errors import LatentdError, NotConfigured, NotStored
+from latentd.executors import Executor, ExecutorJob, PortableWork
 from latentd.models.files.folders import find_models
 from latentd.models.files.hashes import HashCache
 from latentd.models.files.unpickle import pickle_files
@@ -26,11 +23,14 @@ from latentd.options import OptionStore
 from latentd.plugins.builtin import BUILTINS
 from latentd.plugins.host import PluginHost
 from latentd.plugins.selection import Selection
+from latentd.server import work
+from latentd.server.engine_setup import MEBIBYTE, create_engine
 from latentd.server.images import ImageIO
 from latentd.server.model_setup import create_models
-from latentd.server.shared_batches import share_limit, share_of
+from latentd.server.shared_batches import share_of
 from latentd.server.styles import StyleBook
 from latentd.server.tickets import Tickets
+from latentd.server.worker_process import Home
 from latentd.services import Services, WorkerContext
 from latentd.settings import Settings
 from latentd.types import JsonValue, OptionValues
@@ -47,7 +47,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ROUTES = "latentd.server.builtin"
-MEBIBYTE = 1 << 20
 #: Options whose change loads a model; the reply waits for it.
 _LOADING = frozenset(
     {
@@ -65,10 +64,16 @@ class AppServices:
 
     :param extra_plugins: names and plugins that are not installed distributions (for tests and embedding).
     :param serve_http: include the HTTP routes; False for the command line.
+    :param executor: takes the place of the executors of plugins and of the core.
     """
 
     def __init__(
-        self, settings: Settings, *, extra_plugins: Iterable[tuple[str, object]] = (), serve_http: bool = True
+        self,
+        settings: Settings,
+        *,
+        extra_plugins: Iterable[tuple[str, object]] = (),
+        serve_http: bool = True,
+        executor: Executor | None = None,
     ) -> None:
         began = time.perf_counter()
         self.settings = settings
@@ -76,7 +81,8 @@ class AppServices:
         self.app_id = secrets.randbelow(2**53)
         self.options = OptionStore.from_settings(settings)
         builtins = (*BUILTINS, ROUTES) if serve_http else BUILTINS
-        self.host = PluginHost(self.options, Selection.from_settings(settings), extra=extra_plugins, builtins=builtins)
+        extra = list(extra_plugins)
+        self.host = PluginHost(self.options, Selection.from_settings(settings), extra=extra, builtins=builtins)
         self.host.load()
         self.registry, self.hooks = self.host.registry, self.host.hooks
         self.tickets = Tickets()
@@ -92,7 +98,13 @@ class AppServices:
             hidden=lambda: self.options["list_hidden_files"],
         )
         scanned = time.perf_counter()
-        self.engine: Engine = self.hooks.create_executor(settings) or self._engine()
+        self.scans = 0
+        self.engine: Executor = (
+            executor
+            or self.hooks.create_executor(settings)
+            or create_engine(settings, self.options, self.models, lambda: self._home(extra))
+        )
+        self.engine.observe(self.hooks.job_event)
         self.host.attach(self)
         self.startup_seconds = {
             "plugins": loaded - began,
@@ -102,20 +114,25 @@ class AppServices:
         self.on_exit: Callable[[str], bool] = lambda kind: False
         self._warm = self._started = False
 
-    def _engine(self) -> Engine:
-        settings = self.settings
-        return Engine(
-            queue_limit=settings.max_queue,
-            result_ttl=settings.result_ttl,
-            result_bytes=int(settings.result_mb * MEBIBYTE),
-            observer=self.hooks.job_event,
-            prepare=_import_pipeline,
-            cleanup=free_cache,
-            share_limit=lambda: share_limit(settings, self.models),
+    def _home(self, extra: Sequence[tuple[str, object]]) -> Home:
+        """What worker processes need.
+
+        :raises NotConfigured: a plugin is an object of this process.
+        """
+        for name, plugin in extra:
+            if not isinstance(plugin, ModuleType):
+                raise NotConfigured(f"--worker-processes needs plugin {name!r} to be a module")
+        return Home(
+            settings=self.settings,
+            plugins=[(name, plugin.__name__) for name, plugin in extra if isinstance(plugin, ModuleType)],
+            options=lambda: self.options,
+            scans=lambda: self.scans,
+            learn=self.models.checkpoints.learn,
+            on_model=self.hooks.model_event,
         )
 
     @property
-    def queue(self) -> Engine:
+    def queue(self) -> Executor:
         """The engine, as plugins see it."""
         return self.engine
 
@@ -129,7 +146,7 @@ class AppServices:
         job = await self.submit(request)
         return await job.wait()
 
-    async def submit(self, request: GenerationRequest, *, awaited: bool = True) -> Job[Result]:
+    async def submit(self, request: GenerationRequest, *, awaited: bool = True) -> ExecutorJob[Result]:
         """The queued job of ``request``.
 
         :param awaited: whether the caller will ``wait()`` for it, as of :meth:`latentd.engine.executor.Engine.submit`.
@@ -139,7 +156,7 @@ class AppServices:
 
         plan = await asyncio.to_thread(build_plan, request, self)
         job = self.engine.submit(
-            lambda control: self._execute(plan, control),
+            self.portable(work.draw, plan, first=partial(self._keep_overrides, plan)),
             kind=request.mode,
             task_id=request.force_task_id,
             model_key=plan.checkpoint,
@@ -153,7 +170,7 @@ class AppServices:
 
     async def submit_body(
         self, given: GenerationBody, warnings: Sequence[str] = (), *, awaited: bool = True
-    ) -> tuple[Job[Result], GenerationBody]:
+    ) -> tuple[ExecutorJob[Result], GenerationBody]:
         """The queued job of an HTTP body, and the body with its infotext applied.
 
         :param warnings: what reading the body could not follow. :param awaited: as of :meth:`submit`.
@@ -178,16 +195,14 @@ class AppServices:
         check_request(request, self.settings)
         return body, request, unheeded
 
-    def _execute(self, plan: Plan, control: JobControl) -> Result:
-        from latentd.pipeline.run import execute
-
-        _import_networks()
-        if not plan.request.override_settings_restore_afterwards:
-            try:
-                self.options.update(self._known_overrides(plan))
-            except NotStored as error:
-                control.warn(error.detail)
-        return execute(plan, self, control)
+    def _keep_overrides(self, plan: Plan, control: JobControl) -> None:
+        """Set the request's overrides for good if it asks for that."""
+        if plan.request.override_settings_restore_afterwards:
+            return
+        try:
+            self.options.update(self._known_overrides(plan))
+        except NotStored as error:
+            control.warn(error.detail)
 
     def _known_overrides(self, plan: Plan) -> dict[str, JsonValue]:
         overrides = dict(plan.options.overrides)
@@ -195,7 +210,17 @@ class AppServices:
             overrides["sd_model_checkpoint"] = plan.checkpoint
         return overrides
 
-    # --- the worker --------------------------------------------------------------------------------------------------
+    # --- the workers -------------------------------------------------------------------------------------------------
+
+    def portable(
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        first: Callable[[JobControl], None] | None = None,
+        last: Callable[[T], None] | None = None,
+    ) -> PortableWork[T]:
+        """Work that may be done in another process: ``function(services, control, *arguments)``."""
+        return PortableWork(function=function, arguments=arguments, services=self, first=first, last=last)
 
     async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:
         """Run ``work`` on the thread that owns torch, as a job of its own in the queue."""
@@ -209,7 +234,7 @@ class AppServices:
         task_id: str | None = None,
         checkpoint: str | None = None,
         meta: Mapping[str, JsonValue] | None = None,
-    ) -> Job[T]:
+    ) -> ExecutorJob[T]:
         """The queued job of ``work``, which runs on the thread that owns torch.
 
         :param checkpoint: the title of the checkpoint that it needs.
@@ -236,12 +261,9 @@ class AppServices:
         if self._warm:
             return
         self._warm = True
-        self.engine.submit(self._first_load, kind="load", quiet=True)
-
-    def _first_load(self, control: JobControl) -> None:
-        if self.settings.skip_load_model_at_start or self.settings.ui_debug_mode or not len(self.models.checkpoints):
-            return
-        self._load(control)
+        idle = self.settings.skip_load_model_at_start or self.settings.ui_debug_mode or not len(self.models.checkpoints)
+        for place in self.engine.places():
+            self.engine.submit(_nothing if idle else self._load, kind="load", quiet=True, device=place.name)
 
     # --- models and options ------------------------------------------------------------------------------------------
 
@@ -276,22 +298,20 @@ class AppServices:
         """Load the selected checkpoint and VAE; A1111's progress does not show this as a job."""
         await self.engine.submit(self._load, kind="load", quiet=True).wait()
 
-    def _load(self, control: JobControl) -> bool:
-        with self.models.lease(None, self.options["sd_vae"]):
-            current = self.models.current
+    @property
+    def _load(self) -> PortableWork[dict[str, JsonValue]]:
         # The first load adds the hash to the title, and clients compare the title with those of /sd-models.
-        known = {"sd_model_checkpoint": current.title, "sd_checkpoint_hash": current.sha256}
-        self.options.update(known, from_api=False)
-        return True
+        def know(options: dict[str, JsonValue]) -> None:
+            self.options.update(options, from_api=False)
+
+        return self.portable(work.load, last=know)
 
     async def unload_models(self) -> None:
-        """Drop the models from memory; the selected one stays selected."""
-
-        def unload(control: JobControl) -> bool:
-            self.models.unload()
-            return True
-
-        await self.engine.submit(unload, kind="unload", quiet=True).wait()
+        """Drop the models of every device from memory; the selected one stays selected."""
+        unload = self.portable(work.unload)
+        names = [place.name for place in self.engine.places() if place.state != "drained"]
+        jobs = [self.engine.submit(unload, kind="unload", quiet=True, device=name) for name in names]
+        await asyncio.gather(*(job.wait() for job in jobs))
 
     # --- files -------------------------------------------------------------------------------------------------------
 
@@ -308,17 +328,18 @@ class AppServices:
 
     def embedding_rows(self) -> dict[str, JsonValue]:
         """The body of ``/sdapi/v1/embeddings``."""
-        loaded = self.models.cache.loaded("checkpoint")
+        loaded = [model for cache in self.models.caches for model in cache.loaded("checkpoint")]
         return self.embeddings.rows(loaded[-1].context_width if loaded else None)
 
-    def refresh_embeddings(self) -> None:
-        """Search the embeddings folders again."""
-        self.embeddings.refresh()
+    def refresh(self, *looks: Callable[[], None]) -> None:
+        """Call functions that look through folders again, and have worker processes look as well."""
+        for look in looks:
+            look()
+        self.scans += 1
 
     def refresh_networks(self) -> None:
         """Search the folders of embeddings and LoRAs again; those of hypernetworks are searched at every use."""
-        self.embeddings.refresh()
-        self.networks.refresh()
+        self.refresh(self.embeddings.refresh, self.networks.refresh)
 
     @property
     def hypernetworks(self) -> dict[str, Path]:
@@ -401,27 +422,20 @@ def own(services: Services) -> AppServices:
     return services
 
 
-def _import_pipeline() -> None:
-    use_own_cores()
-    import latentd.pipeline.run  # noqa: F401 - every generation needs it; it imports torch
-
-
-@cache
-def _import_networks() -> None:
-    """Import the libraries of the networks before the first model is loaded.
-
-    They add about 300,000 objects, with which every full garbage collection would stop the server for 0.2 s.
-    """
-    import latentd.models.loading.libraries  # noqa: F401
-
-    freeze_heap()
+def _nothing(control: JobControl) -> None:
+    """Work of a worker that only imports what it will need."""
 
 
 def create_services(
-    settings: Settings, *, extra_plugins: Iterable[tuple[str, object]] = (), serve_http: bool = True
+    settings: Settings,
+    *,
+    extra_plugins: Iterable[tuple[str, object]] = (),
+    serve_http: bool = True,
+    executor: Executor | None = None,
 ) -> AppServices:
     """The services that ``settings`` describe. No model is loaded and no thread started yet.
 
+    :param executor: takes the place of those of plugins and of the core.
     :raises LatentdError: a flag asks for something impossible.
     """
-    return AppServices(settings, extra_plugins=extra_plugins, serve_http=serve_http)
+    return AppServices(settings, extra_plugins=extra_plugins, serve_http=serve_http, executor=executor)

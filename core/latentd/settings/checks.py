@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from latentd.settings.flag import declared_flags
@@ -21,9 +22,20 @@ def check_settings(settings: Settings) -> None:
     if not settings.paths.data.is_dir():
         raise ValueError(f"--data-dir {settings.data_dir}: there is no such folder")
     _check_tls(settings)
+    _check_devices(settings)
     _ = settings.users
     if any(not key.strip() for key in settings.api_key):
         raise ValueError("--api-key is empty")
+
+
+def _check_devices(settings: Settings) -> None:
+    for name in settings.devices:
+        if not re.fullmatch(r"(cuda|cpu):[0-9]{1,4}", name):
+            raise ValueError(f"--devices {name}: name devices as cuda:0,cuda:1 or cpu:0,cpu:1")
+        if settings.devices.count(name) > 1:
+            raise ValueError(f"--devices names {name} twice")
+    if settings.devices and settings.device_id is not None:
+        raise ValueError("--devices and --device-id exclude each other")
 
 
 def _check_tls(settings: Settings) -> None:

@@ -62,6 +62,18 @@ class ModelFlags:
         (), "parts to run on the CPU: all, or sd, interrogate, gfpgan...", group=DEVICE, separate=True, metavar="PART"
     )
     device_id: str | None = text(None, "number of the CUDA device to use", group=DEVICE)
+    devices: tuple[str, ...] = texts(
+        (),
+        "devices that draw at the same time, each with models of its own, separated by commas (cuda:0,cuda:1)",
+        group=DEVICE,
+        listed=False,
+        commas=True,
+    )
+    worker_processes: bool = switch(
+        "drive each device from a process of its own, which is started again if it ends; a crash costs one job",
+        group=DEVICE,
+        listed=False,
+    )
     use_ipex: bool = switch("use an Intel XPU", group=DEVICE)
     opt_channelslast: bool = switch("lay tensors out channels-last", group=DEVICE)
     max_batch_count: int = integer(16, "largest batch count that the web page offers", group=DEVICE, acts=False)

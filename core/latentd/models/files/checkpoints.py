@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -184,6 +184,14 @@ class Checkpoints:
         """Compute the hash if it is missing (not with ``--no-hashing``), and make it an alias."""
         if info.sha256 is None and (digest := self._hash(Path(info.filename))) is not None:
             info.set_sha256(digest)
+            self._register()
+
+    def learn(self, hashes: Mapping[str, str]) -> None:
+        """Take over SHA-256 of files, by their paths, that another process of this server has computed."""
+        unknown = [info for info in self._infos if info.sha256 is None and info.filename in hashes]
+        for info in unknown:
+            info.set_sha256(hashes[info.filename])
+        if unknown:
             self._register()
 
     def _empty_hint(self) -> str | None:

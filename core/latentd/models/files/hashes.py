@@ -54,7 +54,8 @@ class HashCache:
         with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self._lock:
-            self._entries[str(path)] = {"stamp": stamp, "sha256": digest}
+            # Another process of this server may have added some.
+            self._entries = {**self._read(), **self._entries, str(path): {"stamp": stamp, "sha256": digest}}
             self._write()
         return digest
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Header, HTTPException, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from latentd.engine.events import FINAL, Subscription
-from latentd.engine.executor import Engine
+from latentd.engine.events import FINAL
 from latentd.engine.job import WATCH_SECONDS
 from latentd.engine.progress import job_document
+from latentd.executors import Executor, ExecutorEvents, ExecutorJob
 from latentd.server.openapi import event_stream
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
 from latentd.types import JsonValue
 
 if TYPE_CHECKING:
-    from latentd.engine.job import AnyJob
     from latentd.server.services import AppServices
 
 Ticket = Annotated[str | None, Query(description="A pass of POST /latentd/v1/tickets in place of credentials")]
@@ -36,10 +35,10 @@ def router(services: AppServices) -> APIRouter:
 def _add_one(routes: APIRouter, services: AppServices) -> None:
     async def subscription(
         job_id: str, response: Response, last_event_id: LastEventId = None
-    ) -> AsyncIterator[Subscription]:
+    ) -> AsyncIterator[ExecutorEvents]:
         response.headers["Cache-Control"] = "no-store"
         # A dependency runs before the stream begins, when an error can still be the reply.
-        engine: Engine = services.engine
+        engine: Executor = services.engine
         job = engine.get(job_id)
         if last_event_id in FINAL:
             raise HTTPException(204)
@@ -57,7 +56,7 @@ def _add_one(routes: APIRouter, services: AppServices) -> None:
         openapi_extra={"x-ticket": True},
     )
     async def events(
-        job_id: str, ticket: Ticket = None, heard: Subscription = Depends(subscription)
+        job_id: str, ticket: Ticket = None, heard: ExecutorEvents = Depends(subscription)
     ) -> AsyncIterator[ServerSentEvent]:
         """Server-sent events of one job: its present state, then each change until it has ended."""
         async for event in _events_of(services.engine.get(job_id), heard):
@@ -65,7 +64,7 @@ def _add_one(routes: APIRouter, services: AppServices) -> None:
 
 
 def _add_all(routes: APIRouter, services: AppServices) -> None:
-    async def subscription(response: Response) -> AsyncIterator[Subscription]:
+    async def subscription(response: Response) -> AsyncIterator[ExecutorEvents]:
         response.headers["Cache-Control"] = "no-store"
         with services.engine.subscribe() as events:
             yield events
@@ -78,7 +77,7 @@ def _add_all(routes: APIRouter, services: AppServices) -> None:
         openapi_extra={"x-ticket": True},
     )
     async def events(
-        ticket: Ticket = None, heard: Subscription = Depends(subscription)
+        ticket: Ticket = None, heard: ExecutorEvents = Depends(subscription)
     ) -> AsyncIterator[ServerSentEvent]:
         """Server-sent events of all jobs: those that wait or run as they are, then each change of any.
 
@@ -88,7 +87,7 @@ def _add_all(routes: APIRouter, services: AppServices) -> None:
             yield event
 
 
-async def _events_of(job: AnyJob, events: Subscription) -> AsyncIterator[ServerSentEvent]:
+async def _events_of(job: ExecutorJob[Any], events: ExecutorEvents) -> AsyncIterator[ServerSentEvent]:
     document = job_document(job)
     name = _name_of(document)
     yield _event(name, document)
@@ -99,7 +98,7 @@ async def _events_of(job: AnyJob, events: Subscription) -> AsyncIterator[ServerS
             yield _event(name, event.data)
 
 
-async def _events_of_all(engine: Engine, events: Subscription) -> AsyncIterator[ServerSentEvent]:
+async def _events_of_all(engine: Executor, events: ExecutorEvents) -> AsyncIterator[ServerSentEvent]:
     for job, place in engine.jobs():
         if not job.ended:
             document = job_document(job, place)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import Request, Response
 
-from latentd.engine.job import Job
+from latentd.executors import ExecutorJob
 from latentd.server.accept import preferred_picture
 from latentd.server.auth import require
 from latentd.server.body_limits import LARGE_BODY
@@ -101,7 +101,7 @@ def _job_body(body: dict[str, JsonValue]) -> GenerationBody:
 
 async def queue_generation(
     services: Services, body: GenerationBody, request: Request, *, warnings: Sequence[str] = ()
-) -> Job[Result]:
+) -> ExecutorJob[Result]:
     """The queued job of a body of txt2img or img2img, whose answer need not wait for it.
 
     :param warnings: what the request asks for and does not get.

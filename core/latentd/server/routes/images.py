@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from latentd.errors import NotFound, near_matches
 from latentd.plugins.catalogue import INTERROGATORS, install_hint, package_hint
+from latentd.server import work
 from latentd.server.body_limits import LARGE_BODY
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.routing import APIRouter
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from latentd.server.services import AppServices
-    from latentd.services import InterrogatorSpec
-    from latentd.types import JobControl
 
 
 def router(services: AppServices) -> APIRouter:
@@ -47,7 +46,7 @@ def router(services: AppServices) -> APIRouter:
             hint = package_hint("interrogator", body.model) or near_matches(body.model, known)
             raise NotFound("Model not found", hint=hint or _known(list(known)))
         caption = await services.run_on_worker(
-            lambda control: _caption(services, spec, image.convert("RGB"), control), kind="interrogate"
+            services.portable(work.caption, spec.name, image.convert("RGB")), kind="interrogate"
         )
         return {"caption": caption}
 
@@ -67,12 +66,6 @@ def _metadata(services: AppServices, image: Image) -> dict[str, JsonValue]:
     if text is not None:
         items = items | {"parameters": text}
     return {"info": text or "", "items": items, "parameters": parse_infotext(text or "", how)}
-
-
-def _caption(services: AppServices, spec: InterrogatorSpec, image: Image, control: JobControl) -> str:
-    from latentd.pipeline.upscaling import caption_with
-
-    return caption_with(services.registry, spec, image, services.worker_context(control))
 
 
 def _known(names: list[str]) -> str:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from fastapi import Response
 from pydantic import BaseModel, Field
 
-from latentd.engine.executor import Engine
 from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import internal_progress
+from latentd.executors import Executor
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.lenient import Bool, Int, LenientModel, Str
 from latentd.types import JsonValue
@@ -123,7 +123,7 @@ class _Tasks:
         self._previews = PreviewCache()
 
     async def progress(self, body: TaskProgressRequest) -> TaskProgressResponse:
-        engine: Engine = self._services.engine
+        engine: Executor = self._services.engine
         job = engine.current()
         if job is None or job.id != body.id_task:
             return _inactive(engine, body.id_task)
@@ -159,7 +159,7 @@ class _Tasks:
         return format, encode
 
 
-def _inactive(engine: Engine, task_id: str | None) -> TaskProgressResponse:
+def _inactive(engine: Executor, task_id: str | None) -> TaskProgressResponse:
     waiting = engine.pending()
     queued = task_id in waiting
     text = f"In queue: {waiting.index(task_id) + 1}/{len(waiting)}" if task_id and queued else "Waiting..."

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from fastapi import Query, Request, Response
 
-from latentd.engine.executor import Engine
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
+from latentd.executors import Executor
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.middleware import name_job
 from latentd.server.openapi import binary, reply_of
@@ -23,7 +23,7 @@ from latentd.types import GeneratedImage, JsonValue
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from latentd.engine.job import AnyJob
+    from latentd.executors import ExecutorJob
     from latentd.server.services import AppServices
 
 MEDIA_TYPES = {
@@ -65,7 +65,7 @@ def _add_listing(routes: APIRouter, services: AppServices) -> None:
         limit: Annotated[int, Query(ge=1, le=1000, description="the newest so many")] = 100,
     ) -> Response:
         """Jobs, oldest first."""
-        engine: Engine = services.engine
+        engine: Executor = services.engine
         known = [(job, place) for job, place in engine.jobs() if state in (None, job.status)]
         newest = known[-limit:]
         return await asyncio.to_thread(
@@ -140,7 +140,7 @@ def accepted(job: WorkJob[Any], request: Request) -> Response:  # whatever its w
     return SafeJSONResponse(reply, 202, {"Location": path})
 
 
-def _document(job: AnyJob, request: Request) -> dict[str, JsonValue]:
+def _document(job: ExecutorJob[Any], request: Request) -> dict[str, JsonValue]:
     path = job_path(job, request)
     document = job_document(job)
     document["preview"] = f"{path}/preview" if job.progress.preview is not None else None

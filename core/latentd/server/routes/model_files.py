@@ -60,23 +60,24 @@ def _add_refreshes(routes: APIRouter, services: AppServices) -> None:
     @routes.post("/refresh-checkpoints")
     async def refresh_checkpoints() -> None:
         """Look through the checkpoint folders again, and those of upscalers, which have no path of their own."""
-        await services.run_in_thread(services.models.checkpoints.refresh)
-        await services.run_in_thread(services.host.refresh_upscalers)
+        await services.run_in_thread(
+            lambda: services.refresh(services.models.checkpoints.refresh, services.host.refresh_upscalers)
+        )
 
     @routes.post("/refresh-vae")
     async def refresh_vae() -> None:
         """Look through the VAE folders again."""
-        await services.run_in_thread(services.models.vaes.refresh)
+        await services.run_in_thread(lambda: services.refresh(services.models.vaes.refresh))
 
     @routes.post("/refresh-loras")
     async def refresh_loras() -> None:
         """Look through the LoRA folders again."""
-        await services.run_in_thread(services.networks.refresh)
+        await services.run_in_thread(lambda: services.refresh(services.networks.refresh))
 
     @routes.post("/refresh-embeddings")
     async def refresh_embeddings() -> None:
         """Look through the embeddings folder again."""
-        await services.run_in_thread(services.refresh_embeddings)
+        await services.run_in_thread(lambda: services.refresh(services.embeddings.refresh))
 
     @routes.post("/unload-checkpoint", name="unloadapi", openapi_extra={"x-scope": "admin"})
     async def unload_checkpoint() -> dict[str, JsonValue]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from fastapi import Query
 from pydantic import BaseModel
 
-from latentd.engine.executor import Engine
 from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import api_progress, state_document
+from latentd.executors import Executor
 from latentd.server.routing import APIRouter
 from latentd.types import JsonValue
 
@@ -49,7 +49,7 @@ def router(services: AppServices) -> APIRouter:
     @routes.get("/progress", name="progressapi", response_model=ProgressResponse)
     async def progress(skip_current_image: bool = False, id_task: str | None = Query(None)) -> dict[str, JsonValue]:
         """Progress of what runs now, or of the job ``id_task``; zeros when idle."""
-        engine: Engine = services.engine
+        engine: Executor = services.engine
         job = engine.get(id_task) if id_task else engine.current()
         state = engine.state() if job is None else job.progress
         done, eta = api_progress(state)

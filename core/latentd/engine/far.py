@@ -1,0 +1,230 @@
+"""A job that runs in another process: its mirror here, and what is sent between the two.
+
+Both ends are this program, started by the same user, so what is sent is pickled. Nothing of a request is ever read this
+way but as values of this program's classes.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from latentd.engine.job import Job
+from latentd.errors import Interrupted, LatentdError
+from latentd.executors import ExecutorJob, PortableWork
+from latentd.types import JobControl, JsonValue
+
+if TYPE_CHECKING:
+    from latentd.services import Services
+
+T = TypeVar("T")
+
+#: Fields of the progress that the far side sets; the rest is the near side's.
+_FIELDS = (
+    *("job", "job_count", "job_no", "sampling_step", "sampling_steps", "textinfo"),
+    *("preview", "preview_step", "preview_id", "warnings"),
+)
+#: Seconds after which the far side is told again that a client watches the job.
+_WATCH_AGAIN = 5.0
+#: The registries whose items are sent by their names, and the module that knows what is behind them.
+_BY_NAME = ("scripts", "samplers", "schedulers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A job as it is sent.
+
+    :ivar work: the function and its arguments, from :func:`pack`.
+    :ivar options: the server's options.
+    :ivar scans: how often the server has looked through its folders; the far side looks again if that has grown.
+    :ivar warnings: those that the job has already.
+    :ivar last_steps: the step count that the job shows until sampling sets it.
+    """
+
+    id: str
+    kind: str
+    work: bytes
+    options: Mapping[str, JsonValue]
+    scans: int = 0
+    warnings: tuple[str, ...] = ()
+    last_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stops:
+    """What the far side is told while a job runs. ``skips`` counts requests to end the present batch."""
+
+    cancel: bool = False
+    interrupt: bool = False
+    stopping: bool = False
+    skips: int = 0
+    watched: int = 0
+
+
+@dataclass(slots=True)
+class Mirror:
+    """The near side of a job that runs elsewhere."""
+
+    job: ExecutorJob[Any]
+    told: Stops = field(default_factory=Stops)
+    _skipping: bool = False
+    _watch_told: float = float("-inf")
+
+    def news(self) -> Stops | None:
+        """What the far side has to be told now; None if it knows everything. Ask every few hundredths of a second."""
+        state = self.job.progress
+        skips, watched = self.told.skips, self.told.watched
+        if state.skipped and not self._skipping:
+            skips += 1
+        self._skipping = state.skipped
+        if self.job.watched and time.monotonic() - self._watch_told > _WATCH_AGAIN:
+            self._watch_told = time.monotonic()
+            watched += 1
+        now = Stops(
+            cancel=self.job.stop_requested() == "cancel",
+            interrupt=state.interrupted,
+            stopping=state.stopping_generation,
+            skips=skips,
+            watched=watched,
+        )
+        if now == self.told:
+            return None
+        self.told = now
+        return now
+
+    def show(self, changes: Mapping[str, Any]) -> None:
+        """Take over what :class:`FarJob` sent, and publish it."""
+        state = self.job.progress
+        for name, value in changes.items():
+            if name == "batch_begun":
+                state.skipped = self._skipping = False
+            elif name == "interrupted":
+                state.interrupted = True
+            else:
+                setattr(state, name, value)
+        with suppress(Interrupted):
+            self.job.check()
+
+
+class FarJob:
+    """The far side of a job.
+
+    :param send: called on the thread of the work with the fields of the progress that have changed.
+    """
+
+    def __init__(self, task: Task, send: Callable[[Mapping[str, Any]], None]) -> None:
+        self._send = send
+        self._sent: dict[str, Any] = {}
+        self._told = Stops()
+        self.job: Job[Any] = Job(_nothing, id=task.id, kind=task.kind, publish=lambda job, event: self.report())
+        self.job.progress.warnings = task.warnings
+        self.job.begin("", task.last_steps)
+        self._sent = self._state()
+
+    def tell(self, stops: Stops) -> None:
+        """Stop as :meth:`Mirror.news` says; on any thread."""
+        job, before = self.job, self._told
+        self._told = stops
+        if stops.cancel:
+            job.request_cancel()
+        if stops.interrupt:
+            job.progress.interrupted = True
+        if stops.stopping:
+            job.progress.stopping_generation = True
+        if stops.skips > before.skips:
+            job.progress.skipped = True
+        if stops.watched > before.watched:
+            job.watch()
+
+    def report(self) -> None:
+        """Send what has changed."""
+        now = self._state()
+        changes = {name: value for name, value in now.items() if value is not self._sent.get(name)}
+        self._sent = now
+        if changes.get("interrupted") and self._told.interrupt:
+            del changes["interrupted"]
+        if not changes.get("interrupted", True):
+            del changes["interrupted"]
+        if "skipped" in changes and not changes.pop("skipped"):
+            changes["batch_begun"] = True
+        if changes:
+            self._send(changes)
+
+    def _state(self) -> dict[str, Any]:
+        state = self.job.progress
+        return {name: getattr(state, name) for name in (*_FIELDS, "skipped", "interrupted")}
+
+
+def _nothing(job: JobControl) -> None:
+    """Work of a job that is only a control."""
+
+
+# --- pickling --------------------------------------------------------------------------------------------------------
+
+
+class _Pickler(pickle.Pickler):
+    """Sends registered objects, which may refer to the server, by their names."""
+
+    def __init__(self, file: io.BytesIO, services: Services) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._names = {
+            id(item): (kind, name) for kind in _BY_NAME for name, item in getattr(services.registry, kind).items()
+        }
+        self._names[id(services)] = ("services", "")
+
+    def persistent_id(self, obj: object) -> tuple[str, str] | None:
+        return self._names.get(id(obj))
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, services: Services) -> None:
+        super().__init__(file)
+        self._services = services
+
+    def persistent_load(self, pid: tuple[str, str]) -> object:
+        kind, name = pid
+        return self._services if kind == "services" else getattr(self._services.registry, kind).require(name)
+
+
+def pack(work: PortableWork[Any]) -> bytes:
+    """The function and the arguments of ``work``, to be sent.
+
+    :raises TypeError: an argument cannot be pickled.
+    """
+    file = io.BytesIO()
+    try:
+        _Pickler(file, work.services).dump((work.function, work.arguments))
+    except (pickle.PicklingError, AttributeError) as error:
+        raise TypeError(f"an argument of {work.function.__name__} cannot be sent: {error}") from error
+    return file.getvalue()
+
+
+def unpack(data: bytes, services: Services) -> PortableWork[Any]:
+    """The work of :func:`pack`, with other services of the same settings."""
+    function, arguments = _Unpickler(io.BytesIO(data), services).load()
+    return PortableWork(function=function, arguments=arguments, services=services)
+
+
+def pack_error(error: BaseException) -> bytes:
+    """``error`` without its traceback and causes; what cannot be pickled becomes text."""
+    kind, given = type(error), {key: value for key, value in error.__dict__.items() if not key.startswith("__")}
+    try:
+        data = pickle.dumps((kind, error.args, given))
+        unpack_error(data)
+    except Exception:
+        return pickle.dumps((LatentdError, (f"{kind.__name__}: {error}",), {"detail": str(error), "hint": None}))
+    return data
+
+
+def unpack_error(data: bytes) -> BaseException:
+    """The exception of :func:`pack_error`."""
+    kind, arguments, given = pickle.loads(data)
+    error: BaseException = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(given)
+    return error

@@ -1,0 +1,131 @@
+"""Which place takes which waiting job, and which places take none any more."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Generic, Protocol, TypeVar
+
+from latentd.engine.job import AnyJob
+from latentd.engine.queue import JobQueue
+from latentd.errors import DeviceLost
+
+log = logging.getLogger(__name__)
+
+#: How often in a row jobs may fail on a place and then succeed on another before it takes no more jobs.
+STRIKES = 3
+
+
+class Seat(Protocol):
+    """A place as this module sees it: a worker, or one of a simulation."""
+
+    @property
+    def device(self) -> str:
+        """Its name."""
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The models that it has in memory, the last used first."""
+
+
+S = TypeVar("S", bound=Seat)
+
+
+class Placement(Generic[S]):
+    """The places and the queue before them. It has no lock: the engine holds its own around every call.
+
+    A job goes to a free place that has its model loaded; if none has it, to one that has no model yet, else to the one
+    that asks first. A place that is not free is not waited for. Within that, the queue's order and its bound on
+    overtaking count.
+
+    :ivar seats: the places.
+    :ivar drained: the names of places that take no jobs any more, and why.
+    """
+
+    def __init__(self, queue: JobQueue) -> None:
+        self.seats: list[S] = []
+        self.drained: dict[str, str] = {}
+        self._queue = queue
+        self._strikes: Counter[str] = Counter()
+        self._busy: Counter[str] = Counter()
+
+    def takes_jobs(self, seat: S) -> bool:
+        """Whether ``seat`` is one of the places, and not drained."""
+        return seat.device not in self.drained and any(other is seat for other in self.seats)
+
+    def serving(self) -> list[S]:
+        """The places that take jobs."""
+        return [seat for seat in self.seats if seat.device not in self.drained]
+
+    def serves(self, device: str | None) -> bool:
+        """Whether a job for the place ``device``, or for any if it is None, can run."""
+        return any(device in (None, seat.device) for seat in self.serving())
+
+    def free(self, *, but: S) -> list[S]:
+        """The places beside ``but`` that have nothing to do; they wait for a job or will ask for one at once."""
+        return [seat for seat in self.serving() if seat is not but and not self._busy[seat.device]]
+
+    def begun(self, job: AnyJob) -> None:
+        """Note that ``job`` runs on its place."""
+        self._busy[job.device or ""] += 1
+
+    def left(self, job: AnyJob) -> None:
+        """Note that ``job`` runs no more."""
+        self._busy[job.device or ""] -= 1
+
+    def is_busy(self, seat: S) -> bool:
+        """Whether a job runs on ``seat``."""
+        return self._busy[seat.device] > 0
+
+    def next_for(self, seat: S) -> AnyJob | None:
+        """Remove and return the waiting job that ``seat``, which is free, should run; None if there is none for it."""
+        if not self.takes_jobs(seat):
+            return None
+        if len(self.seats) == 1:
+            return self._queue.pop(seat.loaded)
+        return self._queue.pop(seat.loaded, lambda job: self._suits(job, seat))
+
+    def _suits(self, job: AnyJob, seat: S) -> bool:
+        """Whether ``seat`` may take ``job``, and no other free one is better placed for it."""
+        if job.wanted_device is not None:
+            return job.wanted_device == seat.device
+        if job.failed_on == seat.device and len(self.serving()) > 1:
+            return False
+        if job.model_key is None or job.model_key in seat.loaded:
+            return True
+        others = [free for free in self.free(but=seat) if free.device != job.failed_on]
+        if any(job.model_key in free.loaded for free in others):
+            return False
+        return not seat.loaded or all(free.loaded for free in others)
+
+    def drain(self, device: str, reason: str) -> None:
+        """Let the place ``device`` take no more jobs."""
+        log.error("%s takes no more jobs: %s", device, reason)
+        self.drained[device] = reason
+
+    def orphans(self) -> list[AnyJob]:
+        """Remove and return the waiting jobs that no place may take any more."""
+        found = [job for job in self._queue if not self.serves(job.wanted_device)]
+        for job in found:
+            self._queue.remove(job)
+        return found
+
+    def lost(self) -> DeviceLost:
+        """The error of a job that no place may take."""
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.drained.items()) or "none of that name"
+        return DeviceLost(f"no device is left for this job ({reasons})", hint="look into the log; restart the server")
+
+    def may_go_elsewhere(self, job: AnyJob) -> bool:
+        """Whether ``job``, with which its place failed, may be tried on another one: once, and if there is one."""
+        others = [seat for seat in self.serving() if seat.device != job.device]
+        return bool(others) and job.failed_on is None and job.wanted_device is None and not job.cancel_requested
+
+    def succeeded(self, job: AnyJob) -> None:
+        """Note that ``job`` is complete; the place that failed with it before is drained after some such in a row."""
+        if job.device is not None:
+            self._strikes.pop(job.device, None)
+        if (failed := job.failed_on) is None or failed in self.drained:
+            return
+        self._strikes[failed] += 1
+        if self._strikes[failed] >= STRIKES:
+            self.drain(failed, f"{STRIKES} jobs in a row failed on it and succeeded elsewhere")

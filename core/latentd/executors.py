@@ -1,0 +1,255 @@
+"""The contract of executors: what queues and runs the server's jobs, the places where they run, and work that travels.
+
+An executor of a plugin's comes in by the hook ``create_executor``. ``latentd.testing.check_executor`` holds any to this
+contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+from latentd.services import JobEvents, Queue, WorkJob
+from latentd.types import JobControl, JsonValue, ProgressState
+
+if TYPE_CHECKING:
+    from latentd.services import Services
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+JobObserver = Callable[[str, str, Mapping[str, JsonValue]], None]
+"""Called with a job's id, the event and the job's document, on the thread where it happens."""
+
+PlaceState = Literal["starting", "idle", "busy", "drained"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where jobs run: a device, a process, an actor.
+
+    :ivar name: ``cuda:0``; what a job's ``device`` says.
+    :ivar state: ``drained`` places take no jobs any more; ``trouble`` says why.
+    :ivar loaded: the ``model_key`` of the models that it has in memory, the last used first.
+    :ivar memory: its bytes in the shape of ``/sdapi/v1/memory`` if it is not this process's.
+    """
+
+    name: str
+    state: PlaceState
+    trouble: str | None = None
+    loaded: tuple[str, ...] = ()
+    memory: Mapping[str, Mapping[str, JsonValue]] | None = None
+
+
+class ExecutorJob(JobControl, WorkJob[T_co], Protocol[T_co]):
+    """A job of an executor's. Everything but ``JobControl``'s methods may be used on any thread."""
+
+    id: str
+    progress: ProgressState
+
+    @property
+    def device(self) -> str | None:
+        """The name of the place where it runs or ran; None before."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is completed, failed or cancelled."""
+
+    @property
+    def result(self) -> T_co | None:
+        """The result while it is kept; None before the end and if there is none."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether a client has asked for a preview recently."""
+
+    def interrupt(self) -> None:
+        """Stop it at its next denoiser call if it runs; it returns what it has."""
+
+    def join(self, timeout: float | None = None) -> T_co:
+        """Block this thread until the job has ended; returns ``outcome()``.
+
+        :raises TimeoutError: ``timeout`` seconds went by.
+        """
+
+
+class ExecutorEvents(JobEvents, Protocol):
+    """The events of a subscription."""
+
+    def __enter__(self) -> ExecutorEvents: ...
+
+    @property
+    def dropped(self) -> int:
+        """How many the listener has missed because it was too slow."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether none will come any more, because the executor is closed."""
+
+
+@runtime_checkable
+class Executor(Queue, Protocol):
+    """What queues and runs the server's jobs. Every method may be called on any thread."""
+
+    def observe(self, observer: JobObserver) -> None:
+        """Call ``observer`` for every event of every job from now on; its exceptions are logged and harm no job.
+
+        The server calls this once, before the first job.
+        """
+
+    def submit(
+        self,
+        work: Callable[[JobControl], T],
+        *,
+        kind: str,
+        task_id: str | None = None,
+        meta: Mapping[str, JsonValue] | None = None,
+        model_key: str | None = None,
+        quiet: bool = False,
+        share: Any = None,  # the core's own
+        awaited: bool = False,
+        device: str | None = None,
+    ) -> ExecutorJob[T]:
+        """Queue a job that will run ``work(job)``.
+
+        Work that is a :class:`PortableWork` may be carried out in another process or on another machine. Any other
+        refers to objects of this process and must be called here.
+
+        :param kind: ``txt2img``, ``img2img``, ``extras``, ``interrogate``...; part of the id and of the global state.
+        :param task_id: the client's own id; None or empty for a new one.
+        :param meta: values ready for JSON that are shown with the job.
+        :param model_key: the model that the work needs; jobs whose model is loaded may run first, within a bound.
+        :param quiet: whether the job is left out of the global state and not stopped by interrupt and skip.
+        :param share: how the job can run together with others; an executor that runs each by itself ignores it.
+        :param awaited: whether the caller waits at once; it then gets the result, even if that expires before.
+        :param device: the name of the one place where it may run; None for any.
+        :raises Conflict: ``task_id`` is waiting or running.
+        :raises QueueFull: the queue is at its bound.
+        :raises LatentdError: with status 503: the executor is closing, or no place is left.
+        """
+
+    def get(self, job_id: str) -> ExecutorJob[Any]:
+        """The job with this id.
+
+        :raises NotFound: there is none, or it is no longer remembered.
+        """
+
+    def jobs(self) -> Sequence[tuple[ExecutorJob[Any], int]]:
+        """Every known job, oldest first, with its place in the queue (0 unless queued)."""
+
+    def pending(self) -> list[str]:
+        """Ids of the waiting jobs, next first."""
+
+    def finished(self) -> list[str]:
+        """Ids of the last 16 jobs that ended, oldest first."""
+
+    def current(self) -> ExecutorJob[Any] | None:
+        """The running job that started last, quiet ones left out; None if there is none."""
+
+    def state(self) -> ProgressState:
+        """AUTOMATIC1111's global state: that of :meth:`current`, or what remains of the last job's."""
+
+    def subscribe(self, job_id: str | None = None) -> ExecutorEvents:
+        """Events of one job or of all; to be called on the event loop that reads them.
+
+        :raises QueueFull: there are too many subscriptions.
+        """
+
+    def interrupt(self) -> None:
+        """Stop every running job at its next denoiser call; it returns what it has."""
+
+    def skip(self) -> None:
+        """End the present batch of every running job."""
+
+    def cancel(self, job_id: str) -> ExecutorJob[Any]:
+        """Cancel a waiting job at once, a running one at its next check; an ended one is not changed.
+
+        :raises NotFound: no such job.
+        """
+
+    def places(self) -> Sequence[Place]:
+        """Where jobs run, those included that take none any more."""
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Refuse new jobs, cancel waiting ones, interrupt running ones; whether all end within ``timeout`` seconds.
+
+        May be called again.
+        """
+
+
+class DeviceTrouble(Exception):
+    """What a :class:`Runner` finds about a job's error: the place failed, not the work.
+
+    :param lasting: whether the place is lost, so that it takes no jobs any more. Otherwise it is only if it fails
+        repeatedly with jobs that then succeed elsewhere.
+    :param retry: whether the job is tried once on another place, if there is one.
+    """
+
+    def __init__(self, reason: str, *, lasting: bool, retry: bool = True) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+        self.retry = retry
+
+
+class Runner(Protocol):
+    """One place of a :class:`latentd.api.QueueExecutor`, which calls it on one thread of its own."""
+
+    @property
+    def name(self) -> str:
+        """What a job's ``device`` says; unique in the executor."""
+
+    def prepare(self) -> None:
+        """Called before the first job.
+
+        :raises DeviceTrouble: the place cannot be used.
+        """
+
+    def run(self, job: ExecutorJob[T], work: Callable[[JobControl], T]) -> T:
+        """The result of ``work(job)``, carried out here or elsewhere; while it runs, ``job`` shows its progress.
+
+        :raises Exception: what the work raised.
+        """
+
+    def diagnose(self, error: BaseException) -> DeviceTrouble | None:
+        """Whether the place caused the error that :meth:`run` raised; None if the work did."""
+
+    def tidy(self) -> None:
+        """Called after each job, when nothing refers to the job's values."""
+
+    def close(self) -> None:
+        """Called at the end, also on other threads while a job runs: give up what is held."""
+
+    def memory(self) -> Mapping[str, Mapping[str, JsonValue]] | None:
+        """Bytes in the shape of ``/sdapi/v1/memory`` if they are not this process's; on any thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortableWork(Generic[T]):
+    """Work that can be carried out in another process: ``function(services, control, *arguments)``.
+
+    :ivar function: found by its module and name where it runs.
+    :ivar arguments: can be pickled with :func:`latentd.api.pack`.
+    :ivar services: those of the server; where the work runs, others of the same settings take their place.
+    :ivar first: called in the server's process when the job begins, wherever the work runs.
+    :ivar last: called in the server's process with the result.
+    """
+
+    function: Callable[..., T]
+    arguments: tuple[Any, ...] = ()
+    services: Services = field(repr=False)
+    first: Callable[[JobControl], None] | None = field(default=None, repr=False)
+    last: Callable[[T], None] | None = field(default=None, repr=False)
+
+    def __call__(self, control: JobControl) -> T:
+        """Carry it out here."""
+        return self.carry(control, lambda: self.function(self.services, control, *self.arguments))
+
+    def carry(self, control: JobControl, run: Callable[[], T]) -> T:
+        """Have ``run`` call the function, wherever that is; returns its result."""
+        if self.first is not None:
+            self.first(control)
+        result = run()
+        if self.last is not None:
+            self.last(result)
+        return result

@@ -1,0 +1,301 @@
+"""A worker in a process of its own, which is started again when it ends: a crash there costs one job."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from latentd.engine.far import Mirror, Stops, Task, pack, pack_error, unpack_error
+from latentd.errors import DeviceLost, LatentdError, OutOfMemory
+from latentd.executors import DeviceTrouble, ExecutorJob, PortableWork
+from latentd.types import JobControl, JsonValue
+
+if TYPE_CHECKING:
+    from latentd.server.far_worker import Outcome
+    from latentd.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds between looks at whether a job is to stop; a message from the process is heard at once.
+POLL = 0.02
+#: Seconds for which a process may take to start: it imports torch.
+START = 300.0
+#: After so many processes in a row that ended before they completed a job, no further one is started.
+DEATHS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """What a worker process needs of the server, and what the server learns from it.
+
+    :ivar plugins: names of modules that are plugins without being installed.
+    :ivar options: the present value of every option.
+    :ivar scans: how often the server has looked through its folders.
+    :ivar learn: takes SHA-256 of checkpoint files.
+    :ivar on_model: takes a model's kind and file, and ``loaded`` or ``unloaded``.
+    """
+
+    settings: Settings
+    plugins: Sequence[tuple[str, str]]
+    options: Callable[[], Mapping[str, JsonValue]]
+    scans: Callable[[], int]
+    learn: Callable[[Mapping[str, str]], None]
+    on_model: Callable[[str, str], None]
+
+
+class ProcessRunner:
+    """Implements :class:`latentd.executors.Runner` by a process. Work that is not portable runs in this one.
+
+    :param name: name of the place.
+    :param device: the one of ``--devices`` that the process drives; None for the machine's own choice.
+    :param here: called on this runner's thread before the first work that cannot be sent.
+    """
+
+    def __init__(self, name: str, device: str | None, home: Home, *, here: Callable[[], None]) -> None:
+        self.name = name
+        self._device = device
+        self._home = home
+        self._here: Callable[[], None] | None = here
+        self._child: _Child | None = None
+        self._deaths = 0
+        self._lost: str | None = None
+        self._closed = False
+        self._memory: Mapping[str, Mapping[str, JsonValue]] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number; None while there is none."""
+        return None if self._child is None else self._child.process.pid
+
+    def prepare(self) -> None:
+        """Start the process and wait until it can work.
+
+        :raises DeviceTrouble: it cannot.
+        """
+        try:
+            self._ready()
+        except LatentdError as error:
+            raise DeviceTrouble(error.detail, lasting=True) from error
+
+    def run(self, job: ExecutorJob[T], work: Callable[[JobControl], T]) -> T:
+        """The result of ``work``, from the process where it is portable.
+
+        :raises DeviceLost: the process ended.
+        """
+        if isinstance(work, PortableWork):
+            portable: PortableWork[T] = work
+            return portable.carry(job, lambda: self._far(job, portable))
+        here, self._here = self._here, None
+        if here is not None:
+            here()
+        return work(job)
+
+    def _far(self, job: ExecutorJob[T], work: PortableWork[T]) -> T:
+        self._lost = None
+        child = self._ready()
+        task = Task(
+            id=job.id,
+            kind=job.kind,
+            work=pack(work),
+            options=dict(self._home.options()),
+            scans=self._home.scans(),
+            warnings=job.progress.warnings,
+            last_steps=job.progress.sampling_steps,
+        )
+        try:
+            child.connection.send(task)
+            outcome = self._await(child, Mirror(job))
+        except (EOFError, OSError) as error:
+            raise self._ended() from error
+        self._memory = outcome.memory
+        self._home.learn(outcome.hashes)
+        if outcome.error is None:
+            self._deaths = 0
+            return cast("T", outcome.result)
+        failure = unpack_error(outcome.error)
+        if outcome.lost:
+            self._lost = str(failure)
+            self._drop()
+        if not isinstance(failure, LatentdError):
+            log.error("in the process of %s: %s", self.name, outcome.trace)
+        raise failure
+
+    def _await(self, child: _Child, mirror: Mirror) -> Outcome:
+        while True:
+            if child.connection.poll(POLL):
+                what, value = child.connection.recv()
+                if what == "end":
+                    outcome: Outcome = value
+                    return outcome
+                if what == "progress":
+                    mirror.show(value)
+                elif what == "model":
+                    self._home.on_model(*value)
+            if (news := mirror.news()) is not None:
+                child.connection.send(news)
+
+    def _ready(self) -> _Child:
+        """The process, started if there is none, when it can work.
+
+        :raises LatentdError: it cannot.
+        """
+        if self._child is None:
+            self._start()
+        child = self._child
+        assert child is not None
+        if not child.is_ready:
+            try:
+                if not child.connection.poll(START):
+                    raise EOFError("it does not start")
+                what, value = child.connection.recv()
+            except (EOFError, OSError) as error:
+                raise self._ended() from error
+            if what == "failed":
+                self._drop()
+                failure = unpack_error(value)
+                raise failure if isinstance(failure, LatentdError) else DeviceLost(str(failure))
+            self._memory = value
+            child.is_ready = True
+        return child
+
+    def _start(self) -> None:
+        if self._closed:
+            raise DeviceLost("the server is shutting down")
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, self._home.settings, self._device, tuple(self._home.plugins), _log_handlers())
+        process = context.Process(target=main, args=arguments, name=f"latentd {self.name}", daemon=True)
+        process.start()
+        theirs.close()
+        log.info("process %s drives %s", process.pid, self.name)
+        self._child = _Child(process, ours)
+
+    def _ended(self) -> DeviceLost:
+        """What is to be said of the process that has ended; it is forgotten."""
+        child, self._child = self._child, None
+        how = "ended"
+        if child is not None:
+            child.end()
+            code = child.process.exitcode
+            how = (
+                "ended" if code is None else f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+            )
+        self._deaths += 1
+        text = f"the process of {self.name} {how} while it worked on this job"
+        return DeviceLost(text, hint="it is started again; no other job is lost")
+
+    def diagnose(self, error: BaseException) -> DeviceTrouble | None:
+        """Whether memory ran out, the device was lost, or processes end one after another."""
+        if isinstance(error, OutOfMemory):
+            return DeviceTrouble(str(error), lasting=False)
+        if self._lost is not None:
+            return DeviceTrouble(self._lost, lasting=False)
+        if isinstance(error, DeviceLost) and self._deaths >= DEATHS:
+            return DeviceTrouble(f"{self._deaths} processes in a row ended in mid-job", lasting=True, retry=False)
+        return None
+
+    def tidy(self) -> None:
+        """Start the process again at once if it has ended, so that the next job need not wait as long."""
+        if self._child is None and not self._closed and self._deaths < DEATHS:
+            self._start()
+
+    def close(self) -> None:
+        """End the process, also in mid-job."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.end()
+
+    def memory(self) -> Mapping[str, Mapping[str, JsonValue]] | None:
+        """The process's bytes after its last job."""
+        return self._memory
+
+
+@dataclass(slots=True)
+class _Child:
+    process: multiprocessing.process.BaseProcess
+    connection: Connection
+    is_ready: bool = False
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join(5)
+        self.connection.close()
+
+
+# --- in the process --------------------------------------------------------------------------------------------------
+
+
+def main(
+    connection: Connection,
+    settings: Settings,
+    device: str | None,
+    plugins: Sequence[tuple[str, str]],
+    handlers: tuple[int, logging.Formatter | None],
+) -> None:
+    """Carry out the tasks that come over ``connection`` until it is closed."""
+    # The server is told to stop by the same signals, and lets the running job return what it has.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _log_as(*handlers)
+    sending = threading.Lock()
+
+    def send(what: str, value: object) -> None:
+        with sending:
+            connection.send((what, value))
+
+    from latentd.server.far_worker import FarWorker
+
+    tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    try:
+        modules = [(name, import_module(module)) for name, module in plugins]
+        worker = FarWorker(settings, device, modules=modules, on_model=lambda *event: send("model", event))
+        threading.Thread(target=_listen, args=(connection, worker, tasks), daemon=True).start()
+        worker.prepare()
+    except BaseException as error:
+        log.exception("the process of %s cannot work", device or "the device")
+        send("failed", pack_error(error))
+        return
+    send("ready", None)
+    while True:
+        outcome = worker.run(tasks.get(), lambda changes: send("progress", changes))
+        send("end", outcome)
+        del outcome
+
+
+def _listen(connection: Connection, worker: Any, tasks: queue.SimpleQueue[Task]) -> None:
+    """Pass on what the server sends; without a server there is nothing left to do."""
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        if isinstance(message, Stops):
+            worker.tell(message)
+        else:
+            tasks.put(message)
+
+
+def _log_handlers() -> tuple[int, logging.Formatter | None]:
+    root = logging.getLogger()
+    return root.level, root.handlers[0].formatter if root.handlers else None
+
+
+def _log_as(level: int, formatter: logging.Formatter | None) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler])
