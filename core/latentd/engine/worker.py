@@ -83,9 +83,16 @@ class Worker(threading.Thread):
             self.runner.tidy()
 
     def _prepare_once(self) -> None:
-        if not self._prepared:
+        if self._prepared:
+            return
+        try:
             self.runner.prepare()
-            self._prepared = True
+        except DeviceTrouble:
+            raise
+        except Exception as error:
+            log.exception("preparing %s failed", self.device)
+            raise DeviceTrouble(f"{type(error).__name__}: {error}", lasting=True) from error
+        self._prepared = True
 
     def _refuse(self, jobs: list[AnyJob], trouble: DeviceTrouble) -> None:
         log.error("%s cannot be used: %s", self.device, trouble)

@@ -397,6 +397,9 @@ class AppServices:
         found = list(self.host.missing_required())
         if not len(self.models.checkpoints):
             found.append("no checkpoint was found")
+        places = self.engine.places()
+        if all(place.state == "drained" for place in places):
+            found.append("no device is left: " + "; ".join(f"{place.name}: {place.trouble}" for place in places))
         for check in self.registry.health.values():
             try:
                 trouble = check.check()
@@ -406,6 +409,10 @@ class AppServices:
             if trouble:
                 found.append(f"{check.name}: {trouble}")
         return found
+
+    def failed_devices(self) -> list[str]:
+        """The devices that take no more jobs, each with the reason."""
+        return [f"{place.name}: {place.trouble}" for place in self.engine.places() if place.state == "drained"]
 
     def exit(self, kind: str) -> bool:
         """Make the process end: ``kill``, ``stop`` or ``restart``. Return False if that is not possible."""

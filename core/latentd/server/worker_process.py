@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
@@ -72,11 +73,6 @@ class ProcessRunner:
         self._lost: str | None = None
         self._closed = False
         self._memory: Mapping[str, Mapping[str, JsonValue]] | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """The process's number; None while there is none."""
-        return None if self._child is None else self._child.process.pid
 
     def prepare(self) -> None:
         """Start the process and wait until it can work.
@@ -150,6 +146,9 @@ class ProcessRunner:
 
         :raises LatentdError: it cannot.
         """
+        if self._child is not None and self._child.process.exitcode is not None:
+            log.warning("the process of %s has ended while it had nothing to do", self.name)
+            self._drop()
         if self._child is None:
             self._start()
         child = self._child
@@ -292,7 +291,12 @@ def _listen(connection: Connection, worker: Any, tasks: queue.SimpleQueue[Task])
 
 def _log_handlers() -> tuple[int, logging.Formatter | None]:
     root = logging.getLogger()
-    return root.level, root.handlers[0].formatter if root.handlers else None
+    formatter = root.handlers[0].formatter if root.handlers else None
+    try:
+        pickle.dumps(formatter)
+    except Exception:  # a test runner's, which holds on to its terminal
+        formatter = None
+    return root.level, formatter
 
 
 def _log_as(level: int, formatter: logging.Formatter | None) -> None:

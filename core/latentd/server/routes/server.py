@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 
 from latentd import __version__
 from latentd.models.devices import cpu_threads, memory_report
+from latentd.models.memory_sums import together
 from latentd.server.openapi import reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.lists import MemoryResponse
@@ -50,11 +51,15 @@ def _add_health(routes: APIRouter, services: AppServices) -> None:
         responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Generations would fail."}},
     )
     async def readyz(response: Response) -> dict[str, JsonValue]:
-        """Whether generations can be served: 200, or 503 with the reasons. Plugins that failed are named, no more."""
+        """Whether generations can be served: 200, or 503 with the reasons. What else has failed is named, no more."""
         problems = await services.run_in_thread(services.problems)
         response.status_code = 503 if problems else 200
-        failed = sorted(services.host.problems())
-        return {"status": "unready" if problems else "ok", "problems": problems, "failed_plugins": failed}
+        return {
+            "status": "unready" if problems else "ok",
+            "problems": problems,
+            "failed_plugins": sorted(services.host.problems()),
+            "failed_devices": services.failed_devices(),
+        }
 
     @routes.get("/app_id", include_in_schema=False)
     async def app_id() -> dict[str, int]:
@@ -80,8 +85,9 @@ def _add_facts(routes: APIRouter, services: AppServices) -> None:
 
     @routes.get("/sdapi/v1/memory", name="get_memory", response_model=MemoryResponse)
     async def memory() -> Mapping[str, JsonValue]:
-        """Memory of the process and of the GPU, in bytes."""
-        return await asyncio.to_thread(memory_report)
+        """Memory of the server's processes and of its GPUs, in bytes."""
+        others = [place.memory for place in services.engine.places() if place.memory]
+        return await asyncio.to_thread(lambda: together(memory_report(), *others))
 
 
 def _add_stops(routes: APIRouter, services: AppServices) -> None:

@@ -19,6 +19,7 @@ class Readiness(BaseModel):
     status: Literal["ok", "unready"]
     problems: list[str] = Field(description="Why not; one sentence each.")
     failed_plugins: list[str] = Field(description="Names of plugins that failed.")
+    failed_devices: list[str] = Field(description="Devices that take no more jobs, each with the reason.")
 
 
 class PluginRow(BaseModel):
