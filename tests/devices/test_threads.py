@@ -46,7 +46,8 @@ def on(services: AppServices, device: str, **fields: object) -> list[bytes]:
     from latentd.server import work
 
     plan = build_plan(request(**fields), services)
-    job = services.engine.submit(services.portable(work.draw, plan), kind="txt2img", device=device)
+    key = services.models.checkpoints.require(plan.checkpoint).name
+    job = services.engine.submit(services.portable(work.draw, plan), kind="txt2img", device=device, model_key=key)
     return pixels(job.join(PATIENCE))
 
 

@@ -56,6 +56,25 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a job ended on the far side.
+
+    :ivar error: from :func:`pack_error`; None if there is a result.
+    :ivar trace: the error's traceback as text, for the log.
+    :ivar lost: whether the device does not compute any more, so that this process is of no use.
+    :ivar memory: bytes in the shape of ``/sdapi/v1/memory``.
+    :ivar hashes: SHA-256 of checkpoint files that became known.
+    """
+
+    result: Any = None
+    error: bytes | None = None
+    trace: str = ""
+    lost: bool = False
+    memory: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stops:
     """What the far side is told while a job runs. ``skips`` counts requests to end the present batch."""
 

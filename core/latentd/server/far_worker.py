@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from latentd.engine.executor import Engine
-from latentd.engine.far import FarJob, Stops, Task, pack_error, unpack
+from latentd.engine.far import FarJob, Outcome, Stops, Task, pack_error, unpack
 from latentd.engine.runner import LocalRunner, freeze_heap
 from latentd.engine.worker import named
 from latentd.models.devices import free_cache, memory_report
@@ -21,28 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from latentd.settings import Settings
-    from latentd.types import JsonValue
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a job ended on the far side.
-
-    :ivar error: from :func:`latentd.engine.far.pack_error`; None if there is a result.
-    :ivar trace: the error's traceback as text, for the log.
-    :ivar lost: whether the device does not compute any more, so that this process is of no use.
-    :ivar memory: bytes in the shape of ``/sdapi/v1/memory``.
-    :ivar hashes: SHA-256 of checkpoint files that became known.
-    """
-
-    result: Any = None
-    error: bytes | None = None
-    trace: str = ""
-    lost: bool = False
-    memory: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
-    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 class FarWorker:

@@ -159,7 +159,7 @@ class AppServices:
             self.portable(work.draw, plan, first=partial(self._keep_overrides, plan)),
             kind=request.mode,
             task_id=request.force_task_id,
-            model_key=plan.checkpoint,
+            model_key=self._model_key(plan.checkpoint),
             share=share_of(plan, self),
             awaited=awaited,
             meta={"width": plan.width, "height": plan.height, "steps": plan.steps, "images": len(plan.prompts)},
@@ -241,7 +241,7 @@ class AppServices:
         :raises Conflict: a job ``task_id`` is waiting or running.
         :raises QueueFull: the queue is at its bound.
         """
-        return self.engine.submit(work, kind=kind, task_id=task_id, model_key=checkpoint, meta=meta)
+        return self.engine.submit(work, kind=kind, task_id=task_id, model_key=self._model_key(checkpoint), meta=meta)
 
     def worker_context(self, control: JobControl, options: OptionValues | None = None) -> WorkerContext:
         """What an upscaler, restorer or interrogator gets; call it on the worker."""
@@ -263,7 +263,7 @@ class AppServices:
         self._warm = True
         idle = self.settings.skip_load_model_at_start or self.settings.ui_debug_mode or not len(self.models.checkpoints)
         for place in self.engine.places():
-            self.engine.submit(_nothing if idle else self._load, kind="load", quiet=True, device=place.name)
+            self._submit_load(_nothing if idle else self._load, device=place.name)
 
     # --- models and options ------------------------------------------------------------------------------------------
 
@@ -296,7 +296,16 @@ class AppServices:
 
     async def load_selected(self) -> None:
         """Load the selected checkpoint and VAE; A1111's progress does not show this as a job."""
-        await self.engine.submit(self._load, kind="load", quiet=True).wait()
+        await self._submit_load(self._load).wait()
+
+    def _submit_load(self, work: Callable[[JobControl], T], device: str | None = None) -> ExecutorJob[T]:
+        key = self._model_key(self.models.current.title) if len(self.models.checkpoints) else None
+        return self.engine.submit(work, kind="load", quiet=True, model_key=key, device=device)
+
+    def _model_key(self, checkpoint: str | None) -> str | None:
+        """What the engine calls a checkpoint: its name, since its title changes when its hash becomes known."""
+        found = self.models.checkpoints.named(checkpoint) if checkpoint else None
+        return checkpoint if found is None else found.name
 
     @property
     def _load(self) -> PortableWork[dict[str, JsonValue]]:

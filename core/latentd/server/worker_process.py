@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import pickle
-import queue
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from latentd.engine.far import Mirror, Stops, Task, pack, pack_error, unpack_error
+from latentd.engine.far import Mirror, Outcome, Task, pack, unpack_error
 from latentd.errors import DeviceLost, LatentdError, OutOfMemory
 from latentd.executors import DeviceTrouble, ExecutorJob, PortableWork
 from latentd.types import JobControl, JsonValue
 
 if TYPE_CHECKING:
-    from latentd.server.far_worker import Outcome
     from latentd.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -174,7 +169,7 @@ class ProcessRunner:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         arguments = (theirs, self._home.settings, self._device, tuple(self._home.plugins), _log_handlers())
-        process = context.Process(target=main, args=arguments, name=f"latentd {self.name}", daemon=True)
+        process = context.Process(target=_main, args=arguments, name=f"latentd {self.name}", daemon=True)
         process.start()
         theirs.close()
         log.info("process %s drives %s", process.pid, self.name)
@@ -236,57 +231,9 @@ class _Child:
         self.connection.close()
 
 
-# --- in the process --------------------------------------------------------------------------------------------------
-
-
-def main(
-    connection: Connection,
-    settings: Settings,
-    device: str | None,
-    plugins: Sequence[tuple[str, str]],
-    handlers: tuple[int, logging.Formatter | None],
-) -> None:
-    """Carry out the tasks that come over ``connection`` until it is closed."""
-    # The server is told to stop by the same signals, and lets the running job return what it has.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _log_as(*handlers)
-    sending = threading.Lock()
-
-    def send(what: str, value: object) -> None:
-        with sending:
-            connection.send((what, value))
-
-    from latentd.server.far_worker import FarWorker
-
-    tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
-    try:
-        modules = [(name, import_module(module)) for name, module in plugins]
-        worker = FarWorker(settings, device, modules=modules, on_model=lambda *event: send("model", event))
-        threading.Thread(target=_listen, args=(connection, worker, tasks), daemon=True).start()
-        worker.prepare()
-    except BaseException as error:
-        log.exception("the process of %s cannot work", device or "the device")
-        send("failed", pack_error(error))
-        return
-    send("ready", None)
-    while True:
-        outcome = worker.run(tasks.get(), lambda changes: send("progress", changes))
-        send("end", outcome)
-        del outcome
-
-
-def _listen(connection: Connection, worker: Any, tasks: queue.SimpleQueue[Task]) -> None:
-    """Pass on what the server sends; without a server there is nothing left to do."""
-    while True:
-        try:
-            message = connection.recv()
-        except (EOFError, OSError):
-            os._exit(0)
-        if isinstance(message, Stops):
-            worker.tell(message)
-        else:
-            tasks.put(message)
+def _main(*arguments: Any) -> None:  # those of the far side's function
+    """The process's main function, found by its name: that module builds services, of which this one is a part."""
+    import_module("latentd.server.worker_main").main(*arguments)
 
 
 def _log_handlers() -> tuple[int, logging.Formatter | None]:
@@ -297,9 +244,3 @@ def _log_handlers() -> tuple[int, logging.Formatter | None]:
     except Exception:  # a test runner's, which holds on to its terminal
         formatter = None
     return root.level, formatter
-
-
-def _log_as(level: int, formatter: logging.Formatter | None) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=level, handlers=[handler])
