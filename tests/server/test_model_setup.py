@@ -65,8 +65,8 @@ def test_the_budget_of_the_flag_holds(services: AppServices) -> None:
 
 def test_the_worker_gives_memory_back_after_each_job(services: AppServices, monkeypatch: Any) -> None:
     called: list[int] = []
-    monkeypatch.setattr("latentd.server.services.free_cache", lambda: called.append(1))
-    engine = services._engine()
+    monkeypatch.setattr("latentd.server.engine_setup.free_cache", lambda: called.append(1))
+    engine = create_services(services.settings, serve_http=False).engine
     engine.submit(lambda job: 1, kind="x").join(60)
     engine.submit(lambda job: 1, kind="x").join(60)
     assert engine.close()

@@ -12,6 +12,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 
 from latentd.engine.far import Stops, Task, pack_error
+from latentd.models.allocator import keep_freed_memory
 from latentd.server.far_worker import FarWorker
 from latentd.settings import Settings
 
@@ -30,6 +31,7 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _log_as(*handlers)
+    keep_freed_memory()
     sending = threading.Lock()
 
     def send(what: str, value: object) -> None:
