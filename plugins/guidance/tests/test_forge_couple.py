@@ -302,6 +302,18 @@ def test_pictures_of_a_batch_have_texts_of_their_own(monkeypatch: pytest.MonkeyP
     }
 
 
+def test_regions_act_in_img2img(server: Any, draw: Callable[..., Any]) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(draw(prompt=LEFT).image).save(buffer, "PNG")
+    body = BODY | {"init_images": [base64.b64encode(buffer.getvalue()).decode()], "prompt": LINES, "steps": 4}
+    pictures = []
+    for scripts in ({}, {TITLE: {"args": [True]}}, {TITLE: {"args": [False]}}):
+        reply = server.post("/sdapi/v1/img2img", json=body | {"width": 64, "height": 64, "alwayson_scripts": scripts})
+        assert reply.status_code == 200, reply.text
+        pictures.append(reply.json()["images"][0])
+    assert pictures[0] == pictures[2] != pictures[1]
+
+
 def test_hires_fix_is_left_alone_where_asked(draw: Callable[..., Any]) -> None:
     hires = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.6}
     pictures = [draw(args(disable_hr=off, **BASIC), prompt=LINES, **hires).image for off in (True, False)]

@@ -77,6 +77,16 @@ def test_opacity_between_smooth_colours_is_found_again() -> None:
     assert error.mean() < 0.01
 
 
+def test_more_unknown_pixels_than_are_solved_for_come_from_half_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, alpha, _ = mixed()
+    trimap = np.where(alpha <= 0, 0.0, np.where(alpha >= 1, 1.0, 0.5))
+    monkeypatch.setattr("latentd_rembg.matting.MOST_UNKNOWN", np.count_nonzero(trimap == 0.5) - 1)
+    found = estimate_alpha(picture, trimap)
+    error = np.abs(found - alpha)
+    assert error.mean() < 0.02
+    assert error[trimap != 0.5].max() == 0
+
+
 def test_the_foregrounds_own_colours_are_found_where_it_is_mixed() -> None:
     picture, alpha, front = mixed()
     found = estimate_foreground(picture, alpha)

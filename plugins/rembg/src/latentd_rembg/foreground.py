@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from latentd_rembg.matting import Plane
-
+Plane = NDArray[np.float32]
+"""[h,w] or, with colours, [h,w,3]."""
 REGULARISATION = 1e-5
 GRADIENT_WEIGHT = 1.0
 SMALL, SMALL_ROUNDS, ROUNDS = 32, 10, 2
 """Levels of at most SMALL pixels a side take SMALL_ROUNDS rounds, larger ones ROUNDS."""
 
 
-def estimate_foreground(image: Plane, alpha: Plane) -> Plane:
+def estimate_foreground(image: NDArray[np.float64], alpha: NDArray[np.float64]) -> Plane:
     """The foreground's colours [h,w,3] for ``image`` [h,w,3] and ``alpha`` [h,w], all from 0 to 1."""
+    image, alpha = image.astype(np.float32), alpha.astype(np.float32)
     height, width = alpha.shape
     front = _mean_colour(image, alpha > 0.9)
     back = _mean_colour(image, alpha < 0.1)
@@ -35,7 +37,7 @@ def estimate_foreground(image: Plane, alpha: Plane) -> Plane:
 
 def _mean_colour(image: Plane, where: np.ndarray) -> Plane:
     chosen = image[where]
-    colour: Plane = np.zeros((1, 1, 3))
+    colour: Plane = np.zeros((1, 1, 3), np.float32)
     if len(chosen):
         colour[0, 0] = chosen.mean(axis=0)
     return colour

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Plane = NDArray[np.float64]
 """[h,w] or, with colours, [h,w,3]."""
@@ -21,7 +22,12 @@ WINDOW = 9
 EPSILON = 1e-7
 TOLERANCE = 1e-5
 """Length of the rest, as a share of the right side's, at which the solution is taken."""
-MOST_STEPS = 1000
+MOST_STEPS = 500
+MOST_UNKNOWN = 200_000
+"""Unknown pixels that are solved for; where there are more, the solution is that at half the size, enlarged.
+
+Each takes about a kilobyte.
+"""
 COARSEST = 64
 """A picture of at most this side is solved at once, a larger one from the solution at half its size."""
 
@@ -43,12 +49,18 @@ def estimate_alpha(image: Plane, trimap: Plane, check: Callable[[], None] = _not
     alpha[unknown] = 0.5
     if max(trimap.shape) > COARSEST and min(trimap.shape) >= 6:
         half = estimate_alpha(image[::2, ::2], trimap[::2, ::2], check)
-        enlarged = half.repeat(2, axis=0).repeat(2, axis=1)[: trimap.shape[0], : trimap.shape[1]]
-        alpha[unknown] = enlarged[unknown]
+        alpha[unknown] = _enlarged(half, trimap.shape)[unknown]
     places = np.flatnonzero(unknown)
+    if len(places) > MOST_UNKNOWN:
+        return alpha
     found = alpha.ravel()
     found[places] = np.clip(_solve(Laplacian.of(image, unknown), found, places, check), 0, 1)
     return found.reshape(trimap.shape)
+
+
+def _enlarged(plane: Plane, shape: tuple[int, ...]) -> Plane:
+    picture = Image.fromarray(plane.astype(np.float32)).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(picture, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

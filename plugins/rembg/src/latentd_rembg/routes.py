@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 LARGEST_ERODE = 1024
 MOST_MATTED = 4_000_000
-"""Pixels of a picture up to which its opacity is estimated; each takes about 500 bytes meanwhile."""
+"""Pixels of a picture up to which its opacity is estimated; each takes about 250 bytes meanwhile."""
 
 Level = Annotated[LenientInt, Field(ge=0, le=255)]
 
