@@ -289,14 +289,15 @@ def endpoints() -> dict[str, list[tuple[str, ...]]]:
     return found
 
 
-def plugins() -> dict[str, ModuleType]:
-    """Distribution name → plugin module, of every plugin in this tree."""
-    found = {}
+def plugins() -> dict[str, Any]:  # modules, and objects with hooks as methods
+    """Distribution name → plugin, of every plugin in this tree."""
+    found: dict[str, Any] = {}
     for project in sorted((ROOT / "plugins").glob("*/pyproject.toml")):
         declared = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
         for target in declared.get("entry-points", {}).get("latentd", {}).values():
             sys.path.append(str(project.parent / "src"))
-            found[declared["name"]] = import_module(target)
+            module, _, name = target.partition(":")
+            found[declared["name"]] = getattr(import_module(module), name) if name else import_module(module)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from fastapi import APIRouter, Request
 
-from latentd.api import hookimpl
-from latentd.cli.log_lines import LogLines, escaped
+from latentd.api import hookimpl, name_job
+from latentd.cli.log_lines import JsonLines, LogLines, escaped
 from latentd.testing import AppFactory
 
 #: A line end of every kind and a terminal's sequences, around what would read as a record.
@@ -110,3 +112,49 @@ def test_errors_with_what_a_client_sent_stay_within_their_traceback(log: io.Stri
 )
 def test_what_can_be_seen_stays(text: str, written: str) -> None:
     assert escaped(text) == written
+
+
+def test_json_lines_name_the_job_whoever_logs(latentd_app: AppFactory) -> None:
+    """A plugin's lines on the worker, the engine's, a request's; a traceback is part of its line."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+    class Plugin:
+        @hookimpl
+        def register_routes(self, services: Any) -> list[Any]:
+            router = APIRouter()
+
+            def work(control: Any) -> int:
+                logging.getLogger("mine").info("at work %s", FORGED)
+                try:
+                    raise KeyError(FORGED)
+                except KeyError:
+                    logging.getLogger("mine").exception("failed")
+                return 1
+
+            @router.get("/latentd/v1/mine")
+            async def mine(request: Request) -> int:
+                job = services.submit_work(work, kind="mine", task_id="task(mine)")
+                name_job(request, job.id)
+                return await job.wait()  # type: ignore[no-any-return]
+
+            return [router]
+
+    try:
+        assert latentd_app([Plugin()], ["--api-log", "--log-format", "json"]).get("/latentd/v1/mine").status_code == 200
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    lines = [json.loads(line) for line in stream.getvalue().split("\n")[:-1]]
+    mine = [line for line in lines if line["logger"] in ("mine", "latentd.api", "latentd.engine.worker")]
+    assert {line.get("job") for line in mine} == {"task(mine)"}
+    said, failed = (line for line in mine if line["logger"] == "mine")
+    assert FORGED in said["message"]
+    assert failed["traceback"].startswith("Traceback")
+    assert [(line["status"], line["seconds"] < 60) for line in mine if line["logger"] == "latentd.api"] == [(200, True)]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", said["time"])

@@ -19,6 +19,7 @@ QUICK = {
     "guidance": "test_a_tile_counts_most_in_its_middle",
     "interrogators": "test_pixels",
     "openai": "test_the_models_are_the_checkpoints",
+    "operations": "test_a_signature_is_checked_as_documented",
     "rembg": "test_erosion_is_scipys",
     "scripts": "test_a_matrix_has_every_combination",
     "tinymodel": "test_a_hundred_motifs",

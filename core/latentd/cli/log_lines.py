@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from datetime import UTC, datetime
+
+from latentd.logged_job import job_of
+from latentd.types import JsonValue
 
 #: Before each line of a traceback or stack, so that none reads as a record of its own.
 _INDENT = "    "
@@ -27,6 +32,29 @@ class LogLines(logging.Formatter):
         if record.stack_info:
             lines.append(_indented(self.formatStack(record.stack_info)))
         return "\n".join(lines)
+
+
+class JsonLines(logging.Formatter):
+    """Writes each record as one line of JSON: ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``.
+
+    Where there is one, also ``job`` (the job's id), ``status`` and ``seconds`` of a request, ``traceback``, ``stack``.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line. All that is not ASCII is escaped, line ends in texts included."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry: dict[str, JsonValue] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "job": job_of(record),
+            "status": getattr(record, "status", None),
+            "seconds": getattr(record, "seconds", None),
+            "traceback": self.formatException(record.exc_info) if record.exc_info else None,
+            "stack": self.formatStack(record.stack_info) if record.stack_info else None,
+        }
+        return json.dumps({key: value for key, value in entry.items() if value is not None}, default=repr)
 
 
 def escaped(text: str) -> str:

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from latentd.cli.log_lines import LogLines
+from latentd.cli.log_lines import JsonLines, LogLines
 from latentd.cli.settings import UNUSABLE, read_settings
 from latentd.models.allocator import keep_freed_memory
 from latentd.settings import Settings
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def set_up_logging(settings: Settings, default: str = "INFO") -> None:
-    """Log to the standard error stream at the level of ``--loglevel``."""
+    """Log to the standard error stream at the level of ``--loglevel``, in the form of ``--log-format``."""
     handler = logging.StreamHandler()
-    handler.setFormatter(LogLines())
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else LogLines())
     logging.basicConfig(level=settings.loglevel or default, handlers=[handler])

@@ -283,7 +283,7 @@ class Job(Generic[T]):
         said = self.progress.warnings
         if message not in said and len(said) < MAX_WARNINGS:
             self.progress.warnings = (*said, message)
-            log.warning("%s: %s", self.id, message)
+            log.warning("%s: %s", self.id, message, extra={"job": self.id})
 
     # --- used by the engine ------------------------------------------------------------------------------------------
 

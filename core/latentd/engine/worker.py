@@ -13,6 +13,7 @@ from typing import Protocol, cast
 from latentd.engine.job import AnyJob, JobCancelled, JobStatus
 from latentd.errors import DeviceLost, Interrupted, LatentdError, OutOfMemory
 from latentd.executors import DeviceTrouble, Runner
+from latentd.logged_job import at_work
 from latentd.models.allocator import give_back_memory
 from latentd.models.devices import is_out_of_memory
 from latentd.types import JobControl
@@ -106,7 +107,8 @@ class Worker(threading.Thread):
         begun = time.perf_counter()
         try:
             # The core's own work may use more of its job than a plugin's runner knows of; it gets this very job.
-            result = self.runner.run(job, cast("Callable[[JobControl], object]", job.work))
+            with at_work(job.id):
+                result = self.runner.run(job, cast("Callable[[JobControl], object]", job.work))
         except BaseException as raised:  # SystemExit from a plugin must not end the worker
             error = raised
         self._conclude(job, result, error, time.perf_counter() - begun)
@@ -121,7 +123,8 @@ class Worker(threading.Thread):
             self._conclude(job, result, error, time.perf_counter() - begun)
 
         try:
-            share.work(jobs, conclude)
+            with at_work(", ".join(job.id for job in jobs)):
+                share.work(jobs, conclude)
         except BaseException as raised:
             for job in jobs:
                 if job.status == "running" and job.device == self.device:
@@ -129,6 +132,10 @@ class Worker(threading.Thread):
 
     def _conclude(self, job: AnyJob, result: object, error: BaseException | None, seconds: float) -> None:
         """End ``job`` with its result or error."""
+        with at_work(job.id):
+            self._end(job, result, error, seconds)
+
+    def _end(self, job: AnyJob, result: object, error: BaseException | None, seconds: float) -> None:
         trace = None
         if error is not None:
             error = named(error)

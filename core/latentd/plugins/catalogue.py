@@ -13,6 +13,7 @@ FACERESTORE = "facerestore"
 GUIDANCE = "guidance"
 INTERROGATORS = "interrogators"
 OPENAI = "openai"
+OPERATIONS = "operations"
 REMBG = "rembg"
 SCRIPTS = "scripts"
 TINYMODEL = "tinymodel"
@@ -103,6 +104,8 @@ PATHS = (
     PathFeature("/sdapi/v1/rembg/", REMBG),
     PathFeature("/v1/images/", OPENAI),
     PathFeature("/v1/models", OPENAI),
+    PathFeature("/metrics", OPERATIONS),
+    PathFeature("/agent-scheduler/", OPERATIONS),
     PathFeature("/sdapi/v1/train/", TRAINING),
     PathFeature("/sdapi/v1/create/", TRAINING),
     PathFeature("/sdapi/v1/preprocess", TRAINING),

@@ -87,6 +87,7 @@ def _log_request(scope: Scope, status: int, seconds: float, job_id: str | None) 
         client[0],
         seconds,
         f" job {job_id}" if job_id else "",
+        extra={"job": job_id, "status": status, "seconds": seconds},
     )
 
 

@@ -63,6 +63,13 @@ class ServerFlags:
     loglevel: str | None = text(
         None, "how much to log", group=GROUP, choices=("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
     )
+    log_format: str = text(
+        "text",
+        "form of the log: lines to read, or one JSON object a line with the id of the job that it is about",
+        group=GROUP,
+        choices=("text", "json"),
+        listed=False,
+    )
 
     max_connections: int = integer(
         2000,

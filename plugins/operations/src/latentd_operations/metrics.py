@@ -1,0 +1,180 @@
+"""``GET /metrics`` for Prometheus, by its own client library. Labels have few values: none is a client's text."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from latentd.api import APIRouter, JsonValue, LatentdError, Services
+from latentd_operations.webhooks import ENDS, OUTCOMES
+
+if TYPE_CHECKING:
+    from latentd_operations.webhooks import Webhooks
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+#: Jobs that are followed at once; those of a queue that is at its bound are fewer.
+_FOLLOWED = 10_000
+
+
+class _Course:
+    """When a running job's stages began, by ``time.time()``, as its document has its times."""
+
+    __slots__ = ("first", "last", "started")
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.first: float | None = None
+        self.last: float | None = None
+
+
+class Metrics:
+    """Everything that is counted, of one server.
+
+    The stages of a job are ``prepare`` (models, texts, up to the first step), ``sample`` (to the last step) and
+    ``finish`` (decoding, saving).
+    """
+
+    def __init__(self, services: Services, webhooks: Webhooks) -> None:
+        self.registry = CollectorRegistry()
+        self._services = services
+        self._courses: dict[str, _Course] = {}
+        self._lock = threading.Lock()
+        made: dict[str, Any] = {"namespace": "latentd", "registry": self.registry}
+        self._ended = Counter("jobs", "Jobs that have ended.", ["kind", "state"], **made)
+        self._images = Counter("images", "Pictures of completed jobs.", ["kind"], **made)
+        self._errors = Counter("job_errors", "Jobs that failed, by error.", ["kind", "error"], **made)
+        self._wait = Histogram("job_wait_seconds", "Time in the queue.", ["kind"], buckets=_SECONDS, **made)
+        self._stages = Histogram(
+            "job_stage_seconds", "Time of a job's stages.", ["kind", "stage"], buckets=_SECONDS, **made
+        )
+        self._requests = Counter("http_requests", "Replies.", ["method", "route", "status"], **made)
+        self._times = Histogram(
+            "http_request_seconds", "From a request to its reply's end.", ["route"], buckets=_SECONDS, **made
+        )
+        self.registry.register(_State(services, webhooks))
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
+        """Count what has happened to a job; on the thread where it happens."""
+        now, kind = time.time(), str(data["kind"])
+        # That a job is queued may be told after its start, or even its end.
+        if event == "queued":
+            return
+        with self._lock:
+            course = self._courses.get(job_id)
+            if event == "started" and len(self._courses) < _FOLLOWED:
+                self._courses[job_id] = _Course(data["started"])
+            elif event in ENDS:
+                self._courses.pop(job_id, None)
+            elif course is not None and data["step"]:
+                course.first = course.first or now
+                course.last = now
+        if event == "started":
+            self._wait.labels(kind).observe(max(data["started"] - data["created"], 0.0))
+        if event in ENDS:
+            self._count_end(job_id, event, data, course, now)
+
+    def _count_end(
+        self, job_id: str, event: str, data: Mapping[str, JsonValue], course: _Course | None, now: float
+    ) -> None:
+        kind = str(data["kind"])
+        self._ended.labels(kind, event).inc()
+        if data["error"] is not None and event == "failed":
+            self._errors.labels(kind, str(data["error"]["type"])).inc()
+        if event != "completed":
+            return
+        try:
+            result = self._services.queue.get(job_id).outcome()
+        except LatentdError:  # results are kept for no time at all
+            result = None
+        pictures = [image for image in getattr(result, "images", ()) if getattr(image, "role", "image") == "image"]
+        self._images.labels(kind).inc(len(pictures))
+        if course is not None and course.first is not None and course.last is not None:
+            marks = {"prepare": course.first - course.started, "sample": course.last - course.first}
+            for stage, seconds in (marks | {"finish": now - course.last}).items():
+                self._stages.labels(kind, stage).observe(seconds)
+
+    def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a reply."""
+        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
+        self._times.labels(route).observe(seconds)
+
+
+class _State(Collector):
+    """What is so at the moment of the scrape."""
+
+    def __init__(self, services: Services, webhooks: Webhooks) -> None:
+        self._services = services
+        self._webhooks = webhooks
+
+    def collect(self) -> Iterator[Metric]:
+        """The queue, the models, the devices and the webhooks."""
+        jobs = Tally(job.status for job, _ in self._services.queue.jobs())
+        present = GaugeMetricFamily("latentd_jobs_present", "Jobs that wait or run.", labels=["state"])
+        for state in ("queued", "running"):
+            present.add_metric([state], jobs[state])
+        yield present
+        yield GaugeMetricFamily("latentd_queue_paused", "1 while no job is started.", self._services.queue.paused)
+        yield from self._models()
+        yield from _devices()
+        sent = CounterMetricFamily("latentd_webhooks", "Deliveries of webhooks, by outcome.", labels=["outcome"])
+        for outcome in OUTCOMES:
+            sent.add_metric([outcome], self._webhooks.outcomes[outcome])
+        yield sent
+        yield GaugeMetricFamily("latentd_webhooks_waiting", "Deliveries that wait.", len(self._webhooks))
+
+    def _models(self) -> Iterator[Metric]:
+        cache = self._services.models.cache
+        yield CounterMetricFamily("latentd_model_cache_hits", "Models asked for that were loaded.", cache.hits)
+        yield CounterMetricFamily("latentd_model_loads", "Models asked for that had to be loaded.", cache.loads)
+        count = GaugeMetricFamily("latentd_models_loaded", "Models that are loaded.", labels=["kind"])
+        size = GaugeMetricFamily("latentd_model_bytes", "Their bytes.", labels=["kind"])
+        for kind, (number, nbytes) in cache.usage().items():
+            count.add_metric([kind], number)
+            size.add_metric([kind], nbytes)
+        yield count
+        yield size
+
+
+def _devices() -> Iterator[Metric]:
+    """Memory of accelerators; nothing before torch is imported, which only the worker does."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return
+    memory = GaugeMetricFamily("latentd_device_memory_bytes", "Memory of devices.", labels=["device", "state"])
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        memory.add_metric([f"cuda:{number}", "free"], free)
+        memory.add_metric([f"cuda:{number}", "total"], total)
+    yield memory
+
+
+def router(metrics: Metrics) -> APIRouter:
+    """The route of the metrics."""
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get(
+        "/metrics",
+        operation_id="get_metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The metrics."}},
+    )
+    def scrape(request: Request) -> Response:
+        """The metrics in Prometheus' text format, or OpenMetrics where Accept asks for it; needs a key as all else."""
+        encode, media = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics.registry), media_type=media)
+
+    return routes
