@@ -12,6 +12,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 
 from latentd.engine.far import Stops, Task, pack_error
+from latentd.logged_job import at_work
 from latentd.models.allocator import keep_freed_memory
 from latentd.server.far_worker import FarWorker
 from latentd.settings import Settings
@@ -50,9 +51,11 @@ def main(
         return
     send("ready", None)
     while True:
-        outcome = worker.run(tasks.get(), lambda changes: send("progress", changes))
+        task = tasks.get()
+        with at_work(task.id):
+            outcome = worker.run(task, lambda changes: send("progress", changes))
         send("end", outcome)
-        del outcome
+        del outcome, task
 
 
 def _listen(connection: Connection, worker: FarWorker, tasks: queue.SimpleQueue[Task]) -> None:
