@@ -34,7 +34,10 @@ ALLOWED = (501, 503, 507)
 PATIENCE = 300.0
 #: Fields that hold pictures, alone or in lists.
 PICTURES = frozenset(
-    ("image", "mask", "init_images", "firstpass_image", "latent_mask", "controlnet_input_images", "controlnet_masks")
+    (
+        *("image", "mask", "init_images", "firstpass_image", "latent_mask", "input_image"),
+        *("controlnet_input_images", "controlnet_masks"),
+    )
 )
 
 
