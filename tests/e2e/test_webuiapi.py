@@ -168,6 +168,27 @@ def test_controlnet(api: Any, init: Image.Image) -> None:
     assert len(api.controlnet_detect([init], module="canny", processor_res=64).images) == 1
 
 
+@installed("latentd_detailer")
+@installed("latentd_facerestore")
+def test_adetailer(api: Any) -> None:
+    """Its own class of units, with its keys of mid-2024, on a photograph with one face."""
+    data = pytest.importorskip("skimage.data")
+    photo = Image.fromarray(data.astronaut()).resize((128, 128), Image.Resampling.LANCZOS)
+    draw = {**DRAW, "width": 64, "height": 64, "images": [photo]}
+    unit = webuiapi.ADetailer(ad_model="face_mtcnn", ad_denoising_strength=0.9, ad_mask_k_largest=1)
+    found = api.img2img(**draw, adetailer=[unit])
+    assert "ADetailer model: face_mtcnn" in found.info["infotexts"][0]
+    assert "ADetailer mask only top k: 1" in found.info["infotexts"][0]
+    assert not [said for said in found.info.get("warnings", []) if "no effect" in said]
+    # The client cannot ask for img2img to be skipped, and after that the random model leaves no face.
+    arguments = {"ADetailer": {"args": [True, True, unit.to_dict()]}}
+    found = api.img2img(**draw, alwayson_scripts=arguments)
+    assert "warnings" not in found.info
+    rest = (0, 80, 128, 128)
+    assert difference(photo.crop(rest), found.image.crop(rest)) == 0
+    assert difference(photo, found.image) > 0
+
+
 @installed("latentd_interrogators")
 def test_interrogate_names_what_it_lacks(api: Any, init: Image.Image) -> None:
     """No model file of an interrogator is at hand: the answer is an error that says so, not a crash."""

@@ -15,6 +15,7 @@ PLUGINS = sorted(folder.name for folder in (ROOT / "plugins").iterdir() if (fold
 #: Quick ones of every suite; the scripts' draws with a model, whose weights the suite makes.
 QUICK = {
     "controlnet": "test_spellings",
+    "detailer": "test_an_infotext_tells_its_units",
     "facerestore": "test_alignment",
     "guidance": "test_a_tile_counts_most_in_its_middle",
     "interrogators": "test_pixels",

@@ -9,6 +9,7 @@ from latentd.plugins.extensions import EXTENSIONS, explain
 
 # Folders below plugins/ in the repository.
 CONTROLNET = "controlnet"
+DETAILER = "detailer"
 FACERESTORE = "facerestore"
 GUIDANCE = "guidance"
 INTERROGATORS = "interrogators"
@@ -23,6 +24,8 @@ UPSCALERS = "upscalers"
 # Names as clients send them, in lower case, by the kind of registry in which they are looked up.
 FEATURES: dict[str, dict[str, str]] = {
     "script": {
+        "adetailer": DETAILER,
+        "after detailer": DETAILER,
         "controlnet": CONTROLNET,
         **dict.fromkeys(
             (
@@ -98,6 +101,7 @@ class PathFeature(NamedTuple):
 
 
 PATHS = (
+    PathFeature("/adetailer/", DETAILER),
     PathFeature("/controlnet/", CONTROLNET),
     PathFeature("/tagger/", INTERROGATORS),
     PathFeature("/rembg/", REMBG),

@@ -1,0 +1,1 @@
+"""YOLOv8 detectors, from weight files and from ONNX."""
