@@ -17,7 +17,7 @@ def _option(key: str, default: object, help: str, **more: object) -> OptionSpec:
 OPTIONS: list[OptionSpec] = [
     _option("ad_max_models", 4, "Units that /script-info shows; requests may have more.", minimum=1, maximum=15),
     _option(
-        "ad_extra_models_dir", "", "Further folders with detectors, with | between them; only in config.json.",
+        "ad_extra_models_dir", "", "Further folders with detectors, with | between them; only in config.json",
         api_writable=False,
     ),
     _option("ad_save_previews", False, "Save a picture of what each unit has found."),
