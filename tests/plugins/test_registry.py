@@ -86,6 +86,7 @@ def test_an_unknown_name_comes_with_a_near_one_or_a_package(
 @pytest.mark.parametrize(
     ("kind", "name", "plugin"),
     [
+        ("script", "ADetailer", "detailer"),
         ("script", "ControlNet", "controlnet"),
         ("script", "x/y/z plot", "scripts"),
         ("face restorer", "GFPGAN", "facerestore"),
