@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -180,9 +181,9 @@ def test_adetailer(api: Any) -> None:
     assert "ADetailer model: face_mtcnn" in found.info["infotexts"][0]
     assert "ADetailer mask only top k: 1" in found.info["infotexts"][0]
     assert not [said for said in found.info.get("warnings", []) if "no effect" in said]
-    # The client cannot ask for img2img to be skipped, and after that the random model leaves no face.
-    arguments = {"ADetailer": {"args": [True, True, unit.to_dict()]}}
-    found = api.img2img(**draw, alwayson_scripts=arguments)
+    # The client has no switch for skipping img2img, after which the random model leaves no face: it stands before the
+    # unit, in the place where the client puts what its objects give.
+    found = api.img2img(**draw, adetailer=[SimpleNamespace(to_dict=lambda: True), unit])
     assert "warnings" not in found.info
     rest = (0, 80, 128, 128)
     assert difference(photo.crop(rest), found.image.crop(rest)) == 0
