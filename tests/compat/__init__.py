@@ -3,16 +3,5 @@
 from tests.compat import actions, control, detailer, extensions, lists, openai, operations, ours, pictures, training
 from tests.compat.contract import CONTRACTS as ALL
 
-__all__ = [
-    "ALL",
-    "actions",
-    "control",
-    "detailer",
-    "extensions",
-    "lists",
-    "openai",
-    "operations",
-    "ours",
-    "pictures",
-    "training",
-]
+__all__ = ["ALL", "actions", "control", "detailer", "extensions", "lists", "openai", "operations", "ours", "pictures",
+           "training"]  # fmt: skip
