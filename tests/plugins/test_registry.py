@@ -155,3 +155,13 @@ def test_extensions_are_told_once_and_stand_in_the_guide() -> None:
     guide = (Path(__file__).parents[2] / "docs/how-to/from-automatic1111.md").read_text()
     missing = [extension.name for extension in EXTENSIONS if extension.name.partition(" (")[0] not in guide]
     assert not missing
+
+
+@pytest.mark.parametrize("plugin", sorted(set(FEATURES["script"].values())))
+def test_titles_of_plugins_are_those_of_their_scripts(plugin: str) -> None:
+    """What a hint says that a plugin brings is found when it is installed."""
+    module = pytest.importorskip(f"latentd_{plugin}")
+    registries = Registries()
+    registries.commit(Contribution(plugin=plugin, scripts=list(module.register_scripts())))
+    titles = [title for title, owner in FEATURES["script"].items() if owner == plugin]
+    assert [title for title in titles if registries.scripts.find(title) is None] == []

@@ -20,7 +20,6 @@ class Extension(NamedTuple):
     instead: str = ""
 
 
-_JOBS = "jobs are queued by POST /latentd/v1/txt2img and img2img, and listed by GET /latentd/v1/jobs"
 _TAGS = "write <lora:name:weight> into the prompt"
 _REGIONS = "the script 'Forge Couple' of plugins/guidance gives each part of the picture its own prompt"
 _WILDCARDS = "the script 'dynamic prompts' of plugins/scripts replaces __name__ by lines of wildcards/name.txt"
@@ -49,7 +48,7 @@ EXTENSIONS = (
     Extension("Latent Modifier", ("latentmodifier integrated", "latentmodifier integrated (sd 1.x, sd 2.x, sdxl)")),
     Extension("StyleAlign", ("stylealign integrated", "stylealign integrated (sd 1.x, sd 2.x, sdxl)")),
     Extension("Never OOM", ("never oom integrated",), (), "--medvram and --lowvram save memory"),
-    Extension("Agent Scheduler", ("agent scheduler",), ("/agent-scheduler/",), _JOBS),
+    Extension("Agent Scheduler's script", ("agent scheduler",), (), "its routes are those of plugins/operations"),
     Extension("Infinite Image Browsing", (), ("/infinite_image_browsing",)),
     Extension("Unprompted", ("unprompted",), (), _WILDCARDS),
     Extension("Simple wildcards", ("simple wildcards", "wildcards"), (), _WILDCARDS),
@@ -60,6 +59,7 @@ EXTENSIONS = (
     Extension("Depth maps", ("depthmap", "depth maps"), ("/depth/",)),
     Extension("Prompt travel and Seed travel (video)", ("prompt travel", "seed travel")),
     Extension("FABRIC", ("fabric",)),
+    Extension("X/Y plot of early 2023", ("x/y plot",), (), "the script 'X/Y/Z plot' of plugins/scripts has a third axis"),
     Extension("InstructPix2Pix", (), ("/instruct-pix2pix/",), "send POST /sdapi/v1/img2img with an instruct-pix2pix"
               " checkpoint and 'image_cfg_scale'"),
     Extension("Model Keyword", (), ("/model_keyword/",)),
