@@ -59,7 +59,7 @@ EXTENSIONS = (
     Extension("Depth maps", ("depthmap", "depth maps"), ("/depth/",)),
     Extension("Prompt travel and Seed travel (video)", ("prompt travel", "seed travel")),
     Extension("FABRIC", ("fabric",)),
-    Extension("X/Y plot of early 2023", ("x/y plot",), (), "the script 'X/Y/Z plot' of plugins/scripts has a third axis"),
+    Extension("X/Y plot of early 2023", ("x/y plot",), (), "'X/Y/Z plot' of plugins/scripts has a third axis"),
     Extension("InstructPix2Pix", (), ("/instruct-pix2pix/",), "send POST /sdapi/v1/img2img with an instruct-pix2pix"
               " checkpoint and 'image_cfg_scale'"),
     Extension("Model Keyword", (), ("/model_keyword/",)),
