@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from latentd_rembg.cutting import Matting, eroded, matte, trimap_of
-from latentd_rembg.foreground import estimate_foreground
+from latentd_rembg.foreground import estimate_foreground, one_round
 from latentd_rembg.matting import EPSILON, Laplacian, estimate_alpha
 from PIL import Image
 
@@ -93,6 +93,25 @@ def test_the_foregrounds_own_colours_are_found_where_it_is_mixed() -> None:
     visible = alpha > 0.2
     assert np.abs(found - front)[visible].mean() < 0.02
     assert np.abs(picture - front)[visible].mean() > 0.1
+
+
+def test_a_round_solves_two_equations_for_each_pixel() -> None:
+    """Those of the paper, written out: the pixel's own colour, and its neighbours' by how little alpha changes."""
+    rng = np.random.default_rng(4)
+    image, front, back = (rng.uniform(0.2, 0.8, (3, 4, 3)) for _ in range(3))
+    alpha = rng.uniform(size=(3, 4))
+    found = one_round(*(plane.astype(np.float32) for plane in (image, alpha, front, back)))
+    for y in range(3):
+        for x in range(4):
+            matrix = np.outer([alpha[y, x], 1 - alpha[y, x]], [alpha[y, x], 1 - alpha[y, x]])
+            right = np.outer([alpha[y, x], 1 - alpha[y, x]], image[y, x])
+            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                j, i = min(max(y + dy, 0), 2), min(max(x + dx, 0), 3)
+                weight = 1e-5 + abs(alpha[y, x] - alpha[j, i])
+                matrix += weight * np.eye(2)
+                right += weight * np.stack([front[j, i], back[j, i]])
+            expected = np.clip(np.linalg.solve(matrix, right), 0, 1)
+            assert np.allclose([found[0][y, x], found[1][y, x]], expected, atol=1e-4)
 
 
 def test_the_estimate_may_be_stopped() -> None:

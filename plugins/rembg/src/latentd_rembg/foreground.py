@@ -21,17 +21,18 @@ SMALL, SMALL_ROUNDS, ROUNDS = 32, 10, 2
 
 def estimate_foreground(image: NDArray[np.float64], alpha: NDArray[np.float64]) -> Plane:
     """The foreground's colours [h,w,3] for ``image`` [h,w,3] and ``alpha`` [h,w], all from 0 to 1."""
-    image, alpha = image.astype(np.float32), alpha.astype(np.float32)
-    height, width = alpha.shape
-    front = _mean_colour(image, alpha > 0.9)
-    back = _mean_colour(image, alpha < 0.1)
+    colours: Plane = image.astype(np.float32)
+    opacity: Plane = alpha.astype(np.float32)
+    height, width = opacity.shape
+    front = _mean_colour(colours, opacity > 0.9)
+    back = _mean_colour(colours, opacity < 0.1)
     levels = math.ceil(math.log2(max(height, width, 2)))
     for level in range(levels + 1):
         size = (round(height ** (level / levels)), round(width ** (level / levels)))
         front, back = _resized(front, size), _resized(back, size)
-        small_image, small_alpha = _resized(image, size), _resized(alpha, size)
+        small_colours, small_opacity = _resized(colours, size), _resized(opacity, size)
         for _ in range(SMALL_ROUNDS if max(size) <= SMALL else ROUNDS):
-            front, back = _round(small_image, small_alpha, front, back)
+            front, back = one_round(small_colours, small_opacity, front, back)
     return front
 
 
@@ -50,7 +51,7 @@ def _resized(plane: Plane, size: tuple[int, int]) -> Plane:
     return found
 
 
-def _round(image: Plane, alpha: Plane, front: Plane, back: Plane) -> tuple[Plane, Plane]:
+def one_round(image: Plane, alpha: Plane, front: Plane, back: Plane) -> tuple[Plane, Plane]:
     """F and B that fit each pixel best, given those of its neighbours: two equations a pixel and colour."""
     weights = np.zeros_like(alpha)
     fronts, backs = np.zeros_like(front), np.zeros_like(back)
@@ -60,19 +61,13 @@ def _round(image: Plane, alpha: Plane, front: Plane, back: Plane) -> tuple[Plane
         weights += weight
         fronts += weight[..., None] * _neighbour(front, axis, shift)
         backs += weight[..., None] * _neighbour(back, axis, shift)
-    a, b = alpha, 1 - alpha
-    front_front, back_back, front_back = a * a + weights, b * b + weights, a * b
-    determinant = front_front * back_back - front_back * front_back
-    right_front, right_back = a[..., None] * image + fronts, b[..., None] * image + backs
-
-    def solved(own: Plane, other: Plane, right: Plane, right_other: Plane) -> Plane:
-        numerator = own[..., None] * right - other[..., None] * right_other
-        return np.clip(numerator / determinant[..., None], 0, 1)
-
-    return (
-        solved(back_back, front_back, right_front, right_back),
-        solved(front_front, front_back, right_back, right_front),
-    )
+    # Cramer's rule, with the terms that cancel left out: both sides are of the order of the weights.
+    a, b, w = alpha[..., None], 1 - alpha[..., None], weights[..., None]
+    apart = b * fronts - a * backs
+    determinant = w * (a * a + b * b + w)
+    front_now = (b * apart + w * (a * image + fronts)) / determinant
+    back_now = (w * (b * image + backs) - a * apart) / determinant
+    return np.clip(front_now, 0, 1), np.clip(back_now, 0, 1)
 
 
 def _neighbour(plane: Plane, axis: int, shift: int) -> Plane:
