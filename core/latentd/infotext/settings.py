@@ -38,6 +38,7 @@ SETTINGS: Mapping[str, Setting] = {
     "Extra noise": Setting("img2img_extra_noise", float),
     "Token merging ratio": Setting("token_merging_ratio", float),
     "Token merging ratio hr": Setting("token_merging_ratio_hr", float),
+    "Step cache": Setting("step_cache_threshold", float),
     "Pad conds": Setting("pad_cond_uncond", truth),
     "Pad conds v0": Setting("pad_cond_uncond_v0", truth),
     "Old prompt editing timelines": Setting("use_old_scheduling", truth),

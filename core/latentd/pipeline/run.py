@@ -109,6 +109,8 @@ def stages(gen: RunningGeneration) -> Sampling[Result]:
     if control.progress.job_count == -1:
         control.progress.job_count = plan.n_iter * (2 if plan.hires else 1)
     gen.infotext.update(model.precision_notes())
+    if (threshold := float(gen.options["step_cache_threshold"])) > 0:
+        gen.infotext["Step cache"] = threshold
     gen.infotext.update(hypertile_notes(gen.options, second_pass=plan.hires is not None))
     check_methods(gen)
     gen.hooks.before_process(gen)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from latentd.generations import UNetHook
 from latentd.models.modules.attention import AttentionDispatch, install
+from latentd.models.modules.step_cache import SHALLOW, StepCache
 from latentd.models.modules.unet_block import Block
 from latentd.models.untyped import DiffusersUNet
 from latentd.plugins.blame import blamed, entering, like
@@ -40,6 +42,17 @@ Site = TypeVar("Site", BlockSite, AttentionSite)
 Handler = TypeVar("Handler", AttentionHandler, BlockHandler, EntryHandler)
 
 
+@dataclass(frozen=True, slots=True)
+class _Forward:
+    """One forward pass: embedded timestep [B,E], text [B,n,d], call and residuals; the skips that are still to come."""
+
+    emb: Tensor
+    context: Tensor
+    call: UNetCall
+    additions: Sequence[Residuals]
+    skips: list[Tensor] = field(default_factory=list)
+
+
 class UNetRunner:
     """Evaluates one loaded UNet. It exists as long as the model and keeps nothing of a job between passes.
 
@@ -53,6 +66,12 @@ class UNetRunner:
         self.attention_sites: tuple[AttentionSite, ...] = install(unet, self.blocks, self.dispatch)
         self._handlers: dict[str, list[BlockHandler]] = {}
         self._entries: dict[str, list[EntryHandler]] = {}
+        self._cache: StepCache | None = None
+
+    @property
+    def _handled(self) -> bool:
+        """Whether a hook takes part within the UNet."""
+        return bool(self._handlers or self._entries or self.dispatch.handlers)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -66,17 +85,23 @@ class UNetRunner:
         return self.unet.conv_norm_out.weight.dtype  # type: ignore[no-any-return]
 
     @contextmanager
-    def session(self, hooks: Sequence[UNetHook], *, upcast_attention: bool = False) -> Iterator[None]:
-        """A context with the handlers of ``hooks``, for one sampling pass."""
+    def session(
+        self, hooks: Sequence[UNetHook], *, upcast_attention: bool = False, step_cache: StepCache | None = None
+    ) -> Iterator[None]:
+        """A context with the handlers of ``hooks``, for one sampling pass.
+
+        :param step_cache: where deep features are kept between steps; without effect beside residuals and handlers.
+        """
         sites = [block.site for block in self.blocks]
         self._handlers = _handlers(hooks, "block", sites, _block_handler)
         self._entries = _handlers(hooks, "entry", sites, _entry_handler)
         self.dispatch.handlers = _handlers(hooks, "attention", self.attention_sites, _attention_handler)
         self.dispatch.upcast = upcast_attention
+        self._cache = step_cache
         try:
             yield
         finally:
-            self._handlers, self._entries = {}, {}
+            self._handlers, self._entries, self._cache = {}, {}, None
             self.dispatch.reset()
 
     def evaluate(self, call: UNetCall, hooks: Sequence[UNetHook] = ()) -> Tensor:
@@ -123,29 +148,45 @@ class UNetRunner:
         self.dispatch.call = call
         dtype = self.dtype
         sample = call.sample if call.concat is None else torch.cat([call.sample, call.concat], dim=1)
-        context = call.context.to(dtype)
-        emb = self._embed(call, dtype)
-        h = sample.to(dtype)
-        skips: list[Tensor] = []
-        for block in self.inputs:
-            h, _ = self._enter(block, h, None, call)
-            h = self._run(block, h, emb, context, call)
-            h = _add_intra(h, block, additions)
-            skips.append(h)
-        h, _ = self._enter(self.middle, h, None, call)
-        h = self._run(self.middle, h, emb, context, call)
-        h = _add_intra(h, self.middle, additions)
-        for r in additions:
-            if r.mid is not None:
-                h = h + _fit(r.mid, h)
-        for index, block in enumerate(self.outputs):
-            skip = _with_residual(skips.pop(), len(self.inputs) - 1 - index, additions)
-            h, joined = self._enter(block, h, skip, call)
-            skip = skip if joined is None else joined
-            h = self._run(block, torch.cat([_fit(h, skip), skip], dim=1), emb, context, call)
+        f = _Forward(self._embed(call, dtype), call.context.to(dtype), call, additions)
+        h = self._down(self.inputs[:SHALLOW], sample.to(dtype), f)
+        cache = None if additions or self._handled else self._cache
+        deep = None if cache is None else cache.reuse(call, h)
+        if deep is None:
+            shallow, h = h, self._through_middle(self._down(self.inputs[SHALLOW:], h, f), f)
+            deep = self._up(self.outputs[:-SHALLOW], h, f)
+            if cache is not None:
+                cache.keep(call, shallow, deep)
+        h = self._up(self.outputs[-SHALLOW:], deep, f)
         out: Tensor = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(_fit(h, call.sample.to(h.dtype)))))
         self.dispatch.call = None
         return out.float()
+
+    def _down(self, blocks: Sequence[Block], h: Tensor, f: _Forward) -> Tensor:
+        """``h`` through input ``blocks``; the output of each is appended to the skips."""
+        for block in blocks:
+            h, _ = self._enter(block, h, None, f.call)
+            h = _add_intra(self._run(block, h, f), block, f.additions)
+            f.skips.append(h)
+        return h
+
+    def _through_middle(self, h: Tensor, f: _Forward) -> Tensor:
+        h, _ = self._enter(self.middle, h, None, f.call)
+        h = _add_intra(self._run(self.middle, h, f), self.middle, f.additions)
+        for r in f.additions:
+            if r.mid is not None:
+                h = h + _fit(r.mid, h)
+        return h
+
+    def _up(self, blocks: Sequence[Block], h: Tensor, f: _Forward) -> Tensor:
+        """``h`` through output ``blocks``; each takes the last of the skips."""
+        for block in blocks:
+            place = len(f.skips) - 1
+            skip = _with_residual(f.skips.pop(), place, f.additions)
+            h, joined = self._enter(block, h, skip, f.call)
+            skip = skip if joined is None else joined
+            h = self._run(block, torch.cat([_fit(h, skip), skip], dim=1), f)
+        return h
 
     def _embed(self, call: UNetCall, dtype: torch.dtype) -> Tensor:
         unet = self.unet
@@ -159,19 +200,19 @@ class UNetRunner:
             h, skip = handler(call, h, skip)
         return h, skip
 
-    def _run(self, block: Block, h: Tensor, emb: Tensor, context: Tensor, call: UNetCall) -> Tensor:
+    def _run(self, block: Block, h: Tensor, f: _Forward) -> Tensor:
         for module in block.modules:
-            if call.check is not None:
-                call.check()
+            if f.call.check is not None:
+                f.call.check()
             kind = type(module).__name__
             if kind == "ResnetBlock2D":
-                h = module(h, emb)
+                h = module(h, f.emb)
             elif kind == "Transformer2DModel":
-                h = module(h, encoder_hidden_states=context, return_dict=False)[0]
+                h = module(h, encoder_hidden_states=f.context, return_dict=False)[0]
             else:
                 h = module(h)
         for handler in self._handlers.get(block.site.name, ()):
-            h = handler(call, h)
+            h = handler(f.call, h)
         return h
 
 

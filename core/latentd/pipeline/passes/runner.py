@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from latentd.generations import UNetHook
+from latentd.models.modules.step_cache import StepCache
 from latentd.networks.hypertile import Hypertile
 from latentd.pipeline.passes.token_merging import TokenMerging, token_merging_ratio
 from latentd.plugins.blame import blamed
@@ -15,6 +17,8 @@ from latentd.types import PassName
 if TYPE_CHECKING:
     from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import RunningGeneration
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -34,7 +38,17 @@ def enter_runner(gen: RunningGeneration, model: LoadedModel) -> None:
     upcast = bool(gen.options["upcast_attn"]) or model.policy.upcast_attention
     gen.pass_stack.enter_context(model.part("unet"))
     hooks = (*gen.all_unet_hooks, *_token_merging(gen), *_hypertile(gen))
-    gen.pass_stack.enter_context(model.unet_runner.session(hooks, upcast_attention=upcast))
+    cache = StepCache(threshold) if (threshold := float(gen.options["step_cache_threshold"])) > 0 else None
+    gen.pass_stack.enter_context(model.unet_runner.session(hooks, upcast_attention=upcast, step_cache=cache))
+    if cache is not None:
+        gen.pass_stack.callback(_tell, gen, cache)
+
+
+def _tell(gen: RunningGeneration, cache: StepCache) -> None:
+    """Log what the step cache saved in a pass; warn where it could not act."""
+    log.info("step cache: deep features were reused in %d of %d calls", cache.reused, cache.reused + cache.computed)
+    if not cache.computed:
+        gen.warn("step_cache_threshold has no effect beside ControlNet and what else takes part in the UNet")
 
 
 def _token_merging(gen: RunningGeneration) -> Sequence[UNetHook]:
