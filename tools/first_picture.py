@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import signal
 import sys
 from pathlib import Path
 
@@ -24,7 +25,9 @@ Ctrl-C stops the server.
 
 
 def main(port: str, flags: list[str]) -> int:
-    """Serve until interrupted; 1 when the server does not start or draw."""
+    """Serve until interrupted or terminated; 1 when the server does not start or draw."""
+    # make passes SIGTERM on to this process alone; the server must not outlive it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with server_process("--port", port, *flags, echo=True) as server:
             try:

@@ -180,8 +180,15 @@ def test_every_reply_with_a_body_says_of_what_type(document: dict[str, Any]) -> 
     pictures = ["image/avif", "image/jpeg", "image/png", "image/webp"]
     assert media.pop("GET /latentd/v1/jobs/{job_id}/images/{index}") == pictures
     assert media.pop("GET /latentd/v1/jobs/{job_id}/preview") == pictures
-    assert media.pop("GET /latentd/v1/jobs/{job_id}/events") == ["text/event-stream"]
+    for stream in ("GET /latentd/v1/jobs/{job_id}/events", "GET /latentd/v1/events"):
+        assert media.pop(stream) == ["text/event-stream"]
+    assert media.pop("GET /sd_extra_networks/thumb") == ["image/gif", *pictures[1:]]
     assert media.pop("POST /sdapi/v1/server-stop") == ["text/plain"]
+    # Of plugins; the images API streams where it is asked to.
+    assert media.pop("GET /metrics", ["text/plain"]) == ["text/plain"]
+    assert media.pop("GET /v1/images/files/{name}", pictures[1:]) == pictures[1:]
+    for name in [name for name in media if name.startswith("POST /v1/images/")]:
+        assert media.pop(name) == ["application/json", "text/event-stream"]
     both = {name: types for name, types in media.items() if types != ["application/json"]}
     assert all(types == ["application/json", *pictures[1:]] for types in both.values())
     assert {"POST /sdapi/v1/txt2img", "POST /sdapi/v1/img2img"} <= set(both)

@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse
 from latentd.errors import NotFound
 from latentd.networks.files import read_metadata
 from latentd.regular import is_regular
+from latentd.server.openapi import binary
 from latentd.server.routing import APIRouter
 from latentd.server.schemas.lists import ExtraNetworkMetadata
 from latentd.types import JsonValue
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 KINDS = ("Lora", "LyCORIS", "Stable-diffusion", "embeddings", "hypernetworks")
 """Kinds of models whose folders may hold previews."""
 PREVIEW_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+_MEDIA = ("image/gif", "image/jpeg", "image/png", "image/webp")
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".bin")
 _WITHOUT_COVERS = "ssmd_cover_images"
 
@@ -31,7 +33,12 @@ def router(services: AppServices) -> APIRouter:
     """Routes ``/sd_extra_networks/thumb`` and ``/metadata``."""
     routes = APIRouter(prefix="/sd_extra_networks", tags=["models"])
 
-    @routes.get("/thumb", name="fetch_file", response_class=FileResponse)
+    @routes.get(
+        "/thumb",
+        name="fetch_file",
+        response_class=FileResponse,
+        responses={200: {"content": binary(*_MEDIA), "description": "A picture file."}},
+    )
     async def thumb(filename: str = "") -> FileResponse:
         """The picture ``filename``, or that of a model's file: ``name.png`` or ``name.preview.png`` beside it."""
         path = await services.run_in_thread(lambda: find_preview(services.paths, filename))

@@ -28,7 +28,9 @@ from latentd_openai.parameters import (
 )
 from latentd_openai.pictures import opened
 
-_ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": OpenAIErrorResponse, "description": "Any error"}}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": OpenAIErrorResponse, "description": "Any error"} for status in ("4XX", "5XX")
+}
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 _IMAGES: dict[str, Any] = {
     "response_model": None,

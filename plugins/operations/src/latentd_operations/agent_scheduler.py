@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Query, Request
 from fastapi.responses import Response
+from pydantic import BaseModel
 
 from latentd.api import APIRouter, JsonValue, Services
 from latentd_operations.scheduler import (
@@ -16,6 +17,10 @@ from latentd_operations.scheduler import (
     QueueStatusResponse,
     QueueTaskResponse,
     Scheduler,
+    TaskAnswer,
+    TaskMessage,
+    TaskPositionAnswer,
+    TaskResultsAnswer,
     Txt2ImgTask,
     UpdateTaskArgs,
     no,
@@ -131,9 +136,11 @@ def _add_tasks(routes: APIRouter, services: Services, scheduler: Scheduler) -> N
         headers = {"Content-Disposition": f"attachment; filename=results-{name}.zip"}
         return Response(found, media_type="application/zip", headers=headers)
 
-    _at(routes, "GET", ["/task/{id}"], task, name="get_task", words="One task.")
-    _at(routes, "GET", ["/task/{id}/position"], position, name="get_task_position", words="Its place, from 0.")
-    _at(routes, "GET", ["/task/{id}/results", "/results/{id}"], results, name="get_task_results", words="Its pictures.")
+    _at(routes, "GET", ["/task/{id}"], task, name="get_task", words="One task.", answer=TaskAnswer)
+    place: dict[str, Any] = {"name": "get_task_position", "words": "Its place, from 0.", "answer": TaskPositionAnswer}
+    _at(routes, "GET", ["/task/{id}/position"], position, **place)
+    pictures: dict[str, Any] = {"name": "get_task_results", "words": "Its pictures.", "answer": TaskResultsAnswer}
+    _at(routes, "GET", ["/task/{id}/results", "/results/{id}"], results, **pictures)
     _add_changes(routes, services, scheduler)
 
 
@@ -188,6 +195,7 @@ def _at(
     *,
     name: str,
     words: str,
+    answer: type[BaseModel] = TaskMessage,
     extra: dict[str, Any] | None = None,
 ) -> None:
     """Add a route at each of ``paths``; those after the first are the older spellings."""
@@ -200,6 +208,6 @@ def _at(
             operation_id=name + ("_by_older_path" if number else ""),
             deprecated=True if number else None,
             response_model=None,
-            responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+            responses={200: {"model": answer}},
             openapi_extra=extra,
         )

@@ -101,6 +101,51 @@ class HistoryResponse(BaseModel):
     total: int
 
 
+class TaskMessage(BaseModel):
+    """What became of a change."""
+
+    success: bool
+    message: str
+
+
+class TaskAnswer(BaseModel):
+    """One task, or why there is none."""
+
+    success: bool
+    data: TaskModel | None = None
+    message: str | None = None
+
+
+class TaskPlace(BaseModel):
+    """Where a task is."""
+
+    status: str
+    position: int | None
+
+
+class TaskPositionAnswer(BaseModel):
+    """The place of one task, or why there is none."""
+
+    success: bool
+    data: TaskPlace | None = None
+    message: str | None = None
+
+
+class TaskPicture(BaseModel):
+    """One picture of a task."""
+
+    image: str = Field(description="A data URL of a PNG file.")
+    infotext: str | None
+
+
+class TaskResultsAnswer(BaseModel):
+    """The pictures of one task, or why there are none."""
+
+    success: bool
+    data: list[TaskPicture] | None = None
+    message: str | None = None
+
+
 class UpdateTaskArgs(BaseModel):
     """What may be changed of a task."""
 
