@@ -169,13 +169,39 @@ def test_controlnet(api: Any, init: Image.Image) -> None:
     assert len(api.controlnet_detect([init], module="canny", processor_res=64).images) == 1
 
 
+@pytest.fixture(scope="module")
+def face() -> Image.Image:
+    """A photograph with one face."""
+    data = pytest.importorskip("skimage.data")
+    return Image.fromarray(data.astronaut()).resize((128, 128), Image.Resampling.LANCZOS)
+
+
 @installed("latentd_detailer")
 @installed("latentd_facerestore")
-def test_adetailer(api: Any) -> None:
-    """Its own class of units, with its keys of mid-2024, on a photograph with one face."""
-    data = pytest.importorskip("skimage.data")
-    photo = Image.fromarray(data.astronaut()).resize((128, 128), Image.Resampling.LANCZOS)
-    draw = {**DRAW, "width": 64, "height": 64, "images": [photo]}
+@installed("latentd_controlnet")
+def test_adetailer_with_a_control_or_a_vae_of_its_own(api: Any, face: Image.Image) -> None:
+    def detailed(**keys: Any) -> Any:
+        unit = webuiapi.ADetailer(ad_model="face_mtcnn", ad_denoising_strength=0.9, **keys)
+        return api.img2img(**DRAW, images=[face], adetailer=[SimpleNamespace(to_dict=lambda: True), unit])
+
+    plain = detailed()
+    (model,) = [name for name in api.controlnet_model_list() if "canny" in name]
+    led = detailed(ad_controlnet_model=model, ad_controlnet_module="canny", ad_controlnet_weight=0.8)
+    assert "ADetailer ControlNet weight: 0.8" in led.info["infotexts"][0]
+    assert difference(plain.image, led.image) > 0
+    late = detailed(ad_controlnet_model=model, ad_controlnet_module="canny", ad_controlnet_guidance_start=1.0)
+    assert difference(plain.image, late.image) == 0, "a unit that never begins changes nothing"
+    assert difference(plain.image, detailed(ad_use_vae=True, ad_vae="alt-vae.safetensors").image) > 0
+    with pytest.raises(RuntimeError) as caught:
+        detailed(ad_controlnet_model="no such model")
+    assert caught.value.args[0] == 422
+
+
+@installed("latentd_detailer")
+@installed("latentd_facerestore")
+def test_adetailer(api: Any, face: Image.Image) -> None:
+    """Its own class of units, with its keys of mid-2024."""
+    draw = {**DRAW, "width": 64, "height": 64, "images": [face]}
     unit = webuiapi.ADetailer(ad_model="face_mtcnn", ad_denoising_strength=0.9, ad_mask_k_largest=1)
     found = api.img2img(**draw, adetailer=[unit])
     assert "ADetailer model: face_mtcnn" in found.info["infotexts"][0]
@@ -186,8 +212,8 @@ def test_adetailer(api: Any) -> None:
     found = api.img2img(**draw, adetailer=[SimpleNamespace(to_dict=lambda: True), unit])
     assert "warnings" not in found.info
     rest = (0, 80, 128, 128)
-    assert difference(photo.crop(rest), found.image.crop(rest)) == 0
-    assert difference(photo, found.image) > 0
+    assert difference(face.crop(rest), found.image.crop(rest)) == 0
+    assert difference(face, found.image) > 0
 
 
 @installed("latentd_interrogators")
