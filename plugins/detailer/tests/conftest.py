@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from latentd.api import FaceRestorerSpec, hookimpl
 from latentd.testing import AppFactory, latentd_app, tiny_models
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,6 +53,16 @@ def photo() -> Image.Image:
     return both
 
 
+class Whitening:
+    """A plugin with a face restorer that whitens the picture."""
+
+    __name__ = "whitening"
+
+    @hookimpl
+    def register_face_restorers(self) -> list[FaceRestorerSpec]:
+        return [FaceRestorerSpec(name="White", restore=lambda image, *_: Image.new("RGB", image.size, "white"))]
+
+
 @pytest.fixture(scope="session")
 def factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppFactory]:
     """The servers of this run, on one data folder with the checkpoints ``one`` and ``two``."""
@@ -70,7 +81,7 @@ def server(factory: AppFactory) -> Any:
     import latentd_detailer
     import latentd_facerestore
 
-    client = factory([latentd_detailer, latentd_facerestore])
+    client = factory([latentd_detailer, latentd_facerestore, Whitening()])
     client.post("/sdapi/v1/options", json={"randn_source": "CPU", "sd_model_checkpoint": "one"})
     return client
 

@@ -138,6 +138,15 @@ def test_every_key_acts(detailed, unit):
     assert not np.array_equal(detailed(steps).images[0], detailed({**steps, **unit}).images[0])
 
 
+def test_a_repainted_face_can_be_restored(detailed, original, faces):
+    found = detailed(
+        {"ad_restore_face": True, "ad_mask_blur": 0}, override_settings={"face_restoration_model": "White"}
+    ).images[0]
+    for face in faces:
+        assert (found[within(face, -2)] == 255).all()
+    assert not changed(found, original)[~(within(faces[0], 16) | within(faces[1], 16))].any()
+
+
 def test_offsets_move_to_the_right_and_up(detailed, original, faces):
     unit = {"ad_mask_blur": 0, "ad_dilate_erode": 0, "ad_mask_k": 1, "ad_x_offset": 20, "ad_y_offset": 15}
     moved = changed(detailed(unit).images[0], original)
