@@ -1,0 +1,147 @@
+/** What the page does when it is asked to: draw, stop, read settings back, send pictures on. */
+
+import { signal } from "@preact/signals";
+import { ask, ServerError } from "./api.ts";
+import { catalogue } from "./catalogue.ts";
+import type { Parameters, PictureInfo } from "./documents.ts";
+import { settingsOf } from "./infotext.ts";
+import { dataUrl, inputs, takeControl, takeSource } from "./inputs.ts";
+import { interrupt, present, submit } from "./jobs.ts";
+import { addressOf, type Picture } from "./pictures.ts";
+import { requestBody } from "./request.ts";
+import { change, settings } from "./settings.ts";
+
+export interface Problem {
+  sentence: string;
+  hint: string;
+}
+
+export interface Notice {
+  text: string;
+  undo?: () => void;
+}
+
+export type View = "compose" | "pictures";
+
+/** Why the last request was refused. */
+export const problem = signal<Problem | null>(null);
+export const notice = signal<Notice | null>(null);
+/** On a narrow screen, which half of the page is seen. */
+export const view = signal<View>("compose");
+export const sending = signal(false);
+/** Whether the editor of the mask is open. */
+export const masking = signal(false);
+
+/** Hand in what the form says. */
+export async function draw(): Promise<void> {
+  if (sending.peek()) return;
+  const form = settings.peek();
+  if (form.mode === "img2img" && !inputs.source.peek()) {
+    problem.value = { sentence: "There is no picture to start from.", hint: "Choose one, or drop one on the page." };
+    return;
+  }
+  sending.value = true;
+  problem.value = null;
+  const urls = { source: inputs.source.peek()?.url, mask: inputs.mask.peek()?.url, control: inputs.control.peek()?.url };
+  try {
+    await submit(requestBody(form, { source: urls.source ?? "", mask: urls.mask ?? "", control: urls.control ?? "" }));
+    view.value = "pictures";
+  } catch (error) {
+    complain(error);
+    view.value = "compose";
+  } finally {
+    sending.value = false;
+  }
+}
+
+/** End the own job that runs, with its pictures as far as they are. */
+export function stop(): void {
+  const job = present.peek();
+  if (job?.state === "running") void interrupt(job.id).catch(complain);
+}
+
+/** Tell why something did not work. Being asked to sign in has a form of its own. */
+export function complain(error: unknown): void {
+  if (error instanceof ServerError && error.status === 401) return;
+  const hint = error instanceof ServerError ? error.hint : "";
+  problem.value = { sentence: error instanceof Error ? error.message : String(error), hint };
+}
+
+let fading: number | undefined;
+
+/** Say something in passing. */
+export function say(text: string, undo?: () => void): void {
+  clearTimeout(fading);
+  notice.value = undo ? { text, undo } : { text };
+  fading = setTimeout(() => (notice.value = null), undo ? 12_000 : 5_000);
+}
+
+// --- settings from pictures -----------------------------------------------------------------------------------------
+
+/** Fill the form from the infotext in a picture file. */
+export async function readSettings(blob: Blob): Promise<void> {
+  try {
+    const read = await ask<PictureInfo>("POST", "sdapi/v1/png-info", { image: await dataUrl(blob) });
+    if (read.info) apply(read.parameters);
+    else say("There are no settings in this picture.");
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function apply(parameters: Parameters): void {
+  const known = catalogue.peek();
+  const { found, missing } = settingsOf(parameters, known);
+  const before = settings.peek();
+  change(found);
+  view.value = "compose";
+  const lacks = missing.length ? ` Not here: ${missing.join(", ")}.` : "";
+  say(`The settings of the picture are in the form.${lacks}`, () => change(before));
+}
+
+export function reuseSeed(picture: Picture): void {
+  const seed = seedOf(picture);
+  if (seed === null) return;
+  change({ seed });
+  say(`The next picture has seed ${seed}.`);
+}
+
+/** The seed that an infotext names. */
+export function seedOf(picture: Picture): string | null {
+  return /(?:^|, |\n)Seed: (\d+)/.exec(picture.infotext)?.[1] ?? null;
+}
+
+// --- pictures on their way ------------------------------------------------------------------------------------------
+
+export async function toSource(blob: Blob, { mask = false } = {}): Promise<void> {
+  await attempt(async () => {
+    await takeSource(blob);
+    view.value = "compose";
+    masking.value = mask;
+    if (!mask) say("The picture is the source of the next one.");
+  });
+}
+
+export async function toControl(blob: Blob): Promise<void> {
+  await attempt(async () => {
+    await takeControl(blob);
+    view.value = "compose";
+    say("The picture controls the next one.");
+  });
+}
+
+async function attempt(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+  }
+}
+
+export function download(picture: Picture): void {
+  const link = document.createElement("a");
+  link.href = addressOf(picture);
+  const ending = picture.blob.type.split("/")[1] ?? "png";
+  link.download = `latentd-${seedOf(picture) ?? picture.made}-${picture.key.split("/").pop()}.${ending}`;
+  link.click();
+}

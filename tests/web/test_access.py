@@ -1,0 +1,132 @@
+"""Who may use the page, and whether everybody can: keys, users, a prefix, and the rules of accessibility."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.chromium import CTRL, Tab
+from tests.reference_server import listening
+from tests.web.conftest import PICTURE, READY, draw, needs_chromium, on_page
+
+pytestmark = needs_chromium
+
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "tests/clients/node/node_modules/axe-core/axe.min.js"
+needs_axe = pytest.mark.skipif(
+    not AXE.exists(), reason="needs what `npm ci --prefix tests/clients/node` installs (`make env` does where npm is)"
+)
+SIGN_IN = "document.querySelector('.sign-in[open]')"
+
+
+# --- credentials and prefix ------------------------------------------------------------------------------------------
+
+
+def test_with_a_key_and_below_a_prefix(page_data: Path) -> None:
+    async def use(tab: Tab) -> None:
+        await tab.fill("=Key", "wrong")
+        await tab.press("Enter")
+        await tab.click(".sign-in .main")
+        await tab.wait("document.querySelector('.sign-in .bad').innerText.includes('does not know this key')")
+        tab.errors.clear()  # the browser names the request that was refused
+        await tab.fill("=Key", "key-1")
+        await tab.click(".sign-in .main")
+        await tab.wait(READY)
+        await draw(tab, "a red ring", steps=30)
+        await tab.wait("document.querySelector('[data-preview]')")
+        await tab.wait(PICTURE)
+        # In this tab the key is kept; after signing out it is not.
+        await tab.call("Page.reload")
+        await tab.wait(f"document.readyState === 'complete' && ({READY})")
+        assert await tab.evaluate("localStorage.getItem('latentd:credentials:/draw/')") is None
+        await tab.click("=Sign out")
+        await tab.wait(SIGN_IN)
+        assert await tab.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}]).includes('key-1')") is False
+
+    with listening(page_data, "--api-key", "key-1", "--subpath", "draw") as url:
+        on_page(f"{url}/draw/", use, until=SIGN_IN)
+
+
+def test_with_a_name_and_a_password_that_are_to_be_kept(page_data: Path) -> None:
+    async def use(tab: Tab) -> None:
+        await tab.fill("=Name", "ann")
+        await tab.fill("=Password", "päss:word")
+        await tab.click("=Stay signed in on this device")
+        await tab.click(".sign-in .main")
+        await tab.wait(READY)
+        await tab.wait("Object.keys(localStorage).some((key) => key.startsWith('latentd:credentials'))")
+
+    with listening(page_data, "--api-auth", "ann:päss:word") as url:
+        on_page(f"{url}/", use, until=SIGN_IN)
+
+
+# --- accessibility ---------------------------------------------------------------------------------------------------
+
+
+async def violations(tab: Tab) -> list[str]:
+    """What axe finds against the rules of WCAG 2.2 (A and AA) and its own best practices."""
+    await tab.evaluate(AXE.read_text(encoding="utf-8") + "; true")
+    # Colours fade into one another for a moment when something appears.
+    await tab.evaluate(
+        "Promise.all(document.getAnimations().map((one) => one.finished.catch(() => 0))).then(() => true)"
+    )
+    found: dict[str, Any] = await tab.evaluate("axe.run(document)")
+    assert len(found["passes"]) > 15
+    return [f"{one['id']}: {node['html']}" for one in found["violations"] for node in one["nodes"]]
+
+
+@needs_axe
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_every_view_keeps_to_the_rules_of_accessibility(page_server: str, colours: str) -> None:
+    async def use(tab: Tab) -> None:
+        await tab.prefer(prefers_color_scheme=colours, prefers_reduced_motion="reduce")
+        assert await violations(tab) == [], "nothing drawn yet"
+        for fold in ("LoRAs and embeddings", "Hires fix", "ControlNet", "More"):
+            await tab.click(f"={fold}")
+        await tab.click("=Enlarge, then draw again")
+        assert await violations(tab) == [], "everything unfolded"
+        await tab.click("=Enlarge, then draw again")
+        await draw(tab, "a red ring <lora:nowhere:1>", steps=150)
+        await tab.wait("document.querySelector('[data-preview]')")
+        await tab.press("Enter", CTRL)
+        await tab.wait("document.querySelector('.queue')")
+        assert await violations(tab) == [], "while it is drawn, and one waits"
+        await tab.press("Escape")
+        await tab.wait(PICTURE)
+        await tab.press("Escape")
+        await tab.wait("!document.querySelector('.queue') && document.querySelectorAll('.strip li').length === 2")
+        assert await violations(tab) == [], "a picture with a note"
+        await tab.click("=Inpaint")
+        await tab.wait("document.querySelector('dialog canvas')")
+        assert await violations(tab) == [], "the mask's editor"
+        await tab.press("Escape")
+        await tab.resize(390, 844, phone=True)
+        assert await violations(tab) == [], "on a phone, the form"
+        await tab.click(".tabs label:last-child")
+        assert await violations(tab) == [], "on a phone, the picture"
+
+    on_page(page_server, use)
+
+
+@needs_axe
+def test_the_form_that_asks_for_a_key_keeps_to_the_rules(page_data: Path) -> None:
+    async def use(tab: Tab) -> None:
+        assert await violations(tab) == []
+
+    with listening(page_data, "--api-key", "key-1", "--skip-load-model-at-start") as url:
+        on_page(f"{url}/", use, until=SIGN_IN)
+
+
+def test_on_a_phone_nothing_sticks_out(page_server: str) -> None:
+    async def use(tab: Tab) -> None:
+        await tab.resize(360, 740, phone=True)
+        wide = "[...document.querySelectorAll('body *')].filter((one) => one.getBoundingClientRect().right > 361)"
+        shown = f"{wide}.filter((one) => !one.closest('.strip, .unseen')).map((one) => one.outerHTML.slice(0, 80))"
+        assert await tab.evaluate(shown) == []
+        await tab.fill("=Prompt", "a ring")
+        await tab.click("=Generate")
+        await tab.wait(PICTURE)
+        assert await tab.evaluate(shown) == []
+
+    on_page(page_server, use)
