@@ -8,8 +8,8 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 # Plugins that need no torchvision; what `make run` installs beside the core.
 LIGHT := $(filter plugins/tinymodel,$(PLUGINS))
 SOURCES := $(shell find core $(LIGHT) -type f -not -path '*/__pycache__/*' 2>/dev/null)
-# What the tests of TypeScript clients need; without npm they are skipped.
-NODE := tests/clients/node
+# What the tests of TypeScript clients and of the page need; without npm they are skipped.
+NODE := tests/clients/node plugins/web/page
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 BIN := .venv/bin
 
@@ -18,12 +18,12 @@ help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 env: .make/env  ## the full development environment in .venv
-.make/env: $(PROJECTS) $(wildcard constraints/*.txt) $(NODE)/package-lock.json
+.make/env: $(PROJECTS) $(wildcard constraints/*.txt) $(addsuffix /package-lock.json,$(NODE))
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip hatchling editables
 	$(BIN)/pip install --quiet -c constraints/dev.txt $$($(PYTHON) tools/torch_choice.py) torch torchvision
 	$(BIN)/pip install --quiet -c constraints/dev.txt --no-build-isolation --group dev -e . $(foreach plugin,$(PLUGINS),-e "./$(plugin)[test]")
-	@! command -v npm >/dev/null || npm ci --silent --ignore-scripts --prefix $(NODE) || echo "npm ci failed in $(NODE)"
+	@! command -v npm >/dev/null || for folder in $(NODE); do npm ci --silent --ignore-scripts --prefix $$folder || echo "npm ci failed in $$folder"; done
 	@mkdir -p .make && touch $@
 
 run: .make/run  ## start the server and draw a first picture (PORT=, DATA=, ARGS=)
@@ -86,4 +86,4 @@ dist: .make/dist  ## every distribution in dist/, source and wheel, checked
 	@mkdir -p .make && touch $@
 
 clean:  ## remove the environments and what was built
-	rm -rf .venv .venv-run .venv-core .venv-dist .make build dist docs/_build $(NODE)/node_modules
+	rm -rf .venv .venv-run .venv-core .venv-dist .make build dist docs/_build $(addsuffix /node_modules,$(NODE))

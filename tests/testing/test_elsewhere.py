@@ -26,6 +26,7 @@ QUICK = {
     "tinymodel": "test_a_hundred_motifs",
     "training": "test_a_new_embedding_begins_with_the_vectors",
     "upscalers": "test_the_list_is_the_originals",
+    "web": "test_the_page_takes_the_place_of_the_servers_own",
 }
 
 

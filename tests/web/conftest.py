@@ -69,9 +69,13 @@ def on_page(address: str, use: Callable[[Tab], Awaitable[T]], *, until: str = RE
     return asyncio.run(look())
 
 
-async def draw(tab: Tab, prompt: str, *, steps: int = 4, size: int = 64) -> None:
-    """Fill the form and hand it in by the keyboard."""
-    await tab.fill("=Prompt", prompt)
+async def draw(tab: Tab, prompt: str | None = None, *, steps: int = 4, size: int = 64) -> None:
+    """Fill the form and hand it in by the keyboard.
+
+    :param prompt: None leaves it as it is.
+    """
+    if prompt is not None:
+        await tab.fill("=Prompt", prompt)
     for label, value in ("Steps", steps), ("Width", size), ("Height", size):
         await tab.fill(f"={label}", str(value))
     await tab.press("Enter", CTRL)

@@ -190,7 +190,7 @@ def test_a_lora_is_put_into_the_prompt_by_a_click_and_taken_out_by_another(page_
         assert await tab.evaluate(prompt) == "a ring <lora:lines:1>"
         await tab.fill("[aria-label='Weight of lines']", "0.6")
         assert await tab.evaluate(prompt) == "a ring <lora:lines:0.6>"
-        await tab.press("Enter", CTRL)
+        await draw(tab)
         await tab.wait(PICTURE)
         assert "<lora:lines:0.6>" in await tab.text()
         await tab.click("=lines")

@@ -20,6 +20,7 @@ SCRIPTS = "scripts"
 TINYMODEL = "tinymodel"
 TRAINING = "training"
 UPSCALERS = "upscalers"
+WEB = "web"
 
 # Names as clients send them, in lower case, by the kind of registry in which they are looked up.
 FEATURES: dict[str, dict[str, str]] = {

@@ -24,7 +24,7 @@ from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.openapi_tidy import REFERENCE, tidy
 from latentd.server.public import DOCUMENT
 from latentd.server.schemas.generation import Img2ImgJob, Txt2ImgJob
-from latentd.server.schemas.jobs import JobEvent
+from latentd.server.schemas.jobs import EXAMPLES, JobEvent
 from latentd.types import JsonValue
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _ERROR = {
         "errors": {"type": "string"},
         "hint": {"type": "string", "description": "What to do about it."},
     },
+    "examples": [{"error": "HTTPException", "detail": "steps is 0; it must be at least 1", "body": "", "errors": ""}],
 }
 _JOBS: tuple[type[BaseModel], ...] = (Txt2ImgJob, Img2ImgJob)
 
@@ -125,12 +126,14 @@ def _document(app: FastAPI, services: AppServices) -> dict[str, JsonValue]:
 
 
 def _add_unknown(schemas: dict[str, JsonValue]) -> None:
-    """Add the models that FastAPI does not see: those of bodies that a route reads itself, and of event streams."""
+    """Add what FastAPI does not see: models of bodies that a route reads itself and of event streams, and examples."""
     unknown: tuple[type[BaseModel], ...] = (*_JOBS, JobEvent)
     models: list[tuple[type[BaseModel], Literal["serialization"]]] = [(model, "serialization") for model in unknown]
     _, found = models_json_schema(models, ref_template=REFERENCE + "{model}")
     for name, schema in found["$defs"].items():
         schemas.setdefault(name, schema)
+    for name, example in EXAMPLES.items():
+        schemas[name]["examples"] = [example]
 
 
 def _finish(operation: dict[str, JsonValue]) -> None:

@@ -22,6 +22,7 @@ def join(document: dict[str, JsonValue], options: OptionStore) -> None:
         "title": "Options",
         "description": "Every option. A request names those that it changes.",
         "properties": {spec.key: option_schema(spec) for spec in options.specs()},
+        "examples": [{"sd_model_checkpoint": "v1-5-pruned-emaonly.safetensors", "CLIP_stop_at_last_layers": 2}],
     }
     flags = {name: flag_schema(*declared) for name, declared in declared_flags(Settings).items() if declared[0].listed}
     schemas["Flags"] = {

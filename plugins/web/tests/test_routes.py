@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+import latentd_web
 import pytest
 from fastapi.testclient import TestClient
 
-import latentd_web
 from latentd.testing import AppFactory, check_routers
 
 PLUGINS = [latentd_web]
@@ -90,4 +90,4 @@ def test_below_a_prefix_the_addresses_have_it(latentd_app: AppFactory) -> None:
 
 
 def test_it_has_no_route_but_the_page_and_its_files() -> None:
-    assert check_routers(latentd_web) == {("GET", "/"), ("HEAD", "/"), ("GET", "/web-assets/{}")}
+    assert check_routers(latentd_web) == {("GET", "/"), ("GET", "/web-assets/{}")}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi import Request, Response
 
 from latentd import __version__
+from latentd.plugins.catalogue import WEB, install_hint
 from latentd.server.errors import error_body
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.pages import plain_page
@@ -56,9 +57,11 @@ def _is_known(services: AppServices, request: Request) -> bool:
 
 
 def _head(address: str) -> str:
+    where, package = html.escape(address), html.escape(install_hint(WEB))
     return (
         f"<h1>latentd <small>{html.escape(__version__)}</small></h1>\n"
-        f"<p>A Stable Diffusion server that speaks AUTOMATIC1111's web API, at <code>{html.escape(address)}</code>.</p>"
+        f"<p>A Stable Diffusion server that speaks AUTOMATIC1111's web API, at <code>{where}</code>.</p>\n"
+        f"<p>The package <code>latentd-web</code> puts a page here that draws pictures: <code>{package}</code>.</p>"
     )
 
 

@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from fastapi import Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from latentd.engine.preview import PreviewCache
 from latentd.engine.progress import internal_progress
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 class TaskProgressRequest(LenientModel):
     """Body of ``/internal/progress``. ``id_live_preview`` is the preview the client shows already."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id_task": "task(7q2zk4m)", "id_live_preview": -1}]})
 
     id_task: Str | None = None
     id_live_preview: Int | None = -1

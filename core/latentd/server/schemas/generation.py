@@ -156,11 +156,30 @@ class Img2ImgRequest(CommonFields):
 class Txt2ImgJob(Txt2ImgRequest):
     """A txt2img request as a job."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"mode": "txt2img", "prompt": "a lighthouse at dusk, oil painting", "steps": 20}]
+        }
+    )
+
     mode: Literal["txt2img"] = "txt2img"
 
 
 class Img2ImgJob(Img2ImgRequest):
     """An img2img request as a job."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "mode": "img2img",
+                    "init_images": ["iVBORw0KGgo..."],
+                    "prompt": "the same house in winter",
+                    "steps": 20,
+                }
+            ]
+        }
+    )
 
     mode: Literal["img2img"]
 
@@ -170,6 +189,18 @@ GenerationBody = Txt2ImgRequest | Img2ImgRequest
 
 class TextToImageResponse(BaseModel):
     """Reply of txt2img."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "images": ["iVBORw0KGgo..."],
+                    "parameters": {"prompt": "a lighthouse at dusk, oil painting", "steps": 20},
+                    "info": '{"prompt": "a lighthouse at dusk, oil painting", "seed": 1, "all_seeds": [1]}',
+                }
+            ]
+        }
+    )
 
     images: list[str] = Field(description="Base64 files in the format of option samples_format.")
     parameters: dict[str, JsonValue] = Field(description="The request with defaults and infotext applied.")

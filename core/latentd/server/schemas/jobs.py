@@ -15,6 +15,45 @@ from latentd.types import JsonValue
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 EventName = Literal["queued", "started", "progress", "completed", "failed", "cancelled"]
 
+_PATH = "/latentd/v1/jobs/task(txt2img-7Q2ZK4M)"
+_RUNNING: dict[str, JsonValue] = {
+    **{"id": "task(txt2img-7Q2ZK4M)", "kind": "txt2img", "state": "running", "position": 0},
+    **{"created": 1767222000.25, "started": 1767222000.5, "finished": None, "progress": 0.35, "eta": 1.3},
+    **{"step": 7, "steps": 20, "batch": 0, "batches": 1, "text": "scripts_txt2img", "preview_id": 1},
+    **{"interrupted": False, "expired": False, "warnings": [], "error": None},
+    "meta": {"width": 512, "height": 512, "steps": 20, "images": 1},
+}
+_ENDED: dict[str, JsonValue] = {
+    **_RUNNING,
+    **{
+        "state": "completed",
+        "finished": 1767222002.5,
+        "progress": 1.0,
+        "eta": 0.0,
+        "step": 0,
+        "batch": 1,
+        "batches": 0,
+    },
+    **{"text": "", "preview": None, "events": f"{_PATH}/events", "result": None},
+    "images": [
+        {
+            **{"url": f"{_PATH}/images/0", "width": 512, "height": 512, "seed": 1, "role": "image"},
+            "infotext": "a lighthouse at dusk, oil painting\nSteps: 20, Sampler: Euler a, CFG scale: 7.0, Seed: 1",
+        }
+    ],
+}
+
+
+#: An example of each document, by the name of its model. FastAPI would drop what is null in one that a model has.
+EXAMPLES: dict[str, dict[str, JsonValue]] = {
+    "JobDocument": _RUNNING,
+    "Job": _ENDED,
+    "JobList": {"total": 1, "jobs": [_RUNNING]},
+    "JobAccepted": {"id": _ENDED["id"], "state": "queued", "position": 1, "url": _PATH, "events": f"{_PATH}/events"},
+    "JobEvent": {"event": "progress", "data": _RUNNING},
+    "Ticket": {"ticket": "vR9bXhE2o7mT1yKJ4dLwQ8sUcZ5nFgA6pHiNkO0eMtY", "expires_in": 300},
+}
+
 
 class JobError(BaseModel):
     """Why a job failed."""

@@ -17,8 +17,10 @@ export function Details({ picture }: { picture: Picture }) {
         <Action icon="brush" name="Inpaint" click={() => void toSource(picture.blob, { mask: true })} />
         {catalogue.value.control && <Action icon="copy" name="Use for ControlNet" click={() => void toControl(picture.blob)} />}
         <span class="space" />
-        <IconButton icon="download" name="Download" click={() => download(picture)} />
-        <IconButton icon="bin" name="Remove from this page" click={() => removePicture(picture)} />
+        <span class="ends">
+          <IconButton icon="download" name="Download" click={() => download(picture)} />
+          <IconButton icon="bin" name="Remove from this page" click={() => removePicture(picture)} />
+        </span>
       </div>
       {picture.warnings.length > 0 && (
         <ul class="warnings" aria-label="The server's notes">

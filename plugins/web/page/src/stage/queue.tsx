@@ -28,12 +28,10 @@ export function Queue() {
 function Row({ job }: { job: JobDocument }) {
   const mine = own.value[job.id];
   const running = job.state === "running";
-  const name = mine ? mine.prompt || "Without a prompt" : `Another client's ${job.kind}`;
+  const name = mine ? mine.prompt || "Without a prompt" : kindOf(job);
   return (
     <li class={running ? "running" : ""}>
-      <span class="place" aria-label={running ? "Running" : `Place ${job.position}`}>
-        {running ? <span class="dot" /> : job.position}
-      </span>
+      <span class="place">{running ? <span class="dot" /> : job.position}</span>
       {mine ? (
         <button type="button" class="quiet name" onClick={() => (shown.value = job.id)}>
           {name}
@@ -45,4 +43,10 @@ function Row({ job }: { job: JobDocument }) {
       {mine && <IconButton icon="close" name={`Cancel: ${name}`} click={() => void cancel(job.id).catch(complain)} />}
     </li>
   );
+}
+
+/** What a job of somebody else is. */
+function kindOf({ kind }: JobDocument): string {
+  if (kind === "load") return "Loading a model";
+  return kind === "txt2img" || kind === "img2img" ? "Another client's picture" : `Another client's job: ${kind}`;
 }
