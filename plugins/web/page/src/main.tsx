@@ -26,7 +26,7 @@ function App() {
         <Compose />
         <Stage />
       </main>
-      <div class="tabs">
+      <nav class="tabs" aria-label="Parts of the page">
         <Segments
           label="View"
           value={view.value}
@@ -36,7 +36,7 @@ function App() {
           ]}
           change={(value) => (view.value = value)}
         />
-      </div>
+      </nav>
       <Notice />
       <DropTargets />
       <Help />

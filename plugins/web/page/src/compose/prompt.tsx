@@ -148,7 +148,7 @@ function Picker(props: { title: string; names: string[]; used?: Set<string>; pic
   if (!props.names.length) return null;
   return (
     <div class="picker" role="group" aria-label={props.title}>
-      <h3>{props.title}</h3>
+      <h2>{props.title}</h2>
       {props.names.map((name) => (
         <button
           key={name}
