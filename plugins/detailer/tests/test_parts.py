@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from latentd_detailer import infotext, prompts
-from latentd_detailer.arguments import read_arguments
+from latentd_detailer.arguments import read_arguments, unread
 from latentd_detailer.masks import chosen, grown, regions
 from latentd_detailer.requests import repaint_size, repaint_strength
 from latentd_detailer.unit import Unit
@@ -128,6 +128,14 @@ def test_an_infotext_tells_its_units() -> None:
     assert not any(key.endswith(" 2nd") for key in entries)
     again = read_arguments([True, False, *infotext.read({key: str(value) for key, value in entries.items()})])
     assert again == args
+
+
+@pytest.mark.parametrize(
+    "args", [5, "abc", True, None, [], {}, [None], [[]], {"units": 5}, {"units": [5]}, {"enabled": 1}]
+)
+def test_arguments_of_any_form_are_read_and_told(args: Any) -> None:
+    assert read_arguments(args) is None
+    assert "arguments without a unit" in unread(args)
 
 
 def test_an_infotext_of_the_originals_older_version_is_read() -> None:

@@ -72,7 +72,7 @@ def unread(args: RawArgs) -> list[str]:
     switches, units = _parts(args)
     if not switches.get("enabled", True):
         return []
-    return [*_strangers(args), *_unknown(units)][:_MOST_TOLD]
+    return [*_strangers(args, units), *_unknown(units)][:_MOST_TOLD]
 
 
 def _parts(args: RawArgs) -> tuple[dict[str, bool], dict[int, Mapping[str, JsonValue]]]:
@@ -82,9 +82,14 @@ def _parts(args: RawArgs) -> tuple[dict[str, bool], dict[int, Mapping[str, JsonV
         listed = args.get("units")
         # An object without units is a unit itself.
         return switches, _objects(listed if isinstance(listed, list) else [args] if _is_unit(args) else [])
-    listed = list(args or ())
+    listed = _listed(args)
     leading = list(takewhile(lambda value: isinstance(value, bool), listed[: len(_SWITCHES)]))
     return dict(zip(_SWITCHES, leading, strict=False)), _objects(listed)
+
+
+def _listed(args: RawArgs) -> list[JsonValue]:
+    """The arguments as a list; what is neither list nor object has none."""
+    return list(args) if isinstance(args, list | tuple) else []
 
 
 def _objects(listed: Sequence[JsonValue]) -> dict[int, Mapping[str, JsonValue]]:
@@ -100,16 +105,11 @@ def _given(unit: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {str(key): value for key, value in unit.items() if value is not None and key not in _SWITCHES}
 
 
-def _strangers(args: RawArgs) -> Iterator[str]:
+def _strangers(args: RawArgs, units: Mapping[int, Mapping[str, JsonValue]]) -> Iterator[str]:
     """Arguments that are neither switch nor unit."""
-    if isinstance(args, Mapping):
-        if not args.get("units") and not _is_unit(args):
-            yield "arguments without a unit"
-        return
-    listed = list(args or ())
-    if not any(isinstance(value, Mapping) for value in listed):
+    if not units:
         yield "arguments without a unit"
-    for number, value in enumerate(listed):
+    for number, value in enumerate(_listed(args)):
         if value is not None and not isinstance(value, Mapping | bool):
             yield f"argument {number}, which is no unit"
 
