@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from latentd.images.grid import grid_rows, make_grid
     from latentd.images.inpaint import uncrop
     from latentd.images.masks import prepare_mask
-    from latentd.images.region import Box
+    from latentd.images.region import Box, expand_box, masked_box
     from latentd.images.resize import resize_image
     from latentd.images.tiles import cut_tiles, join_tiles, plan_tiles, upscale_tiled
     from latentd.images.transparency import flatten
@@ -179,6 +179,7 @@ _LATE = {
     "draw_within": "latentd.pipeline.beside:draw_within",
     "encode_pictures": "latentd.models.vae:encode_pictures",
     "encode_prompt": "latentd.pipeline.passes.conditioning:encode_prompt",
+    "expand_box": "latentd.images.region:expand_box",
     "find_noise": "latentd.pipeline.passes.inversion:find_noise",
     "flatten": "latentd.images.transparency:flatten",
     "grid_rows": "latentd.images.grid:grid_rows",
@@ -186,6 +187,7 @@ _LATE = {
     "join_tiles": "latentd.images.tiles:join_tiles",
     "load_pickle": "latentd.models.files.unpickle:load_pickle",
     "make_grid": "latentd.images.grid:make_grid",
+    "masked_box": "latentd.images.region:masked_box",
     "name_job": "latentd.server.middleware:name_job",
     "open_onnx": "latentd.models.loading.onnx:open_onnx",
     "open_picture": "latentd.images.codecs:open_image",
@@ -327,6 +329,7 @@ __all__ = [
     "draw_within",
     "encode_pictures",
     "encode_prompt",
+    "expand_box",
     "find_models",
     "find_noise",
     "flatten",
@@ -338,6 +341,7 @@ __all__ = [
     "join_tiles",
     "load_pickle",
     "make_grid",
+    "masked_box",
     "name_job",
     "near_matches",
     "open_onnx",

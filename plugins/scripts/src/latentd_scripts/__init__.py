@@ -14,6 +14,7 @@ from latentd_scripts.prompt_matrix import PromptMatrix
 from latentd_scripts.prompts_from_file import PromptsFromFile
 from latentd_scripts.sd_upscale import SDUpscale
 from latentd_scripts.soft_inpainting import SoftInpainting
+from latentd_scripts.ultimate.script import UltimateUpscale
 from latentd_scripts.xyz.script import XYZPlot
 
 __all__ = ["register_options", "register_scripts", "startup"]
@@ -37,6 +38,7 @@ def register_scripts() -> list[AnyScript]:
         PromptMatrix(),
         PromptsFromFile(),
         SDUpscale(),
+        UltimateUpscale(),
         XYZPlot(),
         SoftInpainting(),
         DynamicPrompts(),
@@ -47,7 +49,7 @@ def register_scripts() -> list[AnyScript]:
 def startup(services: Services) -> None:
     """Give the scripts what their lists depend on: the server's upscalers, and whether code may be sent."""
     for script in services.registry.scripts.values():
-        if isinstance(script, SDUpscale):
+        if isinstance(script, (SDUpscale, UltimateUpscale)):
             script.services = services
         elif isinstance(script, CustomCode):
             script.listed = bool(services.settings.allow_code)

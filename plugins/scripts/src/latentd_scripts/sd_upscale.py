@@ -14,7 +14,6 @@ from latentd.api import (
     JobControl,
     JsonValue,
     Mode,
-    NotFound,
     Plan,
     Result,
     ScriptRuns,
@@ -23,15 +22,13 @@ from latentd.api import (
     cut_tiles,
     flatten,
     join_tiles,
-    near_matches,
     plan_tiles,
 )
 from latentd_scripts.arguments import UNUSED, Arguments, FormScript, control
+from latentd_scripts.upscaler_choice import RESIZERS, find_upscaler, upscaler_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_RESIZERS = ("None", "Lanczos", "Nearest")
 
 
 class SDUpscaleArgs(Arguments):
@@ -60,7 +57,7 @@ class SDUpscale(FormScript[SDUpscaleArgs]):
     def arg_info(self, mode: Mode) -> Sequence[ArgInfo]:
         """The rows, with the names of the server's upscalers."""
         rows = list(super().arg_info(mode))
-        names = upscaler_names(self.services) if self.services else list(_RESIZERS)
+        names = upscaler_names(self.services) if self.services else list(RESIZERS)
         rows[2] = replace(rows[2], choices=names)
         return rows
 
@@ -71,10 +68,7 @@ class SDUpscale(FormScript[SDUpscaleArgs]):
         :raises InvalidRequest: the overlap is as large as a tile.
         :raises TooLarge: the enlarged picture, or its tiles together, are over the server's bounds.
         """
-        name = _upscaler(args.upscaler, services)
-        spec = services.registry.upscalers.find(name)
-        if name not in _RESIZERS and spec is not None:
-            spec.check()
+        name = find_upscaler(args.upscaler, services)
         if args.overlap >= min(plan.width, plan.height):
             raise InvalidRequest(f"tiles of {plan.width}x{plan.height} cannot overlap by {args.overlap}")
         factor = 1 if name == "None" else args.scale_factor
@@ -87,7 +81,7 @@ class SDUpscale(FormScript[SDUpscaleArgs]):
     def run(self, services: Services, plan: Plan, args: SDUpscaleArgs, control: JobControl) -> Result:
         """The redrawn pictures, one for each batch."""
         runs = ScriptRuns(services, plan, control)
-        name = _upscaler(args.upscaler, services)
+        name = find_upscaler(args.upscaler, services)
         image = flatten(plan.request.init_images[0], plan.options["img2img_background_color"])
         if name != "None":
             image = runs.upscale(name, image, args.scale_factor)
@@ -145,21 +139,3 @@ class _Tiles:
         text = self.first.get("infotexts", [None])[0]
         self.runs.save(joined, text, {**self.first, "seed": start})
         return self.runs.picture(joined)
-
-
-def upscaler_names(services: Services) -> list[str]:
-    """Every upscaler in the order of ``/sdapi/v1/upscalers``."""
-    others = (spec.name for spec in services.registry.upscalers.values() if spec.name not in _RESIZERS)
-    return [*_RESIZERS, *sorted(others, key=str.lower)]
-
-
-def _upscaler(wanted: int | str, services: Services) -> str:
-    names = upscaler_names(services)
-    if isinstance(wanted, int):
-        if not 0 <= wanted < len(names):
-            raise NotFound(f"there are {len(names)} upscalers, no number {wanted}")
-        return names[wanted]
-    for name in names:
-        if name.lower() == wanted.lower():
-            return name
-    raise NotFound(f"Upscaler {wanted!r} not found", hint=near_matches(wanted, names))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from latentd.api import Services
+from latentd_scripts.upscaler_choice import upscaler_names
 
-_RESIZERS = ("None", "Lanczos", "Nearest")
 _LATENT_MODES = (
     "Latent", "Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic antialiased)",
     "Latent (nearest)", "Latent (nearest-exact)",
@@ -44,5 +44,4 @@ def styles(services: Services) -> list[str]:
 
 def hires_upscalers(services: Services) -> list[str]:
     """Latent modes, resizers and upscalers."""
-    others = (spec.name for spec in services.registry.upscalers.values() if spec.name not in _RESIZERS)
-    return [*_LATENT_MODES, *_RESIZERS, *sorted(others, key=str.lower)]
+    return [*_LATENT_MODES, *upscaler_names(services)]
