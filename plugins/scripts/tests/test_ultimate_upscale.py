@@ -7,13 +7,15 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import latentd_scripts
 import numpy as np
 import pytest
 from latentd_scripts.ultimate.arguments import UltimateUpscaleArgs
 from latentd_scripts.ultimate.patches import Grid, Patch, enlargements
 from PIL import Image
 
-from latentd.api import Box, expand_box, masked_box, prepare_mask
+from latentd.api import Box, expand_box, hookimpl, masked_box, prepare_mask
+from latentd.testing import AppFactory
 
 NAME = "Ultimate SD upscale"
 FIELDS = list(UltimateUpscaleArgs.model_fields)
@@ -210,6 +212,46 @@ def test_pictures_are_saved_as_asked(upscale: Callable[..., Any], data: Any, tmp
     with Image.open(files[0]) as saved:
         assert saved.size == (128, 128)
         assert "Ultimate SD upscale" in saved.info["parameters"]
+
+
+class Watcher:
+    """Looks at the progress when a part is done, and sends ``stop`` to the server after the second one."""
+
+    def __init__(self, stop: str) -> None:
+        self.stop = stop
+        self.client: Any = None
+        self.seen: list[tuple[int, int, tuple[int, int] | None]] = []
+
+    @hookimpl
+    def after_process(self, generation: Any, result: Any) -> None:
+        progress = generation.control.progress
+        size = progress.preview.size if progress.preview is not None else None
+        self.seen.append((progress.job_no, progress.job_count, size))
+        if len(self.seen) == 2:
+            self.client.post(self.stop)
+
+
+@pytest.mark.parametrize("stop", ["/sdapi/v1/interrupt", "/latentd/v1/jobs/upscaling/cancel"])
+def test_it_can_be_watched_and_stopped(data: Any, picture: str, stop: str) -> None:
+    factory, watcher = AppFactory(data), Watcher(stop)
+    watcher.client = client = factory([latentd_scripts, watcher])
+    client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "one"})
+    body = {"init_images": [picture], "steps": 2, "seed": 7, "denoising_strength": 0.6, "force_task_id": "upscaling"}
+    reply = client.post(
+        "/sdapi/v1/img2img", json={**body, "script_name": NAME, "script_args": {**SMALL, "seams_fix_type": 2}}
+    )
+    factory.close()
+    assert len(watcher.seen) == 2
+    assert [(done, count) for done, count, _ in watcher.seen] == [(1, 8), (2, 8)]
+    assert watcher.seen[1][2] == (128, 128), "after a part, the whole picture is the preview"
+    if stop.endswith("interrupt"):
+        images = [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in reply.json()["images"]]
+        enlarged = Image.open(io.BytesIO(base64.b64decode(picture))).resize((128, 128), Image.Resampling.LANCZOS)
+        changed = np.abs(images[0].astype(int) - np.asarray(enlarged)).max(axis=2) > 0
+        assert changed[:50].any()
+        assert not changed[90:].any()
+    else:
+        assert reply.status_code != 200
 
 
 @pytest.mark.parametrize(

@@ -149,11 +149,11 @@ class _Canvas:
         self._show()
 
     def _show(self) -> None:
-        control = self.runs.control
-        if control.preview_due(self.runs.plan.options, batch_end=True):
+        """Show the whole picture as the preview, until that of the next part comes."""
+        if self.runs.plan.options["live_previews_enable"]:
             preview = self.image.copy()
             preview.thumbnail((_PREVIEW, _PREVIEW))
-            control.set_preview(preview)
+            self.runs.control.set_preview(preview)
 
     def finish(self, *, save: bool) -> None:
         """Add the picture as it is to the reply."""
