@@ -158,6 +158,24 @@ def test_errors_carry_the_status(api: Any) -> None:
     assert caught.value.args[0] == 404
 
 
+@installed("latentd_scripts")
+def test_ultimate_upscale(api: Any, init: Image.Image) -> None:
+    """The arguments of a widely copied example, with smaller tiles and an upscaler that needs no file."""
+    args = ["", 64, 0, 8, 32, 64, 0.275, 32, 1, False, 0, True, 8, 3, 2, 1080, 1440, 1.875]
+    script = {"script_name": "Ultimate SD upscale", "script_args": args}
+    result = api.img2img(**DRAW, images=[init], denoising_strength=0.3, **script)
+    assert [image.size for image in result.images] == [(128, 128)] * 2
+    assert "Ultimate SD upscale tile_width: 64" in result.info["infotexts"][0]
+    assert difference(*result.images) > 0
+
+
+@installed("latentd_scripts")
+def test_dynamic_prompts(api: Any) -> None:
+    scripts = {"Dynamic Prompts v2.17.1": {"args": [True, True]}}
+    result = api.txt2img(**{**DRAW, "prompt": "a {red|blue} circle"}, alwayson_scripts=scripts)
+    assert result.info["all_prompts"] == ["a red circle", "a blue circle"]
+
+
 @installed("latentd_controlnet")
 def test_controlnet(api: Any, init: Image.Image) -> None:
     assert api.controlnet_version() >= 2

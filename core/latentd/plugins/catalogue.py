@@ -41,6 +41,7 @@ FEATURES: dict[str, dict[str, str]] = {
                 "custom code",
                 "soft inpainting",
                 "dynamic prompts",
+                "ultimate sd upscale",
             ),
             SCRIPTS,
         ),

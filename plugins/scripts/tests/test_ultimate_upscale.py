@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import latentd_scripts
@@ -276,3 +277,63 @@ def test_what_cannot_be_drawn_is_refused(
     body = {"init_images": [picture], "script_name": NAME, "script_args": {**SMALL, **arguments}}
     reply = send("img2img", **body)
     assert reply.status_code == status, reply.text
+
+
+# --- seams -----------------------------------------------------------------------------------------------------------
+
+
+def steps_beyond_their_neighbours(image: np.ndarray) -> np.ndarray:
+    """For each pair of neighbouring rows and columns [2, n-1]: how much more they differ than those around them do."""
+    found = []
+    for axis in (0, 1):
+        steps = np.abs(np.diff(image.astype(float), axis=axis)).mean(axis=(1 - axis, 2))
+        around = [np.median(np.r_[steps[max(n - 8, 0) : n], steps[n + 1 : n + 9]]) for n in range(len(steps))]
+        found.append(steps - around)
+    return np.array(found)
+
+
+@pytest.mark.slow
+def test_four_times_the_size_shows_no_seam(tmp_path: Path) -> None:
+    """Where tiles meet, neighbours differ no more than anywhere in the picture that is redrawn whole."""
+    tinymodel = pytest.importorskip("latentd_tinymodel")
+    factory = AppFactory(tmp_path)
+    client = factory([latentd_scripts, tinymodel])
+    common = {
+        "prompt": "a red apple, blue background",
+        "seed": 901,
+        "steps": 4,
+        "cfg_scale": 6,
+        "sampler_name": "Euler a",
+    }
+
+    def drawn(path: str, **fields: Any) -> np.ndarray:
+        reply = client.post(f"/sdapi/v1/{path}", json={**common, **fields})
+        assert reply.status_code == 200, reply.text
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(reply.json()["images"][0]))).convert("RGB"))
+
+    size = (256, 256)
+    small = Image.fromarray(drawn("txt2img", width=size[0], height=size[1])).resize((64, 64))
+    large = small.resize(size, Image.Resampling.LANCZOS)
+    redrawing = {"denoising_strength": 0.35}
+    whole = drawn("img2img", **redrawing, init_images=[base64_of(large)], width=256, height=256)
+    settings = {
+        "tile_width": 64,
+        "tile_height": 64,
+        "target_size_type": 2,
+        "custom_scale": 4,
+        "upscaler_index": "Lanczos",
+    }
+    script = {**redrawing, "init_images": [base64_of(small)], "script_name": NAME}
+    tiled = drawn("img2img", **script, script_args=settings)
+    hard = drawn("img2img", **script, script_args={**settings, "mask_blur": 0, "padding": 0})
+    factory.close()
+    seams = np.r_[62:66, 126:130, 190:194]
+    bound = steps_beyond_their_neighbours(whole).max()
+    assert steps_beyond_their_neighbours(tiled)[:, seams].max() <= bound
+    assert steps_beyond_their_neighbours(hard)[:, seams].max() > bound, "without blur and padding the grid is seen"
+
+
+def base64_of(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
