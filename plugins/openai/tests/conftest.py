@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +10,6 @@ from typing import Any
 
 import latentd_openai
 import pytest
-import uvicorn
-from fastapi.testclient import TestClient
 from openai import OpenAI
 
 from latentd.api import hookimpl
@@ -22,7 +17,7 @@ from latentd.testing import AppFactory, tiny_models
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from openai_requests import KEY
+from openai_requests import KEY, listening
 
 FAMILIES: tuple[tiny_models.Family, ...] = ("sd1", "sdxl")
 
@@ -64,27 +59,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[
     with listening(client) as port:
         yield SimpleNamespace(url=f"http://127.0.0.1:{port}", client=client, plans=watcher.plans, data=data)
     factory.close()
-
-
-class listening:  # noqa: N801 - used as a function
-    """The port at which uvicorn serves the application of a test client, which has started it."""
-
-    def __init__(self, client: TestClient) -> None:
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
-        self._server = uvicorn.Server(uvicorn.Config(client.app, lifespan="off", log_level="warning"))
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
-
-    def __enter__(self) -> int:
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-        port: int = self._socket.getsockname()[1]
-        return port
-
-    def __exit__(self, *ended: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
 
 
 @pytest.fixture

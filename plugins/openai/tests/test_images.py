@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import latentd_openai
 import numpy as np
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
-from openai_requests import KEY, picture, png
+from openai_requests import KEY, listening, picture, png
 from PIL import Image
+
+from latentd.testing import AppFactory
 
 SMALL: dict[str, Any] = {"prompt": "a red circle", "size": "64x64", "model": "sd1"}
 
@@ -160,6 +165,24 @@ def test_an_error_on_the_way_ends_the_stream(sdk: OpenAI, server: SimpleNamespac
     finally:
         (server.data / "models/Stable-diffusion/broken.safetensors").unlink()
         server.client.post("/sdapi/v1/refresh-checkpoints")
+
+
+def test_a_client_that_leaves_a_stream_cancels_its_job_where_that_is_asked_for(tmp_path: Path, weights: Path) -> None:
+    models = tmp_path / "models/Stable-diffusion"
+    models.mkdir(parents=True)
+    (models / "sd1.safetensors").symlink_to(weights / "sd1.safetensors")
+    factory = AppFactory(tmp_path)
+    client = factory([latentd_openai], ["--cancel-on-disconnect"])
+    body = SMALL | {"stream": True, "partial_images": 1, "steps": 900}
+    with listening(client) as port:
+        with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/images/generations", json=body, timeout=120) as reply:
+            job = reply.headers["x-latentd-job"]
+        until = time.monotonic() + 60
+        while (state := client.get(f"/latentd/v1/jobs/{job}").json()["state"]) in ("queued", "running"):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    factory.close()
+    assert state == "cancelled"
 
 
 # --- edits and variations --------------------------------------------------------------------------------------------

@@ -100,9 +100,9 @@ class Stream:
             yield _error(error)
         finally:
             self._open.close()
-            waiting.cancel()
-            if self._services.settings.cancel_on_disconnect:
+            if not waiting.done() and self._services.settings.cancel_on_disconnect:
                 self._services.queue.cancel(self._job.id)
+            waiting.cancel()
 
     async def _until(self, waiting: asyncio.Future[Result]) -> AsyncIterator[bytes]:
         """Partial pictures until the job has ended."""

@@ -49,8 +49,8 @@ def _body_of(model: type[Any]) -> dict[str, JsonValue]:
     files = {name: field for name, field in _FILES.items() if name in schema["properties"]}
     required = [*schema.get("required", ()), "image"]
     form = {"type": "object", "title": f"{model.__name__}Form", "properties": {**files, **fields}, "required": required}
-    content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": schema}}
-    return {"requestBody": {"required": True, "content": content}}
+    # Generators of clients stumble over a choice of bodies: the form is what OpenAI's own clients send.
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}}
 
 
 def router(services: Services) -> APIRouter:
@@ -83,7 +83,10 @@ def router(services: Services) -> APIRouter:
         "/images/edits", operation_id="create_image_edit", openapi_extra=_body_of(CreateImageEditRequest), **_IMAGES
     )
     async def edits(request: Request) -> Any:
-        """Repaint a picture, or what is transparent in it or in its mask, by a text."""
+        """Repaint a picture, or what is transparent in it or in its mask, by a text.
+
+        The same as JSON: ``image`` and ``mask`` are data URLs or base64.
+        """
         given = await read(request, CreateImageEditRequest)
         image, mask = await opened(services, given.images, given.mask)
         order = await planned(lambda: drawing.edit(services, given.parameters, image, mask))
@@ -96,7 +99,10 @@ def router(services: Services) -> APIRouter:
         **_IMAGES,
     )
     async def variations(request: Request) -> Any:
-        """Draw variations of a picture."""
+        """Draw variations of a picture.
+
+        The same as JSON: ``image`` is a data URL or base64.
+        """
         given = await read(request, CreateImageVariationRequest)
         if given.mask is not None:
             raise refusal("Unknown parameter: 'mask'.", param="mask", code="unknown_parameter")
