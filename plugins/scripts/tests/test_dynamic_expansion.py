@@ -172,7 +172,7 @@ def test_a_request_pays_for_all_of_its_texts_together() -> None:
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
 given: Callable[..., Any] = hypothesis.given
-tries = hypothesis.settings(max_examples=300, deadline=None, derandomize=True, database=None)
+tries = hypothesis.settings(max_examples=120, deadline=None, derandomize=True, database=None)
 _MARKS = [
     "{",
     "}",
