@@ -104,19 +104,15 @@ class Engine:
         :raises Conflict: there is one of this name.
         """
         with self._changed:
-            if any(worker.device == runner.name for worker in self._placement.seats):
-                raise Conflict(f"there is a place {runner.name!r} already")
-            self._placement.drained.pop(runner.name, None)
             worker = Worker(self, runner)
-            self._placement.seats.append(worker)
+            self._placement.add(worker)
             if self._started:
                 worker.start()
 
     def remove_runner(self, name: str) -> None:
         """Let no further job begin on the place ``name``, and forget it; a job that runs there is not stopped."""
         with self._changed:
-            for worker in [worker for worker in self._placement.seats if worker.device == name]:
-                self._placement.seats.remove(worker)
+            self._placement.remove(name)
             orphans = self._placement.orphans()
             self._changed.notify_all()
         self._fail(orphans)
@@ -124,7 +120,7 @@ class Engine:
     def places(self) -> list[Place]:
         """The places with their states."""
         with self._changed:
-            workers = list(self._placement.seats)
+            workers = self._placement.seats
         return [self._place(worker) for worker in workers]
 
     def _place(self, worker: Worker) -> Place:
@@ -397,7 +393,7 @@ class Engine:
             for job in running:
                 job.request_cancel()
             ended = self._join(timeout / 2)
-        for worker in list(self._placement.seats):
+        for worker in self._placement.seats:
             worker.runner.close()
         self.events.close()
         return ended
@@ -406,7 +402,7 @@ class Engine:
         if not self._started:
             return True
         until = time.monotonic() + timeout
-        workers = list(self._placement.seats)
+        workers = self._placement.seats
         for worker in workers:
             worker.join(max(0.0, until - time.monotonic()))
         return not any(worker.is_alive() for worker in workers)

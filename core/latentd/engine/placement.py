@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from latentd.engine.job import AnyJob
 from latentd.engine.queue import JobQueue
-from latentd.errors import DeviceLost
+from latentd.errors import Conflict, DeviceLost
 
 log = logging.getLogger(__name__)
 
@@ -38,40 +38,65 @@ class Placement(Generic[S]):
     that asks first. A place that is not free is not waited for. Within that, the queue's order and its bound on
     overtaking count.
 
-    :ivar seats: the places.
     :ivar drained: the names of places that take no jobs any more, and why.
     """
 
     def __init__(self, queue: JobQueue) -> None:
-        self.seats: list[S] = []
         self.drained: dict[str, str] = {}
+        self._seats: dict[str, S] = {}
+        self._free: dict[str, S] = {}
         self._queue = queue
         self._strikes: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
 
+    @property
+    def seats(self) -> list[S]:
+        """The places."""
+        return list(self._seats.values())
+
+    def add(self, seat: S) -> None:
+        """Let ``seat`` take jobs from now on.
+
+        :raises Conflict: there is a place of its name.
+        """
+        if seat.device in self._seats:
+            raise Conflict(f"there is a place {seat.device!r} already")
+        self.drained.pop(seat.device, None)
+        self._seats[seat.device] = self._free[seat.device] = seat
+
+    def remove(self, device: str) -> None:
+        """Forget the place ``device``."""
+        self._seats.pop(device, None)
+        self._free.pop(device, None)
+
     def takes_jobs(self, seat: S) -> bool:
         """Whether ``seat`` is one of the places, and not drained."""
-        return seat.device not in self.drained and any(other is seat for other in self.seats)
+        return seat.device not in self.drained and self._seats.get(seat.device) is seat
 
     def serving(self) -> list[S]:
         """The places that take jobs."""
-        return [seat for seat in self.seats if seat.device not in self.drained]
+        return [seat for seat in self._seats.values() if seat.device not in self.drained]
 
     def serves(self, device: str | None) -> bool:
         """Whether a job for the place ``device``, or for any if it is None, can run."""
-        return any(device in (None, seat.device) for seat in self.serving())
+        return any(device in (None, name) for name in self._seats if name not in self.drained)
 
     def free(self, *, but: S) -> list[S]:
         """The places beside ``but`` that have nothing to do; they wait for a job or will ask for one at once."""
-        return [seat for seat in self.serving() if seat is not but and not self._busy[seat.device]]
+        return [seat for seat in self._free.values() if seat is not but]
 
     def begun(self, job: AnyJob) -> None:
         """Note that ``job`` runs on its place."""
-        self._busy[job.device or ""] += 1
+        name = job.device or ""
+        self._busy[name] += 1
+        self._free.pop(name, None)
 
     def left(self, job: AnyJob) -> None:
         """Note that ``job`` runs no more."""
-        self._busy[job.device or ""] -= 1
+        name = job.device or ""
+        self._busy[name] -= 1
+        if not self._busy[name] and name in self._seats and name not in self.drained:
+            self._free[name] = self._seats[name]
 
     def is_busy(self, seat: S) -> bool:
         """Whether a job runs on ``seat``."""
@@ -81,7 +106,7 @@ class Placement(Generic[S]):
         """Remove and return the waiting job that ``seat``, which is free, should run; None if there is none for it."""
         if not self.takes_jobs(seat):
             return None
-        if len(self.seats) == 1:
+        if len(self._seats) == 1:
             return self._queue.pop(seat.loaded)
         return self._queue.pop(seat.loaded, lambda job: self._suits(job, seat))
 
@@ -102,6 +127,7 @@ class Placement(Generic[S]):
         """Let the place ``device`` take no more jobs."""
         log.error("%s takes no more jobs: %s", device, reason)
         self.drained[device] = reason
+        self._free.pop(device, None)
 
     def orphans(self) -> list[AnyJob]:
         """Remove and return the waiting jobs that no place may take any more."""

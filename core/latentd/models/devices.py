@@ -179,10 +179,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_device_error(error: BaseException) -> bool:
     """Whether an accelerator's driver reported ``error``, memory aside: the device may be lost for this process."""
-    torch = _torch()
-    if torch is None or is_out_of_memory(error):
+    if is_out_of_memory(error):
         return False
-    reported = getattr(torch, "AcceleratorError", ())
+    reported = getattr(_torch(), "AcceleratorError", ())
     return isinstance(error, reported) or (isinstance(error, RuntimeError) and str(error).startswith("CUDA error"))
 
 
