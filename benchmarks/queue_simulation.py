@@ -15,7 +15,7 @@ import itertools
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,7 +115,7 @@ class Head:
         self._placement.begun(job)
         self._environment.process(self._run(gpu, job))
 
-    def _run(self, gpu: Gpu, job: AnyJob) -> Iterator[Any]:  # simpy's events
+    def _run(self, gpu: Gpu, job: AnyJob) -> Generator[simpy.Event, Any, None]:
         scenario, figures, key = self._scenario, self._figures, job.model_key or ""
         figures.waits.append(self._environment.now - float(job.meta["at"]))
         if key not in gpu.loaded:
@@ -151,7 +151,7 @@ def simulate(scenario: Scenario) -> Figures:
     begin = DAY / 2 - scenario.hours * 1800
     middle = math.log(scenario.draw) - scenario.spread**2 / 2
 
-    def clients() -> Iterator[Any]:
+    def clients() -> Generator[simpy.Event, Any, None]:
         number = 0
         while environment.now < scenario.hours * 3600:
             time = begin + environment.now
