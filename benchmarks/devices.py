@@ -18,7 +18,7 @@ import tempfile
 import time
 from dataclasses import replace
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from _data import assembled
 
 from latentd.server.services import AppServices, create_services
@@ -36,7 +36,7 @@ def processor_seconds() -> float:
     """Processor time of this process and of its worker processes."""
     mine = psutil.Process()
     times = [process.cpu_times() for process in (mine, *mine.children(recursive=True))]
-    return sum(time.user + time.system for time in times)
+    return float(sum(time.user + time.system for time in times))
 
 
 def draw(services: AppServices, requests: list[GenerationRequest]) -> tuple[float, list[bytes]]:
