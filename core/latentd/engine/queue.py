@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice
 
 from latentd.engine.job import AnyJob
 
@@ -70,13 +69,22 @@ class JobQueue:
             ``max_overtakes`` times.
         :param allowed: which jobs the worker may take; the others are left where they are, and not overtaken by this.
         """
-        waiting = self._jobs if allowed is None else [job for job in self._jobs if allowed(job)]
-        if not waiting:
-            return None
-        place = self._preferred(waiting, loaded)
-        job = waiting[place]
-        for passed in islice(waiting, place):
-            passed.overtaken += 1
+        first: AnyJob | None = None
+        passed: list[AnyJob] = []
+        for job in self._jobs:
+            if allowed is not None and not allowed(job):
+                continue
+            if job.model_key in loaded or (first is None and (not loaded or job.model_key is None)):
+                return self._taken(job, passed)
+            first = first or job
+            if job.overtaken >= self.max_overtakes:
+                break
+            passed.append(job)
+        return None if first is None else self._taken(first, [])
+
+    def _taken(self, job: AnyJob, passed: Sequence[AnyJob]) -> AnyJob:
+        for other in passed:
+            other.overtaken += 1
         self._jobs.remove(job)
         return job
 
@@ -106,13 +114,3 @@ class JobQueue:
         for taken in found:
             self._jobs.remove(taken)
         return found
-
-    def _preferred(self, waiting: Sequence[AnyJob], loaded: Collection[str]) -> int:
-        if not loaded or waiting[0].model_key is None or waiting[0].model_key in loaded:
-            return 0
-        for place, job in enumerate(waiting):
-            if job.model_key in loaded:
-                return place
-            if job.overtaken >= self.max_overtakes:
-                return 0
-        return 0
