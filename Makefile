@@ -6,8 +6,8 @@ ARGS ?=
 
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 # Plugins that need no torchvision; what `make run` installs beside the core.
-LIGHT := $(filter plugins/tinymodel,$(PLUGINS))
-SOURCES := $(shell find core $(LIGHT) -type f -not -path '*/__pycache__/*' 2>/dev/null)
+LIGHT := $(filter plugins/tinymodel plugins/web,$(PLUGINS))
+SOURCES := $(shell find core $(LIGHT) -type f -not -path '*/__pycache__/*' -not -path '*/node_modules/*' 2>/dev/null)
 # What the tests of TypeScript clients and of the page need; without npm they are skipped.
 NODE := tests/clients/node plugins/web/page
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))

@@ -26,6 +26,7 @@ _FLAGS = (
 )
 START_SECONDS = 60.0
 DRAW_SECONDS = 60.0
+COVERED_SECONDS = 10.0
 
 
 #: Values of the protocol's ``modifiers``.
@@ -98,8 +99,11 @@ class Tab:
 
         :raises AssertionError: there is no such element, or something lies over it.
         """
-        box = await self.wait(f"({_BOX})({json.dumps(selector)}, {points[0][0]}, {points[0][1]})")
-        assert "over" not in box, f"{selector} is covered by {box['over']}"
+        find = f"({_BOX})({json.dumps(selector)}, {points[0][0]}, {points[0][1]})"
+        end = time.monotonic() + COVERED_SECONDS
+        while "over" in (box := await self.wait(find)):  # a dialogue may be about to open, or to close
+            assert time.monotonic() < end, f"{selector} is covered by {box['over']}"
+            await asyncio.sleep(0.05)
         places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
         await self._mouse("mousePressed", *places[0])
         for place in places[1:]:
@@ -128,6 +132,7 @@ class Tab:
         """Choose a file in the file chooser that ``selector`` names."""
         root = await self.call("DOM.getDocument")
         node = await self.call("DOM.querySelector", nodeId=root["root"]["nodeId"], selector=selector)
+        assert node.get("nodeId"), f"there is no {selector}"
         await self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node["nodeId"])
 
     # --- how it looks ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ PICTURE = Path("picture.png")
 FIRST = {"prompt": "a red apple", "steps": 20, "seed": 1, "width": 128, "height": 128, "cfg_scale": 5}
 FAREWELL = """
 {picture} is the first picture of latentd at {address} (documentation: {address}/docs).
-The next one, from another terminal:
+The next one: open {address} in a browser, or, from another terminal:
 
   curl -s {address}/sdapi/v1/txt2img -H 'Content-Type: application/json' \\
     -d '{{"prompt": "a sunflower", "steps": 20, "width": 128, "height": 128}}' \\

@@ -81,6 +81,16 @@ async def draw(tab: Tab, prompt: str | None = None, *, steps: int = 4, size: int
     await tab.press("Enter", CTRL)
 
 
+async def choose(tab: Tab, label: str, value: str) -> None:
+    """Choose an entry of a list by the beginning of its value."""
+    await tab.evaluate(f"""(() => {{
+        const named = [...document.querySelectorAll("label")].find((one) => one.innerText === {json.dumps(label)});
+        const entry = [...named.control.options].find((one) => one.value.startsWith({json.dumps(value)}));
+        named.control.value = entry.value;
+        named.control.dispatchEvent(new Event("change", {{ bubbles: true }}));
+    }})()""")
+
+
 async def picture_of(tab: Tab, selector: str = "[data-picture]") -> Image.Image:
     """The pixels of a picture on the page."""
     code = f"""(async () => {{

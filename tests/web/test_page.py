@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.chromium import CTRL, Tab
-from tests.web.conftest import PICTURE, PREVIEW, READY, draw, drop, needs_chromium, on_page, picture_of
+from tests.reference_server import ReferenceServer
+from tests.web.conftest import PICTURE, PREVIEW, READY, choose, draw, drop, needs_chromium, on_page, picture_of
 from tools.server_process import ask, call
 
 pytestmark = needs_chromium
@@ -272,3 +273,19 @@ def test_ctrl_and_an_arrow_weigh_the_word_at_the_cursor(page_server: str) -> Non
         assert seen == ["a (red:1.1) ring", "a (red:1.2) ring", "a (red:1.1) ring", "a red ring"]
 
     on_page(page_server, use)
+
+
+def test_a_controlnet_unit_controls_the_picture(reference_server: ReferenceServer, photo: Path) -> None:
+    async def use(tab: Tab) -> None:
+        await tab.click("=ControlNet")
+        await tab.choose_file("input[aria-label='Control picture']", photo)
+        await tab.wait("document.querySelector('.fold .well img')")
+        await choose(tab, "Preprocessor", "canny")
+        await choose(tab, "Control model", "control_tiny_canny")
+        await draw(tab, "a circle")
+        await tab.wait(PICTURE)
+        text = await tab.evaluate("document.querySelector('.infotext pre').textContent")
+        assert 'ControlNet 0: "Module: canny, Model: control_tiny_canny' in text
+
+    reference_server.reset()
+    on_page(reference_server.url + "/", use)

@@ -95,7 +95,7 @@ class JobPicture(BaseModel):
     height: int
     seed: int | None = Field(description="Null where the picture has none of its own (a grid, say).")
     role: Literal["image", "grid", "extra"]
-    infotext: str
+    infotext: str | None = Field(description="Null where the picture has none (a control map, say).")
 
 
 class Job(JobDocument):

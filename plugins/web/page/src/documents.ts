@@ -27,7 +27,8 @@ export interface JobPicture {
   height: number;
   seed: number | null;
   role: "image" | "grid" | "extra";
-  infotext: string;
+  /** Null where the picture has none (a control map, say). */
+  infotext: string | null;
 }
 
 export interface Job extends JobDocument {

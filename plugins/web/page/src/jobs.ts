@@ -125,7 +125,8 @@ async function collect(id: string): Promise<void> {
   const job = await ask<Job>("GET", path(id));
   const made = job.images.map(async (one, index): Promise<Picture> => {
     const blob = (await picture(`${path(id)}/images/${index}`)) ?? new Blob();
-    const { width, height, infotext } = one;
+    const { width, height } = one;
+    const infotext = one.infotext ?? "";
     return { key: `${id}/${index}`, blob, width, height, infotext, warnings: job.warnings, made: Date.now() };
   });
   addPictures(await Promise.all(made));
