@@ -13,7 +13,7 @@ from tests.devices.conftest import Serve, draw, pixels, request
 
 from latentd.errors import DeviceLost, NotConfigured
 from latentd.models.cache import ModelCache
-from latentd.models.devices import DevicePolicy, is_device_error
+from latentd.models.devices import DevicePolicy, is_device_error, memory_report
 from latentd.models.files.checkpoints import Checkpoints
 from latentd.models.files.hashes import HashCache
 from latentd.models.files.vae_files import VaeFiles
@@ -231,6 +231,26 @@ def test_a_thread_sees_the_models_of_its_device(tmp_path: Path) -> None:
 )
 def test_errors_of_the_driver_are_told_from_those_of_the_work(error: Exception, expected: bool) -> None:
     assert is_device_error(error) is expected
+
+
+def test_memory_of_the_devices_in_use_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    gib = 2**30
+    fakes: dict[str, object] = {
+        "is_available": lambda: True,
+        "device_count": lambda: 3,
+        "current_device": lambda: 0,
+        "memory_reserved": lambda number: [0, gib, 2 * gib][number],
+        "mem_get_info": lambda number: ([24, 20, 10][number] * gib, 24 * gib),
+        "memory_stats": lambda number: {"allocated_bytes.all.current": number, "num_ooms": 1},
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    report = memory_report()["cuda"]
+    assert report["system"] == {"free": 30 * gib, "used": 18 * gib, "total": 48 * gib}
+    assert report["allocated"]["current"] == 3
+    assert report["events"]["oom"] == 2
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda number: 0)
+    assert memory_report()["cuda"]["system"]["total"] == 24 * gib
 
 
 def test_memory_of_several_processes_is_added_up() -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from latentd.errors import NotConfigured
 from latentd.models.allocator import give_back_memory
+from latentd.models.memory_sums import added
 from latentd.models.precision import Measured, Part, Precision
 from latentd.types import JsonValue
 
@@ -216,11 +218,17 @@ def _ram() -> Mapping[str, JsonValue]:
 
 
 def _cuda() -> Mapping[str, JsonValue]:
+    """Of all devices on which this process has memory, added up."""
     torch = _torch()
     if torch is None or not torch.cuda.is_available():
         return {"error": "unavailable"}
-    free, total = torch.cuda.mem_get_info()
-    stats = dict(torch.cuda.memory_stats())
+    devices = [number for number in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(number)]
+    return reduce(added, [_cuda_device(torch, number) for number in devices or [torch.cuda.current_device()]])
+
+
+def _cuda_device(torch: ModuleType, number: int) -> Mapping[str, JsonValue]:
+    free, total = torch.cuda.mem_get_info(number)
+    stats = dict(torch.cuda.memory_stats(number))
 
     def pair(name: str) -> dict[str, JsonValue]:
         return {"current": stats.get(f"{name}.all.current", 0), "peak": stats.get(f"{name}.all.peak", 0)}

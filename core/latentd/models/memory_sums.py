@@ -19,11 +19,12 @@ def together(first: Report, *others: Report) -> dict[str, Mapping[str, JsonValue
         total = rams[0]["total"]
         ram = {"free": total - used, "used": used, "total": total}
     devices = [report["cuda"] for report in (first, *others) if "error" not in report["cuda"]]
-    return {"ram": ram, "cuda": reduce(_sum, devices) if devices else first["cuda"]}
+    return {"ram": ram, "cuda": reduce(added, devices) if devices else first["cuda"]}
 
 
-def _sum(one: Mapping[str, JsonValue], other: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+def added(one: Mapping[str, JsonValue], other: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Two nested reports with their numbers added."""
     return {
-        key: _sum(value, other[key]) if isinstance(value, Mapping) else value + other[key] for key, value in one.items()
+        key: added(value, other[key]) if isinstance(value, Mapping) else value + other[key]
+        for key, value in one.items()
     }
