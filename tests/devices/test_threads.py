@@ -19,7 +19,7 @@ from latentd.models.files.hashes import HashCache
 from latentd.models.files.vae_files import VaeFiles
 from latentd.models.here import this_device, work_on
 from latentd.models.manager import ModelManager
-from latentd.models.memory_sums import together
+from latentd.models.memory_sums import Report, together
 from latentd.server.app import create_app
 from latentd.server.model_setup import device_policy
 from latentd.server.services import AppServices
@@ -254,11 +254,11 @@ def test_memory_of_the_devices_in_use_is_added_up(monkeypatch: pytest.MonkeyPatc
 
 
 def test_memory_of_several_processes_is_added_up() -> None:
-    one = {
+    one: Report = {
         "ram": {"free": 70, "used": 30, "total": 100},
         "cuda": {"system": {"free": 1, "used": 2, "total": 3}, "events": {"retries": 0, "oom": 1}},
     }
-    other = {
+    other: Report = {
         "ram": {"free": 90, "used": 10, "total": 100},
         "cuda": {"system": {"free": 4, "used": 5, "total": 9}, "events": {"retries": 1, "oom": 1}},
     }
@@ -266,6 +266,6 @@ def test_memory_of_several_processes_is_added_up() -> None:
         "ram": {"free": 60, "used": 40, "total": 100},
         "cuda": {"system": {"free": 5, "used": 7, "total": 12}, "events": {"retries": 1, "oom": 2}},
     }
-    none = {"ram": {"error": "x"}, "cuda": {"error": "unavailable"}}
+    none: Report = {"ram": {"error": "x"}, "cuda": {"error": "unavailable"}}
     assert together(none) == none
     assert together(none, one) == one
