@@ -120,3 +120,12 @@ def test_a_second_signal_ends_at_once(data: Path, number: signal.Signals) -> Non
             assert process.process.poll() is None
             process.process.send_signal(number)
             assert process.ended(PATIENCE)[0] == 128 + number
+
+
+def test_a_server_that_is_ended_while_it_begins_ends_in_order(tmp_path: Path) -> None:
+    """Its worker imports torch after the first answer; the process must not abort within that, however slow it is."""
+    with server_process("--data-dir", str(tmp_path), "--plugins", "tinymodel") as process:
+        urllib.request.urlopen(f"{process.url}/livez", timeout=30).close()
+        process.process.terminate()
+        status, log = process.ended()
+    assert status == 0, log

@@ -56,6 +56,11 @@ def serve(settings: Settings) -> int:
             log.info("%s", line)
         log.info("latentd listens on %s", address(settings, listener))
         asyncio.run(server.serve(sockets=[listener]))
+    if not services.engine.close(timeout=0.0):
+        # Python's own end would pull the interpreter from under a thread in torch's code, which aborts the process.
+        log.warning("the process ends while a job is still at work")
+        logging.shutdown()
+        os._exit(0)
     return 0
 
 
