@@ -229,7 +229,7 @@ class PortableWork(Generic[T]):
     """Work that can be carried out in another process: ``function(services, control, *arguments)``.
 
     :ivar function: found by its module and name where it runs.
-    :ivar arguments: can be pickled with :func:`latentd.api.pack`.
+    :ivar arguments: can be pickled; models, services and open files cannot.
     :ivar services: those of the server; where the work runs, others of the same settings take their place.
     :ivar first: called in the server's process when the job begins, wherever the work runs.
     :ivar last: called in the server's process with the result.
