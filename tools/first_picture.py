@@ -26,8 +26,10 @@ Ctrl-C stops the server.
 
 def main(port: str, flags: list[str]) -> int:
     """Serve until interrupted or terminated; 1 when the server does not start or draw."""
-    # make passes SIGTERM on to this process alone; the server must not outlive it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # make passes SIGTERM on to this process alone; the server must not outlive it. A shell that starts this in the
+    # background would have SIGINT ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         with server_process("--port", port, *flags, echo=True) as server:
             try:
