@@ -85,15 +85,15 @@ STAGES = (
     Mutation(
         "networks in the key of encoded text",
         f"{_PIPELINE}/passes/conditioning.py",
-        "networks=tuple(",
-        "networks=() and tuple(",
+        "options, size, networks=tuple(",
+        "options, size, networks=() and tuple(",
         f"{_TEXT}::test_text_is_encoded_again_under_other_settings[networks]",
     ),
     Mutation(
         "the strength of networks in the key of encoded text",
         f"{_PIPELINE}/passes/conditioning.py",
-        "networks=tuple(r.key() for",
-        "networks=tuple(type(r) for",
+        "options, size, networks=tuple(r.key() for",
+        "options, size, networks=tuple(type(r) for",
         f"{_TEXT}::test_a_networks_strength_counts",
     ),
     Mutation(

@@ -114,4 +114,4 @@ def livez(server: ReferenceServer) -> None:
 
 @contract("GET /readyz", "latentd's own", "a checkpoint is there and no plugin failed")
 def readyz(server: ReferenceServer) -> None:
-    assert get(server, "/readyz") == {"status": "ok", "problems": [], "failed_plugins": []}
+    assert get(server, "/readyz") == {"status": "ok", "problems": [], "failed_plugins": [], "failed_devices": []}

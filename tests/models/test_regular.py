@@ -183,8 +183,9 @@ def test_unreadable_files_are_listed_or_left_out_and_never_in_the_way(tmp_path_f
 #: Opens of what no user plants: what the operator names by a flag, packages carry, the kernel tells, was just made.
 _OWN = {
     "regular.py", "atomic.py", "cli/main.py", "cli/new_key.py", "cli/new_plugin.py", "cli/generate.py",
-    "server/keys.py",
-    "models/free_memory.py", "prompts/tokenizer.py", "images/codecs.py", "latentd_tinymodel/__init__.py",
+    "server/keys.py", "cli/pull_download.py", "cli/pull_place.py", "prompts/tokenizer.py", "images/codecs.py",
+    "models/free_memory.py", "models/cores.py", "models/control_groups.py", "models/measuring.py",
+    "latentd_tinymodel/__init__.py", "latentd_web/page.py",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,11 +113,18 @@ def test_tensors_are_grouped_by_module_and_embeddings_set_apart(save: Save) -> N
     assert contents.embeddings["word"]["string_to_param"]["*"].shape == (1, 3)
 
 
+class Harmful:
+    """What a pickle could have run."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, ("true",)
+
+
 def test_pickles_are_read_through_the_restricted_unpickler(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.pt", tmp_path / "bad.pt"
     torch.save({"state_dict": WEIGHTS}, good)
     assert set(read_network(good).modules) == {CONV_IN}
-    torch.save({"x": Path("/")}, bad)
+    torch.save({"x": Harmful()}, bad)
     with pytest.raises(ModelLoadError):
         read_network(bad)
 

@@ -222,7 +222,7 @@ class Failing:
 @pytest.fixture
 def forgetful_client(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """A client of a server in this process that keeps no results and remembers four jobs."""
-    monkeypatch.setattr("latentd.server.services.Engine", partial(Engine, max_ended=4))
+    monkeypatch.setattr("latentd.server.engine_setup.Engine", partial(Engine, max_ended=4))
     settings = parse_settings(["--data-dir", str(data), "--core-only", "--result-ttl", "0"], environment={})
     app = create_app(settings, extra_plugins=[("failing", Failing())])
     logging.disable()  # pytest keeps what is logged, tracebacks and their frames included

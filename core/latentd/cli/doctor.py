@@ -47,9 +47,12 @@ def run(arguments: Sequence[str]) -> int:
     mine.add_argument("--json", action="store_true", help="print the findings as JSON")
     own, rest = mine.parse_known_args(list(arguments))
     settings = read_settings(rest, flags_parser("latentd doctor", DESCRIPTION, also=mine.spellings))
+    before = logging.root.manager.disable
     logging.disable(logging.ERROR)  # the findings say the same
-
-    findings = examine(settings)
+    try:
+        findings = examine(settings)
+    finally:
+        logging.disable(before)
     if own.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

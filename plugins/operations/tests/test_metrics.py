@@ -35,7 +35,11 @@ def test_jobs_pictures_stages_and_models_are_counted(serve: Callable[..., Any]) 
     client.post("/sdapi/v1/refresh-checkpoints")
     broken = SMALL | {"override_settings": {"sd_model_checkpoint": "broken"}}
     assert client.post("/sdapi/v1/txt2img", json=broken).status_code == 422
-    found = samples(client)
+    # A job's end is counted beside its answer.
+    ended = ("latentd_jobs_total", (("kind", "txt2img"), ("state", "failed")))
+    until = time.monotonic() + 30
+    while ended not in (found := samples(client)) and time.monotonic() < until:
+        time.sleep(0.01)
 
     def of(name: str, **labels: str) -> float:
         return found[(f"latentd_{name}", tuple(sorted(labels.items())))]
