@@ -3,6 +3,8 @@ PYTHON ?= python3
 PORT ?= 7860
 DATA ?= .make/data
 ARGS ?=
+# Processes of the tests, of one thread each; two need 12 GB of memory.
+JOBS ?= 2
 
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 # Plugins that need no torchvision; what `make run` installs beside the core.
@@ -34,8 +36,8 @@ run: .make/run  ## start the server and draw a first picture (PORT=, DATA=, ARGS
 	.venv-run/bin/pip install --quiet -c constraints/light.txt $$($(PYTHON) tools/torch_choice.py) . $(addprefix ./,$(LIGHT))
 	@mkdir -p .make && touch $@
 
-test: env  ## the whole test suite (ARGS= for pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: env  ## the whole test suite (ARGS= for pytest, JOBS= processes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: env docs  ## lint, types, layers, versions, documentation
 	$(BIN)/ruff check .

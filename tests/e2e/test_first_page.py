@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.reference_server import ReferenceServer
+from tests.reference_server import listening
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_the_command_draws(reference_server: ReferenceServer, tmp_path: Path) -> None:
-    with urllib.request.urlopen(f"{reference_server.url}/") as reply:
+def test_the_command_draws(tmp_path: Path) -> None:
+    with listening(tmp_path / "data", "--plugins", "tinymodel") as url:
+        draw_as_told(url, tmp_path)
+
+
+def draw_as_told(url: str, folder: Path) -> None:
+    """Run the command of the page at ``url``, for a small picture, in ``folder``."""
+    with urllib.request.urlopen(f"{url}/") as reply:
         page = reply.read().decode()
     commands = [html.unescape(text) for text in re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)]
     (command,) = [text for text in commands if "txt2img" in text]
@@ -24,6 +30,6 @@ def test_the_command_draws(reference_server: ReferenceServer, tmp_path: Path) ->
     for said, meant in smaller.items():
         assert said in command
         command = command.replace(said, meant)
-    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=120)
-    with Image.open(tmp_path / "sunflower.png") as image:
+    subprocess.run(["sh", "-c", command], cwd=folder, check=True, timeout=120)
+    with Image.open(folder / "sunflower.png") as image:
         assert (image.format, image.size) == ("PNG", (64, 64))
