@@ -71,3 +71,9 @@ def test_the_worker_gives_memory_back_after_each_job(services: AppServices, monk
     engine.submit(lambda job: 1, kind="x").join(60)
     assert engine.close()
     assert len(called) == 2
+
+
+def test_nothing_is_loaded_for_a_first_reply_while_the_server_ends(tmp_path: Path) -> None:
+    services = create_services(parse_settings(["--data-dir", str(tmp_path), "--core-only"], environment={}))
+    services.close()
+    services.warm_up()

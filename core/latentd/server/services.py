@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -257,13 +258,17 @@ class AppServices:
         return await asyncio.to_thread(work)
 
     def warm_up(self) -> None:
-        """Import torch and load the selected checkpoint on the worker when it is idle; once."""
+        """Import torch and load the selected checkpoint on the worker when it is idle; once.
+
+        A server that is shutting down or has no place left does nothing: the reply that was sent was a whole one.
+        """
         if self._warm:
             return
         self._warm = True
         idle = self.settings.skip_load_model_at_start or self.settings.ui_debug_mode or not len(self.models.checkpoints)
         for place in self.engine.places():
-            self._submit_load(_nothing if idle else self._load, device=place.name)
+            with suppress(LatentdError):
+                self._submit_load(_nothing if idle else self._load, device=place.name)
 
     # --- models and options ------------------------------------------------------------------------------------------
 
