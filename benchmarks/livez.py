@@ -82,7 +82,8 @@ class Request:
             f"Connection: close\r\n{self.headers}Content-Length: {len(body)}\r\n\r\n"
         )
         with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(head.encode() + body)
+            connection.sendall(head.encode())
+            connection.sendall(body)  # joined to the head, 200 MB would hold up the watching thread of this process
             answer = connection.recv(1 << 16)
             size = len(answer)
             while piece := connection.recv(1 << 16):
