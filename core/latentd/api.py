@@ -44,6 +44,7 @@ from latentd.generations import (
     UNetHook,
 )
 from latentd.hookspecs import hookimpl
+from latentd.job_services import JobEvent, JobEvents, Queue, WorkJob
 from latentd.model_services import Cache, Checkpoint, Model, Models
 from latentd.models.files.folders import find_models
 from latentd.models.files.safetensors_header import read_header
@@ -57,20 +58,16 @@ from latentd.services import (
     DetectorSpec,
     FaceRestorerSpec,
     InterrogatorSpec,
-    JobEvent,
-    JobEvents,
     Offered,
     Options,
     Paths,
     PostprocessorSpec,
     PreprocessorSpec,
-    Queue,
     Registered,
     Services,
     UpscaleContext,
     UpscalerSpec,
     WorkerContext,
-    WorkJob,
 )
 from latentd.types import (
     Attend,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
-from latentd.services import JobEvents, Queue, WorkJob
+from latentd.job_services import JobEvents, Queue, WorkJob
 from latentd.types import JobControl, JsonValue, ProgressState
 
 if TYPE_CHECKING:

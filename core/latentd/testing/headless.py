@@ -22,8 +22,9 @@ from latentd.settings import Paths, Settings
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from latentd.job_services import Queue, WorkJob
     from latentd.model_services import Checkpoint, Model, Models, Vae
-    from latentd.services import Embeddings, Networks, Queue, Styles, WorkJob
+    from latentd.services import Embeddings, Networks, Styles
     from latentd.types import GenerationRequest, JobControl, JsonValue, Result
 
 T = TypeVar("T")

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from latentd.job_services import Queue
     from latentd.pipeline.needs import PlanningServices
-    from latentd.services import Embeddings, Options, Queue
+    from latentd.services import Embeddings, Options
     from latentd.types import JsonValue, OptionValues
 
 

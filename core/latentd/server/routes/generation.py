@@ -34,8 +34,9 @@ from latentd.server.services import own
 from latentd.types import GeneratedImage, JsonValue, Result
 
 if TYPE_CHECKING:
+    from latentd.job_services import WorkJob
     from latentd.server.services import AppServices
-    from latentd.services import Services, WorkJob
+    from latentd.services import Services
 
 T = TypeVar("T")
 _BYTES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}

@@ -12,12 +12,12 @@ from fastapi import Query, Request, Response
 from latentd.engine.progress import job_document
 from latentd.errors import InvalidRequest, NotFound
 from latentd.executors import Executor
+from latentd.job_services import WorkJob
 from latentd.server.json_reply import SafeJSONResponse
 from latentd.server.middleware import name_job
 from latentd.server.openapi import binary, reply_of
 from latentd.server.routing import APIRouter
 from latentd.server.schemas import jobs as schemas
-from latentd.services import WorkJob
 from latentd.types import GeneratedImage, JsonValue
 
 if TYPE_CHECKING:
