@@ -106,3 +106,12 @@ def test_pictures(services: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert "Step cache" not in told_none
     assert ", Step cache: 0.2" in told
     assert 0 < np.abs(near - plain).mean() < 12
+
+
+@pytest.mark.parametrize(("merged", "told"), [(0.0, []), (0.5, ["had no effect in 12 of 12 calls"])])
+def test_what_stood_in_its_way_is_told(services: Any, merged: float, told: list[str]) -> None:
+    drawn = drawing_on(services)({"step_cache_threshold": 0.2, "token_merging_ratio": merged}, **FIELDS)
+    warnings = [str(text) for text in drawn.info.get("warnings", [])]
+    assert len(warnings) == len(told)
+    for expected, warning in zip(told, warnings, strict=True):
+        assert expected in warning

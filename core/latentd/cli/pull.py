@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentd.cli.serve import set_up_logging
-from latentd.cli.settings import UNUSABLE, read_settings
+from latentd.cli.settings import UNUSABLE, name_first, read_settings
 from latentd.settings import Settings
 from latentd.settings.parse import CommandParser, flags_parser
 
@@ -22,9 +22,8 @@ DESCRIPTION = (
 def run(arguments: Sequence[str]) -> int:
     """Fetch one model; returns 1 if that fails."""
     mine = _parser()
-    # It comes first: after a flag that only the other parser knows, a name and a flag's value look alike.
-    name = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    own, rest = mine.parse_known_args(list(arguments[1:] if name else arguments))
+    name, others = name_first(arguments)
+    own, rest = mine.parse_known_args(others)
     settings = read_settings(rest, flags_parser("latentd pull NAME", DESCRIPTION, also=mine.spellings))
     if not name:
         print("latentd pull: give the model's name first; see latentd pull --help", file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentd.cli.serve import set_up_logging
-from latentd.cli.settings import UNUSABLE, read_settings
+from latentd.cli.settings import UNUSABLE, name_first, read_settings
 from latentd.settings.parse import CommandParser, flags_parser
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ class Found:
 def run(arguments: Sequence[str]) -> int:
     """Remove one model; returns 1 if there is none of that name, or several, or it is kept."""
     mine = _parser()
-    # It comes first: after a flag that only the other parser knows, a name and a flag's value look alike.
-    name = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    own, rest = mine.parse_known_args(list(arguments[1:] if name else arguments))
+    name, others = name_first(arguments)
+    own, rest = mine.parse_known_args(others)
     settings = read_settings(rest, flags_parser("latentd rm NAME", DESCRIPTION, also=mine.spellings))
     if not name:
         print("latentd rm: give the model's name first; see latentd models", file=sys.stderr)

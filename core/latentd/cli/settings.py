@@ -26,6 +26,16 @@ def read_settings(arguments: Sequence[str], parser: CommandParser) -> Settings:
     return settings
 
 
+def name_first(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The name with which ``arguments`` begin, "" where they begin with a flag, and what follows it.
+
+    Only the first can be a name: after a flag that another parser knows, a name and the flag's value look alike.
+    """
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], list(arguments[1:])
+    return "", list(arguments)
+
+
 def _check_plugins(settings: Settings) -> None:
     if not settings.plugins and not settings.disable_plugin:
         return

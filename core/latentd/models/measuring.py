@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A candidate whose first round takes this many times the best one's time is measured no further.
+#: A candidate that takes this many times the best one's time in its second round is measured no further.
 HOPELESS = 2.0
+#: The same for its first round, into which the library's own preparations go.
+HOPELESS_AT_ONCE = 6.0
 ROUNDS = 3
 
 
@@ -66,7 +68,7 @@ def measured_policy(cache: Path) -> Callable[[DevicePolicy, str], DevicePolicy]:
 
 
 def measure(family: str) -> Measured:
-    """Time every candidate of every part for ``family``; takes a second or two."""
+    """Time every candidate of every part for ``family``; takes a few seconds."""
     import torch
 
     shapes = SHAPES.get(family, SHAPES["sd1"])
@@ -78,20 +80,20 @@ def measure(family: str) -> Measured:
             for dtype in CANDIDATES[part]:
                 for last in (False,) if part == "text" else (False, True):
                     run = work[part](shapes, getattr(torch, dtype), last)
-                    seconds = _least(run, best * HOPELESS)
+                    seconds = _least(run, best)
                     timings.append(Timing(part, dtype, last, seconds))
                     best = min(best, seconds)
     return Measured(family, tuple(timings))
 
 
-def _least(run: Callable[[], object], hopeless: float) -> float:
-    """The least seconds of a few calls; of the first alone if it takes longer than ``hopeless``."""
+def _least(run: Callable[[], object], best: float) -> float:
+    """The least seconds of a few calls; of fewer, if they show that ``best`` is out of reach."""
     found = float("inf")
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         began = time.perf_counter()
         run()
         found = min(found, time.perf_counter() - began)
-        if found > hopeless:
+        if found > best * (HOPELESS if number else HOPELESS_AT_ONCE):
             break
     return found
 

@@ -30,11 +30,12 @@ class StepCache:
     :param threshold: the relative change of the shallow features, ``mean|h - kept| / mean|kept|``, from which on the
         deep ones are computed anew.
     :ivar reused: number of calls in which deep features were reused. :ivar computed: and of those in which not.
+    :ivar passed_over: number of calls in which residuals or handlers took part, so that nothing was kept or reused.
     """
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        self.reused = self.computed = 0
+        self.reused = self.computed = self.passed_over = 0
         self._kept: dict[Hashable, _Kept] = {}
 
     def reuse(self, call: UNetCall, shallow: Tensor) -> Tensor | None:

@@ -150,7 +150,7 @@ class UNetRunner:
         sample = call.sample if call.concat is None else torch.cat([call.sample, call.concat], dim=1)
         f = _Forward(self._embed(call, dtype), call.context.to(dtype), call, additions)
         h = self._down(self.inputs[:SHALLOW], sample.to(dtype), f)
-        cache = None if additions or self._handled else self._cache
+        cache = self._cache_beside(additions)
         deep = None if cache is None else cache.reuse(call, h)
         if deep is None:
             shallow, h = h, self._through_middle(self._down(self.inputs[SHALLOW:], h, f), f)
@@ -161,6 +161,13 @@ class UNetRunner:
         out: Tensor = self.unet.conv_out(self.unet.conv_act(self.unet.conv_norm_out(_fit(h, call.sample.to(h.dtype)))))
         self.dispatch.call = None
         return out.float()
+
+    def _cache_beside(self, additions: Sequence[Residuals]) -> StepCache | None:
+        """The cache of deep features, where nothing else takes part in this call."""
+        if self._cache is None or not (additions or self._handled):
+            return self._cache
+        self._cache.passed_over += 1
+        return None
 
     def _down(self, blocks: Sequence[Block], h: Tensor, f: _Forward) -> Tensor:
         """``h`` through input ``blocks``; the output of each is appended to the skips."""

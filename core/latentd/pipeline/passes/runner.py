@@ -46,9 +46,13 @@ def enter_runner(gen: RunningGeneration, model: LoadedModel) -> None:
 
 def _tell(gen: RunningGeneration, cache: StepCache) -> None:
     """Log what the step cache saved in a pass; warn where it could not act."""
-    log.info("step cache: deep features were reused in %d of %d calls", cache.reused, cache.reused + cache.computed)
-    if not cache.computed:
-        gen.warn("step_cache_threshold has no effect beside ControlNet and what else takes part in the UNet")
+    every = cache.reused + cache.computed + cache.passed_over
+    log.info("step cache: deep features were reused in %d of %d calls", cache.reused, every)
+    if cache.passed_over:
+        gen.warn(
+            f"step_cache_threshold had no effect in {cache.passed_over} of {every} calls of the UNet, "
+            "in which ControlNet or something else took part"
+        )
 
 
 def _token_merging(gen: RunningGeneration) -> Sequence[UNetHook]:
