@@ -29,6 +29,18 @@ _SCHEDULE = {
 }
 
 
+def random_controlnet(folder: Path) -> Path:
+    """A ControlNet for the model in ``folder``, as diffusers begins the training of one; its folder, kept beside it."""
+    import diffusers
+
+    target = folder.with_name(f"{folder.name}-controlnet")
+    if not (target / "config.json").is_file():
+        library: Any = diffusers  # it has untyped functions
+        unet = library.UNet2DConditionModel.from_pretrained(folder / "unet")
+        library.ControlNetModel.from_unet(unet).to(torch.float16).save_pretrained(target)
+    return target
+
+
 def random_folder(folder: Path, size: Size = "sd15", *, dtype: torch.dtype = torch.float16) -> Path:
     """A model of the shape of Stable Diffusion 1.5 in ``folder``; written only if it is not there yet.
 

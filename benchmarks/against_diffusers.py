@@ -5,6 +5,7 @@ only the ratios mean anything on a shared machine. A request begins with two pro
 base64. A step is the time between two calls of the UNet. Prints a table; asserts nothing.
 
     python benchmarks/against_diffusers.py --pairs 9 --steps 3 --size 512 -- --opt-channelslast
+    python benchmarks/against_diffusers.py --controlnet     # with a ControlNet, on both sides
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ from typing import TYPE_CHECKING, Any
 from _report import Figure, Report, ratios
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import nn
 
+    from latentd.types import JsonValue
+
 SIDES = ("latentd", "diffusers")
+CONTROLNET_FILE = "diffusion_pytorch_model.safetensors"
 PROMPT, NEGATIVE = "a red circle on a table", "blurry"
 Request = Callable[[], str]
 
@@ -70,6 +75,28 @@ class Clock:
         return Drawn(whole, step, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
+def control_picture(size: int) -> Image:
+    """The outline that a ControlNet is given."""
+    import PIL.Image
+    from PIL import ImageDraw
+
+    picture = PIL.Image.new("RGB", (size, size))
+    ImageDraw.Draw(picture).ellipse([size // 4, size // 4, size // 4 * 3, size // 4 * 3], outline="white", width=3)
+    return picture
+
+
+def png_of(picture: Image) -> str:
+    """``picture`` as a PNG in base64."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def unit_of(picture: Image) -> dict[str, JsonValue]:
+    """A unit of the ControlNet plugin, which takes ``picture`` as it is."""
+    return {"image": png_of(picture), "module": "none", "model": "random"}
+
+
 # --- the two sides, each in its process ------------------------------------------------------------------------------
 
 
@@ -92,7 +119,12 @@ def diffusers_side(arguments: argparse.Namespace, clock: Clock) -> Iterator[Requ
         "scheduler": part(library, "EulerDiscreteScheduler", "scheduler"),
     }
     absent = dict.fromkeys(("tokenizer", "safety_checker", "feature_extractor"))
-    pipe = library.StableDiffusionPipeline(**parts, **absent, requires_safety_checker=False)
+    control: dict[str, Any] = {}
+    if arguments.controlnet_folder:
+        parts["controlnet"] = part(library, "ControlNetModel", arguments.controlnet_folder).float()
+        control["image"] = control_picture(arguments.size)
+    kind = "StableDiffusionControlNetPipeline" if control else "StableDiffusionPipeline"
+    pipe = getattr(library, kind)(**parts, **absent, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     clock.watch(pipe.unet)
     ids = torch.full((1, 77), 49407)
@@ -105,13 +137,12 @@ def diffusers_side(arguments: argparse.Namespace, clock: Clock) -> Iterator[Requ
             negative_prompt_embeds=texts[1],
             num_inference_steps=arguments.steps,
             guidance_scale=7.0,
+            **control,
             width=arguments.size,
             height=arguments.size,
             generator=torch.Generator().manual_seed(1),
         ).images[0]
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        return base64.b64encode(buffer.getvalue()).decode()
+        return png_of(picture)
 
     yield request
 
@@ -129,7 +160,15 @@ def latentd_side(arguments: argparse.Namespace, clock: Clock) -> Iterator[Reques
         checkpoints = Path(data, "models", "Stable-diffusion")
         checkpoints.mkdir(parents=True)
         (checkpoints / "random").symlink_to(Path(arguments.folder).resolve(), target_is_directory=True)
-        flags = ["--data-dir", data, "--core-only", "--no-hashing", *arguments.flags]
+        plugins: list[str] = ["--core-only"]
+        scripts: dict[str, JsonValue] = {}
+        if arguments.controlnet_folder:
+            nets = checkpoints.with_name("ControlNet")
+            nets.mkdir()
+            (nets / "random.safetensors").symlink_to(Path(arguments.controlnet_folder, CONTROLNET_FILE).resolve())
+            plugins = ["--plugins", "controlnet"]
+            scripts = {"ControlNet": {"args": [unit_of(control_picture(arguments.size))]}}
+        flags = ["--data-dir", data, "--no-hashing", *plugins, *arguments.flags]
         services = create_services(parse_settings(flags, environment={}), serve_http=False)
         wanted = GenerationRequest(
             prompt=PROMPT,
@@ -139,6 +178,7 @@ def latentd_side(arguments: argparse.Namespace, clock: Clock) -> Iterator[Reques
             steps=arguments.steps,
             width=arguments.size,
             height=arguments.size,
+            alwayson_scripts=scripts,
         )
 
         async def draw() -> str:
@@ -175,6 +215,8 @@ class Side:
 
     def __init__(self, name: str, folder: Path, arguments: argparse.Namespace) -> None:
         given = ["--side", name, "--folder", str(folder), "--steps", str(arguments.steps)]
+        if arguments.controlnet_folder:
+            given += ["--controlnet-folder", arguments.controlnet_folder]
         command = [sys.executable, __file__, *given, "--size", str(arguments.size), "--", *arguments.flags]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -234,18 +276,22 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--model", choices=("sd15", "tiny"), default="sd15")
     parser.add_argument("--folder", help="where the random model is kept; default: a temporary folder (2.1 GB)")
+    parser.add_argument("--controlnet", action="store_true", help="with a ControlNet of the same shape")
     parser.add_argument("--json", help="file for the figures")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--controlnet-folder", help=argparse.SUPPRESS)
     parser.add_argument("flags", nargs="*", help="flags of latentd, after --")
     arguments = parser.parse_args()
     if arguments.side:
         serve_side(arguments)
         return
-    from _random_models import random_folder
+    from _random_models import random_controlnet, random_folder
 
     report = Report("against_diffusers")
     with tempfile.TemporaryDirectory() as temporary:
         folder = random_folder(Path(arguments.folder or Path(temporary, "model")), arguments.model)
+        if arguments.controlnet:
+            arguments.controlnet_folder = str(random_controlnet(folder).resolve())
         compare(report, folder, arguments)
     report.write(arguments.json)
 
