@@ -129,13 +129,13 @@ class Executor(Queue, Protocol):
         :raises LatentdError: with status 503: the executor is closing, or no place is left.
         """
 
-    def get(self, job_id: str) -> ExecutorJob[Any]:
+    def get(self, job_id: str) -> ExecutorJob[object]:
         """The job with this id.
 
         :raises NotFound: there is none, or it is no longer remembered.
         """
 
-    def jobs(self) -> Sequence[tuple[ExecutorJob[Any], int]]:
+    def jobs(self) -> Sequence[tuple[ExecutorJob[object], int]]:
         """Every known job, oldest first, with its place in the queue (0 unless queued)."""
 
     def pending(self) -> list[str]:
@@ -144,7 +144,7 @@ class Executor(Queue, Protocol):
     def finished(self) -> list[str]:
         """Ids of the last 16 jobs that ended, oldest first."""
 
-    def current(self) -> ExecutorJob[Any] | None:
+    def current(self) -> ExecutorJob[object] | None:
         """The running job that started last, quiet ones left out; None if there is none."""
 
     def state(self) -> ProgressState:
@@ -162,7 +162,7 @@ class Executor(Queue, Protocol):
     def skip(self) -> None:
         """End the present batch of every running job."""
 
-    def cancel(self, job_id: str) -> ExecutorJob[Any]:
+    def cancel(self, job_id: str) -> ExecutorJob[object]:
         """Cancel a waiting job at once, a running one at its next check; an ended one is not changed.
 
         :raises NotFound: no such job.
@@ -236,7 +236,7 @@ class PortableWork(Generic[T]):
     """
 
     function: Callable[..., T]
-    arguments: tuple[Any, ...] = ()
+    arguments: tuple[object, ...] = ()
     services: Services = field(repr=False)
     first: Callable[[JobControl], None] | None = field(default=None, repr=False)
     last: Callable[[T], None] | None = field(default=None, repr=False)

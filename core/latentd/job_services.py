@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from latentd.types import JsonValue
 
@@ -121,16 +121,16 @@ class Queue(Protocol):
     def resume(self) -> None:
         """Start waiting jobs again."""
 
-    def jobs(self) -> Sequence[tuple[WorkJob[Any], int]]:
+    def jobs(self) -> Sequence[tuple[WorkJob[object], int]]:
         """Every known job, oldest first, with its position (0 unless queued)."""
 
-    def get(self, job_id: str) -> WorkJob[Any]:
+    def get(self, job_id: str) -> WorkJob[object]:
         """The job with this id.
 
         :raises NotFound: there is none, or it is no longer remembered.
         """
 
-    def cancel(self, job_id: str) -> WorkJob[Any]:
+    def cancel(self, job_id: str) -> WorkJob[object]:
         """Cancel a waiting job at once, a running one at its next check; an ended one is not changed.
 
         :raises NotFound: no such job.

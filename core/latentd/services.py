@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from latentd.job_services import Queue, WorkJob
-from latentd.model_services import Cache, Models
+from latentd.model_services import Models
 from latentd.types import JsonValue
 
 if TYPE_CHECKING:
@@ -146,10 +146,9 @@ class WorkerContext:
         :param load: loads the model on :attr:`device`.
         :param size: returns the model's bytes.
         """
-        # The models of headless services have no cache.
-        cache: Cache | None = getattr(self.services.models, "cache", None) if self.services is not None else None
-        if cache is None:
+        if self.services is None:
             return nullcontext(load())
+        cache = self.services.models.cache
         cache.limit(kind, keep)
         stamp = path.stat() if path.exists() else None
         version = (stamp.st_mtime_ns, stamp.st_size) if stamp else ()

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from latentd.errors import ModelLoadError
 from latentd.networks.hypernetworks import (
-    HypernetworkHook,
+    ContextChanges,
     HypernetworkHooks,
     build_hypernetwork,
     load_hypernetwork,
@@ -41,14 +41,14 @@ CONTEXT = torch.linspace(-1, 1, 2 * 3 * 6).reshape(2, 3, 6)
 
 def test_keys_and_values_get_their_own_network_times_the_multiplier() -> None:
     network = build_hypernetwork(state(activation_func="relu", activate_output=False), "x")
-    keys, values = HypernetworkHook([(network, 0.5)])(CONTEXT)
+    keys, values = ContextChanges([(network, 0.5)])(CONTEXT)
     torch.testing.assert_close(keys, CONTEXT + 0.5 * relu_mlp(mlp(6, 1), CONTEXT))
     torch.testing.assert_close(values, CONTEXT + 0.5 * relu_mlp(mlp(6, 2), CONTEXT))
 
 
 def test_the_output_is_activated_unless_the_file_says_no() -> None:
     network = build_hypernetwork(state(activation_func="relu"), "x")
-    keys, _ = HypernetworkHook([(network, 1.0)])(CONTEXT)
+    keys, _ = ContextChanges([(network, 1.0)])(CONTEXT)
     torch.testing.assert_close(keys, CONTEXT + relu_mlp(mlp(6, 1), CONTEXT).relu())
 
 
@@ -67,11 +67,11 @@ def test_linear_ones_have_no_activation(activation: str | None) -> None:
 def test_they_act_one_after_another_and_leave_other_widths_alone() -> None:
     first = build_hypernetwork(state(activation_func="relu", activate_output=False), "a")
     other = build_hypernetwork({4: [mlp(4, 3), mlp(4, 4)]}, "b")
-    keys, _values = HypernetworkHook([(first, 1.0), (other, 1.0), (first, 2.0)])(CONTEXT)
+    keys, _values = ContextChanges([(first, 1.0), (other, 1.0), (first, 2.0)])(CONTEXT)
     once = CONTEXT + relu_mlp(mlp(6, 1), CONTEXT)
     torch.testing.assert_close(keys, once + 2 * relu_mlp(mlp(6, 1), once))
     narrow = torch.ones(1, 2, 5)
-    assert HypernetworkHook([(first, 1.0)])(narrow)[0] is narrow
+    assert ContextChanges([(first, 1.0)])(narrow)[0] is narrow
 
 
 def test_layer_norms_stand_behind_their_linear_layer() -> None:
@@ -95,7 +95,7 @@ def test_the_first_files_numbered_layers_without_a_dot() -> None:
 
 def test_networks_follow_the_contexts_dtype() -> None:
     network = build_hypernetwork(state(), "x")
-    keys, _ = HypernetworkHook([(network, 1.0)])(CONTEXT.to(torch.bfloat16))
+    keys, _ = ContextChanges([(network, 1.0)])(CONTEXT.to(torch.bfloat16))
     assert keys.dtype == torch.bfloat16
 
 
@@ -113,7 +113,7 @@ def test_the_unet_hook_hands_both_contexts_to_the_attention() -> None:
             return hidden
 
     handler(None, CONTEXT, None, Attend())  # type: ignore[arg-type]
-    keys, values = HypernetworkHook([(network, 1.0)])(CONTEXT)
+    keys, values = ContextChanges([(network, 1.0)])(CONTEXT)
     assert seen[0][0] is CONTEXT
     assert torch.equal(seen[0][1], keys)
     assert torch.equal(seen[0][2], values)

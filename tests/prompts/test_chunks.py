@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentd.prompts.attention import Piece, parse_attention
-from latentd.prompts.chunks import Chunk, Match, Placement, align_chunks, build_chunks, empty_chunk
+from latentd.prompts.chunks import Chunk, EmbeddingPlace, Match, align_chunks, build_chunks, empty_chunk
 from latentd.prompts.tokenizer import ClipTokenizer, clip_tokenizer, open_clip_tokenizer
 
 COMMA, WORD, END = 267, 1125, 49407
@@ -93,13 +93,13 @@ def test_an_embedding_takes_a_position_per_vector() -> None:
     (chunk,) = build_chunks([Piece("9 ", 1.0), Piece("5 6 8", 1.2)], Numbers(), OneEmbedding(3))
     assert chunk.tokens[:6] == (49406, 9, 0, 0, 0, 8)
     assert chunk.multipliers[:6] == (1.0, 1.0, 1.2, 1.2, 1.2, 1.2)
-    assert chunk.embeddings == (Placement(2, "ti"),)
+    assert chunk.embeddings == (EmbeddingPlace(2, "ti"),)
 
 
 def test_an_embedding_that_does_not_fit_starts_a_chunk() -> None:
     first, second = chunks([WORD] * 73 + [5, 6], embeddings=OneEmbedding(3))
     assert first.embeddings == ()
-    assert second.embeddings == (Placement(1, "ti"),)
+    assert second.embeddings == (EmbeddingPlace(1, "ti"),)
 
 
 def test_an_embedding_longer_than_a_chunk_is_cut() -> None:
@@ -110,7 +110,7 @@ def test_an_embedding_longer_than_a_chunk_is_cut() -> None:
 def test_embeddings_stay_when_their_tokens_move() -> None:
     ids = [WORD] * 60 + [COMMA, 5, 6] + [WORD] * 15
     first, second = chunks(ids, embeddings=OneEmbedding(2))
-    assert first.embeddings == (Placement(62, "ti"),)
+    assert first.embeddings == (EmbeddingPlace(62, "ti"),)
     assert second.tokens[1:3] == (0, 0)
     assert second.embeddings == ()
 

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from latentd.server.accepting import Acceptor
 from latentd.server.connections import Connections, TimedProtocol
-from latentd.server.seldom import SeldomFilter
+from latentd.server.log_limit import LogLimit
 
 TIMEOUT = 0.4
 PATIENCE = 10.0
@@ -245,13 +245,13 @@ def test_without_descriptors_it_waits_and_says_so_once(caplog: pytest.LogCapture
 
         loop.sock_accept = failing  # type: ignore[method-assign, assignment]
 
-    seldom = SeldomFilter()
-    logging.getLogger("latentd.connections").addFilter(seldom)
+    limit = LogLimit()
+    logging.getLogger("latentd.connections").addFilter(limit)
     try:
         with serving(wrap=without_descriptors) as server:
             assert ask(server).startswith(b"HTTP/1.1 200 ")
     finally:
-        logging.getLogger("latentd.connections").removeFilter(seldom)
+        logging.getLogger("latentd.connections").removeFilter(limit)
     assert [r.getMessage() for r in caplog.records if "accepted" in r.message] == [
         "no connection can be accepted: [Errno 24] Too many open files"
     ]
@@ -265,13 +265,13 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_seldom_counts_what_it_leaves_out() -> None:
+def test_the_limit_on_log_lines_counts_what_it_leaves_out() -> None:
     now = [0.0]
-    seldom = SeldomFilter(every=60, clock=lambda: now[0])
+    limit = LogLimit(every=60, clock=lambda: now[0])
 
     def line(text: str, *values: object) -> logging.LogRecord | None:
         record = logging.LogRecord("x", logging.WARNING, "", 1, text, values, None)
-        return record if seldom.filter(record) else None
+        return record if limit.filter(record) else None
 
     assert line("from %s", "a") is not None
     assert line("from %s", "b") is None

@@ -1,4 +1,4 @@
-"""Lines of the log, of which none can be made up by who is spoken of in it: clients, files, plugins."""
+"""Log lines that clients, files and plugins cannot forge: each record is one line, whatever text is in it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _PIECE = 1 << 20
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
-class Interrupted(LatentdError):
+class ConnectionBroken(LatentdError):
     """The connection ended before the file did."""
 
 
@@ -43,7 +43,7 @@ def fetched(file: SourceFile, target: Path) -> Path:
         try:
             _fetch(file, part)
             break
-        except Interrupted as error:
+        except ConnectionBroken as error:
             if number == TRIES - 1:
                 raise NotFound(error.detail, hint="the same command goes on from here") from error
             time.sleep(FIRST_WAIT * 2**number)
@@ -78,14 +78,14 @@ def _fetch(file: SourceFile, part: Path) -> None:
             if have == file.size:
                 return
             part.unlink()
-            raise Interrupted("the file is another one now") from error
+            raise ConnectionBroken("the file is another one now") from error
         where = urlsplit(file.url).hostname
         if error.code in _AGAIN:
-            raise Interrupted(f"{where} answers {error.code}") from error
+            raise ConnectionBroken(f"{where} answers {error.code}") from error
         hint = "a token is needed: HF_TOKEN or CIVITAI_API_TOKEN" if error.code in (401, 403) else None
         raise NotFound(f"{file.name}: {where} answers {error.code}", hint=hint) from error
     except (OSError, http.client.HTTPException) as error:
-        raise Interrupted(f"{file.name}: the connection broke: {type(error).__name__}") from error
+        raise ConnectionBroken(f"{file.name}: the connection broke: {type(error).__name__}") from error
 
 
 def _mark(mark: Path, headers: Mapping[str, str]) -> None:
@@ -104,7 +104,7 @@ def _copy(reply: http.client.HTTPResponse, out: BinaryIO, name: str, have: int, 
             have += len(piece)
             bar.update(len(piece))
     if total is not None and have < total:
-        raise Interrupted(f"{name}: the connection ended after {have} of {total} bytes")
+        raise ConnectionBroken(f"{name}: the connection ended after {have} of {total} bytes")
 
 
 def _check(file: SourceFile, part: Path) -> None:

@@ -66,7 +66,7 @@ class Outcome:
     :ivar hashes: SHA-256 of checkpoint files that became known.
     """
 
-    result: Any = None
+    result: object = None
     error: bytes | None = None
     trace: str = ""
     lost: bool = False
@@ -89,7 +89,7 @@ class Stops:
 class Mirror:
     """The near side of a job that runs elsewhere."""
 
-    job: ExecutorJob[Any]
+    job: ExecutorJob[object]
     told: Stops = field(default_factory=Stops)
     _skipping: bool = False
     _watch_told: float = float("-inf")
@@ -116,7 +116,7 @@ class Mirror:
         self.told = now
         return now
 
-    def show(self, changes: Mapping[str, Any]) -> None:
+    def show(self, changes: Mapping[str, object]) -> None:
         """Take over what :class:`FarJob` sent, and publish it."""
         state = self.job.progress
         for name, value in changes.items():
@@ -136,11 +136,11 @@ class FarJob:
     :param send: called on the thread of the work with the fields of the progress that have changed.
     """
 
-    def __init__(self, task: Task, send: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(self, task: Task, send: Callable[[Mapping[str, object]], None]) -> None:
         self._send = send
-        self._sent: dict[str, Any] = {}
+        self._sent: dict[str, object] = {}
         self._told = Stops()
-        self.job: Job[Any] = Job(_nothing, id=task.id, kind=task.kind, publish=lambda job, event: self.report())
+        self.job: Job[None] = Job(_nothing, id=task.id, kind=task.kind, publish=lambda job, event: self.report())
         self.job.progress.warnings = task.warnings
         self.job.begin("", task.last_steps)
         self._sent = self._state()
@@ -174,7 +174,7 @@ class FarJob:
         if changes:
             self._send(changes)
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         state = self.job.progress
         return {name: getattr(state, name) for name in (*_FIELDS, "skipped", "interrupted")}
 
@@ -223,7 +223,7 @@ def pack(work: PortableWork[Any]) -> bytes:
     return file.getvalue()
 
 
-def unpack(data: bytes, services: Services) -> PortableWork[Any]:
+def unpack(data: bytes, services: Services) -> PortableWork[object]:
     """The work of :func:`pack`, with other services of the same settings."""
     function, arguments = _Unpickler(io.BytesIO(data), services).load()
     return PortableWork(function=function, arguments=arguments, services=services)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.types import JsonValue, ProgressState
 
@@ -71,7 +71,7 @@ def idle_copy(state: ProgressState) -> ProgressState:
     return replace(state, job="", job_count=0, textinfo=None, preview=None)
 
 
-def job_document(job: ExecutorJob[Any], position: int | None = None) -> dict[str, JsonValue]:
+def job_document(job: ExecutorJob[object], position: int | None = None) -> dict[str, JsonValue]:
     """A job as the jobs API and its events show it, ready for JSON.
 
     :param position: the place in the queue, if the caller knows it.

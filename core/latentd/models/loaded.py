@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,9 @@ class LoadedModel:
     ``vae`` is the VAE in use, ``vae_info`` its file, or None for the checkpoint's own; ``own_vae`` is the checkpoint's
     own, or None if the file has none. ``zero_terminal_snr``: whether the model was trained with a schedule that ends in
     pure noise. ``fp8``: whether the weights are kept in eight bits. ``parked``: whether all of it waits in main memory.
-    In ``networks``, ``conditioning`` and ``extras`` other layers keep values that belong to this model;
+    In ``networks`` and ``conditioning`` the layers of these names keep what belongs to this model; ``bundled`` has the
+    embeddings inside its networks by name (:mod:`latentd.pipeline.passes.bundled_embeddings`), and ``preview_maps`` the
+    weights [4,3] and bias [3] from latents to colours by VAE (:mod:`latentd.pipeline.passes.previews`).
     ``module_names`` maps LDM's names of UNet modules to those of diffusers.
     """
 
@@ -56,7 +59,8 @@ class LoadedModel:
     parked: bool = False
     networks: object = None
     conditioning: object = None
-    extras: dict[str, Any] = field(default_factory=dict)  # each layer knows its own
+    bundled: Mapping[str, object] = field(default_factory=dict)
+    preview_maps: WeakKeyDictionary[DiffusersVae, tuple[Tensor, Tensor]] = field(default_factory=WeakKeyDictionary)
 
     @property
     def device(self) -> torch.device:

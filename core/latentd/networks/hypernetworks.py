@@ -47,8 +47,8 @@ class Hypernetwork:
         return pair[0](key_context), pair[1](value_context)
 
 
-class HypernetworkHook:
-    """Called by every attention layer with its context [B, n, width]; returns the contexts for keys and for values.
+class ContextChanges:
+    """From the context [B,n,width] of an attention layer to those for its keys and its values.
 
     Hypernetworks act one after another, each on the result of the one before.
 
@@ -74,14 +74,14 @@ class HypernetworkHooks(UNetHook):
     """
 
     def __init__(self, active: Sequence[tuple[Hypernetwork, float]]) -> None:
-        self._hook = HypernetworkHook(active)
+        self._changes = ContextChanges(active)
 
     def attention(self, site: AttentionSite) -> AttentionHandler:
         """The same handler for every site; it recognises contexts by their width."""
         return self._handle
 
     def _handle(self, call: UNetCall, hidden: Tensor, context: Tensor | None, attend: Attend) -> Tensor:
-        return attend(hidden, *self._hook(hidden if context is None else context))
+        return attend(hidden, *self._changes(hidden if context is None else context))
 
 
 def load_hypernetwork(path: Path) -> Hypernetwork:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.errors import Interrupted
 from latentd.types import GenerationRequest, ProgressState, Result, StopKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from PIL.Image import Image
 
     from latentd.generations import Generation, Plan, UNetHook
     from latentd.services import Services
-    from latentd.types import JobControl
+    from latentd.types import JobControl, OptionValues
 
 
-def check_generation(request: GenerationRequest, services: Any) -> None:
+def check_generation(request: GenerationRequest, services: Services) -> None:
     """Refuse ``request`` now, from any thread, where :func:`draw_beside` would refuse it later.
 
     :raises LatentdError: as planning does.
     """
+    from latentd.pipeline.needs import for_planning
     from latentd.pipeline.planning.build import build_plan
 
-    build_plan(request, services)
+    build_plan(request, for_planning(services))
 
 
 def draw_beside(
-    request: GenerationRequest, services: Any, control: JobControl, *, hooks: Sequence[UNetHook] = ()
+    request: GenerationRequest, services: Services, control: JobControl, *, hooks: Sequence[UNetHook] = ()
 ) -> Result:
     """The result of ``request``, drawn now as part of the job of ``control``; on the worker.
 
@@ -38,10 +39,12 @@ def draw_beside(
     :param hooks: take part in its UNet evaluations, as those of the hook ``unet_hooks`` do.
     :raises LatentdError: as planning and generating do. :raises Interrupted: the job was stopped meanwhile.
     """
+    from latentd.pipeline.needs import for_worker
     from latentd.pipeline.planning.build import build_plan
     from latentd.pipeline.run import generate
 
-    return generate(build_plan(request, services), services, _Beside(control), hooks)
+    known = for_worker(services)
+    return generate(build_plan(request, known), known, _Beside(control), hooks)
 
 
 def plan_within(plan: Plan, request: GenerationRequest, services: Services) -> Plan:
@@ -94,7 +97,7 @@ class _Beside:
     def begin_batch(self) -> bool:
         return self._outer.begin_batch()
 
-    def preview_due(self, options: Mapping[str, Any], *, batch_end: bool = False) -> bool:
+    def preview_due(self, options: OptionValues, *, batch_end: bool = False) -> bool:
         # The finished picture becomes the job's preview; steps in between would only cost time.
         return False
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from latentd.networks.names import network_layers
 from latentd.pipeline.passes.conditioning import text_settings
 from latentd.pipeline.passes.image_conditioning import blank_channels
 from latentd.services import Services
-from latentd.types import UNetCall
+from latentd.types import OptionValues, UNetCall
 
 LayerPart = Literal["unet", "text"]
 
@@ -59,7 +59,7 @@ class TrainableModel:
     :ivar model: the :class:`latentd.models.loaded.LoadedModel`, to be read.
     """
 
-    def __init__(self, model: LoadedModel, options: Mapping[str, Any], embeddings: EmbeddingStore) -> None:
+    def __init__(self, model: LoadedModel, options: OptionValues, embeddings: EmbeddingStore) -> None:
         self.model = model
         self._options = options
         self._conditioner = TextConditioner(model, embeddings)

@@ -65,7 +65,7 @@ class NoEmbeddings:
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class EmbeddingPlace:
     """Where an embedding's vectors go: ``offset`` indexes the 77 positions of the chunk (the start token is 0).
 
     Vectors that would go past position 76 are cut.
@@ -81,10 +81,12 @@ class Chunk:
 
     tokens: tuple[int, ...]
     multipliers: tuple[float, ...]
-    embeddings: tuple[Placement, ...] = ()
+    embeddings: tuple[EmbeddingPlace, ...] = ()
 
 
-def wrap(tokens: Sequence[int], weights: Sequence[float], places: Iterable[Placement], tokenizer: Tokenizer) -> Chunk:
+def wrap(
+    tokens: Sequence[int], weights: Sequence[float], places: Iterable[EmbeddingPlace], tokenizer: Tokenizer
+) -> Chunk:
     """The chunk of at most 75 ``tokens``: wrapped in start and end, padded with weight 1.
 
     Everything after the first end token is ``pad_id``, also where the prompt itself spelled out an end token.
@@ -136,7 +138,7 @@ class _Builder:
         self.chunks: list[Chunk] = []
         self.tokens: list[int] = []
         self.weights: list[float] = []
-        self.places: list[Placement] = []
+        self.places: list[EmbeddingPlace] = []
         self.last_comma = -1
 
     def finish_chunk(self) -> None:
@@ -180,7 +182,7 @@ class _Builder:
         vectors = min(found.vectors, CHUNK_LENGTH)
         if len(self.tokens) + vectors > CHUNK_LENGTH:
             self.finish_chunk()
-        self.places.append(Placement(len(self.tokens) + 1, found.name))
+        self.places.append(EmbeddingPlace(len(self.tokens) + 1, found.name))
         self.tokens += [0] * vectors
         self.weights += [weight] * vectors
 

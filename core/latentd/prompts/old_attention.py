@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from latentd.prompts.chunks import CHUNK_LENGTH, Chunk, EmbeddingMatcher, NoEmbeddings, Placement, Tokenizer, wrap
+from latentd.prompts.chunks import CHUNK_LENGTH, Chunk, EmbeddingMatcher, EmbeddingPlace, NoEmbeddings, Tokenizer, wrap
 
 
 def bracket_factors(vocabulary: Mapping[str, int]) -> dict[int, float]:
@@ -42,7 +42,7 @@ def build_chunk_old(
     ids = tokenizer.encode(text)
     tokens: list[int] = []
     weights: list[float] = []
-    places: list[Placement] = []
+    places: list[EmbeddingPlace] = []
     weight, position = 1.0, 0
     while position < len(ids):
         found = matcher.find(ids, position)
@@ -54,7 +54,7 @@ def build_chunk_old(
             weights.append(weight)
             position += 1
         else:
-            places.append(Placement(len(tokens) + 1, found.name))
+            places.append(EmbeddingPlace(len(tokens) + 1, found.name))
             tokens += [0] * found.vectors
             weights += [weight] * found.vectors
             position += found.length

@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.engine.executor import Engine
 from latentd.engine.far import FarJob, Outcome, Stops, Task, pack_error, unpack
@@ -71,7 +71,7 @@ class FarWorker:
         if (job := self._job) is not None:
             job.tell(stops)
 
-    def run(self, task: Task, send: Callable[[Mapping[str, Any]], None]) -> Outcome:
+    def run(self, task: Task, send: Callable[[Mapping[str, object]], None]) -> Outcome:
         """Carry out ``task``; ``send`` gets the fields of its progress that have changed."""
         far = self._job = FarJob(task, send)
         outcome = Outcome()

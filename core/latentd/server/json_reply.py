@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -35,7 +34,7 @@ class SafeJSONResponse(JSONResponse):
 class LateJSONResponse(SafeJSONResponse):
     """The reply made of the value that a route returns: a long one is written in a thread, off the event loop."""
 
-    _late: Any = None
+    _late: JsonValue = None
 
     def render(self, content: JsonValue) -> bytes:
         """Return short ``content`` as JSON; keep a long one for :meth:`__call__`."""

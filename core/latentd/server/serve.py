@@ -18,7 +18,7 @@ from latentd import __version__
 from latentd.server.accepting import Acceptor, connection_limit
 from latentd.server.app import create_app
 from latentd.server.connections import Connections, TimedProtocol
-from latentd.server.seldom import SeldomFilter
+from latentd.server.log_limit import LogLimit
 from latentd.server.services import AppServices
 from latentd.settings import Settings
 from latentd.settings.checks import missing_places
@@ -44,7 +44,7 @@ def serve(settings: Settings) -> int:
         return 2
     _warn(settings)
     for logger in _BY_CLIENTS:
-        logging.getLogger(logger).addFilter(SeldomFilter())
+        logging.getLogger(logger).addFilter(LogLimit())
     server = _Server(_config(app, settings), services, _connections(settings))
     with _listen(settings) as listener:
         # Before the first request, because this may find that a plugin is broken.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from latentd.engine.far import Mirror, Outcome, Task, pack, unpack_error
 from latentd.errors import DeviceLost, LatentdError, OutOfMemory
@@ -231,7 +231,7 @@ class _Child:
         self.connection.close()
 
 
-def _main(*arguments: Any) -> None:  # those of the far side's function
+def _main(*arguments: object) -> None:  # those of the far side's function
     """The process's main function, found by its name: that module builds services, of which this one is a part."""
     import_module("latentd.server.worker_main").main(*arguments)
 

@@ -50,7 +50,7 @@ def blip() -> Any:
     )
     model = BlipForConditionalGeneration(config).eval()
     with torch.no_grad():
-        # Nearly even odds, lest the likeliest word be the last one again and beams have nothing to find.
+        # Nearly even odds: otherwise the likeliest word is always the last one, and beams find nothing else.
         model.text_decoder.cls.predictions.transform.LayerNorm.weight.mul_(0.2)
         bias = model.text_decoder.cls.predictions.bias
         bias[:] = -1e4

@@ -12,23 +12,20 @@ if TYPE_CHECKING:
     from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import RunningGeneration
 
-_SLOT = "bundled_embeddings"
-
 
 def read_bundles(model: LoadedModel, applied: Iterable[AppliedNetwork]) -> None:
     """Set the bundled embeddings of ``model`` to those of its networks; of equal names the last network's counts.
 
     For an entry that is not an embedding, a sentence that says so is kept instead.
     """
-    model.extras[_SLOT] = {
+    model.bundled = {
         name: _read(network, name, data) for network in applied for name, data in network.embeddings.items()
     }
 
 
 def bundled(model: LoadedModel) -> dict[str, Embedding]:
     """The embeddings inside the networks that are applied to ``model``, by name."""
-    found: Mapping[str, Embedding | str] = model.extras.get(_SLOT, {})
-    return {name: value for name, value in found.items() if isinstance(value, Embedding)}
+    return {name: value for name, value in model.bundled.items() if isinstance(value, Embedding)}
 
 
 def bundle_of(gen: RunningGeneration, applied: AppliedNetwork) -> tuple[list[str], list[str]]:
@@ -40,9 +37,9 @@ def bundle_of(gen: RunningGeneration, applied: AppliedNetwork) -> tuple[list[str
     files = gen.services.embeddings.usable(width)[0]
     acting, problems = [], []
     for name in applied.embeddings:
-        value = gen.model.extras[_SLOT][name]
+        value = gen.model.bundled[name]
         origin = f"embedding {name!r} of LoRA {applied.network.name!r}"
-        if isinstance(value, str):
+        if not isinstance(value, Embedding):
             problems.append(f"{origin} is left out: {value}")
         elif value.width != width:
             problems.append(f"{origin} is left out: it has width {value.width}, the model's text encoders {width}")

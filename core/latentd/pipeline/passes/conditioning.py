@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from latentd.generations import Generation
     from latentd.models.loaded import LoadedModel
     from latentd.pipeline.generation import Batch, RunningGeneration
+    from latentd.types import OptionValues
 
 
 _EMPHASIS = ("(", "[", "\\", "BREAK")
@@ -165,7 +166,7 @@ def refiner_for(gen: RunningGeneration, batch: Batch) -> Refiner | None:
     return Refiner(plan, switch)
 
 
-def text_settings(options: Mapping[str, Any], size: tuple[int, int], *, networks: Hashable = None) -> TextSettings:
+def text_settings(options: OptionValues, size: tuple[int, int], *, networks: Hashable = None) -> TextSettings:
     """What ``options`` say of encoding texts for a pass of ``size``, width and height in pixels."""
     return TextSettings(
         clip_skip=int(options["CLIP_stop_at_last_layers"]),

@@ -101,14 +101,13 @@ def _say_missing(method: str, name: str) -> None:
 
 def _linear_map(model: LoadedModel, latent: Tensor) -> tuple[Tensor, Tensor]:
     """(weights [4,3], bias [3]) by least squares from a piece of this latent to the VAE's picture; cached by VAE."""
-    key = f"preview-map-{id(model.vae)}"
-    if key not in model.extras:
+    found = model.preview_maps.get(model.vae)
+    if found is None:
         piece = latent[None, :, :_FIT_CELLS, :_FIT_CELLS]
         target = F.interpolate(decode(model, piece).float().cpu(), size=piece.shape[-2:], mode="area")
         x = piece[0].float().cpu().flatten(1).T
         x = torch.cat([x, torch.ones(len(x), 1)], dim=1)
         ridge = 1e-3 * len(x) * torch.eye(x.shape[1])
         solution = torch.linalg.solve(x.T @ x + ridge, x.T @ target[0].flatten(1).T)
-        model.extras[key] = (solution[:-1], solution[-1])
-    found: tuple[Tensor, Tensor] = model.extras[key]
+        found = model.preview_maps[model.vae] = (solution[:-1], solution[-1])
     return found

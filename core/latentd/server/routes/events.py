@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Header, HTTPException, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -87,7 +87,7 @@ def _add_all(routes: APIRouter, services: AppServices) -> None:
             yield event
 
 
-async def _events_of(job: ExecutorJob[Any], events: ExecutorEvents) -> AsyncIterator[ServerSentEvent]:
+async def _events_of(job: ExecutorJob[object], events: ExecutorEvents) -> AsyncIterator[ServerSentEvent]:
     document = job_document(job)
     name = _name_of(document)
     yield _event(name, document)

@@ -62,8 +62,8 @@ def router(services: AppServices) -> APIRouter:
 def find_preview(paths: Paths, filename: str) -> Path:
     """The picture that ``filename`` names: itself, or the preview of the model file of that name.
 
-    :raises NotFound: there is none, or it lies outside the folders of models. Which of the two is not told, lest the
-        answers tell what else lies on the disk.
+    :raises NotFound: there is none, or it lies outside the folders of models. The answer is the same for both, so
+        that nobody learns what else is on the disk.
     """
     path = _resolved(paths, filename)
     folders = [folder for kind in KINDS for folder in paths.models(kind)]

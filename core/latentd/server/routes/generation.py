@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fastapi import Request, Response
 
 from latentd.executors import ExecutorJob
-from latentd.server.accept import preferred_picture
+from latentd.server.accept_header import preferred_picture
 from latentd.server.auth import require
 from latentd.server.body_limits import LARGE_BODY
 from latentd.server.convert import echo

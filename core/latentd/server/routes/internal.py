@@ -111,7 +111,7 @@ def router(services: AppServices) -> APIRouter:
     @routes.get("/profile-startup", response_model=StartupProfile)
     async def profile_startup() -> dict[str, JsonValue]:
         """Seconds that the parts of the start took."""
-        records = dict(getattr(services, "startup_seconds", {}))
+        records = dict(services.startup_seconds)
         return {"total": sum(records.values()), "records": records}
 
     return routes

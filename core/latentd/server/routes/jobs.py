@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from fastapi import Query, Request, Response
@@ -127,12 +127,12 @@ def _pictures(result: object) -> list[GeneratedImage]:
     return [picture for picture in getattr(result, "images", ()) if isinstance(picture, GeneratedImage)]
 
 
-def job_path(job: WorkJob[Any], request: Request) -> str:
+def job_path(job: WorkJob[object], request: Request) -> str:
     """The path of ``job`` in this API, as the client sees it (behind a prefix, too)."""
     return f"{request.scope.get('root_path', '')}/latentd/v1/jobs/{quote(job.id, safe='()')}"
 
 
-def accepted(job: WorkJob[Any], request: Request) -> Response:  # whatever its work gives
+def accepted(job: WorkJob[object], request: Request) -> Response:
     """The reply 202 to what was handed in as ``job``: where it is, and what happens to it."""
     name_job(request, job.id)
     path = job_path(job, request)
@@ -140,7 +140,7 @@ def accepted(job: WorkJob[Any], request: Request) -> Response:  # whatever its w
     return SafeJSONResponse(reply, 202, {"Location": path})
 
 
-def _document(job: ExecutorJob[Any], request: Request) -> dict[str, JsonValue]:
+def _document(job: ExecutorJob[object], request: Request) -> dict[str, JsonValue]:
     path = job_path(job, request)
     document = job_document(job)
     document["preview"] = f"{path}/preview" if job.progress.preview is not None else None

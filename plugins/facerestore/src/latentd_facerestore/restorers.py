@@ -86,7 +86,7 @@ def find_weights(kind: Restorer, services: Services) -> Path:
         raise NotConfigured(f"face restorer {kind.name!r} needs the package spandrel-extra-arches", hint=kind.extra)
     folders = services.paths.models(kind.folder)
     files = [found.path for folder in folders for found in find_models(folder, SUFFIXES)]
-    flag = getattr(services.settings, "gfpgan_model", None) if kind.name == "GFPGAN" else None
+    flag = services.settings.gfpgan_model if kind.name == "GFPGAN" else None
     wanted = Path(flag).name if flag else kind.file_name
     for path in files:
         if path.name == wanted:

@@ -63,6 +63,5 @@ def _parser(context: WorkerContext, stack: ExitStack) -> FaceParser | None:
 
 
 def _unload(context: WorkerContext) -> None:
-    cache = getattr(getattr(context.services, "models", None), "cache", None)
-    if cache is not None:
-        cache.drop(KIND)
+    if context.services is not None:
+        context.services.models.cache.drop(KIND)

@@ -30,7 +30,7 @@ def slider(default: float, title: str, low: float, high: float, step: float, **b
     The slider's range is a recommendation, as in AUTOMATIC1111. Enforced are ``bounds`` (``ge``, ``le``...), and limits
     within which float32 does not overflow.
     """
-    shown: dict[str, Any] = {"minimum": low, "maximum": high, "step": step}
+    shown: dict[str, JsonValue] = {"minimum": low, "maximum": high, "step": step}
     return Field(
         default,
         title=title,

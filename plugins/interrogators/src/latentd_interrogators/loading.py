@@ -32,13 +32,11 @@ def loaded(context: WorkerContext, path: Path, load: Callable[[], M]) -> Iterato
         with context.lease(KIND, path, load, lambda model: model.nbytes, keep=_KEPT) as model:
             yield model
     finally:
-        cache = getattr(getattr(context.services, "models", None), "cache", None)
-        if cache is not None and not context.options["interrogate_keep_models_in_memory"]:
-            cache.drop(KIND)
+        if context.services is not None and not context.options["interrogate_keep_models_in_memory"]:
+            context.services.models.cache.drop(KIND)
 
 
 def device_for(context: WorkerContext) -> str:
     """The device to compute on: the context's, or the CPU with ``--use-cpu interrogate`` (or ``all``)."""
-    settings = getattr(context.services, "settings", None)
-    on_cpu = {part.lower() for part in getattr(settings, "use_cpu", ())}
-    return "cpu" if on_cpu & {"all", "interrogate"} else context.device
+    flags = context.services.settings.use_cpu if context.services is not None else ()
+    return "cpu" if {part.lower() for part in flags} & {"all", "interrogate"} else context.device

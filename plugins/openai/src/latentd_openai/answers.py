@@ -61,7 +61,7 @@ def file_of(image: Image, format: str, compression: int, info: dict[str, str]) -
     return picture_bytes(image, format=format, quality=compression, info=info)
 
 
-def _warnings(job: WorkJob[Any]) -> dict[str, JsonValue]:
+def _warnings(job: WorkJob[object]) -> dict[str, JsonValue]:
     warnings = list(job.progress.warnings)
     return {"warnings": warnings} if warnings else {}
 

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from fastapi import Request
@@ -35,7 +35,7 @@ from latentd_operations.tasks import STATUS, Kind, Task, Tasks, pictures_of, png
 if TYPE_CHECKING:
     from latentd_operations.webhooks import Webhooks
 
-Job = WorkJob[Any]
+Job = WorkJob[object]
 #: The kinds of jobs that are tasks.
 _KINDS = ("txt2img", "img2img")
 #: Parameters that the documents of tasks leave out: long ones.

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from latentd.api import GeneratedImage, JsonValue, LatentdError, Services, WorkJob, picture_bytes
 from latentd_operations.webhooks import Delivery, Payload
@@ -90,7 +90,7 @@ class Tasks:
         return _multipart({"task_id": job_id, "status": STATUS[job.status]}, files)
 
 
-def pictures_of(job: WorkJob[Any]) -> list[GeneratedImage]:
+def pictures_of(job: WorkJob[object]) -> list[GeneratedImage]:
     """The pictures of an ended job; none if it failed, or its result is kept no longer."""
     try:
         result = job.outcome()

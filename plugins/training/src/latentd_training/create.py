@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Any
 
-from latentd.api import InvalidRequest, JobControl, Services, trainable_model
+from latentd.api import InvalidRequest, JobControl, JsonValue, Services, trainable_model
 from latentd_training.embedding import embedding_file, file_ending, initial_vectors
 from latentd_training.hypernetwork import HypernetworkLearner, Structure, usual_dropout
 from latentd_training.learner import MadeWith
@@ -78,7 +77,7 @@ def structure_of(body: CreateHypernetwork) -> Structure:
     return structure
 
 
-def _numbers(value: Any, field: str) -> tuple[float, ...]:
+def _numbers(value: JsonValue, field: str) -> tuple[float, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if parts in (None, [], [""]):
         return ()

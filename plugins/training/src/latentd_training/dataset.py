@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from latentd.api import (
     InvalidRequest,
@@ -176,12 +176,15 @@ def _example(
     mean, deviation = (part[0].cpu() for part in model.latent_distribution(pixels))
     if options.sampling == "once":
         mean = mean + deviation * torch.randn(mean.shape, generator=generator)
-    weight = alpha_weight(picture, mean.shape[-2:]) if options.use_alpha else None
+    weight = alpha_weight(picture, (mean.shape[-2], mean.shape[-1])) if options.use_alpha else None
     return Example(name, caption, mean, deviation if options.sampling == "random" else None, weight)
 
 
-def alpha_weight(picture: Image, size: Any) -> Tensor:
-    """Weights [1,h,w] of the loss from the picture's alpha: least 0, mean 1; all 1 where it has none, or one value."""
+def alpha_weight(picture: Image, size: tuple[int, int]) -> Tensor:
+    """Weights [1,h,w] of the loss from the picture's alpha: least 0, mean 1; all 1 where it has none, or one value.
+
+    :param size: h, w.
+    """
     import numpy as np
     import torch
     from PIL import Image

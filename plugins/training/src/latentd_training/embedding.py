@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.api import Embedding, InvalidRequest, Services, TrainableModel, UNetHook, read_embedding
-from latentd_training.learner import MadeWith
+from latentd_training.learner import MadeWith, ParameterGroup
 from latentd_training.storage import pickled
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def embedding_file(vectors: Mapping[str, Tensor], made_with: MadeWith, name: str
     return save(plain, {key: value for key, value in notes.items() if value is not None})
 
 
-def embedding_data(vectors: Tensor, made_with: MadeWith, name: str) -> dict[str, Any]:
+def embedding_data(vectors: Tensor, made_with: MadeWith, name: str) -> dict[str, object]:
     """The dictionary of an embedding with one part."""
     return {
         "string_to_token": {"*": PLACEHOLDER_TOKEN},
@@ -116,7 +116,7 @@ class EmbeddingLearner:
         device = model.device
         return cls(name, path, {part: value.to(device) for part, value in found.vectors.items()}, found.step or 0)
 
-    def groups(self) -> list[dict[str, Any]]:
+    def groups(self) -> list[ParameterGroup]:
         """One group of all vectors."""
         return [{"params": list(self._vectors.values()), "weight_decay": 0.0}]
 

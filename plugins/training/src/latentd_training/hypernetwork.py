@@ -24,7 +24,7 @@ from latentd.api import (
     UNetHook,
     load_pickle,
 )
-from latentd_training.learner import MadeWith
+from latentd_training.learner import MadeWith, ParameterGroup
 from latentd_training.storage import pickled
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class HypernetworkLearner:
         networks: Mapping[int, tuple[nn.Sequential, nn.Sequential]],
         *,
         step: int = 0,
-        notes: Mapping[str, Any] | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.path = path
@@ -191,7 +191,7 @@ class HypernetworkLearner:
         notes = {"optional_info": state["optional_info"]} if isinstance(state.get("optional_info"), str) else {}
         return cls(name, path, structure, networks, step=step if isinstance(step, int) and step > 0 else 0, notes=notes)
 
-    def groups(self) -> list[dict[str, Any]]:
+    def groups(self) -> list[ParameterGroup]:
         """One group of all weights."""
         return [{"params": list(self.tensors().values())}]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict
 
 from latentd.api import Services, UNetHook
 
@@ -31,6 +31,14 @@ class MadeWith:
         return cls(step, info.hash, info.model_name)
 
 
+class ParameterGroup(TypedDict):
+    """A group of a torch optimiser: parameters, and where they differ their share of the rate and their decay."""
+
+    params: Sequence[Tensor]
+    rate_factor: NotRequired[float]
+    weight_decay: NotRequired[float]
+
+
 class Learner(Protocol):
     """One embedding, hypernetwork or LoRA in training."""
 
@@ -43,8 +51,8 @@ class Learner(Protocol):
     def trains_text(self) -> bool:
         """Whether texts are encoded with gradients, and differently after each step."""
 
-    def groups(self) -> list[dict[str, Any]]:
-        """The parameters, float32, as groups for a torch optimiser: ``params``, and ``rate_factor`` for their rate."""
+    def groups(self) -> list[ParameterGroup]:
+        """The parameters, float32, in groups for an optimiser."""
 
     @contextmanager
     def acting(self, model: TrainableModel) -> Iterator[Sequence[UNetHook]]:

@@ -9,16 +9,30 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from latentd.api import JobControl, NotStored
 from latentd_training.settings import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
+
+    from latentd.api import JsonValue
 
 # A pipe in the file's place is refused; without this flag, opening it would wait for a reader.
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class _Board(Protocol):
+    """What is used of tensorboard's ``SummaryWriter``, which has no types."""
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None: ...
+
+    def add_image(self, tag: str, pixels: NDArray[np.uint8], step: int, *, dataformats: str) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class TrainingLog:
@@ -29,7 +43,7 @@ class TrainingLog:
     :raises NotStored: from each method: the disk is full, or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, table: str, options: Mapping[str, Any], control: JobControl) -> None:
+    def __init__(self, folder: Path, table: str, options: Mapping[str, JsonValue], control: JobControl) -> None:
         self.folder = folder
         self._table = folder / table
         self._every = int(options["training_write_csv_every"])
@@ -37,7 +51,7 @@ class TrainingLog:
         self._pictures = bool(options["training_tensorboard_save_images"])
         self._board = _board(folder, options, control)
 
-    def start(self, settings: Mapping[str, Any]) -> None:
+    def start(self, settings: Mapping[str, JsonValue]) -> None:
         """Write the settings that the run begins with (option ``save_training_settings_to_txt``)."""
         if not self._settings:
             return
@@ -98,11 +112,11 @@ def run_folder(log_folder: Path, name: str) -> Path:
     return log_folder / f"{datetime.now().astimezone():%Y-%m-%d}" / name
 
 
-def _shown(value: Any) -> str:
+def _shown(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _board(folder: Path, options: Mapping[str, Any], control: JobControl) -> Any:
+def _board(folder: Path, options: Mapping[str, JsonValue], control: JobControl) -> _Board | None:
     """A writer of tensorboard's if option ``training_enable_tensorboard`` asks for it, else None."""
     if not options["training_enable_tensorboard"]:
         return None

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
-from latentd.api import EncodedTexts, Interrupted, InvalidRequest, JobControl, TrainableModel, UNetHook
+from latentd.api import EncodedTexts, Interrupted, InvalidRequest, JobControl, JsonValue, TrainableModel, UNetHook
 from latentd_training.captions import Prompter
 from latentd_training.dataset import DataSet, Example
-from latentd_training.learner import Learner
+from latentd_training.learner import Learner, ParameterGroup
 from latentd_training.settings import OPTIMIZERS, LoopOptions, Progress
 
 if TYPE_CHECKING:
@@ -230,7 +230,9 @@ def _joined(texts: Sequence[EncodedTexts]) -> EncodedTexts:
     return EncodedTexts(torch.cat(filled), torch.cat(vectors) if vectors else None)
 
 
-def make_optimizer(name: str, groups: Sequence[dict[str, Any]], rate: float, **settings: Any) -> torch.optim.Optimizer:
+def make_optimizer(
+    name: str, groups: Sequence[ParameterGroup], rate: float, **settings: JsonValue
+) -> torch.optim.Optimizer:
     """The optimiser ``name`` of :data:`OPTIMIZERS` over ``groups``."""
     if name not in OPTIMIZERS:
         raise InvalidRequest(f"optimizer: {name!r} is not one of {', '.join(OPTIMIZERS)}")

@@ -11,19 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from latentd.api import InvalidRequest, ModelLoadError, Services, TrainableLayer, TrainableModel, UNetHook, read_weights
-from latentd_training.learner import MadeWith
+from latentd_training.learner import MadeWith, ParameterGroup
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
-Target = Literal["attention", "feed_forward", "projection", "convolution"]
 Precision = Literal["float", "fp16", "bf16"]
 _DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj", "v_proj", "out_proj")
@@ -125,7 +124,7 @@ class LoraLearner:
             raise ModelLoadError(f"{self.path.name} does not say how many steps it was trained")
         self.step = int(steps)
 
-    def groups(self) -> list[dict[str, Any]]:
+    def groups(self) -> list[ParameterGroup]:
         """A group for the UNet, and one for the text encoders, which may have a rate of their own."""
         parts: dict[str, list[nn.Parameter]] = {"unet": [], "text": []}
         for layer, change in self._layers.values():

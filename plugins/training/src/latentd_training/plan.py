@@ -6,10 +6,11 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.api import (
     InvalidRequest,
+    JsonValue,
     NotFound,
     Services,
     check_generation,
@@ -54,12 +55,12 @@ class TrainingPlan:
     checkpoint: str
     hide_in_picture: bool = False
     optimizer: str = "AdamW"
-    optimizer_settings: Mapping[str, Any] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    optimizer_settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    notes: Mapping[str, JsonValue] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
-    def meta(self) -> dict[str, Any]:
+    def meta(self) -> dict[str, JsonValue]:
         """What the job's document shows."""
         size = {"width": self.data.width, "height": self.data.height}
         return {"name": self.name, "steps": self.loop.steps, "batch_size": self.loop.batch_size, **size}
@@ -295,7 +296,7 @@ def preview_options(body: PreviewFields, services: Services, seed: int, data: Da
 
     :raises NotFound: there is no such sampler.
     """
-    sampler: Any = body.preview_sampler_name
+    sampler: str = body.preview_sampler_name
     place = body.preview_sampler_index
     if place is not None and "preview_sampler_name" not in body.model_fields_set:
         names = [spec.name for spec in services.registry.samplers.values()]

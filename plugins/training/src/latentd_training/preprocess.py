@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageOps
 
 from latentd.api import (
     InvalidRequest,
     JobControl,
+    JsonValue,
     LatentdError,
     NotConfigured,
     Services,
@@ -46,7 +46,9 @@ def check_preprocess(body: Preprocess, services: Services) -> tuple[Path, Path]:
     return source, target
 
 
-def preprocess(body: Preprocess, source: Path, target: Path, services: Services, control: JobControl) -> dict[str, Any]:
+def preprocess(
+    body: Preprocess, source: Path, target: Path, services: Services, control: JobControl
+) -> dict[str, JsonValue]:
     """Prepare every picture; broken ones are told and left out. On the worker.
 
     :raises LatentdError: the disk is full; an interrogator cannot run. :raises Interrupted: the job was stopped.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from latentd.api import (
     GeneratedImage,
     GenerationRequest,
     JobControl,
+    JsonValue,
     Services,
     draw_beside,
 )
@@ -39,7 +40,7 @@ class PreviewOptions:
     def request(self, trained_prompt: str, checkpoint: str | None) -> GenerationRequest:
         """The generation of one preview, with the checkpoint of this title."""
         # The model in training has whole weights, which is the one to draw with.
-        overrides: dict[str, Any] = {"fp8_storage": "Disable", "samples_save": False, "return_grid": False}
+        overrides: dict[str, JsonValue] = {"fp8_storage": "Disable", "samples_save": False, "return_grid": False}
         if checkpoint is not None:
             overrides["sd_model_checkpoint"] = checkpoint
         if not self.own_prompt:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from fastapi import Request, Response
 
-from latentd.api import APIRouter, JobControl, Services, name_job, reply_of
+from latentd.api import APIRouter, JobControl, JsonValue, Services, name_job, reply_of
 from latentd_training.plan import TrainingPlan, plan_embedding, plan_hypernetwork, plan_lora
 from latentd_training.schemas import (
     CreateEmbedding,
@@ -32,7 +31,7 @@ def sdapi_router(services: Services) -> APIRouter:
     router = APIRouter(prefix="/sdapi/v1", tags=["training"])
     _add_create(router, services)
 
-    async def train(request: Request, task_id: str, plan: TrainingPlan) -> dict[str, Any]:
+    async def train(request: Request, task_id: str, plan: TrainingPlan) -> dict[str, JsonValue]:
         from latentd_training.run import run_training
 
         job = services.submit_work(
@@ -45,21 +44,21 @@ def sdapi_router(services: Services) -> APIRouter:
         name_job(request, job.id)
         result = await job.wait()
         # The word is the same for hypernetworks in the original.
-        reply: dict[str, Any] = {"info": f"train embedding complete: filename: {result['filename']} error: None"}
+        reply: dict[str, JsonValue] = {"info": f"train embedding complete: filename: {result['filename']} error: None"}
         return reply | ({"warnings": result["warnings"]} if result["warnings"] else {})
 
     @router.post("/train/embedding", name="train_embedding", openapi_extra=ADMIN, **reply_of(TrainResponse))
-    async def train_embedding(body: TrainEmbedding, request: Request) -> dict[str, Any]:
+    async def train_embedding(body: TrainEmbedding, request: Request) -> dict[str, JsonValue]:
         """Train an embedding: a name that stands for what a folder of pictures shows."""
         return await train(request, body.id_task, await asyncio.to_thread(plan_embedding, body, services))
 
     @router.post("/train/hypernetwork", name="train_hypernetwork", openapi_extra=ADMIN, **reply_of(TrainResponse))
-    async def train_hypernetwork(body: TrainHypernetwork, request: Request) -> dict[str, Any]:
+    async def train_hypernetwork(body: TrainHypernetwork, request: Request) -> dict[str, JsonValue]:
         """Train a hypernetwork on a folder of pictures."""
         return await train(request, body.id_task, await asyncio.to_thread(plan_hypernetwork, body, services))
 
     @router.post("/preprocess", name="preprocess", openapi_extra=ADMIN, **reply_of(PreprocessResponse))
-    async def prepare(body: Preprocess, request: Request) -> dict[str, Any]:
+    async def prepare(body: Preprocess, request: Request) -> dict[str, JsonValue]:
         """Prepare a folder of pictures for training: cut, mirrored, captioned."""
         from latentd_training.preprocess import check_preprocess, preprocess
 
@@ -71,7 +70,7 @@ def sdapi_router(services: Services) -> APIRouter:
         )
         name_job(request, job.id)
         result = await job.wait()
-        reply: dict[str, Any] = {"info": "preprocess complete"}
+        reply: dict[str, JsonValue] = {"info": "preprocess complete"}
         return reply | ({"warnings": result["warnings"]} if result["warnings"] else {})
 
     return router

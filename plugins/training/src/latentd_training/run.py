@@ -7,12 +7,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from latentd.api import (
     JobControl,
+    JsonValue,
     Services,
     TrainableModel,
     hide_embedding,
@@ -32,6 +33,9 @@ from latentd_training.previews import captioned, draw_preview
 from latentd_training.settings import OPTIMIZERS, Progress
 from latentd_training.storage import read_state, restore_optimizer, write_file, write_state
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 log = logging.getLogger(__name__)
 
 TABLES = {"embedding": "textual_inversion_loss.csv"}
@@ -41,7 +45,7 @@ BEYOND = "Model has already been trained beyond specified max steps"
 NOTHING = "<none>"
 
 
-def run_training(plan: TrainingPlan, services: Services, control: JobControl) -> dict[str, Any]:
+def run_training(plan: TrainingPlan, services: Services, control: JobControl) -> dict[str, JsonValue]:
     """Carry ``plan`` out; what came of it, JSON-ready.
 
     :raises LatentdError: it failed; what was saved before is whole. :raises Interrupted: it was cancelled.
@@ -62,7 +66,7 @@ def run_training(plan: TrainingPlan, services: Services, control: JobControl) ->
         return _Run(plan, services, control, model, learner, data).carry_out()
 
 
-def _result(learner: Learner, progress: Progress, plan: TrainingPlan, control: JobControl) -> dict[str, Any]:
+def _result(learner: Learner, progress: Progress, plan: TrainingPlan, control: JobControl) -> dict[str, JsonValue]:
     known = progress.loss == progress.loss
     return {
         "filename": str(learner.path),
@@ -101,7 +105,7 @@ class _Run:
         self._last_picture = NOTHING
         self._hidden = True
 
-    def carry_out(self) -> dict[str, Any]:
+    def carry_out(self) -> dict[str, JsonValue]:
         """Train, and write the file."""
         plan, trainer = self._plan, self._trainer
         if trainer.batch_size < plan.loop.batch_size:
@@ -126,7 +130,7 @@ class _Run:
         # What begins anew has no state to go on with, though a file of its name may be there.
         data = read_regular(learner.path, MAX_FILE) if learner.step and is_regular(learner.path) else b""
         state = read_state(learner.path, learner.checksum(data)) if data else None
-        name = str((state or {}).get("optimizer_name") or plan.optimizer)
+        name = (state.name if state is not None else "") or plan.optimizer
         if name not in OPTIMIZERS:
             self._control.warn(f"the optimiser {name!r} of {learner.path.name} is not offered; AdamW begins anew")
             name, state = "AdamW", None
@@ -182,7 +186,7 @@ class _Run:
             self._hidden = True
             self._hide(self._last_file, picture.image, plan.log_folder / "image_embeddings" / f"{name}.png")
 
-    def _hide(self, file: Path, image: Any, path: Path) -> None:
+    def _hide(self, file: Path, image: Image, path: Path) -> None:
         """Write the picture with the embedding that ``file`` holds in it."""
         if file.suffix != ".pt":
             self._control.warn("save_image_with_stored_embedding: pictures carry embeddings of .pt files only")

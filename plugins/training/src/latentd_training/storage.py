@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentd.api import InvalidRequest, ModelLoadError, NotStored, is_regular, load_pickle, write_atomically
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
 
 STATE_ENDING = ".optim"
 MAX_STATE = 16 << 30
@@ -42,7 +46,7 @@ def write_file(path: Path, data: bytes) -> None:
         ) from error
 
 
-def pickled(value: Any) -> bytes:
+def pickled(value: object) -> bytes:
     """``value`` as torch saves it."""
     import torch
 
@@ -51,7 +55,15 @@ def pickled(value: Any) -> bytes:
     return out.getvalue()
 
 
-def write_state(path: Path, optimizer: Any, *, name: str, checksum: str) -> None:
+@dataclass(frozen=True, slots=True)
+class OptimizerState:
+    """What is kept of an optimiser: its name, empty where the file says none, and its own ``state_dict``."""
+
+    name: str
+    values: dict[str, Any]  # each optimiser of torch has its own
+
+
+def write_state(path: Path, optimizer: Optimizer, *, name: str, checksum: str) -> None:
     """The optimiser's state for the file ``path``, which ``checksum`` tells, in a file beside it.
 
     :raises NotStored: as :func:`write_file`.
@@ -60,7 +72,7 @@ def write_state(path: Path, optimizer: Any, *, name: str, checksum: str) -> None
     write_file(path.with_name(path.name + STATE_ENDING), pickled(state))
 
 
-def read_state(path: Path, checksum: str) -> dict[str, Any] | None:
+def read_state(path: Path, checksum: str) -> OptimizerState | None:
     """What :func:`write_state` wrote for this very file; None where there is nothing, or of another file.
 
     :raises ModelLoadError: it is damaged.
@@ -69,17 +81,18 @@ def read_state(path: Path, checksum: str) -> dict[str, Any] | None:
     if not is_regular(beside):
         return None
     state = load_pickle(beside, max_bytes=MAX_STATE)
-    if state.get("hash") != checksum or not isinstance(state.get("optimizer_state_dict"), dict):
+    values = state.get("optimizer_state_dict")
+    if state.get("hash") != checksum or not isinstance(values, dict):
         return None
-    return state
+    return OptimizerState(str(state.get("optimizer_name") or ""), values)
 
 
-def restore_optimizer(optimizer: Any, state: dict[str, Any], path: Path) -> None:
+def restore_optimizer(optimizer: Optimizer, state: OptimizerState, path: Path) -> None:
     """Give ``optimizer`` the state that :func:`read_state` found.
 
     :raises ModelLoadError: it is one of other parameters.
     """
     try:
-        optimizer.load_state_dict(state["optimizer_state_dict"])
+        optimizer.load_state_dict(state.values)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelLoadError(f"{path.name}{STATE_ENDING} does not fit: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from latentd.server.accept import preferred_picture
+from latentd.server.accept_header import preferred_picture
 
 PICTURES = ("image/png", "image/jpeg", "image/webp")
 

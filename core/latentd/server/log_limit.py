@@ -10,7 +10,7 @@ EVERY_SECONDS = 60.0
 KINDS = 256
 
 
-class SeldomFilter(logging.Filter):
+class LogLimit(logging.Filter):
     """Lets each kind of line (its text without the values) pass once a minute, with the number of those left out.
 
     Errors with a traceback always pass: they are faults of the server, and each may be a different one.
