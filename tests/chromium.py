@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import json
 import shutil
@@ -147,11 +146,6 @@ class Tab:
         """Set the visitor's preferences, as in ``prefer(prefers_color_scheme="dark")``."""
         named = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         await self.call("Emulation.setEmulatedMedia", features=named)
-
-    async def screenshot(self, path: Path) -> None:
-        """Write what is seen into a PNG file."""
-        found = await self.call("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(found["data"]))
 
     async def text(self) -> str:
         """What there is to read on the page."""

@@ -141,12 +141,16 @@ PATTERNS = packed({"lora_alpha": 64, "alpha_pattern": dict.fromkeys(f"{ENDS} {TE
 
 def spellings(family: str) -> dict[str, Spelling]:
     """The spellings for a model of ``family`` (``sd1``, ``sd2``, ``sdxl``); ``kohya`` is the one to compare with."""
+    return common(family) | own(family)
+
+
+def common(family: str) -> dict[str, Spelling]:
+    """The spellings that there are of every family."""
     te1 = "lora_te1" if family == "sdxl" else "lora_te"
     diffusers = by_part(lambda m: f"unet.{m.path}", "text_encoder.text_model.", "text_encoder_2.text_model.")
     short = by_part(lambda m: f"unet.{m.path}", "text_encoder.", "text_encoder_2.")
     clip = "clip_h" if family == "sd2" else "clip_l"
-    inner = {"sd1": "cond_stage_model.transformer", "sdxl": "conditioner.embedders.0.transformer"}
-    found = {
+    return {
         "kohya": Spelling(name=kohya(te1)),
         "kohya, LDM's blocks": Spelling(name=kohya(te1, ldm=True)),
         "kohya with dots": Spelling(
@@ -195,6 +199,11 @@ def spellings(family: str) -> dict[str, Spelling]:
         ),
         "a compiled module": Spelling(name=by_part(lambda m: f"unet._orig_mod.{m.path}", None, None)),
     }  # fmt: skip
+
+
+def own(family: str) -> dict[str, Spelling]:
+    """AUTOMATIC1111's names of the family, and those of its checkpoints."""
+    found: dict[str, Spelling] = {}
     if family == "sd1":
         found["AUTOMATIC1111's te1 on SD 1"] = Spelling(name=kohya("lora_te1"))
         found["AUTOMATIC1111's own"] = Spelling(
@@ -205,14 +214,15 @@ def spellings(family: str) -> dict[str, Spelling]:
             name=lambda m: ("diffusion_model_" + flat(m.ldm)) if m.part == "unet" else "model_" + flat(openclip(m.path))
         )
     if family == "sdxl":
-        own = {"te1": "0_transformer_text_model_", "te2": "1_model_"}
+        heads = {"te1": "0_transformer_text_model_", "te2": "1_model_"}
         found["AUTOMATIC1111's own"] = Spelling(
             name=lambda m: (
                 "diffusion_model_" + flat(m.ldm)
                 if m.part == "unet"
-                else own[m.part] + flat(openclip(m.path) if m.part == "te2" else m.path)
+                else heads[m.part] + flat(openclip(m.path) if m.part == "te2" else m.path)
             )
         )
+    inner = {"sd1": "cond_stage_model.transformer", "sdxl": "conditioner.embedders.0.transformer"}
     if family in inner:
         found["a checkpoint's"] = Spelling(
             name=lambda m: (

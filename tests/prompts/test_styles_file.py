@@ -32,7 +32,7 @@ def test_several_files_are_divided_and_the_last_of_equal_names_counts(tmp_path: 
     for name in ("one", "two"):
         (tmp_path / f"{name}.csv").write_text(f"name,prompt\nsame,{name}\n{name},\n")
     styles = load_styles([tmp_path / "*.csv", tmp_path / "one.csv", tmp_path / "missing.csv"])
-    dividers = [name for name, style in styles.items() if style.is_divider]
+    dividers = [name for name, style in styles.items() if style.prompt is None and style.negative_prompt is None]
     assert dividers == [" ONE ".center(40, "-"), " TWO ".center(40, "-"), " MISSING ".center(40, "-")]
     assert styles["same"].prompt == "two"
 

@@ -20,11 +20,6 @@ class Style:
     negative_prompt: str | None = ""
     path: str | None = None
 
-    @property
-    def is_divider(self) -> bool:
-        """Whether the row only separates the styles of two files in a list."""
-        return self.prompt is None and self.negative_prompt is None
-
 
 def apply_style_text(style_text: str, prompt: str) -> str:
     """``style_text`` with ``prompt`` in place of every ``{prompt}``; without one, both trimmed and joined by a comma.

@@ -106,6 +106,13 @@ def create_models(
     for name in settings.devices:
         manager.add_device(name, new_cache(), partial(device_policy, settings, name))
 
+    _follow(options, manager)
+    return manager
+
+
+def _follow(options: OptionStore, manager: ServedModels) -> None:
+    """Have ``manager`` act on changes of its options."""
+
     def select(title: JsonValue) -> None:
         if title:
             manager.select(str(title))
@@ -118,7 +125,6 @@ def create_models(
     options.on_change("sd_checkpoints_limit", limit)
     options.on_change("sd_checkpoint_cache", lambda count: manager.keep_files(CHECKPOINT, int(count)))
     options.on_change("sd_vae_checkpoint_cache", lambda count: manager.keep_files(VAE, int(count)))
-    return manager
 
 
 def _at_least_one(count: JsonValue) -> int:

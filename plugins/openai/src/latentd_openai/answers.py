@@ -8,9 +8,19 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from latentd.api import GeneratedImage, JobEvents, JsonValue, LatentdError, Result, Services, WorkJob, picture_bytes
+from latentd.api import (
+    GeneratedImage,
+    JobEvent,
+    JobEvents,
+    JsonValue,
+    LatentdError,
+    Result,
+    Services,
+    WorkJob,
+    picture_bytes,
+)
 from latentd_openai.errors import body
 
 if TYPE_CHECKING:
@@ -107,7 +117,7 @@ class Stream:
     async def _until(self, waiting: asyncio.Future[Result]) -> AsyncIterator[bytes]:
         """Partial pictures until the job has ended."""
         shown, batch, index = 0, 0, 0
-        hearing: asyncio.Future[Any] | None = None
+        hearing: asyncio.Future[JobEvent | None] | None = None
         try:
             while not waiting.done():
                 self._job.watch()

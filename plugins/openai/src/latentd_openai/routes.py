@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel
 
 from latentd.api import APIRouter, JsonValue, NotFound, Services, await_job, name_job
 from latentd_openai import drawing
@@ -42,7 +43,7 @@ _FILES: dict[str, JsonValue] = {
 }
 
 
-def _body_of(model: type[Any]) -> dict[str, JsonValue]:
+def _body_of(model: type[BaseModel]) -> dict[str, JsonValue]:
     """``openapi_extra`` of a route that reads forms and JSON itself."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     fields = {name: field for name, field in schema["properties"].items() if name not in ("image", "images", "mask")}
@@ -75,14 +76,14 @@ def router(services: Services) -> APIRouter:
         return await services.run_in_thread(make)
 
     @routes.post("/images/generations", operation_id="create_image", **_IMAGES)
-    async def generations(body: CreateImageRequest, request: Request) -> Any:
+    async def generations(body: CreateImageRequest, request: Request) -> Response | dict[str, JsonValue]:
         """Draw pictures from a text."""
         return await answer(await planned(lambda: drawing.generation(services, body)), request, "image_generation")
 
     @routes.post(
         "/images/edits", operation_id="create_image_edit", openapi_extra=_body_of(CreateImageEditRequest), **_IMAGES
     )
-    async def edits(request: Request) -> Any:
+    async def edits(request: Request) -> Response | dict[str, JsonValue]:
         """Repaint a picture, or what is transparent in it or in its mask, by a text.
 
         The same as JSON: ``image`` and ``mask`` are data URLs or base64.
@@ -98,7 +99,7 @@ def router(services: Services) -> APIRouter:
         openapi_extra=_body_of(CreateImageVariationRequest),
         **_IMAGES,
     )
-    async def variations(request: Request) -> Any:
+    async def variations(request: Request) -> Response | dict[str, JsonValue]:
         """Draw variations of a picture.
 
         The same as JSON: ``image`` is a data URL or base64.
@@ -114,7 +115,7 @@ def router(services: Services) -> APIRouter:
 
 
 def _add_models(routes: APIRouter, services: Services) -> None:
-    def models_reply(model: type[Any]) -> dict[str, Any]:
+    def models_reply(model: type[BaseModel]) -> dict[str, Any]:
         return {"response_model": None, "responses": _ERRORS | {200: {"model": model}}}
 
     @routes.get("/models", operation_id="list_models", **models_reply(ListModelsResponse))

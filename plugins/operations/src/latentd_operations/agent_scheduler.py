@@ -125,7 +125,7 @@ def _add_tasks(routes: APIRouter, services: Services, scheduler: Scheduler) -> N
         status = scheduler.document(job)["status"]
         return {"success": True, "data": {"status": status, "position": scheduler.position(job)}}
 
-    async def results(id: str, zip: bool = False) -> Any:
+    async def results(id: str, zip: bool = False) -> Response | Answer:
         job = known(id)
         if job is None:
             return no("Task not found")
@@ -191,12 +191,12 @@ def _at(
     routes: APIRouter,
     method: str,
     paths: list[str] | tuple[str, ...],
-    endpoint: Callable[..., Awaitable[Any]],
+    endpoint: Callable[..., Awaitable[object]],
     *,
     name: str,
     words: str,
     answer: type[BaseModel] = TaskMessage,
-    extra: dict[str, Any] | None = None,
+    extra: dict[str, JsonValue] | None = None,
 ) -> None:
     """Add a route at each of ``paths``; those after the first are the older spellings."""
     endpoint.__doc__ = words

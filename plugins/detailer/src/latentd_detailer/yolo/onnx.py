@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def load_onnx(path: Path, device: str) -> OnnxYolo:
     return OnnxYolo(session, path.name, labels_for(max(told, default=-1) + 1, told), _side(path, shape[0][2:]))
 
 
-def _side(path: Path, told: list[Any]) -> tuple[int, int] | None:
+def _side(path: Path, told: Sequence[object]) -> tuple[int, int] | None:
     """The size that the network takes; None if any.
 
     :raises ModelLoadError: no picture can have it.
