@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from latentd.errors import TooLarge
@@ -19,7 +19,7 @@ DOCUMENTS = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
     max_leaves=20,
 )
-QUICK = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=60)
+QUICK = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=60, derandomize=True)
 
 
 @pytest.fixture(params=[13, 32, PIECE])
@@ -38,6 +38,10 @@ def test_documents_are_read_as_they_were_written(piece: int, ascii_only: bool, d
 
 
 @QUICK
+@example(text='"\n\\', wrapped=False)
+@example(text='"\\u00\\', wrapped=True)
+@example(text='"' + 13 * "a", wrapped=False)
+@example(text='"' + 256 * "a", wrapped=False)
 @given(text=st.text(alphabet='"\\u0dDbf8:[]{},1 \n\x00aé'), wrapped=st.booleans())
 def test_what_is_no_json_is_the_same_error(piece: int, text: str, wrapped: bool) -> None:
     data = (json.dumps([text])[:-1] + text if wrapped else text).encode()

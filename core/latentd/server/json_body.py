@@ -121,19 +121,23 @@ class _Cut:
         while cut > 1 and piece[cut : cut + 1] and piece[cut] & 0xC0 == 0x80:
             cut -= 1
         if cut == len(piece):  # the next byte, which is not in the piece, may continue a character
-            while cut > 1 and self.data[start + cut] & 0xC0 == 0x80:
+            behind = self.data[start + cut : start + cut + 1]
+            while cut > 1 and behind and behind[0] & 0xC0 == 0x80:
                 cut -= 1
+                behind = self.data[start + cut : start + cut + 1]
         return start + cut, False
 
     def _read(self, start: int, end: int) -> str:
         """The value of the bytes of a string, or of a piece of one."""
         text = bytes(self.data[start:end]).decode(_UTF8, _BROKEN)
-        if len(text) - len(text.rstrip("\\")) & 1:  # the document ends within an escape
-            raise self._broken(_UNTERMINATED, self.quote)
+        within_escape = bool(len(text) - len(text.rstrip("\\")) & 1)  # the document ends there
+        whole = text[:-1] if within_escape else text
         try:
-            read: str = _READER.parse_string(f'{text}"', 0)[0]  # type: ignore[attr-defined]
+            read: str = _READER.parse_string(f'{whole}"', 0)[0]  # type: ignore[attr-defined]
         except JSONDecodeError as error:
             raise self._broken(error.msg, start + len(text[: error.pos].encode(_UTF8, _BROKEN))) from None
+        if within_escape:
+            raise self._broken(_UNTERMINATED, self.quote)
         return read
 
     def parsed(self, *, cut_short: bool = False) -> object:

@@ -99,10 +99,9 @@ async def _events_of(job: ExecutorJob[object], events: ExecutorEvents) -> AsyncI
 
 
 async def _events_of_all(engine: Executor, events: ExecutorEvents) -> AsyncIterator[ServerSentEvent]:
-    for job, place in engine.jobs():
-        if not job.ended:
-            document = job_document(job, place)
-            yield ServerSentEvent(event=_name_of(document), data=document)
+    # All at once: while one is being sent, others would change, and be told of both here and by their events.
+    for document in [job_document(job, place) for job, place in engine.jobs() if not job.ended]:
+        yield ServerSentEvent(event=_name_of(document), data=document)
     while not events.dropped:
         event = await events.get(WATCH_SECONDS)
         if event is not None:
