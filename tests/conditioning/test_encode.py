@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.models.as_folder import diffusers_folder
 from torch import Tensor
 
 from latentd.conditioning.embeddings import EmbeddingStore
 from latentd.conditioning.encode import TextConditioner, TextSettings, sinusoidal
+from latentd.models.devices import DevicePolicy
+from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.loaded import LoadedModel
+from latentd.models.loading.load import load_checkpoint
+from latentd.testing import tiny_models
 
 Models = dict[str, LoadedModel]
 
@@ -41,6 +47,31 @@ def test_sd2_ignores_clip_skip_and_pads_with_zero(models: Models) -> None:
     expected = encoder.final_norm(encoder.hidden_states(ids).states[-2])[0]
     assert torch.allclose(context(model, "cat"), expected, atol=1e-6)
     assert torch.equal(context(model, "cat"), context(model, "cat", clip_skip=3))
+
+
+def test_an_sd2_file_without_its_last_layer_gives_the_same(tmp_path: Path) -> None:
+    """Conversions from diffusers have 23 of OpenCLIP's 24 layers: the last is not used."""
+    weights = tiny_models.checkpoint("sd2") | tiny_models.under(
+        "cond_stage_model.model.", tiny_models.openclip(layers=24)
+    )
+    found = []
+    for name, last in (("whole", "resblocks.99."), ("cut", "resblocks.23.")):
+        kept = {key: value for key, value in weights.items() if last not in key}
+        path = tiny_models.write(tmp_path / f"{name}.safetensors", kept)
+        model = load_checkpoint(CheckpointInfo(name=path.name, filename=str(path)), DevicePolicy())
+        found.append(context(model, "a red circle"))
+    assert torch.equal(*found)
+
+
+def test_a_diffusers_folder_of_sd2_gives_the_same(models: Models, tmp_path: Path) -> None:
+    model = models["sd2"]
+    folder = diffusers_folder(model, tmp_path / "folder")
+    config = folder / "text_encoder" / "config.json"
+    said = json.loads(config.read_text())
+    config.write_text(json.dumps(said | {"num_hidden_layers": said["num_hidden_layers"] - 1}))
+    again = load_checkpoint(CheckpointInfo(name="folder", filename=str(folder)), DevicePolicy())
+    assert again.family == "sd2"
+    assert torch.equal(context(again, "a red circle"), context(model, "a red circle"))
 
 
 def test_original_emphasis_keeps_the_mean(models: Models) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.models.as_folder import diffusers_folder
 
 from latentd.errors import ModelLoadError
 from latentd.models.devices import DevicePolicy
@@ -19,15 +20,6 @@ from latentd.testing import tiny_models
 def load(path: Path, config: Path | None = None) -> LoadedModel:
     info = CheckpointInfo(name=path.name, filename=str(path), config=str(config) if config else None)
     return load_checkpoint(info, DevicePolicy())
-
-
-def diffusers_folder(model: LoadedModel, folder: Path) -> Path:
-    """``model`` saved as a folder, without a scheduler."""
-    model.unet.save_pretrained(folder / "unet")
-    model.vae.save_pretrained(folder / "vae")
-    model.text_encoders[0].transformer.save_pretrained(folder / "text_encoder")
-    (folder / "model_index.json").write_text("{}")
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ class TextConditioner:
                 return hidden.from_end(max(1, settings.clip_skip))
             return hidden.from_end(2)
         if self.model.family == "sd2":
-            return encoder.final_norm(hidden.from_end(2))
+            return encoder.final_norm(hidden.from_end(1 if encoder.architecture.lacks_last else 2))
         return encoder.final_norm(hidden.from_end(max(1, settings.clip_skip)))
 
     def _injections(

@@ -40,7 +40,8 @@ class WeightStorage:
 class TextArchitecture:
     """One text encoder.
 
-    ``prefix`` is that of its weights in the checkpoint; ``projection`` is the width of its pooled vector, or None.
+    ``prefix`` is that of its weights in the checkpoint; ``projection`` is the width of its pooled vector, or None;
+    ``lacks_last`` tells that the last layer, which SD 2 does not use, was left out when the file was made.
     """
 
     kind: TextKind
@@ -52,6 +53,7 @@ class TextArchitecture:
     vocabulary: int
     positions: int
     projection: int | None = None
+    lacks_last: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

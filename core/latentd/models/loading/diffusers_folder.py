@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from latentd.errors import ModelLoadError
@@ -40,14 +41,15 @@ def folder_parts(
     :raises ModelLoadError: a part is missing, damaged, or of an unsupported kind.
     """
     unet_config, vae_config = _config(folder / "unet"), _config(folder / "vae")
-    texts = [(part, _text(_config(folder / part), second=part == "text_encoder_2")) for part in _text_parts(folder)]
-    architecture = _architecture(folder, unet_config, vae_config, tuple(text for _, text in texts))
+    parts = _text_parts(folder)
+    texts = tuple(_text(_config(folder / part), second=part == "text_encoder_2") for part in parts)
+    architecture = _architecture(folder, unet_config, vae_config, texts)
     policy = policy.for_family(architecture.family)
     unet = build_unet(weights_in(folder / "unet"), unet_config, policy.home_of("unet"), policy.dtype_of("unet"))
     vae_weights = vae_to_diffusers(weights_in(folder / "vae"))
     vae = build_vae(vae_weights, vae_config, policy.home_of("vae"), policy.dtype_of("vae"))
     encoders = []
-    for part, text in texts:
+    for part, text in zip(parts, architecture.text, strict=True):
         weights = weights_in(folder / part)
         keys = {("projection.weight" if k == "text_projection.weight" else k): k for k in weights}
         named = clip_to_transformers(weights.renamed(keys))
@@ -115,6 +117,8 @@ def _architecture(
         family: Family = "sdxl" if len(text) == 2 else "sdxl-refiner"
     else:
         family = "sd1" if text[0].kind == "clip" else "sd2"
+    if family == "sd2":  # diffusers saves the layers that are used, and so not the last
+        text = (replace(text[0], lacks_last=True),)
     return Architecture(
         family=family,
         variant=variants[unet["in_channels"]],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from latentd.errors import ModelLoadError
 from latentd.models.architecture import (
@@ -27,6 +28,8 @@ VAE_PREFIX = "first_stage_model."
 SDXL_KEY = "conditioner.embedders.1.model.ln_final.weight"
 REFINER_KEY = "conditioner.embedders.0.model.ln_final.weight"
 SD2_KEY = "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"
+#: OpenCLIP's ViT-H has so many; files converted from a folder of diffusers lack the last.
+SD2_TEXT_LAYERS = 24
 
 SUPPORTED = "supported: SD 1.x, SD 2.x, SDXL"
 _UNSUPPORTED = {
@@ -170,7 +173,8 @@ def _text_encoders(shapes: Shapes, family: Family, name: str) -> tuple[TextArchi
         return (_openclip(shapes, "conditioner.embedders.0.model.", name),)
     if family == "sd2":
         nested = REFINER_KEY in shapes
-        return (_openclip(shapes, "conditioner.embedders.0.model." if nested else "cond_stage_model.model.", name),)
+        found = _openclip(shapes, "conditioner.embedders.0.model." if nested else "cond_stage_model.model.", name)
+        return (replace(found, lacks_last=found.layers == SD2_TEXT_LAYERS - 1),)
     return (_clip(shapes, "cond_stage_model.transformer.", name),)
 
 
