@@ -189,6 +189,10 @@ def common(family: str) -> dict[str, Spelling]:
             name=by_part(lambda m: f"diffusion_model.{m.ldm}", f"text_encoders.{clip}.transformer.text_model.",
             "text_encoders.clip_g.transformer.text_model."),
         ),
+        "ComfyUI's text encoders": Spelling(
+            name=by_part(lambda m: f"diffusion_model.{m.ldm}", f"{clip}.transformer.text_model.",
+            "clip_g.transformer.text_model.")
+        ),
         "ai-toolkit": Spelling(name=by_part(lambda m: f"diffusion_model.{m.path}", None, None), **PEFT),
         "bare blocks": Spelling(name=by_part(lambda m: m.ldm, None, None)),
         "bare blocks of diffusers": Spelling(name=by_part(lambda m: m.path, None, None), **PEFT),

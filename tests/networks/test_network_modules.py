@@ -105,6 +105,54 @@ def test_glora_has_a_term_in_the_weight() -> None:
     torch.testing.assert_close(read(parts).delta(weight), b2 @ b1 + weight @ a2 @ a1)
 
 
+@pytest.mark.parametrize("kernel", [(), (1, 1), (3, 3)])
+def test_glora_under_lycoris_later_names_is_scaled_by_alpha(kernel: tuple[int, ...]) -> None:
+    weight, a1, a2, b1, b2 = rand(6, 6, *kernel), rand(6, 2), rand(2, 6), rand(6, 2), rand(2, 6, *kernel)
+    parts = {"a1.weight": a1, "a2.weight": a2, "b1.weight": b1, "b2.weight": b2, "alpha": torch.tensor(1.0)}
+    columns = weight.movedim(1, -1) @ a1 @ a2
+    expected = (b1 @ b2.flatten(1)).reshape(weight.shape) + columns.movedim(-1, 1)
+    torch.testing.assert_close(read(parts).delta(weight), expected * 0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_alpha_counts_in_every_form(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    up, down = rand(3, 4), rand(4, 3)
+    alpha = torch.full(shape, 2, dtype=dtype)
+    module = read({"lora_up.weight": up, "lora_down.weight": down, "alpha": alpha})
+    torch.testing.assert_close(module.delta(rand(3, 3)), up @ down * 0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_factors_of_eight_bits_act_as_their_values(dtype: torch.dtype) -> None:
+    up, down, alpha = (value.to(dtype) for value in (rand(3, 4), rand(4, 5), torch.tensor(2.0)))
+    module = read({"lora_up.weight": up, "lora_down.weight": down, "alpha": alpha})
+    torch.testing.assert_close(module.delta(rand(3, 5)), up.double() @ down.double() * 0.5)
+
+
+def test_a_matrix_fits_a_convolution_of_one_pixel_and_the_other_way_round() -> None:
+    up, down = rand(6, 2), rand(2, 5)
+    flat = read({"lora_up.weight": up, "lora_down.weight": down})
+    deep = read({"lora_up.weight": up[..., None, None], "lora_down.weight": down[..., None, None]})
+    torch.testing.assert_close(flat.delta(rand(6, 5, 1, 1))[..., 0, 0], up @ down)
+    torch.testing.assert_close(deep.delta(rand(6, 5)), up @ down)
+    wide = read({"lora_up.weight": up, "lora_down.weight": down.new_ones(2, 45)})
+    assert wide.delta(rand(6, 5, 3, 3)).shape == (6, 5, 3, 3)
+
+
+def test_a_change_with_other_outputs_is_another_modules() -> None:
+    """It may have as many elements as the weight; AUTOMATIC1111 reshapes it, and the module is spoilt."""
+    with pytest.raises(ValueError, match="4 outputs for a weight of 6"):
+        read({"lora_up.weight": rand(4, 2), "lora_down.weight": rand(2, 6)}).delta(rand(6, 4))
+
+
+def test_tensors_that_mean_nothing_to_the_type_are_named() -> None:
+    lora = {"lora_up.weight": rand(3, 2), "lora_down.weight": rand(2, 3), "alpha": rand(1)}
+    assert read(lora).unread() == ()
+    assert read({**lora, "lora_alpha": rand(1), "bias_values": rand(2)}).unread() == ("bias_values", "lora_alpha")
+    assert read({"diff": rand(3), "diff_b": rand(3), "dora_scale": rand(3)}).unread() == ()
+
+
 def test_oft_keeps_the_lengths_of_columns() -> None:
     """A rotation of the output channels; float32 inside, hence the tolerance."""
     weight, blocks = rand(8, 5), rand(2, 4, 4) * 0.3
@@ -131,6 +179,49 @@ def test_oft_rescales_output_channels() -> None:
     weight, rescale = rand(8, 5), rand(8, 1)
     module = read({"oft_blocks": torch.zeros(2, 4, 4), "rescale": rescale})
     torch.testing.assert_close(weight + module.delta(weight), rescale * weight, rtol=1e-5, atol=1e-5)
+
+
+def skew(above: Tensor, size: int) -> Tensor:
+    """The skew-symmetric matrix with these elements above its diagonal, row by row."""
+    found, given = torch.zeros(size, size, dtype=torch.float64), iter(above.tolist())
+    for row in range(size):
+        for column in range(row + 1, size):
+            found[row, column] = next(given)
+    return found - found.T
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("kernel", [(), (2, 2)])
+def test_a_rotation_of_the_input_turns_each_run_of_inputs(kernel: tuple[int, ...], scaled: bool) -> None:
+    weight = rand(4, 6, *kernel)
+    above = rand(weight[0].numel() // 3, 3) * 0.02
+    parts = {"oft_R.weight": above} | ({"oft_R.scaled_oft": torch.tensor(True)} if scaled else {})
+    rotations = []
+    for row in above / 3**0.5 if scaled else above:
+        q, eye = skew(row, 3), torch.eye(3, dtype=torch.float64)
+        rotations.append((eye + q) @ torch.linalg.inv(eye - q))
+    rotation = torch.block_diag(*rotations)
+    expected = weight.flatten(1) @ (rotation if kernel else rotation.T)
+    changed = weight + read(parts).delta(weight)
+    torch.testing.assert_close(changed.flatten(1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_one_rotation_may_serve_all_inputs_and_norms_count_with_it() -> None:
+    weight, above, norms = rand(4, 6), rand(1, 3) * 0.02, rand(4, 1).abs()
+    q, eye = skew(above[0], 3), torch.eye(3, dtype=torch.float64)
+    turn = (eye + q) @ torch.linalg.inv(eye - q)
+    turned = weight @ torch.block_diag(turn, turn).T
+    plain = read({"oft_R.weight": above, "alpha": torch.tensor(0.5)})
+    torch.testing.assert_close(weight + plain.delta(weight), turned, rtol=1e-4, atol=1e-5)
+    normed = weight + read({"oft_R.weight": above, "dora_scale": norms}).delta(weight)
+    torch.testing.assert_close(normed, turned / turned.norm(dim=1, keepdim=True) * norms, rtol=1e-4, atol=1e-5)
+
+
+def test_a_rotation_of_other_inputs_does_not_fit() -> None:
+    with pytest.raises((ValueError, RuntimeError)):
+        read({"oft_R.weight": rand(3, 3)}).delta(rand(4, 6))
+    with pytest.raises(ValueError, match="above a diagonal"):
+        read({"oft_R.weight": rand(2, 4)}).delta(rand(4, 6))
 
 
 def test_boft_is_a_chain_of_permuted_block_rotations() -> None:

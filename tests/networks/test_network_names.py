@@ -89,6 +89,10 @@ FC1 = "text_model_encoder_layers_1_mlp_fc1"
         ("text_encoder_2", None, None, 1),
         ("clip_l", 0, 0, None),
         ("clip_g", None, None, 1),
+        ("clip_l.transformer", 0, 0, None),
+        ("clip_g.transformer", None, None, 1),
+        ("text_encoders.clip_l.transformer", 0, 0, None),
+        ("conditioner.embedders.0.model", 0, None, None),
     ],
 )
 def test_whose_text_encoder_a_name_means(
@@ -143,6 +147,9 @@ PATH = "mid_block_attentions_0_proj_in"
         ("unet.mid_block.attentions.0.proj_in.hada_t1.default", "unet", PATH, "hada_t1"),
         (f"oft_unet_{PATH}.oft_blocks", "unet", PATH, "oft_blocks"),
         (f"lora_unet_{PATH}.a1.weight", "unet", PATH, "a1.weight"),
+        (f"lora_unet_{PATH}.oft_R.weight", "unet", PATH, "oft_R.weight"),
+        ("unet.mid_block.attentions.0.proj_in.oft_R.default.weight", "unet", PATH, "oft_R.weight"),
+        ("unet.mid_block.attentions.0.proj_in.oft_R.scaled_oft", "unet", PATH, "oft_R.scaled_oft"),
         (f"lora_unet_{PATH}.weight", "unet", PATH, "weight"),
         ("diffusion_model.mid_block.attentions.0.proj_in.diff_b", "unet", PATH, "diff_b"),
         (f"lora_unet_{PATH}.w_norm", "unet", PATH, "w_norm"),

@@ -208,6 +208,16 @@ def test_a_network_that_fits_in_part_is_told_with_counts(draw: Draw, put: Put) -
     assert pixels(whole) == pixels(told) != pixels(draw("a cat "))
 
 
+def test_tensors_that_are_not_read_are_told(draw: Draw, put: Put) -> None:
+    put("odd", {**lora(UNET), f"{UNET}.lora_alpha": torch.tensor(1.0), f"{UNET}.bias_values": torch.zeros(2)})
+    put("whole", lora(UNET))
+    told = draw("a cat <lora:odd:1>")
+    assert told.info["warnings"] == [
+        f"LoRA 'odd' (odd.safetensors): 2 tensors of no known meaning are not read, such as {UNET}.bias_values"
+    ]
+    assert pixels(told) == pixels(draw("a cat <lora:whole:1>"))
+
+
 def test_a_hypernetwork_that_fits_nothing_is_refused(draw: Draw, services: AppServices) -> None:
     folder = Path(services.paths.data) / "models/hypernetworks"
     layers = {"linear.0.weight": torch.ones(5, 5), "linear.0.bias": torch.ones(5)}

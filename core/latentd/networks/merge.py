@@ -67,7 +67,8 @@ class AppliedNetwork:
     """The effect of one request: how many modules it changed, and the names of those that it did not, by reason.
 
     Names are spelled as in the file. ``embeddings`` are those in the file, by name; ``kind`` is what the file looks
-    like; ``unread`` lists patterns for alpha in its header that are ignored.
+    like; ``unread`` lists patterns for alpha in its header that are ignored, ``ignored`` tensors of modules of a known
+    type that mean nothing to the type.
     """
 
     network: NetworkOnDisk
@@ -76,6 +77,7 @@ class AppliedNetwork:
     embeddings: Mapping[str, Mapping[str, object]]
     kind: str | None = None
     unread: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -153,8 +155,10 @@ class NetworkState:
         sites = {name: index.find(name) for name in contents.modules}
         passed_over = _passed_over(index, sites) if request.as_original else frozenset()
         left_out: dict[Reason, list[str]] = {}
+        ignored: list[str] = []
         for name, weights in contents.modules.items():
             change = module_from(weights)
+            ignored += [f"{name.spelling}.{tensor}" for tensor in change.unread()] if change else []
             if not sites[name]:
                 reason = Reason.UNKNOWN
             elif change is None:
@@ -173,6 +177,7 @@ class NetworkState:
             embeddings=contents.embeddings,
             kind=contents.kind,
             unread=contents.unread,
+            ignored=tuple(ignored),
         )
 
     def _fits(self, site: Site, change: NetworkModule, request: NetworkRequest) -> bool:

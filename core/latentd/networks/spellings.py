@@ -44,14 +44,19 @@ OWNERS: dict[str, Owner] = {
     "text_encoders_clip_l_transformer": "first",
     "text_encoders_clip_g_transformer": "te2",
     "text_encoders_clip_h_transformer": "te",
+    "clip_l_transformer": "first",
+    "clip_g_transformer": "te2",
+    "clip_h_transformer": "te",
     "cond_stage_model_transformer": "te",
     "cond_stage_model_model": "te",
     "conditioner_embedders_0_transformer": "te1",
+    "conditioner_embedders_0_model": "te",
     "conditioner_embedders_1_model": "te2",
     # AUTOMATIC1111's names of its own modules
     "transformer": "te",
     "model": "te",
     "0_transformer": "te1",
+    "0_model": "te",
     "1_model": "te2",
 }
 
@@ -69,10 +74,14 @@ _LORA = re.compile(
 _ALPHA = re.compile(r"(?P<module>.+?)(?:[._]lora(?:_linear_layer)?)?\.alpha(?:\.default)?")
 #: PEFT's norms of DoRA, one per output: ``.lora_magnitude_vector``, ``.lora_magnitude_vector.<adapter>.weight``
 _MAGNITUDE = re.compile(r"(?P<module>.+?)\.lora_magnitude_vector(?:\.(?!weight$)[^.]+)?(?:\.weight)?")
+#: OneTrainer's and PEFT's rotations of the input: ``.oft_R.weight``, ``.oft_R.<adapter>.weight``, ``.oft_R.scaled_oft``
+_ROTATION = re.compile(
+    r"(?P<module>.+?)\.(?P<parameter>oft_R)(?:\.(?!weight$|scaled_oft$)[^.]+)?\.(?P<what>weight|scaled_oft)"
+)
 #: The other weights, which all trainers name alike; PEFT adds the adapter's name.
 _OTHER = re.compile(
     r"(?P<module>.+?)\.(?P<parameter>dora_scale|scale|hada_[wt][12](?:_[ab])?|lokr_w[12](?:_[ab])?|lokr_t2|"
-    r"oft_blocks|oft_diag|rescale|diff_b|diff|[wb]_norm|[ab][12]\.weight|on_input|weight|bias)(?:\.default)?"
+    r"oft_blocks|oft_diag|rescale|diff_b|diff|[wb]_norm|[ab][12]\.weight|initial_norm|on_input|weight|bias)(?:\.default)?"
 )
 MAGNITUDE = "magnitude"
 
@@ -134,6 +143,8 @@ def _split(key: str) -> tuple[str, str]:
         return match["module"], MAGNITUDE
     if match := _ALPHA.fullmatch(key):
         return match["module"], "alpha"
+    if match := _ROTATION.fullmatch(key):
+        return match["module"], f"oft_R.{match['what']}"
     if match := _OTHER.fullmatch(key):
         return match["module"], match["parameter"]
     module, _, parameter = key.rpartition(".")

@@ -35,7 +35,7 @@ _BEGINNINGS: tuple[tuple[bytes, str, str | None], ...] = (
 
 _LORA = re.compile(
     r"lora[._](?:up|down|mid|A|B)\b|_lora\.(?:up|down)|lora_(?:up|down|A|B)\.|lora_linear_layer|hada_w|lokr_w|"
-    r"oft_(?:blocks|diag)|dora_scale|\.diff(?:_b)?$"
+    r"oft_(?:blocks|diag|R)|dora_scale|\.diff(?:_b)?$"
 )
 
 #: Words in the names of a LoRA's tensors, dots as underscores, and the model they are of; the first that fits counts.

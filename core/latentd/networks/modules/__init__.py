@@ -1,4 +1,4 @@
-"""The weight types of network files, one a module, recognised by their weight names in A1111's order.
+"""The weight types of network files, one a module, recognised by their weight names in A1111's order; then others.
 
 By hand: peft and LyCORIS read their own names alone, and wrap the model's layers, where these are added to its weights.
 """
@@ -14,8 +14,12 @@ from latentd.networks.modules.lokr import LoKr
 from latentd.networks.modules.lora import Lora
 from latentd.networks.modules.norm import NormDifference
 from latentd.networks.modules.oft import Oft
+from latentd.networks.modules.rotation import InputRotation
 
-TYPES: tuple[type[NetworkModule], ...] = (Lora, LoHa, IA3, LoKr, FullDifference, NormDifference, GLora, Oft)
+TYPES: tuple[type[NetworkModule], ...] = (
+    *(Lora, LoHa, IA3, LoKr, FullDifference, NormDifference, GLora, Oft),
+    InputRotation,
+)
 
 
 def module_from(weights: Weights) -> NetworkModule | None:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
 
+#: Tensors that a module of any type may have.
+COMMON = frozenset({"alpha", "scale", "bias", "dora_scale", "diff_b"})
+
 
 class NetworkModule(ABC):
     """The change of one module that a network file contains.
 
-    Subclasses define which weight names belong to them (:meth:`matches`) and what change these mean (:meth:`raw`).
+    Subclasses define which weight names belong to them (:meth:`matches`, :attr:`reads`) and what change these mean
+    (:meth:`raw`).
+
+    :cvar reads: names of the tensors that the type reads, besides ``COMMON``.
     """
+
+    reads: ClassVar[frozenset[str]]
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
@@ -51,6 +60,10 @@ class NetworkModule(ABC):
             return float(self.weights["alpha"]) / self.dim
         return 1.0
 
+    def unread(self) -> tuple[str, ...]:
+        """Names of the tensors that the file has for the module and that mean nothing to this type, sorted."""
+        return tuple(sorted(self.weights.keys() - COMMON - self.reads))
+
     def get(self, name: str, like: Tensor) -> Tensor:
         """The weight of this name on the device and in the dtype of ``like``."""
         return self.weights[name].to(device=like.device, dtype=like.dtype)
@@ -58,7 +71,7 @@ class NetworkModule(ABC):
     def delta(self, weight: Tensor, *, rank: int | None = None) -> Tensor:
         """The change of ``weight`` at multiplier 1, in its dtype and, if the sizes agree, in its shape.
 
-        :raises ValueError: the change is larger than the weight, so it must be another module's.
+        :raises ValueError: the change is larger than the weight or has other outputs, so it must be another module's.
         """
         if self.elements(weight) > weight.numel():
             raise ValueError(f"a change of {self.elements(weight)} elements for a weight of {weight.numel()}")
@@ -66,6 +79,8 @@ class NetworkModule(ABC):
         if "bias" in self.weights:
             change = change.reshape(self.weights["bias"].shape) + self.get("bias", weight)
         if change.numel() == weight.numel():
+            if change.dim() > 1 and change.shape[0] != weight.shape[0]:
+                raise ValueError(f"a change of {change.shape[0]} outputs for a weight of {weight.shape[0]}")
             change = change.reshape(weight.shape)
         change = change * self.scale
         return self._renormalised(change, weight) if "dora_scale" in self.weights else change

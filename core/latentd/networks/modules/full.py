@@ -11,6 +11,8 @@ from latentd.networks.modules.base import NetworkModule, Weights
 class FullDifference(NetworkModule):
     """``diff`` for the weight and ``diff_b`` for the bias, or ``diff_b`` alone."""
 
+    reads = frozenset({"diff"})
+
     @classmethod
     def matches(cls, weights: Weights) -> bool:
         """Whether there is a ``diff``, or a ``diff_b`` alone."""

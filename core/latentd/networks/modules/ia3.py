@@ -10,6 +10,8 @@ from latentd.networks.modules.base import NetworkModule, Weights
 class IA3(NetworkModule):
     """``W ⊙ w``, per column with ``on_input``, else per row."""
 
+    reads = frozenset({"weight", "on_input"})
+
     @classmethod
     def matches(cls, weights: Weights) -> bool:
         """Whether there are ``weight`` and ``on_input``."""

@@ -16,6 +16,8 @@ _FACTORS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 class LoHa(NetworkModule):
     """``(w1a · w1b) ⊙ (w2a · w2b)``; a side that has a tensor ``t`` is in CP form."""
 
+    reads = frozenset({*_FACTORS, "hada_t1", "hada_t2"})
+
     @classmethod
     def matches(cls, weights: Weights) -> bool:
         """Whether all four factors are there."""

@@ -14,6 +14,8 @@ from latentd.networks.modules.loha import cp_product
 class LoKr(NetworkModule):
     """``kron(w1, w2)``."""
 
+    reads = frozenset({"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"})
+
     @classmethod
     def matches(cls, weights: Weights) -> bool:
         """Whether both factors are there, each whole or as two matrices."""

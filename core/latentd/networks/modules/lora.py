@@ -13,6 +13,8 @@ from latentd.networks.modules.base import NetworkModule, Weights
 class Lora(NetworkModule):
     """``up · down``, or the CP product of up, mid and down."""
 
+    reads = frozenset({"lora_up.weight", "lora_mid.weight", "lora_down.weight", "lora_up.bias"})
+
     @classmethod
     def matches(cls, weights: Weights) -> bool:
         """Whether there are ``lora_up`` and ``lora_down``."""

@@ -10,6 +10,8 @@ from latentd.networks.modules.base import NetworkModule, Weights
 class NormDifference(NetworkModule):
     """``w_norm`` on the weight, ``b_norm`` on the bias."""
 
+    reads = frozenset({"w_norm", "b_norm"})
+
     @classmethod
     def matches(cls, weights: Weights) -> bool:
         """Whether there are ``w_norm`` and ``b_norm``."""

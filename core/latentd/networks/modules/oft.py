@@ -14,6 +14,8 @@ class Oft(NetworkModule):
     ``oft_diag`` (old LyCORIS) holds R's blocks themselves; four-dimensional ``oft_blocks`` are BOFT.
     """
 
+    reads = frozenset({"oft_blocks", "oft_diag", "rescale"})
+
     @classmethod
     def matches(cls, weights: Weights) -> bool:
         """Whether there are ``oft_blocks`` or ``oft_diag``."""

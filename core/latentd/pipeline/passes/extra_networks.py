@@ -78,6 +78,9 @@ def _judge(gen: RunningGeneration, applied: AppliedNetwork) -> None:
         gen.warn(problem)
     if applied.unread:
         gen.warn(f"LoRA {name!r} ({file}): alpha_pattern {', '.join(map(repr, applied.unread))} is not followed")
+    if applied.ignored:
+        count, first = len(applied.ignored), applied.ignored[0]
+        gen.warn(f"LoRA {name!r} ({file}): {count} tensors of no known meaning are not read, such as {first}")
     acted = gen.networks_acted
     if applied.matched or acting or Reason.PASSED_OVER in applied.left_out:
         acted.add(applied.network.path)
