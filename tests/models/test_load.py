@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests.models.as_folder import diffusers_folder
 
 from latentd.errors import ModelLoadError
@@ -169,6 +170,130 @@ def test_a_diffusers_folder_gives_the_same_model(checkpoint_folder: Path, tmp_pa
     assert (again.family, again.module_names) == (model.family, model.module_names)
     for ours, theirs in ((model.unet, again.unet), (model.vae, again.vae)):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def sharded(folder: Path, names: Sequence[str]) -> None:
+    """The UNet's weights spread over files of these names."""
+    whole = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights = load_file(whole)
+    whole.unlink()
+    for number, name in enumerate(names):
+        part = dict(list(weights.items())[number :: len(names)])
+        save_file(part, folder / "unet" / name)
+
+
+UNET_FILE = "diffusion_pytorch_model"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{UNET_FILE}.fp16.safetensors"],
+        [f"{UNET_FILE}.bf16.safetensors"],
+        [f"{UNET_FILE}-0000{n}-of-00003.safetensors" for n in (1, 2, 3)],
+        [f"{UNET_FILE}.fp16-0000{n}-of-00002.safetensors" for n in (1, 2)],
+        [f"{UNET_FILE}-0000{n}-of-00002.fp16.safetensors" for n in (1, 2)],
+    ],
+)
+def test_a_folders_weights_under_every_name_of_diffusers(
+    checkpoint_folder: Path, tmp_path: Path, names: list[str]
+) -> None:
+    model = load(checkpoint_folder / "sd1.safetensors")
+    folder = diffusers_folder(model, tmp_path / "folder")
+    sharded(folder, names)
+    found = load(folder)
+    assert all(torch.equal(a, b) for a, b in zip(model.unet.parameters(), found.unet.parameters(), strict=True))
+
+
+def test_a_folder_that_lacks_a_shard_is_refused(checkpoint_folder: Path, tmp_path: Path) -> None:
+    folder = diffusers_folder(load(checkpoint_folder / "sd1.safetensors"), tmp_path / "folder")
+    names = [f"{UNET_FILE}-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
+    sharded(folder, names)
+    (folder / "unet" / names[1]).unlink()
+    with pytest.raises(ModelLoadError, match="folder/unet holds 2 of 3 shards"):
+        load(folder)
+
+
+def test_whole_weights_go_before_variants_and_shards(checkpoint_folder: Path, tmp_path: Path) -> None:
+    model = load(checkpoint_folder / "sd1.safetensors")
+    folder = diffusers_folder(model, tmp_path / "folder")
+    spoilt = {"conv_in.weight": torch.zeros(1)}
+    for name in (f"{UNET_FILE}.fp16", f"{UNET_FILE}.ema", f"{UNET_FILE}-00001-of-00001"):
+        save_file(spoilt, folder / f"unet/{name}.safetensors")
+    torch.save(spoilt, folder / f"unet/{UNET_FILE}.bin")
+    assert torch.equal(load(folder).unet.conv_in.weight, model.unet.conv_in.weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("scale", [None, "scale_weight", "weight_scale"])
+def test_a_checkpoint_of_eight_bits_is_read_as_its_values(
+    tmp_path: Path, dtype: torch.dtype, scale: str | None
+) -> None:
+    """ComfyUI writes a scale beside each weight: one for all of it, or one an output."""
+    weights, expected = tiny_models.checkpoint("sd1"), {}
+    for number, key in enumerate([k for k, v in weights.items() if v.ndim > 1 and k.startswith("model.")]):
+        weights[key] = weights[key].to(dtype)
+        expected[key] = weights[key].float()
+        if scale is not None:
+            given = torch.linspace(0.5, 2, len(weights[key])) if number % 2 else torch.tensor(0.25)
+            weights[f"{key.removesuffix('.weight')}.{scale}"] = given
+            expected[key] = expected[key] * given.reshape(-1, *[1] * (weights[key].ndim - 1))
+    if scale == "scale_weight":
+        weights["scaled_fp8"] = torch.zeros(2).to(dtype)
+    save_file(weights, tmp_path / "m.safetensors")
+    unet = load(tmp_path / "m.safetensors").unet
+    assert torch.equal(unet.conv_in.weight, expected["model.diffusion_model.input_blocks.0.0.weight"])
+    assert torch.equal(unet.time_embedding.linear_1.weight, expected["model.diffusion_model.time_embed.0.weight"])
+    assert torch.equal(unet.conv_out.weight, expected["model.diffusion_model.out.2.weight"])
+
+
+def test_other_quantised_weights_are_refused(tmp_path: Path) -> None:
+    weights = tiny_models.checkpoint("sd1")
+    weights["model.diffusion_model.out.2.weight"] = weights["model.diffusion_model.out.2.weight"].to(torch.int8)
+    weights["model.diffusion_model.out.2.weight_scale"] = torch.tensor(1.0)
+    save_file(weights, tmp_path / "m.safetensors")
+    with pytest.raises(ModelLoadError, match="quantised in a form"):
+        load(tmp_path / "m.safetensors")
+
+
+def test_what_else_a_checkpoint_may_hold_is_passed_over(checkpoint_folder: Path, tmp_path: Path) -> None:
+    """Averages of the training, losses, schedules, and the position ids that some merges spoilt."""
+    plain = load(checkpoint_folder / "sd1.safetensors")
+    more = {
+        "model_ema.diffusion_modelinput_blocks00weight": torch.full((32, 4, 3, 3), 9.0),
+        "model_ema.decay": torch.tensor(0.99),
+        "model_ema.num_updates": torch.tensor(5),
+        "betas": torch.zeros(1000),
+        "alphas_cumprod": torch.ones(1000),
+        "first_stage_model.loss.logvar": torch.ones(1),
+        "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.zeros(1, 77),
+        "cond_stage_model.logit_scale": torch.ones(1),
+    }
+    path = tiny_models.write(tmp_path / "m.safetensors", tiny_models.checkpoint("sd1") | more)
+    found = load(path)
+    for ours, theirs in (
+        (plain.unet, found.unet),
+        (plain.vae, found.vae),
+        (plain.text_encoders[0], found.text_encoders[0]),
+    ):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    positions = found.text_encoders[0].transformer.embeddings.position_ids
+    assert torch.equal(positions, torch.arange(77)[None])
+    assert torch.equal(found.alphas_cumprod(), plain.alphas_cumprod())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("cond_stage_model.", "holds no complete text encoder"),
+        ("model.diffusion_model.middle_block.0.", "lacks"),
+        ("model.diffusion_model.", "holds no UNet"),
+    ],
+)
+def test_a_pruned_checkpoint_is_told_what_it_lacks(tmp_path: Path, prefix: str, message: str) -> None:
+    kept = {key: value for key, value in tiny_models.checkpoint("sd1").items() if not key.startswith(prefix)}
+    with pytest.raises(ModelLoadError, match=message):
+        load(tiny_models.write(tmp_path / "m.safetensors", kept))
 
 
 @pytest.mark.parametrize("name", ["scheduler_config.json", "config.json"])

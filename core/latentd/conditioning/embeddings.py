@@ -35,6 +35,8 @@ MAX_VECTORS = 4096
 #: What the header of a safetensors file may say of an embedding, under the names that pickles have.
 _NOTES = frozenset({"step", "sd_checkpoint", "sd_checkpoint_name"})
 _LONGEST_STEP = 16
+#: SDXL's two parts in most files, and in those of diffusers' and Replicate's trainers.
+_PAIRS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))
 _UNREADABLE = (LatentdError, ValueError, KeyError, OSError, TypeError, RecursionError, Image.DecompressionBombError)
 
 
@@ -270,7 +272,7 @@ def _in_picture(path: Path) -> dict[str, JsonValue] | None:
 
 
 def embedding_vectors(data: Mapping[str, object]) -> dict[str, Tensor]:
-    """The vectors in a file's dictionary: one ``string_to_param``, ``clip_l`` with ``clip_g``, or a single tensor.
+    """The vectors in a file's dictionary: one ``string_to_param``, a pair for SDXL's encoders, or a single tensor.
 
     :raises ValueError: it is none of the three, or holds values that are no number.
     """
@@ -287,8 +289,8 @@ def _parts(data: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         if not isinstance(params, Mapping) or len(params) != 1:
             raise ValueError("the file holds more than one embedding")
         found = {"": next(iter(params.values()))}
-    elif "clip_g" in data and "clip_l" in data:
-        found = {"clip_l": data["clip_l"], "clip_g": data["clip_g"]}
+    elif (pair := next((pair for pair in _PAIRS if pair[0] in data and pair[1] in data), None)) is not None:
+        found = {"clip_l": data[pair[0]], "clip_g": data[pair[1]]}
     else:
         tensors = [value for value in data.values() if hasattr(value, "is_floating_point")]
         if len(tensors) != 1:

@@ -222,7 +222,7 @@ class Checkpoints:
                 name=found.name,
                 filename=str(found.path),
                 config=str(config) if is_regular(found.path) and is_regular(config) else None,
-                metadata=safetensors_metadata(found.path) if found.path.suffix == ".safetensors" else {},
+                metadata=safetensors_metadata(found.path) if found.path.suffix.lower() == ".safetensors" else {},
             )
         )
 

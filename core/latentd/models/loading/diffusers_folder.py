@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from latentd.errors import ModelLoadError
 from latentd.models.architecture import (
@@ -29,7 +31,15 @@ from latentd.regular import is_regular, read_regular
 
 MAX_CONFIG = 2**20
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_SUFFIXES = (".safetensors", ".bin")
+#: ``model.safetensors``, ``model.fp16.safetensors``, ``model.fp16-00001-of-00002.safetensors`` and its older form
+#: ``model-00001-of-00002.fp16.safetensors``
+_WEIGHTS = re.compile(
+    rf"(?P<stem>{'|'.join(_STEMS)})(?:\.(?P<variant>\w+))?(?:-\d{{5}}-of-(?P<count>\d{{5}}))?(?:\.(?P<late>\w+))?"
+    r"(?P<suffix>\.safetensors|\.bin)"
+)
 _SCHEDULER_CONFIGS = ("config.json", "scheduler_config.json")
+_Preference: TypeAlias = tuple[int, int, int, str, str]
 _PREDICTIONS: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v"}
 
 
@@ -58,20 +68,34 @@ def folder_parts(
 
 
 def weights_in(folder: Path) -> StateDict:
-    """The weights in a part's folder: one file or shards, safetensors before pickles, plain before ``.fp16``.
+    """The weights in a part's folder: one file or shards, safetensors before pickles.
 
-    :raises ModelLoadError: there are none.
+    Plain files go before variants (``.fp16`` before others, such as ``.bf16`` or ``.ema``).
+
+    :raises ModelLoadError: there are none, or shards are missing.
     """
-    for suffix in (".safetensors", ".bin"):
-        for stem in _STEMS:
-            for variant in ("", ".fp16"):
-                if is_regular(path := folder / f"{stem}{variant}{suffix}"):
-                    return open_state_dict(path)
-                shards = sorted(folder.glob(f"{stem}{variant}-?????-of-?????{suffix}"))
-                if shards:
-                    parts = [open_state_dict(shard) for shard in shards]
-                    return from_tensors(folder.name, {key: part[key] for part in parts for key in part})
-    raise ModelLoadError(f"folder {folder.parent.name}/{folder.name} holds no weights")
+    found: dict[_Preference, list[tuple[re.Match[str], Path]]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if (match := _WEIGHTS.fullmatch(path.name)) is not None and is_regular(path):
+            found.setdefault(_preference(match), []).append((match, path))
+    if not found:
+        raise ModelLoadError(f"folder {folder.parent.name}/{folder.name} holds no weights")
+    chosen = found[min(found)]
+    expected = int(chosen[0][0]["count"] or 1)
+    if len(chosen) != expected:
+        raise ModelLoadError(
+            f"folder {folder.parent.name}/{folder.name} holds {len(chosen)} of {expected} shards",
+            hint="download the others",
+        )
+    parts = [open_state_dict(path) for _, path in chosen]
+    return parts[0] if len(parts) == 1 else from_tensors(folder.name, {k: part[k] for part in parts for k in part})
+
+
+def _preference(match: re.Match[str]) -> _Preference:
+    """What is loaded before what; equal for the shards of one set."""
+    variant = match["variant"] or match["late"] or ""
+    rank = {"": 0, "fp16": 1}.get(variant, 2)
+    return _SUFFIXES.index(match["suffix"]), _STEMS.index(match["stem"]), rank, variant, match["count"] or ""
 
 
 def _config(folder: Path, name: str = "config.json") -> ModelConfig:

@@ -11,6 +11,7 @@ from torch import nn
 from latentd.models.architecture import Architecture, PredictionType, WeightStorage
 from latentd.models.devices import DevicePolicy
 from latentd.models.files.checkpoints import CheckpointInfo
+from latentd.models.files.scaled import without_scales
 from latentd.models.files.state_dict import StateDict, open_state_dict
 from latentd.models.loaded import LoadedModel
 from latentd.models.loading.build import ldm_parts, standalone_vae
@@ -41,7 +42,7 @@ def load_checkpoint(
     if path.is_dir():
         architecture, policy, unet, vae, encoders = folder_parts(path, policy)
     else:
-        weights = read(path)
+        weights = without_scales(read(path))
         config = read_model_yaml(Path(info.config)) if info.config else None
         architecture = recognise(weights.shapes, name=path.name, config=config, metadata=weights.metadata)
         policy = policy.for_family(architecture.family)
