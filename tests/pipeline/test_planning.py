@@ -242,6 +242,7 @@ def test_several_init_images_are_their_own_batch(build: Build) -> None:
 
 
 SECTIONS: dict[str, list[Any]] = {
+    "API payload": [],
     "Comments": [],
     "Extra options": [],
     "Hypertile": [],
