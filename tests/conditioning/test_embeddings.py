@@ -39,7 +39,9 @@ def test_every_format_is_read(tmp_path: Path) -> None:
     torch.save({"string_to_param": {"*": torch.ones(2, 4)}, "step": 100, "name": "inner"}, tmp_path / "classic.pt")
     save_file({"emb_params": torch.ones(3, 4)}, tmp_path / "plain.safetensors")
     save_file({"clip_l": torch.ones(1, 4), "clip_g": torch.ones(1, 6)}, tmp_path / "xl.safetensors")
-    save_file({"text_encoders_0": torch.ones(2, 4), "text_encoders_1": torch.ones(2, 6)}, tmp_path / "pivotal.safetensors")
+    save_file(
+        {"text_encoders_0": torch.ones(2, 4), "text_encoders_1": torch.ones(2, 6)}, tmp_path / "pivotal.safetensors"
+    )
     torch.save({"anything": torch.ones(4)}, tmp_path / "single.bin")
     info = PngInfo()
     info.add_text("sd-ti-embedding", base64.b64encode(json.dumps(DATA).encode()).decode())

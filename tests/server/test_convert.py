@@ -151,10 +151,30 @@ def test_an_infotext_without_schedule_undoes_the_servers() -> None:
         ("DPM++ 2M Karras", "DPM++ 2M Karras"),
         ("Euler Beta", "Euler Beta"),
         ("nobody", "nobody"),
+        ("euler_ancestral", "Euler a"),
+        ("dpmpp_2m_karras", "DPM++ 2M Karras"),
+        ("dpmpp_2m karras", "DPM++ 2M Karras"),
+        ("dpmpp_3m_sde_gpu_exponential", "DPM++ 3M SDE Exponential"),
+        ("dpm_2_ancestral_sgm_uniform", "DPM2 a SGM Uniform"),
+        ("uni_pc_bh2_simple", "UniPC Simple"),
+        ("res_multistep_karras", "res_multistep_karras"),
     ],
 )
 def test_other_programs_names_of_samplers_are_ours(named: str, sampler: str) -> None:
     assert filled(f"a\n{END}, Sampler: {named}")[0].sampler_name == sampler
+
+
+@pytest.mark.parametrize(
+    ("text", "scheduler"),
+    [
+        ("Scheduler: karras", "Karras"),
+        ("Scheduler: ddim_uniform", "DDIM"),
+        ("Scheduler: Align Your Steps", "Align Your Steps"),
+        ("Schedule type: Beta, Scheduler: karras", "Beta"),
+    ],
+)
+def test_the_schedule_of_comfyuis_pictures_is_the_requests(text: str, scheduler: str) -> None:
+    assert filled(f"a\n{END}, Sampler: euler, {text}")[0].scheduler == scheduler
 
 
 @pytest.mark.parametrize(

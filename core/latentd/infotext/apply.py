@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from latentd.errors import InvalidRequest
+from latentd.infotext.other_names import schedule_name
 from latentd.infotext.parse import Infotext
 from latentd.infotext.settings import OPTION_SCHEDULES, SETTINGS, Setting
 
@@ -46,6 +47,8 @@ _IMG2IMG: Fields = {
     "image_cfg_scale": ("Image CFG scale", float),
     "initial_noise_multiplier": ("Noise multiplier", float),
 }
+#: What nodes that save ComfyUI's pictures write in place of ``Schedule type``.
+_COMFYUI_SCHEDULE = "Scheduler"
 _FILLS = ("fill", "original", "latent noise", "latent nothing")
 _MASK: Fields = {
     "mask_blur": ("Mask blur", int),
@@ -76,6 +79,8 @@ def request_fields(
         if value is not None and name not in given:
             fields[name] = _converted(key, value, convert)
     schedule = infotext.get("Schedule type")
+    if schedule is None and (other := infotext.get(_COMFYUI_SCHEDULE)) is not None:
+        schedule = schedule_name(str(other))
     if schedule is not None and schedule not in OPTION_SCHEDULES and "scheduler" not in given:
         fields["scheduler"] = schedule
     styles = infotext.values.get("Styles array")

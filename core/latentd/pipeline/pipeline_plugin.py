@@ -39,7 +39,9 @@ def register_scripts() -> list[AnyScript]:
     """
     return [
         *STEP_SCRIPTS,
-        FormSection("API payload", listed=False),  # an extension that shows requests, and so is in those that are copied
+        FormSection(
+            "API payload", listed=False
+        ),  # an extension that shows requests, and so is in those that are copied
         FormSection("Comments", listed=False),
         FormSection("Extra options"),
         FormSection("Hypertile"),

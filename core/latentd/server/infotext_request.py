@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from latentd.errors import LatentdError
 from latentd.infotext.apply import override_settings, request_fields
-from latentd.infotext.novelai import SAMPLERS as NOVELAI_SAMPLERS
+from latentd.infotext.other_names import sampler_name
 from latentd.infotext.parse import Infotext, ParseOptions, read_infotext
 from latentd.infotext.settings import SETTINGS, Setting
 from latentd.prompts.styles import Style, apply_styles
@@ -50,7 +50,7 @@ def with_infotext(body: GenerationBody, services: WorkerServices) -> tuple[Gener
     changes = request_fields(infotext, mode_of(body), given, masked=masked)
     for field in ("sampler_name", "hr_sampler_name"):
         if field in changes:
-            changes[field] = _sampler_name(str(changes[field]), services.registry)
+            changes[field] = _own_name(str(changes[field]), services.registry)
     overrides = _overrides(infotext, given, services, warnings)
     if overrides:
         changes["override_settings"] = overrides | (body.override_settings or {})
@@ -80,13 +80,13 @@ def _prompts(infotext: Infotext) -> tuple[str, str]:
     return str(infotext.values["Prompt"]), str(infotext.values["Negative prompt"])
 
 
-def _sampler_name(name: str, registry: Registries) -> str:
-    """This server's name of a sampler: another program may write an alias, NovelAI's name, or another case."""
+def _own_name(name: str, registry: Registries) -> str:
+    """This server's name of a sampler: another program may write an alias, a name of its own, or another case."""
     catalogue = SamplerCatalogue(samplers=registry.samplers.values(), schedulers=registry.schedulers.values())
     if resolve_sampler(name, None, catalogue) is not None:
         return name
     found = registry.samplers.find(name)
-    return NOVELAI_SAMPLERS.get(name, name) if found is None else str(found.name)
+    return (sampler_name(name) or name) if found is None else str(found.name)
 
 
 def _overrides(
