@@ -97,6 +97,23 @@ def test_the_tensors_rank_counts_and_a_tensor_of_alpha_goes_before(tmp_path: Pat
     assert float(weights["alpha"]) == 2.0
 
 
+def test_the_headers_rank_counts_where_the_tensors_have_none(tmp_path: Path) -> None:
+    """PEFT divides alpha by the rank it was told, also for a LoKr that is so small that both factors are whole."""
+    path = tmp_path / "x.safetensors"
+    whole = {f"{TO_Q}.lokr_w1": torch.ones(2, 2), f"{TO_Q}.lokr_w2": torch.ones(4, 4), f"{TEXT}.diff": torch.ones(8, 8)}
+    told = {"peft_type": "LOKR", "alpha": 6, "r": 4, "rank_pattern": {"attn1.to_q": 3}}
+    for config, expected in (
+        (told, 2.0),
+        ({**told, "rank_pattern": {}}, 1.5),
+        ({**told, "r": 0, "rank_pattern": {}}, None),
+    ):
+        save_file(whole, path, metadata={"lora_adapter_metadata": json.dumps(config)})
+        first, second = read_network(path).modules.values()
+        lokr, full = (first, second) if "lokr_w1" in first else (second, first)
+        assert (float(lokr["scale"]) if "scale" in lokr else None) == expected
+        assert "scale" not in full
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [

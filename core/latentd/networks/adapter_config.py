@@ -2,7 +2,8 @@
 
 diffusers writes them as one JSON text, ``lora_adapter_metadata``, with keys such as ``unet.lora_alpha``,
 ``unet.alpha_pattern`` and ``text_encoder.r``. SimpleTuner and PEFT's scripts write the same keys directly into the
-header, or the keys of ``adapter_config.json`` without a prefix. The rank is always that of the tensors.
+header, or the keys of ``adapter_config.json`` without a prefix. The rank is that of the tensors; where they have none,
+as a LoKr of two whole factors, it is the settings'.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from latentd.networks.spellings import ModuleName, Owner
 from latentd.regular import read_regular
@@ -23,35 +25,42 @@ _PREFIXES: dict[str, tuple[Owner, ...]] = {
     "text_encoder": ("first", "te", "te1"),
     "text_encoder_2": ("te2",),
 }
-_KEYS = ("lora_alpha", "alpha", "alpha_pattern", "use_rslora", "peft_type")
+_KEYS = ("lora_alpha", "alpha", "alpha_pattern", "use_rslora", "peft_type", "r", "rank_pattern")
 _MAX_CONFIG = 1 << 20
 _LONGEST_PATTERN, _MOST_REPEATS, _LONGEST_PATH = 200, 2, 300
 _REPEATS, _GROUP_REPEAT = re.compile(r"[*+?{]"), re.compile(r"\)[*+?{]|\(\?")
 
 
+_Patterns: TypeAlias = tuple[tuple[re.Pattern[str], float], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """One adapter's settings: alpha, the alphas of single modules by pattern, and whether rsLoRA's scale is used.
+    """One adapter's settings: alpha, rank, both of single modules by pattern, and whether rsLoRA's scale is used.
 
     ``unread`` lists the patterns that are ignored.
     """
 
     alpha: float | None = None
-    alpha_pattern: tuple[tuple[re.Pattern[str], float], ...] = ()
+    alpha_pattern: _Patterns = ()
+    rank: float | None = None
+    rank_pattern: _Patterns = ()
     rank_stabilised: bool = False
     unread: tuple[str, ...] = ()
 
-    def scale(self, path: str, rank: int) -> float | None:
-        """The scale of the module ``path``; None if alpha is unknown.
+    def scale(self, path: str, rank: int | None) -> float | None:
+        """The scale of the module ``path``; None if alpha or the rank is unknown.
 
         It is alpha / rank, or alpha / sqrt(rank) for rsLoRA (Kalajdzievski 2023). As in PEFT, a pattern names a module
         by its whole path or by the end of it that follows a dot.
+
+        :param rank: that of the tensors; None if they have none.
         """
-        patterns = self.alpha_pattern if len(path) <= _LONGEST_PATH else ()
-        alpha = next((a for pattern, a in patterns if pattern.fullmatch(path)), self.alpha)
-        if alpha is None or rank < 1:
+        alpha = _of(path, self.alpha_pattern, self.alpha)
+        divisor = rank or _of(path, self.rank_pattern, self.rank)
+        if alpha is None or divisor is None or divisor < 1:
             return None
-        return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
+        return alpha / (math.sqrt(divisor) if self.rank_stabilised else divisor)
 
 
 class AdapterConfigs:
@@ -103,15 +112,31 @@ def _entries(source: Mapping[str, JsonValue], prefix: str) -> dict[str, JsonValu
 def _config(entries: Mapping[str, JsonValue]) -> AdapterConfig:
     # PEFT's LoHa and LoKr write alpha, its LoRA writes lora_alpha. Without other keys of PEFT, alpha may mean anything.
     other = entries.get("alpha") if "peft_type" in entries else None
-    given = entries.get("alpha_pattern")
-    listed = given.items() if isinstance(given, Mapping) else ()
-    patterns = {str(key): (_pattern(str(key)), _number(value)) for key, value in listed}
+    alphas, unread = _patterns(entries.get("alpha_pattern"))
+    ranks, _ = _patterns(entries.get("rank_pattern"))
     return AdapterConfig(
         alpha=_number(entries.get("lora_alpha", other)),
-        alpha_pattern=tuple((p, a) for p, a in patterns.values() if p is not None and a is not None),
+        alpha_pattern=alphas,
+        rank=_number(entries.get("r")),
+        rank_pattern=ranks,
         rank_stabilised=str(entries.get("use_rslora", False)).lower() in ("true", "1"),
-        unread=tuple(key for key, read in patterns.items() if None in read),
+        unread=unread,
     )
+
+
+def _patterns(given: JsonValue) -> tuple[_Patterns, tuple[str, ...]]:
+    """The patterns with their numbers, and those that are ignored."""
+    listed = given.items() if isinstance(given, Mapping) else ()
+    read = {str(key): (_pattern(str(key)), _number(value)) for key, value in listed}
+    patterns = tuple((p, number) for p, number in read.values() if p is not None and number is not None)
+    return patterns, tuple(key for key, found in read.items() if None in found)
+
+
+def _of(path: str, patterns: _Patterns, otherwise: float | None) -> float | None:
+    """The number of the first pattern that fits ``path``."""
+    if len(path) > _LONGEST_PATH:
+        return otherwise
+    return next((number for pattern, number in patterns if pattern.fullmatch(path)), otherwise)
 
 
 def _pattern(text: str) -> re.Pattern[str] | None:

@@ -115,7 +115,7 @@ def _add_scales(path: Path, modules: Mapping[ModuleName, dict[str, Tensor]]) -> 
         if config is None or {"alpha", "scale"} & weights.keys():
             continue
         change = module_from(weights)
-        scale = config.scale(name.spelling, change.dim or 0) if change is not None else None
+        scale = config.scale(name.spelling, change.dim) if change is not None and change.has_rank else None
         if scale is not None:
             weights["scale"] = torch.tensor(scale)
     return configs.unread

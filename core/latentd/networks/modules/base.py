@@ -22,9 +22,11 @@ class NetworkModule(ABC):
     (:meth:`raw`).
 
     :cvar reads: names of the tensors that the type reads, besides ``COMMON``.
+    :cvar has_rank: whether trainers divide alpha by a rank for this type.
     """
 
     reads: ClassVar[frozenset[str]]
+    has_rank: ClassVar[bool] = False
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights

@@ -17,6 +17,7 @@ class LoHa(NetworkModule):
     """``(w1a · w1b) ⊙ (w2a · w2b)``; a side that has a tensor ``t`` is in CP form."""
 
     reads = frozenset({*_FACTORS, "hada_t1", "hada_t2"})
+    has_rank = True
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:

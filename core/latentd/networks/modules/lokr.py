@@ -15,6 +15,7 @@ class LoKr(NetworkModule):
     """``kron(w1, w2)``."""
 
     reads = frozenset({"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"})
+    has_rank = True
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:

@@ -14,6 +14,7 @@ class Lora(NetworkModule):
     """``up · down``, or the CP product of up, mid and down."""
 
     reads = frozenset({"lora_up.weight", "lora_mid.weight", "lora_down.weight", "lora_up.bias"})
+    has_rank = True
 
     @classmethod
     def matches(cls, weights: Weights) -> bool:
