@@ -7,6 +7,7 @@ import pytest
 from latentd.errors import InvalidRequest
 from latentd.infotext.apply import override_settings, request_fields
 from latentd.infotext.parse import Infotext, read_infotext
+from latentd.infotext.settings import whole
 
 TEXT = (
     "a green square on a yellow background\nNegative prompt: blurry\nSteps: 7, Sampler: DPM++ 2M Karras, CFG scale: 4, "
@@ -106,3 +107,16 @@ def test_a_value_of_the_wrong_kind_is_named() -> None:
         request_fields(infotext(Steps="many"), "txt2img", ())
     with pytest.raises(InvalidRequest, match="Clip skip: two"):
         override_settings(infotext(Clip_skip="two"), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"), [("20", 20), ("20.0", 20), ("2e1", 20), ("18446744073709551615", 2**64 - 1)]
+)
+def test_whole_numbers_may_be_written_with_a_point(text: str, steps: int) -> None:
+    assert whole(text) == steps
+
+
+@pytest.mark.parametrize("text", ["20.5", "many", "nan", "inf", ""])
+def test_other_texts_are_no_whole_numbers(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid literal|could not convert"):
+        whole(text)

@@ -8,7 +8,7 @@ from typing import Literal
 from latentd.errors import InvalidRequest
 from latentd.infotext.other_names import schedule_name
 from latentd.infotext.parse import Infotext
-from latentd.infotext.settings import OPTION_SCHEDULES, SETTINGS, Setting
+from latentd.infotext.settings import OPTION_SCHEDULES, SETTINGS, Setting, whole
 
 Converter = Callable[[str], object]
 Fields = Mapping[str, tuple[str, Converter]]
@@ -16,15 +16,15 @@ Fields = Mapping[str, tuple[str, Converter]]
 _SHARED: Fields = {
     "prompt": ("Prompt", str),
     "negative_prompt": ("Negative prompt", str),
-    "steps": ("Steps", int),
+    "steps": ("Steps", whole),
     "sampler_name": ("Sampler", str),
     "cfg_scale": ("CFG scale", float),
-    "width": ("Size-1", int),
-    "height": ("Size-2", int),
-    "batch_size": ("Batch size", int),
+    "width": ("Size-1", whole),
+    "height": ("Size-2", whole),
+    "batch_size": ("Batch size", whole),
     "denoising_strength": ("Denoising strength", float),
-    "seed": ("Seed", int),
-    "subseed": ("Variation seed", int),
+    "seed": ("Seed", whole),
+    "subseed": ("Variation seed", whole),
     "subseed_strength": ("Variation seed strength", float),
     "refiner_checkpoint": ("Refiner", str),
     "refiner_switch_at": ("Refiner switch at", float),
@@ -34,9 +34,9 @@ _SHARED: Fields = {
 _HIRES: Fields = {
     "hr_scale": ("Hires upscale", float),
     "hr_upscaler": ("Hires upscaler", str),
-    "hr_second_pass_steps": ("Hires steps", int),
-    "hr_resize_x": ("Hires resize-1", int),
-    "hr_resize_y": ("Hires resize-2", int),
+    "hr_second_pass_steps": ("Hires steps", whole),
+    "hr_resize_x": ("Hires resize-1", whole),
+    "hr_resize_y": ("Hires resize-2", whole),
     "hr_checkpoint_name": ("Hires checkpoint", str),
     "hr_sampler_name": ("Hires sampler", str),
     "hr_scheduler": ("Hires schedule type", str),
@@ -51,11 +51,11 @@ _IMG2IMG: Fields = {
 _COMFYUI_SCHEDULE = "Scheduler"
 _FILLS = ("fill", "original", "latent noise", "latent nothing")
 _MASK: Fields = {
-    "mask_blur": ("Mask blur", int),
+    "mask_blur": ("Mask blur", whole),
     "inpainting_mask_invert": ("Mask mode", lambda text: int(text == "Inpaint not masked")),
     "inpainting_fill": ("Masked content", _FILLS.index),
     "inpaint_full_res": ("Inpaint area", lambda text: text == "Only masked"),
-    "inpaint_full_res_padding": ("Masked area padding", int),
+    "inpaint_full_res_padding": ("Masked area padding", whole),
 }
 
 
@@ -96,8 +96,8 @@ def _seed_resize(infotext: Infotext) -> Fields:
     # AUTOMATIC1111 1.8 swaps these two, and pictures made with it depend on that.
     width, height = ("1", "2") if infotext.is_ours else ("2", "1")
     return {
-        "seed_resize_from_w": (f"Seed resize from-{width}", int),
-        "seed_resize_from_h": (f"Seed resize from-{height}", int),
+        "seed_resize_from_w": (f"Seed resize from-{width}", whole),
+        "seed_resize_from_h": (f"Seed resize from-{height}", whole),
     }
 
 

@@ -11,6 +11,20 @@ def truth(text: str) -> bool:
     return text not in {"", "False"}
 
 
+def whole(text: str) -> int:
+    """The whole number that ``text`` is; some programs write ``20.0``.
+
+    :raises ValueError: it is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """An option, and the function that reads its value from text and raises ValueError if it cannot."""
@@ -26,7 +40,7 @@ SETTINGS: Mapping[str, Setting] = {
     "Face restoration": Setting("face_restoration", truth),
     "Model hash": Setting("sd_model_checkpoint"),
     "Emphasis": Setting("emphasis"),
-    "Clip skip": Setting("CLIP_stop_at_last_layers", int),
+    "Clip skip": Setting("CLIP_stop_at_last_layers", whole),
     "RNG": Setting("randn_source"),
     "Tiling": Setting("tiling", truth),
     "Hires refiner": Setting("hires_fix_refiner_pass"),
@@ -54,25 +68,25 @@ SETTINGS: Mapping[str, Setting] = {
     "Schedule min sigma": Setting("sigma_min", float),
     "Schedule max sigma": Setting("sigma_max", float),
     "Schedule rho": Setting("rho", float),
-    "ENSD": Setting("eta_noise_seed_delta", int),
+    "ENSD": Setting("eta_noise_seed_delta", whole),
     "Discard penultimate sigma": Setting("always_discard_next_to_last_sigma", truth),
     # Misspelt in AUTOMATIC1111 1.8, which writes the word correctly and so never reads it back.
     "SGM noise multplier": Setting("sgm_noise_multiplier", truth),
     "SGM noise multiplier": Setting("sgm_noise_multiplier", truth),
     "UniPC variant": Setting("uni_pc_variant"),
     "UniPC skip type": Setting("uni_pc_skip_type"),
-    "UniPC order": Setting("uni_pc_order", int),
+    "UniPC order": Setting("uni_pc_order", whole),
     "UniPC lower order final": Setting("uni_pc_lower_order_final", truth),
     "Noise Schedule": Setting("sd_noise_schedule"),
     "Hypertile U-Net": Setting("hypertile_enable_unet", truth),
     "Hypertile U-Net second pass": Setting("hypertile_enable_unet_secondpass", truth),
-    "Hypertile U-Net max depth": Setting("hypertile_max_depth_unet", int),
-    "Hypertile U-Net max tile size": Setting("hypertile_max_tile_unet", int),
-    "Hypertile U-Net swap size": Setting("hypertile_swap_size_unet", int),
+    "Hypertile U-Net max depth": Setting("hypertile_max_depth_unet", whole),
+    "Hypertile U-Net max tile size": Setting("hypertile_max_tile_unet", whole),
+    "Hypertile U-Net swap size": Setting("hypertile_swap_size_unet", whole),
     "Hypertile VAE": Setting("hypertile_enable_vae", truth),
-    "Hypertile VAE max depth": Setting("hypertile_max_depth_vae", int),
-    "Hypertile VAE max tile size": Setting("hypertile_max_tile_vae", int),
-    "Hypertile VAE swap size": Setting("hypertile_swap_size_vae", int),
+    "Hypertile VAE max depth": Setting("hypertile_max_depth_vae", whole),
+    "Hypertile VAE max tile size": Setting("hypertile_max_tile_vae", whole),
+    "Hypertile VAE swap size": Setting("hypertile_swap_size_vae", whole),
     "NGMS all steps": Setting("s_min_uncond_all", truth),
     "Skip Early CFG": Setting("skip_early_cond", float),
     # AUTOMATIC1111 1.10 reads these under the first name and writes them under the second.
