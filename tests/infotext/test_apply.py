@@ -118,5 +118,5 @@ def test_whole_numbers_may_be_written_with_a_point(text: str, steps: int) -> Non
 
 @pytest.mark.parametrize("text", ["20.5", "many", "nan", "inf", ""])
 def test_other_texts_are_no_whole_numbers(text: str) -> None:
-    with pytest.raises(ValueError, match="invalid literal|could not convert"):
+    with pytest.raises(ValueError, match=r"invalid literal|could not convert"):
         whole(text)
