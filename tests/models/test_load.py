@@ -205,6 +205,16 @@ def test_a_folders_weights_under_every_name_of_diffusers(
     assert all(torch.equal(a, b) for a, b in zip(model.unet.parameters(), found.unet.parameters(), strict=True))
 
 
+def test_a_folders_configuration_may_say_more_than_the_network_takes(checkpoint_folder: Path, tmp_path: Path) -> None:
+    """Averages of a training, saved by themselves, have its settings in their configuration."""
+    model = load(checkpoint_folder / "sd1.safetensors")
+    folder = diffusers_folder(model, tmp_path / "folder")
+    for part in ("unet", "vae"):
+        path = folder / part / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"decay": 0.9999, "use_ema_warmup": False}))
+    assert torch.equal(load(folder).unet.conv_in.weight, model.unet.conv_in.weight)
+
+
 def test_a_folder_that_lacks_a_shard_is_refused(checkpoint_folder: Path, tmp_path: Path) -> None:
     folder = diffusers_folder(load(checkpoint_folder / "sd1.safetensors"), tmp_path / "folder")
     names = [f"{UNET_FILE}-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any, TypeVar
 
 import torch
@@ -35,7 +36,7 @@ def build_unet(weights: StateDict, config: ModelConfig, device: torch.device, dt
     """
     from diffusers import UNet2DConditionModel
 
-    make: Callable[[], DiffusersUNet] = partial(UNet2DConditionModel, **config)
+    make: Callable[[], DiffusersUNet] = partial(UNet2DConditionModel, **_accepted(UNet2DConditionModel, config))
     return assemble(make, weights, device, dtype)
 
 
@@ -43,8 +44,14 @@ def build_vae(weights: StateDict, config: ModelConfig, device: torch.device, dty
     """An ``AutoencoderKL`` in eval mode from ``weights`` under diffusers' names."""
     from diffusers import AutoencoderKL
 
-    make: Callable[[], DiffusersVae] = partial(AutoencoderKL, **config)
+    make: Callable[[], DiffusersVae] = partial(AutoencoderKL, **_accepted(AutoencoderKL, config))
     return assemble(make, weights, device, dtype)
+
+
+def _accepted(kind: type[object], config: ModelConfig) -> ModelConfig:
+    """The entries of ``config`` that ``kind`` takes; files have others, as the settings of averages in training."""
+    known = signature(kind).parameters
+    return {key: value for key, value in config.items() if key in known}
 
 
 def build_text_encoder(
