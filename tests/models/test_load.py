@@ -164,6 +164,14 @@ def test_vae_files_with_and_without_prefix(tmp_path: Path, prefix: str, suffix: 
     assert vae.decoder.conv_out.out_channels == 3
 
 
+def test_a_vae_of_other_models_is_refused(tmp_path: Path) -> None:
+    weights = tiny_models.vae()
+    weights["decoder.conv_in.weight"] = torch.zeros(64, 16, 3, 3)
+    weights["encoder.conv_out.weight"] = torch.zeros(32, 64, 3, 3)
+    with pytest.raises(ModelLoadError, match=r"ae\.safetensors is a VAE of 16 latent channels, as FLUX"):
+        load_vae(tiny_models.write(tmp_path / "ae.safetensors", weights), DevicePolicy())
+
+
 def test_a_diffusers_folder_gives_the_same_model(checkpoint_folder: Path, tmp_path: Path) -> None:
     model = load(checkpoint_folder / "sd1.safetensors")
     again = load(diffusers_folder(model, tmp_path / "folder"))

@@ -28,6 +28,9 @@ from latentd.models.untyped import DiffusersUNet, DiffusersVae, ModelConfig
 
 M = TypeVar("M")
 
+LATENT_CHANNELS = 4
+"""Of every family that latentd runs."""
+
 
 def build_unet(weights: StateDict, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> DiffusersUNet:
     """A ``UNet2DConditionModel`` in eval mode from ``weights`` under diffusers' names.
@@ -92,13 +95,18 @@ def ldm_parts(
 def standalone_vae(weights: StateDict, policy: DevicePolicy) -> DiffusersVae:
     """The VAE in a separate file, with LDM's or diffusers' names, with or without ``first_stage_model.``.
 
-    :raises ModelLoadError: the file has no VAE.
+    :raises ModelLoadError: the file has no VAE, or one for latents of other models.
     """
     inner = weights.below(VAE_PREFIX)
     found = inner if len(inner) else weights
     config = vae_config(found.shapes)
     if config is None:
         raise ModelLoadError(f"{weights.name} holds no VAE", hint=looks_like(weights.shapes))
+    if (channels := config["latent_channels"]) != LATENT_CHANNELS:
+        raise ModelLoadError(
+            f"{weights.name} is a VAE of {channels} latent channels, as FLUX or Stable Diffusion 3 has it",
+            hint=f"those of SD 1, SD 2 and SDXL have {LATENT_CHANNELS}",
+        )
     return build_vae(vae_to_diffusers(found), config, policy.home_of("vae"), policy.dtype_of("vae"))
 
 
