@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from fastapi.sse import format_sse_event
+
 from latentd.api import (
     GeneratedImage,
     JobEvent,
@@ -126,7 +128,7 @@ class Stream:
                 if waiting.done():
                     return
                 if not hearing.done():
-                    yield b": waiting\n\n"
+                    yield format_sse_event(comment="waiting")
                     continue
                 hearing = None
                 state = self._job.progress
@@ -163,4 +165,4 @@ def _error(error: Exception) -> bytes:
 
 
 def _sse(name: str, document: dict[str, JsonValue]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(document)}\n\n".encode()
+    return format_sse_event(event=name, data_str=json.dumps(document))
