@@ -26,22 +26,25 @@ def sources() -> Iterator[Path]:
                 yield path
 
 
+def cites(text: str) -> bool:
+    """Whether ``text`` has anything in it that could cite something."""
+    return ".md" in text or "a1111-" in text or OUTSIDE.search(text) is not None
+
+
 def words_about_code(path: Path) -> Iterator[tuple[int, str]]:
-    """The comments and string literals of a file, docstrings among them, each with its line."""
-    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
-        if token.type in (tokenize.COMMENT, tokenize.STRING):
+    """The comments and string literals that could cite something, docstrings among them, each with its line."""
+    text = path.read_text(encoding="utf-8")
+    if not cites(text):
+        return
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in (tokenize.COMMENT, tokenize.STRING) and cites(token.string):
             yield token.start[0], token.string
 
 
 @pytest.fixture(scope="module")
 def citations() -> list[tuple[str, str]]:
     """(place, text) of every comment and string that could cite something."""
-    return [
-        (f"{path.relative_to(ROOT)}:{line}", text)
-        for path in sources()
-        for line, text in words_about_code(path)
-        if ".md" in text or "a1111-" in text or OUTSIDE.search(text)
-    ]
+    return [(f"{path.relative_to(ROOT)}:{line}", text) for path in sources() for line, text in words_about_code(path)]
 
 
 def anchors() -> set[str]:

@@ -11,7 +11,7 @@ import torch
 
 from latentd.models import measuring
 from latentd.models.devices import DevicePolicy
-from latentd.models.measuring import measured_policy
+from latentd.models.measuring import Shapes, measured_policy
 from latentd.models.precision import CANDIDATES, PARTS, Measured, Part, Precision, Timing
 from latentd.testing import AppFactory, tiny_models
 
@@ -54,7 +54,8 @@ def test_float16_is_for_no_vae() -> None:
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "of a plugin"])
 def test_every_candidate_is_measured_or_given_up(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "ROUNDS", 1)
+    small = Shapes(32, 4, side=8, tokens=16, text_width=32, vae_channels=16, vae_side=8)
+    monkeypatch.setattr(measuring, "SHAPES", dict.fromkeys(measuring.SHAPES, small))
     found = measuring.measure(family)
     layouts: dict[Part, tuple[bool, ...]] = {"unet": (False, True), "text": (False,), "vae": (False, True)}
     assert [(t.part, t.dtype, t.channels_last) for t in found.timings] == [
@@ -63,6 +64,10 @@ def test_every_candidate_is_measured_or_given_up(family: str, monkeypatch: pytes
     assert all(timing.seconds > 0 for timing in found.timings)
     for part in PARTS:
         found.choice(part)
+
+
+def test_heads_part_the_width_of_every_family() -> None:
+    assert [name for name, shapes in measuring.SHAPES.items() if shapes.channels % shapes.heads] == []
 
 
 def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

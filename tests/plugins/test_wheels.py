@@ -115,18 +115,18 @@ STARTUP_EXITS = """
 @pytest.fixture(scope="module")
 def installed(overlay: Any) -> Any:
     """Every plugin of this module, installed side by side."""
-    overlay.install("good", GOOD)
-    overlay.install("exits", EXITS_AT_IMPORT)
-    overlay.install("fails", FAILS_AT_IMPORT)
-    overlay.install("misspelt", MISSPELT)
-    overlay.install("signature", WRONG_SIGNATURE)
-    overlay.install("value", WRONG_VALUE)
-    overlay.install("clashes", CLASHES)
-    overlay.install("shadows", SHADOWS)
-    overlay.install("toonew", TOO_NEW, requires="latentd>=7")
-    overlay.install("late", STARTUP_RAISES)
-    overlay.install("leaves", STARTUP_EXITS)
-    overlay.install("twin", GOOD.replace("good", "twin"), entry="good")
+    overlay.add("good", GOOD)
+    overlay.add("exits", EXITS_AT_IMPORT)
+    overlay.add("fails", FAILS_AT_IMPORT)
+    overlay.add("misspelt", MISSPELT)
+    overlay.add("signature", WRONG_SIGNATURE)
+    overlay.add("value", WRONG_VALUE)
+    overlay.add("clashes", CLASHES)
+    overlay.add("shadows", SHADOWS)
+    overlay.add("toonew", TOO_NEW, requires="latentd>=7")
+    overlay.add("late", STARTUP_RAISES)
+    overlay.add("leaves", STARTUP_EXITS)
+    overlay.add("twin", GOOD.replace("good", "twin"), entry="good")
     return overlay
 
 
@@ -248,7 +248,7 @@ def test_a_plugins_command_runs_and_help_imports_none(installed: Any) -> None:
             print("hello", *arguments)
             return 3
     """
-    installed.install("greeter", source, group="latentd.commands", entry="greet")
+    installed.add("greeter", source, group="latentd.commands", entry="greet")
     entry = next(installed.site.glob("latentd_greeter*.dist-info")) / "entry_points.txt"
     entry.write_text("[latentd.commands]\ngreet = latentd_greeter:greet\n")
     done = installed.python("-m", "latentd", "greet", "you")

@@ -37,13 +37,20 @@ ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Widths of a family's middle level, in which it spends most of its time.
+    """The sizes at which a family's parts are timed.
 
-    :ivar channels: of its feature maps and hidden states. :ivar heads: of its attention.
+    :ivar channels: of the UNet's middle level, in which it spends most of its time. :ivar heads: of its attention.
+    :ivar side: of its feature maps. :ivar tokens: of its hidden states. :ivar text_width: of the text encoder.
+    :ivar vae_channels: of the VAE's feature maps. :ivar vae_side: of these.
     """
 
     channels: int
     heads: int
+    side: int = 24
+    tokens: int = 1024
+    text_width: int = 768
+    vae_channels: int = 256
+    vae_side: int = 64
 
 
 SHAPES = {"sd1": Shapes(640, 8), "sd2": Shapes(640, 10), "sdxl": Shapes(640, 10), "sdxl-refiner": Shapes(768, 12)}
@@ -104,10 +111,10 @@ def _unet_work(shapes: Shapes, dtype: torch.dtype, last: bool) -> Callable[[], o
     import torch.nn.functional as F
 
     width = shapes.channels
-    convolution, picture = _convolution(width, 24, dtype, last)
+    convolution, picture = _convolution(width, shapes.side, dtype, last)
     wide = _linear(width, 8 * width, dtype)
-    hidden = torch.randn(1024, width).to(dtype)
-    q = torch.randn(1, shapes.heads, 1024, width // shapes.heads).to(dtype)
+    hidden = torch.randn(shapes.tokens, width).to(dtype)
+    q = torch.randn(1, shapes.heads, shapes.tokens, width // shapes.heads).to(dtype)
 
     def run() -> Iterator[Tensor]:
         yield convolution(picture)
@@ -120,15 +127,15 @@ def _unet_work(shapes: Shapes, dtype: torch.dtype, last: bool) -> Callable[[], o
 def _text_work(shapes: Shapes, dtype: torch.dtype, last: bool) -> Callable[[], object]:
     import torch
 
-    layer = _linear(768, 3072, dtype)
-    hidden = torch.randn(8 * 77, 768).to(dtype)
+    layer = _linear(shapes.text_width, 4 * shapes.text_width, dtype)
+    hidden = torch.randn(8 * 77, shapes.text_width).to(dtype)
     return lambda: layer(hidden)
 
 
 def _vae_work(shapes: Shapes, dtype: torch.dtype, last: bool) -> Callable[[], object]:
     import torch.nn.functional as F
 
-    convolution, picture = _convolution(256, 64, dtype, last)
+    convolution, picture = _convolution(shapes.vae_channels, shapes.vae_side, dtype, last)
     return lambda: F.silu(convolution(picture))
 
 

@@ -292,8 +292,7 @@ def steps_beyond_their_neighbours(image: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-@pytest.mark.slow
-def test_four_times_the_size_shows_no_seam(tmp_path: Path) -> None:
+def test_three_times_the_size_shows_no_seam(tmp_path: Path) -> None:
     """Where tiles meet, neighbours differ no more than anywhere in the picture that is redrawn whole."""
     tinymodel = pytest.importorskip("latentd_tinymodel")
     factory = AppFactory(tmp_path)
@@ -311,23 +310,23 @@ def test_four_times_the_size_shows_no_seam(tmp_path: Path) -> None:
         assert reply.status_code == 200, reply.text
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(reply.json()["images"][0]))).convert("RGB"))
 
-    size = (256, 256)
-    small = Image.fromarray(drawn("txt2img", width=size[0], height=size[1])).resize((64, 64))
-    large = small.resize(size, Image.Resampling.LANCZOS)
+    side = 3 * 64
+    small = Image.fromarray(drawn("txt2img", width=side, height=side)).resize((64, 64))
+    large = small.resize((side, side), Image.Resampling.LANCZOS)
     redrawing = {"denoising_strength": 0.35}
-    whole = drawn("img2img", **redrawing, init_images=[base64_of(large)], width=256, height=256)
+    whole = drawn("img2img", **redrawing, init_images=[base64_of(large)], width=side, height=side)
     settings = {
         "tile_width": 64,
         "tile_height": 64,
         "target_size_type": 2,
-        "custom_scale": 4,
+        "custom_scale": 3,
         "upscaler_index": "Lanczos",
     }
     script = {**redrawing, "init_images": [base64_of(small)], "script_name": NAME}
     tiled = drawn("img2img", **script, script_args=settings)
     hard = drawn("img2img", **script, script_args={**settings, "mask_blur": 0, "padding": 0})
     factory.close()
-    seams = np.r_[62:66, 126:130, 190:194]
+    seams = np.r_[62:66, 126:130]
     bound = steps_beyond_their_neighbours(whole).max()
     assert steps_beyond_their_neighbours(tiled)[:, seams].max() <= bound
     assert steps_beyond_their_neighbours(hard)[:, seams].max() > bound, "without blur and padding the grid is seen"
