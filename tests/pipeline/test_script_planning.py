@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tests.pipeline.conftest import BASE, drawing_on, services_on
 
-from latentd.api import GenerationRequest, NoArgs, Plan, Planned, Script, Services, hookimpl
+from latentd.api import GenerationRequest, Mode, NoArgs, Plan, Planned, Script, Services, hookimpl
+from latentd.errors import InvalidRequest
 from latentd.pipeline.planning.build import build_plan
 from latentd.server.services import AppServices
 
@@ -19,10 +20,13 @@ class Noter(Script[NoArgs]):
 
     alwayson = True
 
-    def __init__(self, title: str, order: int, finished: bool) -> None:
+    def __init__(
+        self, title: str, order: int, finished: bool, modes: tuple[Mode, ...] = ("txt2img", "img2img")
+    ) -> None:
         self.title = title
         self.order = order
         self.finished = finished
+        self.modes = modes
 
     def plan(self, plan: Plan, args: NoArgs, services: Services) -> Planned[NoArgs]:
         changed = plan.with_changes(prompts=tuple(f"{prompt}, {self.title}" for prompt in plan.prompts))
@@ -35,7 +39,9 @@ class Noter(Script[NoArgs]):
 class Plugin:
     @hookimpl
     def register_scripts(self) -> list[Any]:
-        return [Noter("red", 5, finished=False), Noter("apple", -5, finished=True), Noter("big", 5, finished=False)]
+        repainting = Noter("repainting", 5, finished=False, modes=("img2img",))
+        others = (("red", 5, False), ("apple", -5, True), ("big", 5, False))
+        return [*(Noter(title, order, finished) for title, order, finished in others), repainting]
 
 
 @pytest.fixture
@@ -52,6 +58,20 @@ def asked(*titles: str) -> dict[str, Any]:
 def test_scripts_are_planned_in_their_order_and_then_as_sent(services: AppServices) -> None:
     plan = build_plan(GenerationRequest(**{**BASE, "prompt": "an", **asked("big", "red", "apple")}), services)
     assert plan.prompts == ("an, apple, big, red",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        (asked("Repainting"), "it is a script of img2img alone"),
+        ({"script_name": "repainting"}, "it is a script of img2img alone"),
+        ({"script_name": "big"}, "it is an always-on script: its place is alwayson_scripts"),
+    ],
+)
+def test_a_script_in_a_wrong_place_is_told_its_own(services: AppServices, fields: dict[str, Any], hint: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"Script '.*' not found") as refused:
+        build_plan(GenerationRequest(**BASE, **fields), services)
+    assert refused.value.hint == hint
 
 
 def test_a_script_that_is_finished_has_no_part_in_the_job(services: AppServices) -> None:

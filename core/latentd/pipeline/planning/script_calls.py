@@ -46,7 +46,7 @@ def plan_scripts(plan: Plan, services: PlanningServices) -> Plan:
         return plan
     script = _find(request.script_name, services, request.mode)
     if script is None or script.alwayson:
-        raise _unknown(request.script_name, services)
+        raise _unknown(request.script_name, services, request.mode)
     sent = request.script_args or None
     with _refusing(script, services, ("script_args", script.title)):
         own_parser = type(script).parse_args is not Script.parse_args
@@ -100,7 +100,7 @@ def _alwayson(plan: Plan, services: PlanningServices, warnings: list[str]) -> li
             raise InvalidRequest(f"always on script {title} not found")
         script = _find(title, services, request.mode)
         if script is None:
-            raise _unknown(title, services)
+            raise _unknown(title, services, request.mode)
         if not script.alwayson:
             raise InvalidRequest("Cannot have a selectable script in the always on scripts params")
         if not isinstance(entry, Mapping):
@@ -134,6 +134,13 @@ def _find(title: str, services: PlanningServices, mode: Mode) -> AnyScript | Non
     return script if script is not None and mode in script.modes else None
 
 
-def _unknown(title: str, services: PlanningServices) -> InvalidRequest:
-    hint = package_hint("script", title) or near_matches(title, services.registry.scripts)
+def _unknown(title: str, services: PlanningServices, mode: Mode) -> InvalidRequest:
+    """The error for a title that means no script here; it says where a script of that title belongs."""
+    known: AnyScript | None = services.registry.scripts.find(title)
+    if known is None:
+        hint = package_hint("script", title) or near_matches(title, services.registry.scripts)
+    elif mode not in known.modes:
+        hint = f"it is a script of {' and '.join(known.modes)} alone"
+    else:
+        hint = "it is an always-on script: its place is alwayson_scripts"
     return InvalidRequest(f"Script '{title}' not found", hint=hint)
