@@ -132,6 +132,12 @@ class Model(Protocol):
     def prediction_type(self) -> str:
         """``eps`` or ``v``."""
 
+    def lay_out(self, module: torch.nn.Module) -> None:
+        """Let ``module``, which computes beside the UNet, compute as the UNet does.
+
+        Its weights get the UNet's memory layout, and its convolutions the UNet's algorithm.
+        """
+
     def part(self, part: Literal["unet", "text", "vae"]) -> AbstractContextManager[None]:
         """Within it the module(s) of ``part`` are on the device where they compute; other parts may leave it."""
 

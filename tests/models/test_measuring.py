@@ -54,7 +54,7 @@ def test_float16_is_for_no_vae() -> None:
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "of a plugin"])
 def test_every_candidate_is_measured_or_given_up(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = Shapes(32, 4, side=8, tokens=16, text_width=32, vae_channels=16, vae_side=8)
+    small = Shapes(32, 4, side=8, text=32, decoded=16)
     monkeypatch.setattr(measuring, "SHAPES", dict.fromkeys(measuring.SHAPES, small))
     found = measuring.measure(family)
     layouts: dict[Part, tuple[bool, ...]] = {"unet": (False, True), "text": (False,), "vae": (False, True)}

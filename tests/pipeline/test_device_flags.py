@@ -42,6 +42,7 @@ def plain(data: Path) -> Any:
     "flags",
     [
         ["--use-cpu", "all"],
+        ["--direct-convolution"],
         ["--medvram"],
         ["--lowvram"],
         ["--no-half", "--precision", "full"],

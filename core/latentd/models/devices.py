@@ -40,6 +40,7 @@ class DevicePolicy:
     :param tile_vae: whether the VAE works in tiles from the start, not only when memory runs out.
     :param upcast_attention: whether attention scores are computed in float32.
     :param channels_last: whether the weights of UNet and VAE have this memory layout.
+    :param direct_convolution: whether no convolution is computed by Winograd's algorithm.
     :param parts: dtype and layout of single parts, which replace the above.
     :param measured: what was measured to choose them, if anything was.
     :param fit: makes the policy for a model's family from this one; None if all have the same.
@@ -54,6 +55,7 @@ class DevicePolicy:
     upcast_attention: bool = False
     offload_sdxl: bool = False
     channels_last: bool = False
+    direct_convolution: bool = False
     parts: Mapping[Part, Precision] = field(default_factory=dict)
     measured: Measured | None = None
     fit: Callable[[DevicePolicy, str], DevicePolicy] | None = field(default=None, repr=False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from latentd.models.architecture import Family, PredictionType, Variant
 from latentd.models.devices import DevicePolicy
+from latentd.models.layout import lay_out
 from latentd.models.modules.fp8 import copies_nbytes
 from latentd.models.modules.text_encoder import TextEncoder
 from latentd.models.modules.unet import UNetRunner
@@ -71,6 +72,10 @@ class LoadedModel:
     def dtype(self) -> torch.dtype:
         """The dtype of the UNet's weights."""
         return self.policy.dtype_of("unet")
+
+    def lay_out(self, module: nn.Module) -> None:
+        """Let ``module``, which computes beside the UNet, compute as the UNet does: its layout, its convolutions."""
+        lay_out(module, self.policy, "unet")
 
     def precision_notes(self) -> dict[str, str]:
         """Infotext entries on what a CPU did not compute in float32, as pictures then differ from those of others."""

@@ -28,32 +28,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A candidate that takes this many times the best one's time in its second round is measured no further.
+#: A candidate that takes this many times the best one's time is measured no further.
 HOPELESS = 2.0
-#: The same for its first round, into which the library's own preparations go.
-HOPELESS_AT_ONCE = 6.0
-ROUNDS = 3
+#: One that takes this many times float32's for a small piece of work is not tried on a large one: without instructions
+#: for a dtype, that would be minutes.
+HOPELESS_IF_SMALL = 5.0
+ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """The sizes at which a family's parts are timed.
+    """Sizes of a family's middle level, in which it spends most of its time.
 
-    :ivar channels: of the UNet's middle level, in which it spends most of its time. :ivar heads: of its attention.
-    :ivar side: of its feature maps. :ivar tokens: of its hidden states. :ivar text_width: of the text encoder.
-    :ivar vae_channels: of the VAE's feature maps. :ivar vae_side: of these.
+    :ivar channels: of its feature maps and hidden states. :ivar heads: of its attention. :ivar side: of the maps.
+    :ivar text: width of the text encoder. :ivar decoded: channels of the VAE's maps; their side is twice the UNet's.
     """
 
     channels: int
     heads: int
-    side: int = 24
-    tokens: int = 1024
-    text_width: int = 768
-    vae_channels: int = 256
-    vae_side: int = 64
+    side: int = 32
+    text: int = 768
+    decoded: int = 256
 
 
 SHAPES = {"sd1": Shapes(640, 8), "sd2": Shapes(640, 10), "sdxl": Shapes(640, 10), "sdxl-refiner": Shapes(768, 12)}
+SMALL = Shapes(channels=64, heads=8, side=16, text=96, decoded=32)
 
 
 def measured_policy(cache: Path) -> Callable[[DevicePolicy, str], DevicePolicy]:
@@ -75,46 +74,57 @@ def measured_policy(cache: Path) -> Callable[[DevicePolicy, str], DevicePolicy]:
 
 
 def measure(family: str) -> Measured:
-    """Time every candidate of every part for ``family``; takes a few seconds."""
+    """Time every candidate of every part for ``family``; takes a few seconds.
+
+    The time of a candidate that is hopeless for small work is reckoned from it.
+    """
     import torch
 
     shapes = SHAPES.get(family, SHAPES["sd1"])
-    work = {"unet": _unet_work, "text": _text_work, "vae": _vae_work}
     timings = []
     with torch.inference_mode():
         for part in PARTS:
-            best = float("inf")
+            found: list[Timing] = []
+            small = _least(_WORK[part](SMALL, torch.float32, False))
             for dtype in CANDIDATES[part]:
                 for last in (False,) if part == "text" else (False, True):
-                    run = work[part](shapes, getattr(torch, dtype), last)
-                    seconds = _least(run, best)
-                    timings.append(Timing(part, dtype, last, seconds))
-                    best = min(best, seconds)
+                    how = getattr(torch, dtype), last
+                    behind = _least(_WORK[part](SMALL, *how)) / small
+                    best = min((timing.seconds for timing in found), default=float("inf"))
+                    hopeless = bool(found) and behind > HOPELESS_IF_SMALL
+                    seconds = behind * found[0].seconds if hopeless else _least(_WORK[part](shapes, *how), best)
+                    found.append(Timing(part, dtype, last, seconds))
+            timings += found
     return Measured(family, tuple(timings))
 
 
-def _least(run: Callable[[], object], best: float) -> float:
-    """The least seconds of a few calls; of fewer, if they show that ``best`` is out of reach."""
+def _least(run: Callable[[], object], best: float = float("inf")) -> float:
+    """The least seconds of a few calls, the first left out, in which libraries prepare themselves.
+
+    It is of fewer, if ``best`` is out of reach.
+    """
     found = float("inf")
-    for number in range(ROUNDS):
+    for number in range(ROUNDS + 1):
         began = time.perf_counter()
         run()
-        found = min(found, time.perf_counter() - began)
-        if found > best * (HOPELESS if number else HOPELESS_AT_ONCE):
+        taken = time.perf_counter() - began
+        if number or taken > HOPELESS_IF_SMALL * best:
+            found = min(found, taken)
+        if HOPELESS * best < found < float("inf"):
             break
     return found
 
 
 def _unet_work(shapes: Shapes, dtype: torch.dtype, last: bool) -> Callable[[], object]:
-    """One residual convolution, one feed-forward network and one self-attention, as often as a UNet has them."""
+    """A convolution, a linear layer and an attention, as often as a UNet has them, for both prompts of a picture."""
     import torch
     import torch.nn.functional as F
 
     width = shapes.channels
-    convolution, picture = _convolution(width, shapes.side, dtype, last)
+    convolution, picture = _convolution(2, width, shapes.side, dtype, last)
     wide = _linear(width, 8 * width, dtype)
-    hidden = torch.randn(shapes.tokens, width).to(dtype)
-    q = torch.randn(1, shapes.heads, shapes.tokens, width // shapes.heads).to(dtype)
+    hidden = torch.randn(2, shapes.side**2, width).to(dtype)
+    q = torch.randn(2, shapes.heads, shapes.side**2, width // shapes.heads).to(dtype)
 
     def run() -> Iterator[Tensor]:
         yield convolution(picture)
@@ -127,24 +137,31 @@ def _unet_work(shapes: Shapes, dtype: torch.dtype, last: bool) -> Callable[[], o
 def _text_work(shapes: Shapes, dtype: torch.dtype, last: bool) -> Callable[[], object]:
     import torch
 
-    layer = _linear(shapes.text_width, 4 * shapes.text_width, dtype)
-    hidden = torch.randn(8 * 77, shapes.text_width).to(dtype)
+    layer = _linear(shapes.text, 4 * shapes.text, dtype)
+    hidden = torch.randn(8 * 77, shapes.text).to(dtype)
     return lambda: layer(hidden)
 
 
 def _vae_work(shapes: Shapes, dtype: torch.dtype, last: bool) -> Callable[[], object]:
     import torch.nn.functional as F
 
-    convolution, picture = _convolution(shapes.vae_channels, shapes.vae_side, dtype, last)
+    convolution, picture = _convolution(1, shapes.decoded, 2 * shapes.side, dtype, last)
     return lambda: F.silu(convolution(picture))
 
 
-def _convolution(width: int, side: int, dtype: torch.dtype, last: bool) -> tuple[nn.Module, Tensor]:
+_WORK = {"unet": _unet_work, "text": _text_work, "vae": _vae_work}
+
+
+def _convolution(batch: int, width: int, side: int, dtype: torch.dtype, last: bool) -> tuple[nn.Module, Tensor]:
     import torch
 
     layout = torch.channels_last if last else torch.contiguous_format
     module = torch.nn.Conv2d(width, width, 3, padding=1).to(dtype).to(memory_format=layout)
-    return module, torch.randn(1, width, side, side).to(dtype).to(memory_format=layout)
+    from latentd.models.modules.winograd import use_winograd
+
+    if dtype == torch.float32 and not last:
+        use_winograd(module)  # as models do
+    return module, torch.randn(batch, width, side, side).to(dtype).to(memory_format=layout)
 
 
 def _linear(inner: int, outer: int, dtype: torch.dtype) -> nn.Module:

@@ -154,6 +154,7 @@ def device_policy(settings: Settings, device: str | None = None) -> DevicePolicy
     )
     if kind and policy.device.partition(":")[0] != kind:
         raise NotConfigured(f"--devices {device}: this machine has no {kind.upper()} device")
+    policy = replace(policy, direct_convolution=settings.direct_convolution)
     if settings.dtype == "auto" and policy.device == "cpu":
         policy = replace(policy, fit=measured_policy(settings.paths.data / "cache" / "speed.json"))
         log.info("device %s; dtypes are measured with the first model of each kind", device or "cpu")

@@ -76,6 +76,11 @@ class ModelFlags:
     )
     use_ipex: bool = switch("use an Intel XPU", group=DEVICE)
     opt_channelslast: bool = switch("lay tensors out channels-last", group=DEVICE)
+    direct_convolution: bool = switch(
+        "compute convolutions term by term, not by Winograd's algorithm, which a CPU uses for large ones",
+        group=DEVICE,
+        listed=False,
+    )
     max_batch_count: int = integer(16, "largest batch count that the web page offers", group=DEVICE, acts=False)
 
     xformers: bool = switch("attention by PyTorch's kernels is used instead", group=KERNELS, acts=False)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from latentd.models.architecture import Architecture, PredictionType, WeightStorage
 from latentd.models.devices import DevicePolicy
 from latentd.models.files.checkpoints import CheckpointInfo
 from latentd.models.files.scaled import without_scales
 from latentd.models.files.state_dict import StateDict, open_state_dict
+from latentd.models.layout import lay_out
 from latentd.models.loaded import LoadedModel
 from latentd.models.loading.build import ldm_parts, standalone_vae
 from latentd.models.loading.diffusers_folder import folder_parts
@@ -21,7 +21,6 @@ from latentd.models.loading.recognise import recognise
 from latentd.models.loading.unet_layout import layout_of
 from latentd.models.modules.fp8 import keep_in_fp8
 from latentd.models.modules.unet import UNetRunner
-from latentd.models.precision import Part
 from latentd.models.untyped import DiffusersUNet, DiffusersVae
 
 
@@ -51,8 +50,9 @@ def load_checkpoint(
     fp8 = storage.is_fp8(architecture.family) and policy.device != "mps"
     if fp8:
         keep_in_fp8([unet, *encoders], keep_full=storage.keep_fp16)
-    _lay_out(unet, policy, "unet")
-    _lay_out(vae, policy, "vae")
+    lay_out(unet, policy, "unet")
+    if vae is not None:
+        lay_out(vae, policy, "vae")
     runner = UNetRunner(unet)
     return LoadedModel(
         info=info,
@@ -81,14 +81,8 @@ def load_vae(path: Path, policy: DevicePolicy, *, read: Callable[[Path], StateDi
     :raises ModelLoadError: the file is damaged or has no VAE.
     """
     vae = standalone_vae(read(path), policy)
-    _lay_out(vae, policy, "vae")
+    lay_out(vae, policy, "vae")
     return vae
-
-
-def _lay_out(module: nn.Module | None, policy: DevicePolicy, part: Part) -> None:
-    """Give the weights of ``module`` the memory layout of ``part``."""
-    if module is not None and policy.precision_of(part).channels_last:
-        module.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

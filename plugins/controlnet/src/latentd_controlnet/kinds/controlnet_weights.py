@@ -52,6 +52,7 @@ def load_controlnet(path: Path, kind: Kind, base: Model, dtype: torch.dtype) -> 
     except ModelLoadError as error:
         hint = "it may be made for another family of checkpoints"
         raise ModelLoadError(f"ControlNet model {error.detail}", hint=hint) from error
+    base.lay_out(module)
     return ControlNet(module=module, pooled="shuffle" in path.stem.lower(), union_types=union)
 
 
