@@ -218,8 +218,12 @@ def test_one_rotation_may_serve_all_inputs_and_norms_count_with_it() -> None:
 
 
 def test_a_rotation_of_other_inputs_does_not_fit() -> None:
-    with pytest.raises((ValueError, RuntimeError)):
+    with pytest.raises(ValueError, match="3 rotations of 3 inputs for a weight of 6"):
         read({"oft_R.weight": rand(3, 3)}).delta(rand(4, 6))
+    with pytest.raises(ValueError, match="1 rotations of 4 inputs for a weight of 6"):
+        read({"oft_R.weight": rand(1, 6)}).delta(rand(4, 6))
+    with pytest.raises(ValueError, match="rotations of 8 outputs for a weight of 4"):
+        read({"oft_blocks": rand(2, 4, 4)}).delta(rand(4, 6))
     with pytest.raises(ValueError, match="above a diagonal"):
         read({"oft_R.weight": rand(2, 4)}).delta(rand(4, 6))
 

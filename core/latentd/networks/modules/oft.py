@@ -41,6 +41,8 @@ class Oft(NetworkModule):
         if "oft_blocks" not in self.weights:
             return self.get("oft_diag", like)
         given = self.get("oft_blocks", like)
+        if given.shape[-3] * given.shape[-1] != out_channels:  # before the time that inverting takes
+            raise ValueError(f"rotations of {given.shape[-3] * given.shape[-1]} outputs for a weight of {out_channels}")
         skew = given - given.transpose(-1, -2)
         bound = float(self.weights["alpha"]) * out_channels if "alpha" in self.weights else 0.0
         if bound:

@@ -37,7 +37,7 @@ class InputRotation(NetworkModule):
     def raw(self, weight: Tensor, rank: int | None) -> Tensor:
         """The weight with rotated inputs minus the weight, of the weight's shape; ``rank`` is ignored."""
         exact = weight.float()
-        blocks = self._blocks(exact)
+        blocks = self._blocks(exact, inputs=exact[0].numel())
         if weight.dim() == 2:
             blocks = blocks.transpose(-1, -2)
         size = blocks.shape[-1]
@@ -45,13 +45,18 @@ class InputRotation(NetworkModule):
         turned = torch.einsum("onj,njk->onk", runs, blocks.expand(runs.shape[1], size, size))
         return (turned.reshape(weight.shape) - exact).to(weight.dtype)
 
-    def _blocks(self, like: Tensor) -> Tensor:
-        """R's blocks [n, b, b], or [1, b, b] for one that serves all runs."""
+    def _blocks(self, like: Tensor, inputs: int) -> Tensor:
+        """R's blocks [n, b, b], or [1, b, b] for one that serves all runs.
+
+        :raises ValueError: they are of another number of inputs.
+        """
         above = self.get(_WEIGHT, like)
         count, elements = above.shape
         size = (1 + math.isqrt(1 + 8 * elements)) // 2
         if size * (size - 1) // 2 != elements:
             raise ValueError(f"{elements} is no number of elements above a diagonal")
+        if count * size != inputs and (count > 1 or inputs % size):
+            raise ValueError(f"{count} rotations of {size} inputs for a weight of {inputs}")
         if _SCALED in self.weights:
             above = above / math.sqrt(elements)
         skew = torch.zeros(count, size, size, dtype=like.dtype, device=like.device)
