@@ -49,7 +49,7 @@ def test_every_format_is_read(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "white").save(tmp_path / "picture.png")
     store = EmbeddingStore([tmp_path])
     assert {n: (e.count, e.width) for n, e in store.all().items()} == {
-        "classic": (2, 4), "drawn": (2, 2), "plain": (3, 4), "single": (1, 4), "xl": (1, 10),
+        "classic": (2, 4), "drawn": (2, 2), "pivotal": (2, 10), "plain": (3, 4), "single": (1, 4), "xl": (1, 10),
     }  # fmt: skip
     assert store.problems == {}
 
