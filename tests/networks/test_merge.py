@@ -200,6 +200,20 @@ def test_modules_of_another_shape_are_passed_over_and_told(targets: Targets, sav
     assert torch.equal(weight_of(targets, FC1), text) is (mode == "beside")
 
 
+@pytest.mark.parametrize("as_original", [True, False])
+def test_a_change_with_other_outputs_is_reshaped_as_in_the_original_only(
+    targets: Targets, save: Save, as_original: bool
+) -> None:
+    """The text encoder's layer is [20, 12]; the change, of a layer [12, 20], has as many numbers."""
+    tensors = lora(TEXT_KEY, 12, 20)
+    before = weight_of(targets, FC1).clone()
+    request = NetworkRequest(network=save("turned", tensors), as_original=as_original)
+    (report,) = NetworkState().apply(targets, [request])
+    changed = before + product(tensors, TEXT_KEY).reshape(20, 12) if as_original else before
+    assert torch.allclose(weight_of(targets, FC1), changed, atol=1e-6)
+    assert report.left_out == ({} if as_original else {Reason.MISSHAPEN: (TEXT_KEY,)})
+
+
 def test_a_change_far_larger_than_its_module_is_not_made(targets: Targets, save: Save) -> None:
     huge = {f"{UNET_KEY}.lokr_w1": torch.zeros(1, 1).expand(3000, 3000), f"{UNET_KEY}.lokr_w2": torch.zeros(3000, 3000)}
     contents = {canonical(f"{UNET_KEY}.x").module: {k.rpartition(".")[2]: v for k, v in huge.items()}}

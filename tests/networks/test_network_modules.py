@@ -142,8 +142,11 @@ def test_a_matrix_fits_a_convolution_of_one_pixel_and_the_other_way_round() -> N
 
 def test_a_change_with_other_outputs_is_another_modules() -> None:
     """It may have as many elements as the weight; AUTOMATIC1111 reshapes it, and the module is spoilt."""
+    up, down = rand(4, 2), rand(2, 6)
+    module = read({"lora_up.weight": up, "lora_down.weight": down})
+    torch.testing.assert_close(module.delta(rand(6, 4)), (up @ down).reshape(6, 4))
     with pytest.raises(ValueError, match="4 outputs for a weight of 6"):
-        read({"lora_up.weight": rand(4, 2), "lora_down.weight": rand(2, 6)}).delta(rand(6, 4))
+        module.delta(rand(6, 4), reshape=False)
 
 
 def test_tensors_that_mean_nothing_to_the_type_are_named() -> None:

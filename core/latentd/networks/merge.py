@@ -38,7 +38,7 @@ class NetworkRequest:
     :param dyn: how many ranks to use; None for all.
     :param mode: ``merged`` into the weights; ``beside`` each layer at every call; or ``outputs``: beside, and fed
         with the layer's output if it has the input's shape.
-    :param as_original: leave out the modules that AUTOMATIC1111 1.8 leaves out.
+    :param as_original: leave out the modules that AUTOMATIC1111 1.8 leaves out, and reshape what it reshapes.
     """
 
     network: NetworkOnDisk
@@ -195,7 +195,7 @@ class NetworkState:
         multiplier = request.te if site.multiplier == "te" else request.unet
         weight = self._present(site.module, "weight")
         assert weight is not None
-        delta = _padded(change.delta(weight, rank=request.dyn) * multiplier, weight)
+        delta = _padded(change.delta(weight, rank=request.dyn, reshape=request.as_original) * multiplier, weight)
         if delta.shape != weight.shape:
             raise ValueError(f"a change of shape {tuple(delta.shape)} for a weight of {tuple(weight.shape)}")
         if request.mode != "merged" and fits_beside(site.module, weight):

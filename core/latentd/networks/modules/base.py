@@ -70,9 +70,10 @@ class NetworkModule(ABC):
         """The weight of this name on the device and in the dtype of ``like``."""
         return self.weights[name].to(device=like.device, dtype=like.dtype)
 
-    def delta(self, weight: Tensor, *, rank: int | None = None) -> Tensor:
+    def delta(self, weight: Tensor, *, rank: int | None = None, reshape: bool = True) -> Tensor:
         """The change of ``weight`` at multiplier 1, in its dtype and, if the sizes agree, in its shape.
 
+        :param reshape: take a change with other outputs if it has as many elements, as AUTOMATIC1111 does.
         :raises ValueError: the change is larger than the weight or has other outputs, so it must be another module's.
         """
         if self.elements(weight) > weight.numel():
@@ -81,7 +82,7 @@ class NetworkModule(ABC):
         if "bias" in self.weights:
             change = change.reshape(self.weights["bias"].shape) + self.get("bias", weight)
         if change.numel() == weight.numel():
-            if change.dim() > 1 and change.shape[0] != weight.shape[0]:
+            if not reshape and change.dim() > 1 and change.shape[0] != weight.shape[0]:
                 raise ValueError(f"a change of {change.shape[0]} outputs for a weight of {weight.shape[0]}")
             change = change.reshape(weight.shape)
         change = change * self.scale

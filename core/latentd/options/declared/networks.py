@@ -57,7 +57,7 @@ EXTRA_NETWORKS_LORA: tuple[OptionSpec, ...] = (
         "lora_as_automatic1111",
         True,
         "pass over what AUTOMATIC1111 1.8 passes over: a change of OpenCLIP's attention without all of q, k, v and out,"
-        " and SDXL's up_blocks_0_upsamplers_0_conv",
+        " and SDXL's up_blocks_0_upsamplers_0_conv; and reshape a change that has other outputs than its layer",
         affects="generation",
     ),
     _option("lora_functional", False, "apply LoRAs in every call instead of merging them", affects="generation"),
