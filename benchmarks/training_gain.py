@@ -2,8 +2,9 @@
 
 Five pictures of one motif are drawn; an embedding, a hypernetwork and a LoRA learn them from prompts without its name.
 Prints for each the loss on noise that was never trained on before and after, and how far pictures by the prompt trained
-on are from the five, by the features with which the tiny model's own evaluation tells motifs apart; and that a training
-broken off half-way and gone on with ends where an unbroken one does. Asserts nothing.
+on are from the five, by the features with which the tiny model's own evaluation tells motifs apart. Each is then
+trained again, broken off half-way by /interrupt, drawn with, and gone on with, to end where the unbroken one did.
+Asserts nothing.
 
     python benchmarks/training_gain.py --steps 300
 """
@@ -17,7 +18,11 @@ import json
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +63,28 @@ class Client:
         text = self.ask("/sdapi/v1/txt2img", body | {"sampler_name": "Euler a"})["images"][0]
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
 
-    def train(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """What the job that trains gave, by the jobs API; and its seconds."""
+    def train(
+        self, path: str, body: dict[str, Any], watch: Callable[[dict[str, Any]], None] = lambda job: None
+    ) -> dict[str, Any]:
+        """What the job that trains gave, by the jobs API; and its seconds. ``watch`` sees the job as it runs."""
         began = time.perf_counter()
         task = f"gain-{began}"
-        self.ask(path, body | {"id_task": task})
-        while (job := self.ask(f"/latentd/v1/jobs/{task}"))["state"] in ("queued", "running"):
-            time.sleep(0.2)
-        if job["error"]:
+        with ThreadPoolExecutor(1) as beside:
+            reply = beside.submit(self.ask, path, body | {"id_task": task})
+            while not reply.done() or self.job(task)["state"] in ("queued", "running"):
+                watch(self.job(task))
+                time.sleep(0.05)
+            reply.result()
+        if (job := self.job(task))["error"]:
             raise SystemExit(f"{path}: {job['error']}")
         return {**job["result"], "seconds": time.perf_counter() - began}
+
+    def job(self, task: str) -> dict[str, Any]:
+        """The document of a job; an empty one before the server knows of it."""
+        try:
+            return dict(self.ask(f"/latentd/v1/jobs/{task}"))
+        except urllib.error.HTTPError:
+            return {"batch": 0, "state": "unknown"}
 
 
 def distance(client: Client, prompt: str, given: list[NDArray[np.uint8]], count: int) -> float:
@@ -95,8 +112,8 @@ def main() -> None:
     parser.add_argument(
         "--rates", nargs=3, default=["0.05:200, 0.01", "5e-4", "1e-3"], help="embedding, hypernetwork, LoRA"
     )
-    kinds = ["embedding", "hypernetwork", "lora", "resumed"]
-    parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
+    parser.add_argument("--only", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--unbroken", action="store_true", help="break none off half-way")
     parser.add_argument("--sheet", type=Path, help="save the pictures: those given, then a row before and one after")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, server_process("--data-dir", folder) as process:
@@ -137,46 +154,86 @@ def measure(client: Client, arguments: argparse.Namespace) -> None:
     }
     head = ("held out 0", "after", "gain", "distance 0", "after")
     print(f"{'':14} {head[0]:>10} {head[1]:>10} {head[2]:>10} {head[3]:>10} {head[4]:>10} {'training':>11}")
-    rates = dict(zip(("embedding", "hypernetwork", "lora"), arguments.rates, strict=True))
-
-    if "embedding" in arguments.only:
-        client.ask("/sdapi/v1/create/embedding", {"name": "zqx", "num_vectors_per_token": 4})
-        before = distance(client, "zqx", given, arguments.pictures)
-        body = common | {"template_filename": "subject.txt", "learn_rate": rates["embedding"]}
-        result = client.train("/sdapi/v1/train/embedding", body | {"embedding_name": "zqx"})
-        report("embedding", result, before, distance(client, "zqx", given, arguments.pictures))
-    common["template_filename"] = "captions.txt"
-    before = distance(client, WORD, given, arguments.pictures)
-    if "hypernetwork" in arguments.only:
-        client.ask("/sdapi/v1/create/hypernetwork", {"name": "zqh", "seed": 1})
-        body = common | {"learn_rate": rates["hypernetwork"], "hypernetwork_name": "zqh"}
-        result = client.train("/sdapi/v1/train/hypernetwork", body)
-        report("hypernetwork", result, before, distance(client, f"{WORD} <hypernet:zqh:1>", given, arguments.pictures))
-    body = common | {"learn_rate": rates["lora"], "rank": 8}
-    if "lora" in arguments.only or "resumed" in arguments.only:
-        result = client.train("/latentd/v1/train/lora", body | {"name": "zql"})
-        report("lora", result, before, distance(client, f"{WORD} <lora:zql:1>", given, arguments.pictures))
-    if "resumed" in arguments.only:
-        resumed(client, body, result)
-
-
-def resumed(client: Client, body: dict[str, Any], unbroken: dict[str, Any]) -> None:
-    """Break a LoRA's training off half-way by /interrupt, draw with it, go on, and compare with the unbroken one."""
+    rates = dict(zip(KINDS, arguments.rates, strict=True))
     client.ask("/sdapi/v1/options", {"save_optimizer_state": True})
+    for name in arguments.only:
+        kind = KINDS[name]
+        body = common | kind.fields | {"learn_rate": rates[name]}
+        kind.create(client, "zqx")
+        before = distance(client, kind.before, given, arguments.pictures)
+        result = client.train(kind.route, body | {kind.name_field: "zqx"})
+        report(name, result, before, distance(client, kind.prompt.format("zqx"), given, arguments.pictures))
+        if not arguments.unbroken:
+            resumed(client, kind, body, result)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of training.
+
+    ``name_field`` is the field with the name, ``before`` and ``prompt`` prompts without and with what is trained,
+    ``created`` the route and fields that make it beforehand, ``resume`` the fields that go on with it.
+    """
+
+    route: str
+    name_field: str
+    fields: dict[str, Any]
+    before: str
+    prompt: str
+    created: tuple[str, dict[str, Any]] | None = None
+    resume: dict[str, Any] = field(default_factory=dict)
+
+    def create(self, client: Client, name: str) -> None:
+        """Make what is trained, where it is made beforehand."""
+        if self.created is not None:
+            route, fields = self.created
+            client.ask(route, {"name": name, **fields})
+
+
+KINDS = {
+    "embedding": Kind(
+        "/sdapi/v1/train/embedding",
+        "embedding_name",
+        {"template_filename": "subject.txt"},
+        before="zqx",
+        prompt="{}",
+        created=("/sdapi/v1/create/embedding", {"num_vectors_per_token": 4}),
+    ),
+    "hypernetwork": Kind(
+        "/sdapi/v1/train/hypernetwork",
+        "hypernetwork_name",
+        {"template_filename": "captions.txt"},
+        before=WORD,
+        prompt=f"{WORD} <hypernet:{{}}:1>",
+        created=("/sdapi/v1/create/hypernetwork", {"seed": 1}),
+    ),
+    "lora": Kind(
+        "/latentd/v1/train/lora",
+        "name",
+        {"template_filename": "captions.txt", "rank": 8},
+        before=WORD,
+        prompt=f"{WORD} <lora:{{}}:1>",
+        resume={"resume": True},
+    ),
+}
+
+
+def resumed(client: Client, kind: Kind, body: dict[str, Any], unbroken: dict[str, Any]) -> None:
+    """Break a training off half-way by /interrupt, draw with its file, go on, and compare with the unbroken one."""
     half = body["steps"] // 2
-    client.ask("/latentd/v1/train/lora", body | {"name": "zqb", "id_task": "half"})
-    while (job := client.ask("/latentd/v1/jobs/half"))["state"] in ("queued", "running"):
+    kind.create(client, "qyv")
+    body = body | {kind.name_field: "qyv"}
+
+    def interrupt(job: dict[str, Any]) -> None:
         if job["batch"] >= half:
             client.ask("/sdapi/v1/interrupt", {})
-        time.sleep(0.05)
-    stopped = job["result"]["step"]
-    client.draw(f"{WORD} <lora:zqb:1>", 1)
-    result = client.train("/latentd/v1/train/lora", body | {"name": "zqb", "resume": True})
+
+    stopped = client.train(kind.route, body, interrupt)["step"]
+    client.draw(kind.prompt.format("qyv"), 1)
+    result = client.train(kind.route, body | kind.resume)
     whole, both = (list(one["held_out_loss"].values())[-1] for one in (unbroken, result))
     apart = 100 * (both / whole - 1)
-    print(
-        f"\ninterrupted at step {stopped} and gone on with: held out {both:.4f}, unbroken {whole:.4f} ({apart:+.2f} %)"
-    )
+    print(f"{'':6}interrupted at step {stopped}, drawn with, gone on with: {both:.4f}, {apart:+.3f} % from unbroken")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What a training step costs beside a bare torch loop of the same forward and backward on the same weights, by turns.
 
-An embedding of four vectors and a LoRA of rank 8 on the UNet's attentions are trained on one checkpoint; the bare loop
-does no more than encode the ids, add noise, call the UNet, and step the optimiser. One process, so only the ratio means
-anything on a shared machine. Prints a table with the process's memory; asserts nothing.
+An embedding of four vectors, a hypernetwork, and a LoRA of rank 8 on the UNet's attentions are trained on one
+checkpoint; the bare loop does no more than encode the ids, add noise, call the UNet, and step the optimiser. One
+process, so only the ratio means anything on a shared machine. Prints a table with the process's memory; asserts
+nothing.
 
     python benchmarks/training_step.py --data-dir DIR --size 128
 """
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from latentd_training.captions import Prompter
 from latentd_training.dataset import DataSet, Example
 from latentd_training.embedding import EmbeddingLearner
+from latentd_training.hypernetwork import HypernetworkLearner, Structure
 from latentd_training.learning_rate import parse_schedule
 from latentd_training.loop import Trainer, make_optimizer
 from latentd_training.lora import LoraLearner, LoraOptions
@@ -83,6 +85,45 @@ def bare_lora(model: TrainableModel, size: int, options: LoraOptions) -> Step:
     return step
 
 
+def bare_hypernetwork(model: TrainableModel, size: int) -> Step:
+    """A step of a hypernetwork and nothing besides; its networks stand before the layers of keys and values."""
+    structure, chance, unet = Structure(), torch.Generator(), model.model.unet
+    networks = {
+        width: (structure.build(width, chance), structure.build(width, chance)) for width in model.attention_widths
+    }
+    layers = [
+        (layer, networks[layer.in_features][number])
+        for number, ending in enumerate((".to_k", ".to_v"))
+        for name, layer in unet.named_modules()
+        if name.endswith(ending)
+    ]
+    parameters = [one for pair in networks.values() for network in pair for one in network.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    with torch.no_grad():
+        context = model.encode_texts([f"a photo of {WORD}"], size=(size, size)).context
+    alphas, latents = model.model.alphas_cumprod(), torch.randn(1, 4, size // 8, size // 8)
+
+    def step() -> None:
+        handles = [layer.register_forward_pre_hook(changed(network)) for layer, network in layers]
+        bare_loss(unet, context, latents, alphas).backward()  # type: ignore[no-untyped-call]
+        for handle in handles:
+            handle.remove()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def changed(network: torch.nn.Module) -> Callable[[torch.nn.Module, tuple[torch.Tensor]], torch.Tensor]:
+    """A hook before a layer that adds to the context what the network says of it."""
+
+    def hook(layer: torch.nn.Module, args: tuple[torch.Tensor]) -> torch.Tensor:
+        added: torch.Tensor = args[0] + network(args[0])
+        return added
+
+    return hook
+
+
 def bare_loss(unet: Any, context: torch.Tensor, latents: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
     """The loss of one noisy latent."""
     timestep = torch.randint(0, len(alphas), (1,))
@@ -119,7 +160,7 @@ def measure(name: str, ours_step: Step, bare_step: Step, rounds: int) -> None:
 
 
 def run(services: AppServices, arguments: argparse.Namespace) -> None:
-    """Measure both kinds; on the worker."""
+    """Measure every kind; on the worker."""
     torch.manual_seed(0)
     with trainable_model(services) as model:
         size = arguments.size
@@ -128,6 +169,10 @@ def run(services: AppServices, arguments: argparse.Namespace) -> None:
         with learner.acting(model) as hooks:
             trainer = trainer_of(learner, model, size)
             measure("embedding", ours(trainer, hooks), bare_embedding(model, size), arguments.rounds)
+        hyper = HypernetworkLearner.create(WORD, Path("none"), Structure(), model.attention_widths, 1)
+        with hyper.acting(model) as hooks:
+            trainer = trainer_of(hyper, model, size)
+            measure("hypernetwork", ours(trainer, hooks), bare_hypernetwork(model, size), arguments.rounds)
         options = LoraOptions(rank=8, targets=frozenset({"attention"}))
         lora = LoraLearner(WORD, Path("none"), model, options, 1)
         bare = bare_lora(model, size, options)

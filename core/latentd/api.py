@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from latentd.atomic import write_atomically
 from latentd.contributions import ArgInfo, HealthSpec, ModelFile, ModelFormatSpec, NoArgs, OptionSpec
 from latentd.errors import (
+    Conflict,
     DeviceLost,
     Interrupted,
     InvalidImage,
@@ -121,7 +122,7 @@ if TYPE_CHECKING:
     from latentd.pipeline.output.saving import save_intermediate
     from latentd.pipeline.passes.conditioning import encode_prompt
     from latentd.pipeline.passes.inversion import find_noise
-    from latentd.pipeline.planning.limits import check_images, check_size
+    from latentd.pipeline.planning.limits import check_cover, check_images, check_length, check_pixels, check_size
     from latentd.pipeline.script_runs import ScriptRuns
     from latentd.pipeline.trainable import EncodedTexts, TrainableLayer, TrainableModel, trainable_model
     from latentd.server.fetch import post_to
@@ -167,8 +168,11 @@ _LATE = {
     "answer_generation": "latentd.server.routes.generation:answer_generation",
     "await_job": "latentd.server.routes.generation:await_job",
     "build_module": "latentd.models.loading.build:assemble",
+    "check_cover": "latentd.pipeline.planning.limits:check_cover",
     "check_generation": "latentd.pipeline.beside:check_generation",
     "check_images": "latentd.pipeline.planning.limits:check_images",
+    "check_length": "latentd.pipeline.planning.limits:check_length",
+    "check_pixels": "latentd.pipeline.planning.limits:check_pixels",
     "check_size": "latentd.pipeline.planning.limits:check_size",
     "cut_out": "latentd.images.fill:cut_out",
     "cut_tiles": "latentd.images.tiles:cut_tiles",
@@ -220,6 +224,7 @@ __all__ = [
     "Box",
     "Cache",
     "Checkpoint",
+    "Conflict",
     "Detection",
     "DetectorSpec",
     "DeviceLost",
@@ -316,8 +321,11 @@ __all__ = [
     "await_job",
     "blamed",
     "build_module",
+    "check_cover",
     "check_generation",
     "check_images",
+    "check_length",
+    "check_pixels",
     "check_regular",
     "check_size",
     "cut_out",

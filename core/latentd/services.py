@@ -116,7 +116,7 @@ class Embeddings(Protocol):
         """Every embedding by name."""
 
     def showing(self, embedding: Any) -> AbstractContextManager[None]:  # an Embedding, which needs torch
-        """Within it the :class:`latentd.api.Embedding` goes before a file of its name; on the worker."""
+        """Within it the :class:`latentd.api.Embedding` goes before a file of its name; on this thread only."""
 
 
 # --- what plugins offer ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
-from latentd.conditioning.embeddings import EmbeddingStore
+from latentd.conditioning.embeddings import Embedding, EmbeddingStore
 from latentd.errors import ModelLoadError
 from latentd.models.files.hashes import HashCache
 from latentd.prompts.tokenizer import clip_tokenizer
@@ -125,6 +126,20 @@ def test_an_embedding_that_changed_since_the_scan_fails_its_request(tmp_path: Pa
     save_file({"a": torch.ones(2, 4)}, tmp_path / "e.safetensors")
     with pytest.raises(ModelLoadError, match="'e' has changed"):
         assert embedding.vectors
+
+
+def test_what_is_shown_is_seen_on_its_own_thread_alone(tmp_path: Path) -> None:
+    """A training's preview on one device must not lend its vectors to a generation on another."""
+    torch.save({"string_to_param": {"*": torch.ones(2, 4)}}, tmp_path / "known.pt")
+    store = EmbeddingStore([tmp_path])
+    filed = store.all()["known"]
+    shown = [Embedding.of(name, "", {"": torch.zeros(1, 4)}) for name in ("known", "new")]
+    with ThreadPoolExecutor(1) as elsewhere:
+        for embedding in shown:
+            with store.showing(embedding):
+                assert store.all()[embedding.name] is embedding
+                assert elsewhere.submit(store.all).result() == {"known": filed}
+    assert store.all() == {"known": filed}
 
 
 def test_the_longest_name_is_matched(tmp_path: Path) -> None:

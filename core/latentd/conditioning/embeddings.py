@@ -7,6 +7,7 @@ tells whether they hold an embedding. torch is imported with the first picture o
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ class EmbeddingStore:
         self._hashes = hashes
         self._read: dict[Path, tuple[tuple[int, int], Embedding | None]] = {}
         self._embeddings: dict[str, Embedding] = {}
-        self._shown: dict[str, Embedding] = {}
+        self._here = threading.local()
         self.problems: dict[str, str] = {}
         self.refresh()
 
@@ -140,16 +141,16 @@ class EmbeddingStore:
 
     def all(self) -> dict[str, Embedding]:
         """Every embedding by name."""
-        return {**self._embeddings, **self._shown}
+        return {**self._embeddings, **getattr(self._here, "shown", {})}
 
     @contextmanager
     def showing(self, embedding: Embedding) -> Iterator[None]:
-        """Within it ``embedding`` goes before a file of its name: one in training, for its preview; on the worker."""
-        self._shown = {embedding.name: embedding}
+        """Within it ``embedding`` goes before a file of its name on this thread: one in training, for its preview."""
+        self._here.shown = {embedding.name: embedding}
         try:
             yield
         finally:
-            self._shown = {}
+            self._here.shown = {}
 
     def usable(self, width: int | None) -> tuple[dict[str, Embedding], dict[str, Embedding]]:
         """Embeddings by name: those for models of total width ``width`` (None: any), and the others."""

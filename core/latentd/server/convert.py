@@ -49,7 +49,7 @@ def to_request(body: GenerationBody) -> GenerationRequest:
         if name not in _PICTURES | _DROPPED and (value := getattr(body, name)) is not None
     }
     fields["styles"] = tuple(body.styles or ())
-    fields["warnings"] = tuple(f"field {name!r} is not known and has no effect" for name in body.unknown_fields)
+    fields["warnings"] = tuple(body.unknown_warnings)
     return GenerationRequest(mode=mode_of(body), present=given_fields(body), **fields)
 
 

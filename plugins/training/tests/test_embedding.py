@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 Post = Callable[..., Any]
+EVERY_FIELD = """
+{"id_task": null, "embedding_name": "every", "learn_rate": 0.005, "batch_size": "1", "gradient_step": 1,
+ "log_directory": "textual_inversion", "training_width": 64, "training_height": 64, "varsize": false, "steps": 1,
+ "clip_grad_mode": "disabled", "clip_grad_value": 0.1, "shuffle_tags": false, "tag_drop_out": 0,
+ "latent_sampling_method": "once", "use_weight": false, "create_image_every": 0, "save_embedding_every": 0,
+ "template_filename": "subject.txt", "save_image_with_stored_embedding": true, "preview_from_txt2img": false,
+ "preview_prompt": "", "preview_negative_prompt": null, "preview_steps": 20, "preview_sampler_index": 0,
+ "preview_sampler_name": "Euler", "preview_cfg_scale": 7, "preview_seed": -1, "preview_width": 512,
+ "preview_height": 512}
+"""
 
 
 def _vectors(path: Path) -> torch.Tensor:
@@ -63,6 +74,16 @@ def test_a_trained_embedding_is_used_in_the_next_prompt(
     assert not np.array_equal(draw("discus"), named)
     assert np.array_equal(draw("a tree"), plain), "something was left on the model"
     assert server.get("/sdapi/v1/embeddings").json()["loaded"]["discus"]["step"] == 4
+
+
+def test_a_client_that_sends_every_field_of_the_original_is_served(
+    post: Post, data: Path, small: dict[str, Any]
+) -> None:
+    """Those of early 2023 and of 1.8 together, as clients write them; null is as good as left out."""
+    post("create/embedding", name="every", num_vectors_per_token="1", overwrite_old="false", init_text="*")
+    fields = json.loads(EVERY_FIELD) | {"data_root": str(data / "train/motif")}
+    reply = post("train/embedding", **fields)
+    assert reply == {"info": f"train embedding complete: filename: {data / 'embeddings/every.pt'} error: None"}
 
 
 def test_the_same_seed_gives_the_same_file_and_another_seed_another(

@@ -103,6 +103,40 @@ def test_a_lora_gone_on_with_is_as_unbroken(train_lora: Any, options: Any, data:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_drop_out_is_repeated_by_the_seed_and_by_going_on(
+    post: Post, train_lora: Any, options: Any, data: Path, small: dict[str, Any]
+) -> None:
+    options(save_optimizer_state=True)
+    fields = {"use_dropout": True, "layer_structure": "1, 2, 2, 1", "dropout_structure": "0, 0.3, 0.5, 0", "seed": 1}
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for name, stops in (("whole", [4]), ("halves", [2, 4]), ("other", [4])):
+        post("create/hypernetwork", name=f"drop {name}", **fields)
+        path = data / f"models/hypernetworks/drop {name}.pt"
+        for steps in stops:
+            seed = 6 if name == "other" else 5
+            post("train/hypernetwork", hypernetwork_name=f"drop {name}", **small | {"steps": steps, "seed": seed})
+            train_lora(name=f"drop {name}", dropout=0.4, steps=steps, seed=seed, resume=steps > min(stops))
+        state = torch.load(path, weights_only=True)
+        assert (state["dropout_structure"], state["last_layer_dropout"]) == ([0, 0.3, 0.5, 0], True)
+        found[name] = {**state[32][0], **load_file(data / f"models/Lora/drop {name}.safetensors")}
+    assert all(torch.equal(value, found["halves"][key]) for key, value in found["whole"].items())
+    assert any(not torch.equal(value, found["other"][key]) for key, value in found["whole"].items())
+
+
+def test_of_two_trainings_of_a_new_name_the_second_replaces_nothing(
+    server: Any, data: Path, small: dict[str, Any]
+) -> None:
+    body = small | {"name": "twice", "template_filename": "captions.txt", "rank": 1}
+    first, second = (server.post("/latentd/v1/train/lora", json=body | {"steps": steps}) for steps in (60, 1))
+    if second.status_code == 202:
+        while (job := server.get(second.json()["url"]).json())["state"] in ("queued", "running"):
+            time.sleep(0.05)
+        assert job["error"]["detail"] == "name: file twice.safetensors already exists"
+    else:
+        assert second.status_code == 409
+    assert server.get(first.json()["url"]).json()["result"]["step"] == 60
+
+
 def test_a_file_that_is_there_is_neither_replaced_nor_gone_on_with_unasked(
     train_lora: Any, server: Any, small: dict[str, Any]
 ) -> None:

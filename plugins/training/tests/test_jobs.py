@@ -7,13 +7,17 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import latentd_training
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from latentd.testing import AppFactory
 
 Post = Callable[..., Any]
 
@@ -90,6 +94,16 @@ def test_a_preview_shows_what_is_being_trained(post: Post, data: Path, draw: Any
     assert np.abs(preview.astype(int) - draw("a tree <hypernet:seen hyper:1>")).max() <= 1
 
 
+def _one_picture(folder: Path, weights: Path) -> Path:
+    """``folder`` with the checkpoint of SD 1 and one picture to learn from."""
+    models, pictures = folder / "models/Stable-diffusion", folder / "train/motif"
+    models.mkdir(parents=True)
+    pictures.mkdir(parents=True)
+    (models / "sd1.safetensors").symlink_to(weights / "sd1.safetensors")
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(pictures / "one.png")
+    return folder
+
+
 class _Running:
     """A long training in a thread."""
 
@@ -156,6 +170,41 @@ def test_a_generation_waits_and_never_sees_half_trained_weights(
         time.sleep(0.02)
     picture = Image.open(io.BytesIO(server.get(f"{waiting['url']}/images/0").content))
     assert np.array_equal(np.asarray(picture), draw("patient"))
+
+
+def test_what_would_change_the_model_waits_for_the_training(
+    post: Post, server: Any, data: Path, options: Any, small: dict[str, Any]
+) -> None:
+    options(sd_model_checkpoint="sd1")
+    post("create/embedding", name="steadfast", num_vectors_per_token=1)
+    running = _Running(server, small | {"embedding_name": "steadfast"}, "task-steadfast")
+    with ThreadPoolExecutor(2) as beside:
+        asked = [
+            beside.submit(server.post, "/sdapi/v1/unload-checkpoint"),
+            beside.submit(server.post, "/sdapi/v1/options", json={"sd_model_checkpoint": "sd2"}),
+        ]
+        step = running.job()["batch"]
+        while running.job()["batch"] < step + 3:
+            time.sleep(0.02)
+        assert not any(one.done() for one in asked)
+        server.post("/sdapi/v1/interrupt")
+        running.end()
+        assert [one.result().status_code for one in asked] == [200, 200]
+    trained = torch.load(data / "embeddings/steadfast.pt", weights_only=True)
+    assert (trained["sd_checkpoint_name"], trained["step"] >= step) == ("sd1", True)
+    assert server.get("/sdapi/v1/options").json()["sd_model_checkpoint"].startswith("sd2")
+
+
+def test_a_server_that_ends_saves_what_it_trains(tmp_path: Path, weights: Path, small: dict[str, Any]) -> None:
+    factory = AppFactory(_one_picture(tmp_path, weights))
+    try:
+        client = factory([latentd_training])
+        client.post("/sdapi/v1/create/embedding", json={"name": "last"})
+        running = _Running(client, small | {"embedding_name": "last"}, "task-last")
+        step = running.job()["batch"]
+    finally:
+        factory.close()
+    assert _step(tmp_path / "embeddings/last.pt") >= step >= 2
 
 
 def test_a_full_disk_fails_the_training_and_leaves_the_file(
@@ -249,16 +298,7 @@ def test_a_model_that_a_generation_loaded_is_trained_with(
 def test_checkpoints_in_half_precision_are_trained_with(
     tmp_path: Path, weights: Path, small: dict[str, Any], dtype: str
 ) -> None:
-    import latentd_training
-
-    from latentd.testing import AppFactory
-
-    models, pictures = tmp_path / "models/Stable-diffusion", tmp_path / "train/motif"
-    models.mkdir(parents=True)
-    pictures.mkdir(parents=True)
-    (models / "sd1.safetensors").symlink_to(weights / "sd1.safetensors")
-    Image.new("RGB", (64, 64), (200, 30, 30)).save(pictures / "one.png")
-    factory = AppFactory(tmp_path)
+    factory = AppFactory(_one_picture(tmp_path, weights))
     try:
         client = factory([latentd_training], ["--dtype", dtype])
         client.post("/sdapi/v1/create/embedding", json={"name": "half"})

@@ -11,12 +11,30 @@ import pytest
 import torch
 from latentd_training.captions import Prompter, caption_of
 from latentd_training.dataset import DataSet, Example, alpha_weight
+from latentd_training.drop_out import DropOut
 from latentd_training.learning_rate import parse_schedule
 from latentd_training.loop import Trainer
 from latentd_training.settings import LoopOptions
 from PIL import Image
 
-from latentd.api import InvalidRequest
+from latentd.api import EncodedTexts, InvalidRequest, TooLarge
+
+
+def _trainer(predict: Any, examples: list[Example], kind: str = "eps", **options: Any) -> Trainer:
+    """A trainer of nothing, on a model that predicts as it is told."""
+    alphas = torch.linspace(0.999, 0.001, 1000)
+    model: Any = SimpleNamespace(
+        model=SimpleNamespace(alphas_cumprod=lambda: alphas, prediction_type=kind),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        predict=predict,
+        encode_texts=lambda texts, size: EncodedTexts(torch.zeros(len(texts), 77, 8), None),
+    )
+    learner: Any = SimpleNamespace(step=0, trains_text=False, tensors=dict, seed_drop_out=lambda seed: None)
+    loop = LoopOptions(steps=1, rate=parse_schedule("1", "rate"), **options)
+    scale = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([scale], lr=0.1)
+    return Trainer(learner, model, DataSet(examples), Prompter(lines=["x"], name="x"), loop, optimizer)
 
 
 @pytest.mark.parametrize("kind", ["eps", "v"])
@@ -32,19 +50,30 @@ def test_a_model_that_predicts_right_has_no_loss(kind: str) -> None:
         # Salimans & Ho: v = sqrt(alpha) noise - sqrt(1 - alpha) latent.
         return noise if kind == "eps" else alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
 
-    model: Any = SimpleNamespace(
-        model=SimpleNamespace(alphas_cumprod=lambda: alphas, prediction_type=kind),
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        predict=predict,
-    )
     examples = [Example("a", "", latents[0], None, None), Example("b", "", latents[1], None, None)]
-    options = LoopOptions(steps=1, rate=parse_schedule("1", "rate"))
-    learner: Any = SimpleNamespace(step=0)
-    trainer = Trainer(learner, model, DataSet(examples), Prompter(lines=["x"], name="x"), options, SimpleNamespace())
-    loss = trainer._loss(examples, latents, noise, timesteps, SimpleNamespace(), ())
+    loss = _trainer(predict, examples, kind)._loss(examples, latents, noise, timesteps, SimpleNamespace(), ())
     assert float(loss) == 0
     assert torch.allclose(seen[0], alpha.sqrt() * latents + (1 - alpha).sqrt() * noise)
+
+
+def test_a_stop_between_the_batches_of_a_step_leaves_nothing_of_it() -> None:
+    calls: list[int] = []
+    trainer: Trainer
+
+    def predict(noisy: torch.Tensor, at: torch.Tensor, texts: Any, *, hooks: Any) -> torch.Tensor:
+        calls.append(len(calls))
+        (scale,) = trainer.optimizer.param_groups[0]["params"]
+        return noisy * scale
+
+    trainer = _trainer(predict, [Example("a", "", torch.zeros(4, 8, 8), None, None)], gradient_step=20)
+    (scale,) = trainer.optimizer.param_groups[0]["params"]
+    assert trainer.step(0.1, (), lambda: len(calls) == 3) is None
+    assert len(calls) == 3
+    assert (scale.item(), scale.grad) == (1.0, None)
+    calls.clear()
+    assert trainer.step(0.1, ()) is not None
+    assert len(calls) == 20
+    assert scale.item() > 1
 
 
 def test_a_schedule_of_rates() -> None:
@@ -52,9 +81,36 @@ def test_a_schedule_of_rates() -> None:
     assert [schedule.at(step) for step in (0, 99, 100, 999, 1000, 10**6)] == [5e-3, 5e-3, 1e-3, 1e-3, 1e-5, 1e-5]
     assert parse_schedule("0.1:5", "learn_rate").at(5) is None
     assert parse_schedule("0.1:-1", "learn_rate").at(10**9) == 0.1
-    for bad in ("", " , ", "x", "1:x", "nan", "inf", "0", "-1"):
-        with pytest.raises(InvalidRequest, match="learn_rate"):
-            parse_schedule(bad, "learn_rate")
+    assert parse_schedule("0.1:-1", "learn_rate").end == float("inf")
+    ended = parse_schedule("0.1:5, 0.2:7", "clip_grad_value")
+    assert [ended.lasting(step) for step in (0, 5, 7, 1000)] == [0.1, 0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            " , ",
+            "x",
+            "1:x",
+            "1:",
+            "nan",
+            "inf",
+            "0",
+            "-1",
+            "1e999999",
+            "1e31",
+            "0.1:0",
+            "0.1:-2",
+            f"0.1:{'9' * 400}",
+        ),
+        *("0.1:5, 0.1:4", "0.1:5, 0.1:5", "0.1, 0.2:100", "0.1:-1, 0.2", "0.1," * 3000),
+    ],
+)
+def test_a_text_that_is_no_schedule_or_has_parts_that_never_count_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"^learn_rate: "):
+        parse_schedule(text, "learn_rate")
 
 
 def test_alpha_weighs_the_loss_with_mean_one() -> None:
@@ -77,14 +133,20 @@ def test_batches_hold_every_picture_and_one_size_each() -> None:
 
 
 def test_captions_come_from_names_and_texts(tmp_path: Path) -> None:
-    options: Any = {"dataset_filename_word_regex": "", "dataset_filename_join_string": " "}
-    assert caption_of(tmp_path / "012-3 a red disc, blue.png", options) == "a red disc, blue"
-    words = options | {"dataset_filename_word_regex": "[a-z]+", "dataset_filename_join_string": "_"}
+    def options(regex: str, join: str = " ") -> Any:
+        return SimpleNamespace(
+            options={"dataset_filename_word_regex": regex, "dataset_filename_join_string": join},
+            settings=SimpleNamespace(training_dir=[str(tmp_path)]),
+            paths=SimpleNamespace(resolve=Path),
+        )
+
+    assert caption_of(tmp_path / "012-3 a red disc, blue.png", options("")) == "a red disc, blue"
+    words = options("[a-z]+", "_")
     assert caption_of(tmp_path / "1-one2two.png", words) == "one_two"
     with pytest.raises(InvalidRequest, match="dataset_filename_word_regex"):
-        caption_of(tmp_path / f"{'a' * 60}!.png", options | {"dataset_filename_word_regex": "(a|a)+$"})
+        caption_of(tmp_path / f"{'a' * 60}!.png", options("(a|a)+$"))
     with pytest.raises(InvalidRequest, match="dataset_filename_word_regex"):
-        caption_of(tmp_path / "a.png", options | {"dataset_filename_word_regex": "("})
+        caption_of(tmp_path / "a.png", options("("))
     (tmp_path / "1-one2two.txt").write_text("said beside\n")
     assert caption_of(tmp_path / "1-one2two.png", words) == "said beside"
 
@@ -95,3 +157,28 @@ def test_tags_are_dropped_and_shuffled() -> None:
     assert len(found) > 10
     assert all(text.endswith(" by me") for text in found)
     assert Prompter(lines=["[filewords]"], name="me").prompt("a,b", Random(0)) == "a,b"
+
+
+def test_captions_that_would_make_too_long_a_prompt_are_refused() -> None:
+    services: Any = SimpleNamespace(settings=SimpleNamespace(max_prompt_length=40))
+    prompter = Prompter(lines=["[name]", "[filewords] and [filewords]"], name="x")
+    prompter.check("a" * 17, services)
+    assert len(prompter.prompt("a" * 17, Random(3))) in (1, 39)
+    with pytest.raises(TooLarge, match="41 characters"):
+        prompter.check("a" * 18, services)
+
+
+def test_what_is_dropped_depends_on_the_seed_alone() -> None:
+    chance = torch.Generator()
+    drop = DropOut(0.25, chance)
+    ones = torch.ones(10_000)
+    found = []
+    for seed in (1, 2, 1):
+        chance.manual_seed(seed)
+        torch.rand(seed)
+        found.append(drop(ones))
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[1])
+    assert sorted(set(found[0].tolist())) == pytest.approx([0, 4 / 3])
+    assert float(found[0].mean()) == pytest.approx(1, abs=0.03)
+    assert torch.equal(drop.eval()(ones), ones)

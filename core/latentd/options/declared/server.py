@@ -39,8 +39,8 @@ TRAINING: tuple[OptionSpec, ...] = (
     _option("save_training_settings_to_txt", True, "write the settings of a training to a text file"),
     _option("dataset_filename_word_regex", "", "regular expression for words in the names of training pictures"),
     _option("dataset_filename_join_string", " ", "text that joins the words of training file names"),
-    _option("training_image_repeats_per_epoch", 1, "repeats of a picture in an epoch"),
-    _option("training_write_csv_every", 500, "steps between lines of the loss file; 0 for none"),
+    _option("training_image_repeats_per_epoch", 1, "repeats of a picture in an epoch", minimum=1),
+    _option("training_write_csv_every", 500, "steps between lines of the loss file; 0 for none", minimum=0),
     _option(
         "training_xattention_optimizations",
         False,
@@ -48,7 +48,7 @@ TRAINING: tuple[OptionSpec, ...] = (
     ),
     _option("training_enable_tensorboard", False, "log training to TensorBoard"),
     _option("training_tensorboard_save_images", False, "put pictures into the TensorBoard log"),
-    _option("training_tensorboard_flush_every", 120, "seconds between flushes of the TensorBoard log"),
+    _option("training_tensorboard_flush_every", 120, "seconds between flushes of the TensorBoard log", minimum=1),
 )
 
 _option = partial(declare, section="interrogate", affects="interrogation")

@@ -70,8 +70,8 @@ async def _process(services: AppServices, body: ExtrasFields, given: list[str]) 
     keep = bool(options["enable_pnginfo"])
 
     def work(control: JobControl) -> tuple[list[str], str]:
-        for name in body.unknown_fields:
-            control.warn(f"field {name!r} is not known and has no effect")
+        for message in body.unknown_warnings:
+            control.warn(message)
         control.progress.job_count = len(pictures)
         context = services.worker_context(control, options)
         line = ""

@@ -190,6 +190,11 @@ class LenientModel(BaseModel):
         """Keys of the body that name no field, at most :data:`UNKNOWN_KEPT` of them, cut to a readable length."""
         return self._unknown
 
+    @property
+    def unknown_warnings(self) -> list[str]:
+        """What an answer says of each key of :attr:`unknown_fields`."""
+        return [f"field {name!r} is not known and has no effect" for name in self._unknown]
+
     @model_validator(mode="wrap")
     @classmethod
     def _from_pairs(cls, value: JsonValue, handler: ModelWrapValidatorHandler[Self]) -> Self:

@@ -66,7 +66,7 @@ def seed_router(services: Services) -> APIRouter:
     async def answer(
         body: Controlled, plain: type[Txt2ImgRequest] | type[Img2ImgRequest], request: Request
     ) -> Response:
-        warnings = [f"field {name!r} is not known and has no effect" for name in body.unknown_fields]
+        warnings = body.unknown_warnings
         units = flat_units(body, warnings) + list(body.controlnet_units)
         scripts = dict(body.alwayson_scripts or {})
         fields = {name: getattr(body, name) for name in body.model_fields_set if name in plain.model_fields}

@@ -79,9 +79,9 @@ def router(services: Services) -> APIRouter:
 
         scores = await services.run_on_worker(work, kind="interrogate")
         reply: dict[str, JsonValue] = {"caption": caption(scores, threshold, form)}
-        if body.unknown_fields:
-            reply["warnings"] = [f"field {name!r} is not known and has no effect" for name in body.unknown_fields]
-            for sentence in reply["warnings"]:
+        if said := body.unknown_warnings:
+            reply["warnings"] = said
+            for sentence in said:
                 log.warning("/tagger/v1/interrogate: %s", sentence)
         return reply
 

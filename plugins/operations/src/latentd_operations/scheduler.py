@@ -171,7 +171,7 @@ class Scheduler:
         """
         kind: Kind = "txt2img" if isinstance(body, Txt2ImgTask) else "img2img"
         fields = body.model_dump(exclude_unset=True)
-        warnings = [f"field {name!r} is not known and has no effect" for name in body.unknown_fields]
+        warnings = body.unknown_warnings
         return await self._submit(kind, fields, request, warnings)
 
     async def _submit(self, kind: Kind, fields: dict[str, JsonValue], request: Request, warnings: Sequence[str]) -> str:

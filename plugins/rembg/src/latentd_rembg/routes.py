@@ -86,7 +86,7 @@ async def answer(services: Services, body: RembgBody) -> dict[str, JsonValue]:
     weights = await services.run_in_thread(lambda: find_weights(services, body.model))
     image = await services.decode_image(body.input_image)
     _check_sizes(image, body, services)
-    warnings = [f"field {name!r} is not known and has no effect" for name in body.unknown_fields]
+    warnings = body.unknown_warnings
 
     def work(control: JobControl) -> Image.Image:
         context = services.worker_context(control)

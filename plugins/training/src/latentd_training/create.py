@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
-from latentd.api import InvalidRequest, JobControl, JsonValue, Services, trainable_model
+from latentd.api import InvalidRequest, JobControl, Services, check_length, trainable_model
 from latentd_training.embedding import embedding_file, file_ending, initial_vectors
 from latentd_training.hypernetwork import HypernetworkLearner, Structure, usual_dropout
 from latentd_training.learner import MadeWith
 from latentd_training.schemas import CreateEmbedding, CreateHypernetwork
 from latentd_training.storage import clean_name, write_file
+
+MOST_BYTES = 1 << 30
+"""Of a new hypernetwork's weights."""
 
 
 class Exists(Exception):
@@ -26,10 +30,14 @@ def create_embedding(body: CreateEmbedding, services: Services, control: JobCont
     :raises Exists: there is one. :raises LatentdError: the name or the text is none; the disk is full.
     """
     name = clean_name(body.name)
+    check_length([body.init_text], services.settings)
     folder = services.paths.models("embeddings")[0]
     with trainable_model(services) as model:
         vectors = initial_vectors(model, body.init_text, body.num_vectors_per_token)
     path = folder / f"{name}{file_ending(vectors)}"
+    known = services.embeddings.all().get(name)
+    if known is not None and Path(known.filename) != path:
+        raise Exists(Path(known.filename))  # prompts would go on meaning that one
     if not body.overwrite_old and path.exists():
         raise Exists(path)
     write_file(path, embedding_file(vectors, MadeWith(0, None, None), name, path.suffix))
@@ -52,6 +60,11 @@ def create_hypernetwork(body: CreateHypernetwork, services: Services, control: J
     if not body.overwrite_old and path.exists():
         raise Exists(path)
     seed = secrets.randbelow(2**31) if body.seed == -1 else body.seed
+    size = 4 * sum(structure.count(width) for width in widths) * 2
+    if size > MOST_BYTES:
+        raise InvalidRequest(
+            f"layer_structure: the networks for enable_sizes {widths} take {size / 2**30:.1f} GiB; 1 is the most",
+        )
     learner = HypernetworkLearner.create(name, path, structure, widths, seed)
     write_file(path, learner.file(MadeWith(0, None, None), name))
     services.refresh_networks()
@@ -71,17 +84,15 @@ def structure_of(body: CreateHypernetwork) -> Structure:
         initialisation=body.weight_init or "Normal",
         layer_norm=body.add_layer_norm,
         dropout=given or usual_dropout(layers, body.use_dropout, True),
-        last_layer_dropout=bool(given and given[-1]),
     )
     structure.check()
     return structure
 
 
-def _numbers(value: JsonValue, field: str) -> tuple[float, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if parts in (None, [], [""]):
-        return ()
+def _numbers(value: Sequence[float] | str | None, field: str) -> tuple[float, ...]:
+    if not isinstance(value, str):
+        return tuple(value or ())
     try:
-        return tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
+        return tuple(float(part) for part in value.split(",") if value.strip())
+    except ValueError:
         raise InvalidRequest(f"{field}: a list of numbers, or a text as 1, 2, 1") from None

@@ -13,12 +13,14 @@ from latentd.api import (
     JobControl,
     LatentdError,
     Services,
+    check_pixels,
     check_size,
     is_regular,
     open_picture,
     read_regular,
 )
-from latentd_training.captions import caption_of
+from latentd_training.captions import Prompter, caption_of, readable
+from latentd_training.folders import check_inside
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,11 +37,15 @@ CELL = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataOptions:
-    """How pictures are read. ``width`` and ``height`` are in pixels; with ``keep_sizes`` each keeps its own."""
+    """How pictures are read. ``width`` and ``height`` are in pixels; with ``keep_sizes`` each keeps its own.
+
+    ``batch_size`` pictures are trained on at once.
+    """
 
     folder: Path
     width: int
     height: int
+    batch_size: int = 1
     keep_sizes: bool = False
     sampling: Sampling = "once"
     use_alpha: bool = False
@@ -74,10 +80,9 @@ class Example:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DataSet:
-    """The examples of one folder, in the order of their names; ``skipped`` are files that were left out."""
+    """The examples of one folder, in the order of their names."""
 
     examples: Sequence[Example]
-    skipped: int = 0
 
     def batches(self, *, size: int, repeats: int, random: Random) -> list[list[int]]:
         """The batches of one epoch, numbers of examples: each at least ``repeats`` times, those of a batch of one size.
@@ -110,8 +115,10 @@ def picture_files(folder: Path) -> list[Path]:
 def read_picture(path: Path, services: Services) -> Image:
     """The picture in ``path``, within the server's bounds for pictures.
 
-    :raises LatentdError: it is damaged or too large. :raises OSError: it cannot be read.
+    :raises LatentdError: it is damaged or too large, or a link out of the folders for training.
+    :raises OSError: it cannot be read.
     """
+    check_inside(services, path)
     if not is_regular(path):
         raise InvalidRequest(f"{path.name} is no regular file")
     limit = int(services.settings.max_request_mb * (1 << 20))
@@ -123,30 +130,36 @@ def read_picture(path: Path, services: Services) -> Image:
 
 
 def load_examples(
-    options: DataOptions, model: TrainableModel, services: Services, control: JobControl, generator: Generator
+    options: DataOptions,
+    prompter: Prompter,
+    model: TrainableModel,
+    services: Services,
+    control: JobControl,
+    generator: Generator,
 ) -> DataSet:
-    """Every picture of the folder as latents, on the CPU; files that cannot be read are reported and left out.
+    """Every picture of the folder as latents, on the CPU; files that cannot be used are reported and left out.
 
     :param generator: draws the latents of sampling ``once``.
-    :raises InvalidRequest: none can be read. :raises Interrupted: the job was stopped.
+    :raises InvalidRequest: none can be used. :raises Interrupted: the job was stopped.
     """
     examples: list[Example] = []
-    skipped = 0
     for path in picture_files(options.folder):
         control.check()
+        name = readable(path.name)
         try:
-            picture = read_picture(path, services)
-            caption = caption_of(path, services.options)
-            fitted = fit(picture, options)
+            fitted = fit(read_picture(path, services), options)
             check_size(*fitted.size, services.settings)
+            area = options.batch_size * fitted.width * fitted.height
+            check_pixels(area, area, services.settings)
+            caption = caption_of(path, services)
+            prompter.check(caption, services)
         except (LatentdError, OSError, ValueError) as error:
-            control.warn(f"{path.name} is left out: {getattr(error, 'detail', error)}")
-            skipped += 1
+            control.warn(f"{name} is left out: {getattr(error, 'detail', error)}")
             continue
-        examples.append(_example(path.name, caption, fitted, options, model, generator))
+        examples.append(_example(name, caption, fitted, options, model, generator))
     if not examples:
         raise InvalidRequest("data_root: No images have been found in the dataset.", hint=", ".join(ENDINGS))
-    return DataSet(tuple(examples), skipped)
+    return DataSet(tuple(examples))
 
 
 def fit(picture: Image, options: DataOptions) -> Image:

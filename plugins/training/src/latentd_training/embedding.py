@@ -129,6 +129,9 @@ class EmbeddingLearner:
     def set_training(self, training: bool) -> None:
         """Nothing: there is no drop-out."""
 
+    def seed_drop_out(self, seed: int) -> None:
+        """Nothing either."""
+
     @contextmanager
     def showing(self, services: Services) -> Iterator[Sequence[UNetHook]]:
         """Within it generations find the vectors as they are now."""

@@ -14,6 +14,15 @@ def training_folders(services: Services) -> list[Path]:
     return [services.paths.resolve(text).resolve() for text in services.settings.training_dir or DEFAULT]
 
 
+def check_inside(services: Services, path: Path) -> None:
+    """Refuse a file that is reached through a link out of the folders for training.
+
+    :raises InvalidRequest: it lies outside, or its links lead nowhere.
+    """
+    if not _is_inside(path, training_folders(services)):
+        raise InvalidRequest(f"{path.name} is a link out of the folders for training")
+
+
 def folder_inside(services: Services, text: str, field: str) -> Path:
     """The folder that a client means by ``text``: absolute, or relative to the data folder or a folder for training.
 
@@ -25,7 +34,7 @@ def folder_inside(services: Services, text: str, field: str) -> Path:
     if not text.strip() or "\0" in text:
         raise InvalidRequest(f"{field}: name a folder", hint="one inside --training-dir, by default train")
     roots = training_folders(services)
-    found = [path for path in _meant(services, roots, text) if any(path.is_relative_to(root) for root in roots)]
+    found = [path for path in _meant(services, roots, text) if _is_inside(path, roots)]
     if not found:
         raise InvalidRequest(
             f"{field}: {text!r} lies outside the folders for training",
@@ -47,6 +56,14 @@ def existing_folder(services: Services, text: str, field: str) -> Path:
     if empty:
         raise InvalidRequest(f"{field}: Dataset directory is empty: {text!r}")
     return folder
+
+
+def _is_inside(path: Path, roots: list[Path]) -> bool:
+    try:
+        real = path.resolve()
+    except (RuntimeError, OSError):  # a loop of links
+        return False
+    return any(real.is_relative_to(root) for root in roots)
 
 
 def _meant(services: Services, roots: list[Path], text: str) -> list[Path]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,7 +58,6 @@ class Structure:
     layer_norm: bool = False
     activate_output: bool = False
     dropout: tuple[float, ...] = (0, 0, 0)
-    last_layer_dropout: bool = False
 
     def check(self) -> None:
         """:raises InvalidRequest: it is none that can be built; names the field of ``create/hypernetwork``."""
@@ -82,9 +82,16 @@ class Structure:
                 "dropout_structure: as many entries as layer_structure, from 0, each from 0 to below 1"
             )
 
-    def build(self, width: int) -> nn.Sequential:
-        """One network for contexts of ``width``; its weights are not set yet."""
+    def count(self, width: int) -> int:
+        """About how many numbers one network for contexts of ``width`` has: those of its matrices."""
+        sides = [int(width * factor) for factor in self.layers]
+        return sum(before * after for before, after in pairwise(sides))
+
+    def build(self, width: int, chance: Generator) -> nn.Sequential:
+        """One network for contexts of ``width``, whose weights are not set yet; ``chance`` drives its drop-out."""
         from torch import nn
+
+        from latentd_training.drop_out import DropOut
 
         modules: list[nn.Module] = []
         last = len(self.layers) - 2
@@ -97,7 +104,7 @@ class Structure:
             if self.layer_norm:
                 modules.append(nn.LayerNorm(after))
             if self.dropout[index + 1] > 0:
-                modules.append(nn.Dropout(self.dropout[index + 1]))
+                modules.append(DropOut(self.dropout[index + 1], chance))
         return nn.Sequential(*modules)
 
     def initialise(self, network: nn.Sequential, generator: Generator) -> None:
@@ -142,6 +149,7 @@ class HypernetworkLearner:
         path: Path,
         structure: Structure,
         networks: Mapping[int, tuple[nn.Sequential, nn.Sequential]],
+        chance: Generator,
         *,
         step: int = 0,
         notes: Mapping[str, str] | None = None,
@@ -151,6 +159,7 @@ class HypernetworkLearner:
         self.step = step
         self.structure = structure
         self._networks = dict(networks)
+        self._chance = chance
         self._notes = dict(notes or {})
 
     @classmethod
@@ -161,12 +170,12 @@ class HypernetworkLearner:
         import torch
 
         generator = torch.Generator().manual_seed(seed)
-        networks = {width: (structure.build(width), structure.build(width)) for width in widths}
+        networks = {width: (structure.build(width, generator), structure.build(width, generator)) for width in widths}
         with torch.no_grad():
             for pair in networks.values():
                 for network in pair:
                     structure.initialise(network, generator)
-        return cls(name, path, structure, networks)
+        return cls(name, path, structure, networks, generator)
 
     @classmethod
     def read(cls, name: str, path: Path, model: TrainableModel | None = None) -> HypernetworkLearner:
@@ -174,6 +183,8 @@ class HypernetworkLearner:
 
         :raises ModelLoadError: the file is damaged. :raises InvalidRequest: it fits nothing in ``model``.
         """
+        import torch
+
         state = load_pickle(path, max_bytes=MAX_BYTES)
         structure = _structure_of(state, path)
         widths = [key for key in state if isinstance(key, int) and not isinstance(key, bool)]
@@ -182,14 +193,16 @@ class HypernetworkLearner:
                 f"hypernetwork_name: {name!r} fits nothing in {model.model.info.name}",
                 hint=f"the model's attentions have widths {list(model.attention_widths)}, the file those for {widths}",
             )
-        networks = {width: _pair(structure, width, state[width], path) for width in widths}
+        chance = torch.Generator("cpu" if model is None else model.device)
+        networks = {width: _pair(structure, width, state[width], path, chance) for width in widths}
         if model is not None:
             for pair in networks.values():
                 for network in pair:
                     network.to(model.device)
         step = state.get("step")
         notes = {"optional_info": state["optional_info"]} if isinstance(state.get("optional_info"), str) else {}
-        return cls(name, path, structure, networks, step=step if isinstance(step, int) and step > 0 else 0, notes=notes)
+        done = step if isinstance(step, int) and step > 0 else 0
+        return cls(name, path, structure, networks, chance, step=done, notes=notes)
 
     def groups(self) -> list[ParameterGroup]:
         """One group of all weights."""
@@ -204,6 +217,10 @@ class HypernetworkLearner:
         """Drop-out on or off."""
         for network in (network for pair in self._networks.values() for network in pair):
             network.train(training)
+
+    def seed_drop_out(self, seed: int) -> None:
+        """Seed the networks' one source of chance."""
+        self._chance.manual_seed(seed)
 
     @contextmanager
     def showing(self, services: Services) -> Iterator[Sequence[UNetHook]]:
@@ -235,7 +252,7 @@ class HypernetworkLearner:
             activate_output=structure.activate_output,
             use_dropout=any(structure.dropout),
             dropout_structure=list(structure.dropout),
-            last_layer_dropout=structure.last_layer_dropout,
+            last_layer_dropout=structure.dropout[-2] > 0,
             **self._notes,
         )
         return pickled(state)
@@ -287,7 +304,6 @@ def _structure_of(state: Mapping[Any, Any], path: Path) -> Structure:
         layer_norm=bool(state.get("is_layer_norm", False)),
         activate_output=bool(state.get("activate_output", True)),
         dropout=dropout,
-        last_layer_dropout=last_layer,
     )
     try:
         structure.check()
@@ -296,11 +312,13 @@ def _structure_of(state: Mapping[Any, Any], path: Path) -> Structure:
     return structure
 
 
-def _pair(structure: Structure, width: int, weights: Any, path: Path) -> tuple[nn.Sequential, nn.Sequential]:
+def _pair(
+    structure: Structure, width: int, weights: Any, path: Path, chance: Generator
+) -> tuple[nn.Sequential, nn.Sequential]:
     if not 0 < width <= MAX_WIDTH:
         raise ModelLoadError(f"{path.name} is damaged: a context of width {width}")
     try:
-        found = tuple(_network(structure, width, part) for part in weights)
+        found = tuple(_network(structure, width, part, chance) for part in weights)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise ModelLoadError(f"{path.name} is damaged: {error}") from error
     if len(found) != 2:
@@ -308,11 +326,11 @@ def _pair(structure: Structure, width: int, weights: Any, path: Path) -> tuple[n
     return found
 
 
-def _network(structure: Structure, width: int, weights: Mapping[str, Tensor]) -> nn.Sequential:
+def _network(structure: Structure, width: int, weights: Mapping[str, Tensor], chance: Generator) -> nn.Sequential:
     import torch
 
     with torch.device("meta"):
-        network = structure.build(width)
+        network = structure.build(width, chance)
     # The first files say linear1 for linear.0, and so on; none of them has more than two layers.
     names = {f"linear{number + 1}.": f"linear.{number}." for number in range(2)}
     plain = {

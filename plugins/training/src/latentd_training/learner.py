@@ -61,6 +61,9 @@ class Learner(Protocol):
     def set_training(self, training: bool) -> None:
         """Drop-out on or off."""
 
+    def seed_drop_out(self, seed: int) -> None:
+        """Have what is dropped from now on depend on ``seed`` alone."""
+
     @contextmanager
     def showing(self, services: Services) -> Iterator[Sequence[UNetHook]]:
         """Within :meth:`acting` and this, generations draw with the parameters as they are; gives their hooks."""

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     from latentd.api import JsonValue
 
-# A pipe in the file's place is refused; without this flag, opening it would wait for a reader.
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+LOG_PARTS = ("embeddings", "hypernetworks", "loras", "images", "image_embeddings", "tensorboard")
+"""The folders inside that of a run."""
+# A pipe or a link in the file's place is refused; without O_NONBLOCK, opening a pipe would wait for a reader.
+_FLAGS = ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC")
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | sum(getattr(os, name, 0) for name in _FLAGS)
 
 
 class _Board(Protocol):

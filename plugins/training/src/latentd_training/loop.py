@@ -67,28 +67,35 @@ class Trainer:
                 if _stop(control):
                     progress.interrupted = True
                     break
-                progress.rate = rate
-                progress.loss = self.step(rate, hooks)
+                loss = self.step(rate, hooks, lambda: _stop(control))
+                if loss is None:
+                    progress.interrupted = True
+                    break
+                progress.rate, progress.loss = rate, loss
                 learner.step += 1
                 progress.step = learner.step
                 if options.validate_every and learner.step % options.validate_every == 0:
                     self._validate(hooks, control)
                 after_step(progress)
-            if learner.step not in progress.held_out:
+            if learner.step not in progress.held_out and not progress.interrupted:
                 self._validate(hooks, control)
         return progress
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
-    def step(self, rate: float, hooks: Sequence[UNetHook]) -> float:
+    def step(self, rate: float, hooks: Sequence[UNetHook], stop: Callable[[], bool] = lambda: False) -> float | None:
         """One step of the optimiser at ``rate``, within the learner's ``acting``; the loss before it.
 
+        :param stop: asked between the step's batches; once it is true the step is not made, and there is no loss.
         :raises InvalidRequest: the loss is no number any more.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         total = 0.0
         for part in range(self.options.gradient_step):
+            if part and stop():
+                self.optimizer.zero_grad(set_to_none=True)
+                return None
             loss = self._batch_loss(self.learner.step * self.options.gradient_step + part, hooks)
             torch.autograd.backward(self._scaler.scale(loss / self.options.gradient_step))
             total += float(loss.detach()) / self.options.gradient_step
@@ -104,9 +111,9 @@ class Trainer:
         return total
 
     def _clip(self) -> None:
-        limit = self.options.clip.at(self.learner.step) if self.options.clip is not None else None
-        if limit is None or self.options.clip_mode == "disabled":
+        if self.options.clip is None or self.options.clip_mode == "disabled":
             return
+        limit = self.options.clip.lasting(self.learner.step)
         self._scaler.unscale_(self.optimizer)
         parameters = list(self.learner.tensors().values())
         if self.options.clip_mode == "value":
@@ -123,6 +130,7 @@ class Trainer:
         latents = torch.stack([example.latent(generator) for example in examples])
         timesteps = torch.randint(0, len(self._alphas), (len(examples),), generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
+        self.learner.seed_drop_out(random.getrandbits(63))
         return self._loss(examples, latents, noise, timesteps, self._texts(prompts, examples[0].size), hooks)
 
     def encode_all(self) -> None:
@@ -173,27 +181,38 @@ class Trainer:
 
     # --- held-out noise ----------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def _validate(self, hooks: Sequence[UNetHook], control: JobControl) -> None:
-        """Note the mean loss on noise that is never trained on: the same at every call, timesteps evenly spread."""
+        """Note the mean loss on noise that is never trained on; nothing where the job is interrupted meanwhile.
+
+        :raises Interrupted: the job was cancelled.
+        """
         if not self.options.validate_every:
             return
+        count = self.options.validation_size
+        losses: list[float] = []
         self.learner.set_training(False)
-        count, steps = self.options.validation_size, len(self._alphas)
-        losses = []
-        for number in range(count):
-            if control.stop_requested() == "cancel":
-                raise Interrupted("cancelled")
-            generator, random = _generators(self.options.seed, number, _HELD_OUT)
-            example = self.data.examples[number % len(self.data.examples)]
-            prompt = self._prompter.prompt(example.caption, random)
-            latents = example.latent(generator)[None]
-            timestep = torch.tensor([int((number + 0.5) * steps / count)])
-            noise = torch.randn(latents.shape, generator=generator)
-            texts = self._texts([prompt], example.size)
-            losses.append(float(self._loss([example], latents, noise, timestep, texts, hooks)))
-        self.learner.set_training(True)
+        try:
+            for number in range(count):
+                if (stop := control.stop_requested()) == "cancel":
+                    raise Interrupted("cancelled")
+                if stop == "interrupt":
+                    return
+                losses.append(self._held_out_loss(number, hooks))
+        finally:
+            self.learner.set_training(True)
         self.progress.held_out[self.learner.step] = sum(losses) / count
+
+    @torch.no_grad()
+    def _held_out_loss(self, number: int, hooks: Sequence[UNetHook]) -> float:
+        """The loss on draw ``number`` of the held-out noise: the same at every call, timesteps evenly spread."""
+        generator, random = _generators(self.options.seed, number, _HELD_OUT)
+        example = self.data.examples[number % len(self.data.examples)]
+        prompt = self._prompter.prompt(example.caption, random)
+        latents = example.latent(generator)[None]
+        timestep = torch.tensor([int((number + 0.5) * len(self._alphas) / self.options.validation_size)])
+        noise = torch.randn(latents.shape, generator=generator)
+        texts = self._texts([prompt], example.size)
+        return float(self._loss([example], latents, noise, timestep, texts, hooks))
 
 
 class _Batches:

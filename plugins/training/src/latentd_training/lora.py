@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latentd.api import InvalidRequest, ModelLoadError, Services, TrainableLayer, TrainableModel, UNetHook, read_weights
+from latentd_training.drop_out import DropOut
 from latentd_training.learner import MadeWith, ParameterGroup
 
 if TYPE_CHECKING:
@@ -47,10 +48,12 @@ class LoraOptions:
 class LoraLayer(nn.Module):
     """The change of one layer: ``up(down(x)) · alpha / rank``, zero at first."""
 
-    def __init__(self, layer: nn.Module, options: LoraOptions, generator: torch.Generator) -> None:
+    def __init__(
+        self, layer: nn.Module, options: LoraOptions, generator: torch.Generator, chance: torch.Generator
+    ) -> None:
         super().__init__()
         self.scale = options.alpha / options.rank
-        self.dropout = options.dropout
+        self.drop_out = DropOut(options.dropout, chance)
         rank = options.rank
         if isinstance(layer, nn.Conv2d):
             rank = min(rank, layer.in_channels, layer.out_channels)
@@ -70,8 +73,7 @@ class LoraLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The change of the layer's answer to ``x``, in the dtype of ``x``."""
-        if self.training and self.dropout > 0:
-            x = functional.dropout(x, self.dropout)
+        x = self.drop_out(x)
         down, up = self.down.to(x.dtype), self.up.to(x.dtype)
         if self.is_convolution:
             inner = functional.conv2d(x, down, None, self._stride, self._padding, self._dilation)
@@ -93,7 +95,10 @@ class LoraLearner:
         chosen = [layer for layer in model.layers() if _is_chosen(layer, options)]
         if not chosen:
             raise InvalidRequest("targets: no layer of this model is among them")
-        self._layers = {layer.name: (layer, LoraLayer(layer.module, options, generator)) for layer in chosen}
+        self._chance = torch.Generator(model.device)
+        self._layers = {
+            layer.name: (layer, LoraLayer(layer.module, options, generator, self._chance)) for layer in chosen
+        }
         for _, change in self._layers.values():
             change.to(model.device)
 
@@ -149,6 +154,10 @@ class LoraLearner:
         for _, change in self._layers.values():
             change.train(training)
 
+    def seed_drop_out(self, seed: int) -> None:
+        """Seed the layers' one source of chance."""
+        self._chance.manual_seed(seed)
+
     @contextmanager
     def showing(self, services: Services) -> Iterator[Sequence[UNetHook]]:
         """Within :meth:`acting` generations draw with it anyhow; drop-out is off here."""
@@ -178,6 +187,11 @@ class LoraLearner:
             **options.notes,
         }
         state = {key: value.contiguous() for key, value in self._state(_DTYPES[options.precision]).items()}
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise InvalidRequest(
+                f"save_precision: {options.precision} cannot hold what {name} has learnt",
+                hint="float can; a lower learn_rate helps; what was saved before is whole",
+            )
         return save(state, notes)
 
     def checksum(self, data: bytes) -> str:

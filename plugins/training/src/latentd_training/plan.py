@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentd.api import (
+    Conflict,
     InvalidRequest,
     JsonValue,
     NotFound,
     Services,
     check_generation,
+    check_pixels,
     check_size,
     near_matches,
 )
@@ -21,7 +23,7 @@ from latentd_training.captions import Prompter
 from latentd_training.dataset import CELL, DataOptions, picture_files
 from latentd_training.folders import existing_folder, folder_inside
 from latentd_training.learning_rate import parse_schedule
-from latentd_training.logs import run_folder
+from latentd_training.logs import LOG_PARTS, run_folder
 from latentd_training.previews import PreviewOptions
 from latentd_training.schemas import PreviewFields, TrainEmbedding, TrainFields, TrainHypernetwork, TrainLora
 from latentd_training.settings import OPTIMIZERS, LoopOptions
@@ -31,6 +33,10 @@ from latentd_training.templates import NAME, read_template
 if TYPE_CHECKING:
     from latentd.api import TrainableModel
     from latentd_training.learner import Learner
+
+
+LONGEST_EPOCH = 1_000_000
+"""Pictures, repeats counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +145,7 @@ def plan_lora(body: TrainLora, services: Services) -> TrainingPlan:
     """
     name = clean_name(body.name)
     path = services.paths.models("Lora")[0] / f"{name}.safetensors"
-    if path.exists() and not (body.resume or body.overwrite_old):
-        raise InvalidRequest(
-            f"name: file {path.name} already exists", hint="send resume to go on from it, or overwrite_old", status=409
-        )
-    if body.resume and not path.exists():
-        raise NotFound(f"name: there is no {path.name} to go on from", hint="leave resume out")
+    _check_target(body, path)
     if body.optimizer not in OPTIMIZERS:
         raise InvalidRequest(f"optimizer: {body.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
     plan = _plan(
@@ -161,9 +162,18 @@ def plan_lora(body: TrainLora, services: Services) -> TrainingPlan:
     return replace(plan, optimizer=body.optimizer, optimizer_settings=settings)
 
 
+def _check_target(body: TrainLora, path: Path) -> None:
+    """:raises Conflict: a file is there that is not to be replaced. :raises NotFound: there is none to go on from."""
+    if path.exists() and not (body.resume or body.overwrite_old):
+        raise Conflict(f"name: file {path.name} already exists", hint="send resume to go on from it, or overwrite_old")
+    if body.resume and not path.exists():
+        raise NotFound(f"name: there is no {path.name} to go on from", hint="leave resume out")
+
+
 def _open_lora(body: TrainLora, plan: TrainingPlan, path: Path, model: TrainableModel) -> Learner:
     from latentd_training.lora import LoraLearner, LoraOptions
 
+    _check_target(body, path)  # a training that was before this one in the queue may have made or lost it
     size = f"({body.training_width}, {body.training_height})"
     options = LoraOptions(
         rank=body.rank,
@@ -223,15 +233,16 @@ def _plan(
     checkpoint: str | None = None,
 ) -> TrainingPlan:
     seed = secrets.randbelow(2**31) if body.seed == -1 else body.seed
-    rate = parse_schedule(learn_rate, "learn_rate")
-    clip = parse_schedule(body.clip_grad_value, "clip_grad_value") if body.clip_grad_mode != "disabled" else None
-    data = _data(body, services)
+    repeats = int(services.options.snapshot()["training_image_repeats_per_epoch"])
+    loop = _loop(body, learn_rate, seed, repeats)
+    data = _data(body, services, repeats)
     title = _title(services, checkpoint)
-    log_folder = folder_inside(services, body.log_directory, "log_directory")
     preview = preview_options(body, services, seed, data)
     if body.create_image_every:
         check_generation(preview.request("preview", title), services)
-    options = services.options.snapshot()
+    warnings = body.unknown_warnings
+    if loop.rate.end < body.steps:
+        warnings.append(f"learn_rate: it ends after {loop.rate.end:g} of {body.steps} steps, and the training with it")
     return TrainingPlan(
         noun=noun,
         name=name,
@@ -243,37 +254,61 @@ def _plan(
             drop_out=body.tag_drop_out,
         ),
         data=data,
-        loop=LoopOptions(
-            steps=body.steps,
-            rate=rate,
-            batch_size=body.batch_size,
-            gradient_step=body.gradient_step,
-            repeats=max(1, int(options["training_image_repeats_per_epoch"])),
-            clip_mode=body.clip_grad_mode,
-            clip=clip,
-            seed=seed,
-            validate_every=body.validate_every,
-        ),
-        log_folder=run_folder(log_folder, name),
+        loop=loop,
+        log_folder=_log_folder(services, body.log_directory, name),
         save_every=save_every,
         preview=preview,
         preview_every=body.create_image_every,
         checkpoint=title,
         notes={**body.model_dump(), "seed": seed, "model_name": title},
-        warnings=tuple(f"field {key!r} is not known and has no effect" for key in body.unknown_fields),
+        warnings=tuple(warnings),
     )
 
 
-def _data(body: TrainFields, services: Services) -> DataOptions:
+def _loop(body: TrainFields, learn_rate: str, seed: int, repeats: int) -> LoopOptions:
+    clips = body.clip_grad_mode != "disabled"
+    return LoopOptions(
+        steps=body.steps,
+        rate=parse_schedule(learn_rate, "learn_rate"),
+        batch_size=body.batch_size,
+        gradient_step=body.gradient_step,
+        repeats=repeats,
+        clip_mode=body.clip_grad_mode,
+        clip=parse_schedule(body.clip_grad_value, "clip_grad_value") if clips else None,
+        seed=seed,
+        validate_every=body.validate_every,
+    )
+
+
+def _log_folder(services: Services, text: str, name: str) -> Path:
+    """The folder of a run that begins now; neither it nor a folder inside it is a link out."""
+    folder = run_folder(folder_inside(services, text, "log_directory"), name)
+    for part in ("", *LOG_PARTS):
+        folder_inside(services, str(folder / part), "log_directory")
+    return folder
+
+
+def _data(body: TrainFields, services: Services, repeats: int) -> DataOptions:
     for name in ("training_width", "training_height"):
         if not body.varsize and getattr(body, name) % CELL:
             raise InvalidRequest(f"{name}: {getattr(body, name)} is no multiple of {CELL}")
     check_size(body.training_width, body.training_height, services.settings)
     folder = existing_folder(services, body.data_root, "data_root")
-    if not picture_files(folder):
+    count = len(picture_files(folder)) * repeats
+    if not count:
         raise InvalidRequest(f"data_root: No images have been found in the dataset: {body.data_root!r}")
+    if count > LONGEST_EPOCH:
+        raise InvalidRequest(
+            f"an epoch of {count} pictures is too long",
+            hint="option training_image_repeats_per_epoch repeats each picture",
+        )
+    batch_size = min(body.batch_size, count)
+    if not body.varsize:
+        area = batch_size * body.training_width * body.training_height
+        check_pixels(area, area, services.settings)
     return DataOptions(
         folder=folder,
+        batch_size=batch_size,
         width=body.training_width,
         height=body.training_height,
         keep_sizes=body.varsize,

@@ -14,16 +14,17 @@ from latentd.api import (
     LatentdError,
     NotConfigured,
     Services,
+    check_cover,
     check_size,
     install_hint,
     picture_bytes,
 )
-from latentd_training.captions import MAX_BYTES, read_text
+from latentd_training.captions import MAX_BYTES, readable, text_beside
 from latentd_training.crops import FocusWeights, about_focus, best_size, cover, split
 from latentd_training.dataset import picture_files, read_picture
 from latentd_training.folders import existing_folder, folder_inside
 from latentd_training.schemas import Preprocess
-from latentd_training.storage import write_file
+from latentd_training.storage import shortened, write_file
 
 CAPTIONERS = (("process_caption", "clip"), ("process_caption_deepbooru", "deepdanbooru"))
 
@@ -53,8 +54,8 @@ def preprocess(
 
     :raises LatentdError: the disk is full; an interrogator cannot run. :raises Interrupted: the job was stopped.
     """
-    for name in body.unknown_fields:
-        control.warn(f"field {name!r} is not known and has no effect")
+    for message in body.unknown_warnings:
+        control.warn(message)
     if body.process_focal_crop and body.process_focal_crop_face_weight > 0:
         control.warn("process_focal_crop_face_weight: faces are not looked for; edges and detail say where to cut")
     files = picture_files(source)
@@ -67,14 +68,17 @@ def preprocess(
         control.progress.textinfo = f"Preprocessing [Image {number}/{len(files)}]"
         try:
             picture = read_picture(path, services)
-            given = path.with_suffix(".txt")
-            text = read_text(given) if given.exists() else ""
+            if not body.process_multicrop:
+                check_cover(picture.size, (body.process_width, body.process_height), services.settings)
+            text = text_beside(path, services) or ""
         except (LatentdError, OSError, ValueError) as error:
-            control.warn(f"{path.name} is left out: {getattr(error, 'detail', error)}")
+            control.warn(f"{readable(path.name)} is left out: {getattr(error, 'detail', error)}")
             continue
-        for part in _parts(body, picture, path.name, control):
+        for part in _parts(body, picture, readable(path.name), control):
+            control.check()
             for index, flipped in enumerate([part, ImageOps.mirror(part)] if body.process_flip else [part]):
-                _write(body, flipped, target, f"{number:05}-{written}-{index}-{path.stem}", text, services, control)
+                name = f"{number:05}-{written}-{index}-{readable(path.stem)}"
+                _write(body, flipped, target, shortened(name), text, services, control)
             written += 1
         control.progress.next_job()
     return {"pictures": written, "warnings": list(control.progress.warnings)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastapi import Request, Response
 
-from latentd.api import APIRouter, JobControl, JsonValue, Services, name_job, reply_of
+from latentd.api import APIRouter, JobControl, JsonValue, LenientModel, Services, name_job, reply_of
 from latentd_training.plan import TrainingPlan, plan_embedding, plan_hypernetwork, plan_lora
 from latentd_training.schemas import (
     CreateEmbedding,
@@ -44,8 +44,8 @@ def sdapi_router(services: Services) -> APIRouter:
         name_job(request, job.id)
         result = await job.wait()
         # The word is the same for hypernetworks in the original.
-        reply: dict[str, JsonValue] = {"info": f"train embedding complete: filename: {result['filename']} error: None"}
-        return reply | ({"warnings": result["warnings"]} if result["warnings"] else {})
+        info = f"train embedding complete: filename: {result['filename']} error: None"
+        return _with_warnings(info, result["warnings"])
 
     @router.post("/train/embedding", name="train_embedding", openapi_extra=ADMIN, **reply_of(TrainResponse))
     async def train_embedding(body: TrainEmbedding, request: Request) -> dict[str, JsonValue]:
@@ -70,8 +70,7 @@ def sdapi_router(services: Services) -> APIRouter:
         )
         name_job(request, job.id)
         result = await job.wait()
-        reply: dict[str, JsonValue] = {"info": "preprocess complete"}
-        return reply | ({"warnings": result["warnings"]} if result["warnings"] else {})
+        return _with_warnings("preprocess complete", result["warnings"])
 
     return router
 
@@ -108,27 +107,34 @@ def own_router(services: Services) -> APIRouter:
 
 
 def _add_create(router: APIRouter, services: Services) -> None:
-    async def create(kind: str, work: Callable[[JobControl], Path], said: str | None) -> dict[str, str]:
+    async def create(
+        kind: str, body: LenientModel, work: Callable[[JobControl], Path], said: str | None
+    ) -> dict[str, JsonValue]:
         from latentd_training.create import Exists
 
         try:
             path = await services.run_on_worker(work, kind=f"create-{kind}")
         except Exists as error:
             return {"info": f"create {kind} error: {error}"}
-        return {"info": f"create {kind} filename: {said or path}"}
+        return _with_warnings(f"create {kind} filename: {said or path}", body.unknown_warnings)
 
     @router.post("/create/embedding", name="create_embedding", openapi_extra=ADMIN, **reply_of(CreateResponse))
-    async def embedding(body: CreateEmbedding) -> dict[str, str]:
+    async def embedding(body: CreateEmbedding) -> dict[str, JsonValue]:
         """Create an embedding for the selected checkpoint, to be trained."""
         from latentd_training.create import create_embedding
 
-        return await create("embedding", lambda control: create_embedding(body, services, control), None)
+        return await create("embedding", body, lambda control: create_embedding(body, services, control), None)
 
     @router.post("/create/hypernetwork", name="create_hypernetwork", openapi_extra=ADMIN, **reply_of(CreateResponse))
-    async def hypernetwork(body: CreateHypernetwork) -> dict[str, str]:
+    async def hypernetwork(body: CreateHypernetwork) -> dict[str, JsonValue]:
         """Create a hypernetwork, to be trained."""
         from latentd_training.create import create_hypernetwork, structure_of
 
         structure_of(body)
         # The original says None in place of the path, and clients may compare with that.
-        return await create("hypernetwork", lambda control: create_hypernetwork(body, services, control), "None")
+        return await create("hypernetwork", body, lambda control: create_hypernetwork(body, services, control), "None")
+
+
+def _with_warnings(info: str, warnings: list[str]) -> dict[str, JsonValue]:
+    """A reply that says ``info``, and ``warnings`` where there are any."""
+    return {"info": info, "warnings": list(warnings)} if warnings else {"info": info}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from latentd.api import (
+    InvalidRequest,
     JobControl,
     JsonValue,
     Services,
@@ -62,7 +63,7 @@ def run_training(plan: TrainingPlan, services: Services, control: JobControl) ->
         control.progress.job_count = plan.loop.steps - learner.step
         control.progress.textinfo = f"Preparing dataset from {html.escape(plan.data.folder.name)}..."
         generator = torch.Generator().manual_seed(Random(f"{plan.loop.seed}/latents").getrandbits(63))
-        data = load_examples(plan.data, model, services, control, generator)
+        data = load_examples(plan.data, plan.prompter, model, services, control, generator)
         return _Run(plan, services, control, model, learner, data).carry_out()
 
 
@@ -163,6 +164,11 @@ class _Run:
 
     def _save(self, path: Path, name: str) -> None:
         learner = self._learner
+        if not all(bool(tensor.isfinite().all()) for tensor in learner.tensors().values()):
+            raise InvalidRequest(
+                f"{learner.name} holds what is no number at step {learner.step}",
+                hint="a lower learn_rate or clip_grad_mode helps; what was saved before is whole",
+            )
         data = learner.file(MadeWith.of(self._model, learner.step), name)
         write_file(path, data)
         if self._options["save_optimizer_state"]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from latentd.api import LenientBool, LenientFloat, LenientInt, LenientModel, LenientSeed, LenientStr
 
@@ -12,11 +12,21 @@ Count = Annotated[LenientInt, Field(ge=1)]
 Every = Annotated[LenientInt, Field(ge=0)]
 Share = Annotated[LenientFloat, Field(ge=0, le=1)]
 Side = Annotated[LenientInt, Field(ge=64, le=8192)]
+Numbers = Annotated[list[LenientFloat], Field(max_length=64)] | LenientStr
 
 _EXAMPLE: dict[str, JsonValue] = {"data_root": "cats", "steps": 1000, "learn_rate": "0.005:100, 1e-3:1000, 1e-5"}
 
 
-class CreateEmbedding(LenientModel):
+class Body(LenientModel):
+    """A body in which null is as good as a field left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: JsonValue) -> JsonValue:
+        return {key: one for key, one in value.items() if one is not None} if isinstance(value, dict) else value
+
+
+class CreateEmbedding(Body):
     """Body of ``/sdapi/v1/create/embedding``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "my-cat", "num_vectors_per_token": 4}]})
@@ -27,28 +37,30 @@ class CreateEmbedding(LenientModel):
     init_text: LenientStr = Field("*", description="Words whose vectors it begins with; empty for zeros.")
 
 
-class CreateHypernetwork(LenientModel):
+class CreateHypernetwork(Body):
     """Body of ``/sdapi/v1/create/hypernetwork``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "my-style", "layer_structure": "1, 2, 1"}]})
 
     name: LenientStr = Field(description="What prompts call it.")
-    enable_sizes: list[Annotated[LenientInt, Field(ge=1, le=16384)]] | None = Field(
+    enable_sizes: Annotated[list[Annotated[LenientInt, Field(ge=1, le=16384)]], Field(max_length=64)] | None = Field(
         None, description="Context widths it acts on (768, 320, 640, 1280); by default all that the model has."
     )
     overwrite_old: LenientBool = Field(False, description="Replace a file of that name.")
-    layer_structure: Any = Field("1, 2, 1", description="Widths of the layers as multiples, a list or text.")
+    layer_structure: Numbers | None = Field("1, 2, 1", description="Widths of the layers as multiples, a list or text.")
     activation_func: LenientStr | None = Field(None, description="linear, relu, leakyrelu, elu, swish, tanh ...")
     weight_init: LenientStr | None = Field(
         None, description="Normal, XavierUniform, XavierNormal, KaimingUniform or KaimingNormal."
     )
     add_layer_norm: LenientBool = Field(False, description="A layer norm after each layer.")
     use_dropout: LenientBool = Field(False, description="Drop-out while it is trained.")
-    dropout_structure: Any = Field(None, description="Shares dropped after each layer, a list or text, from 0 to 0.")
+    dropout_structure: Numbers | None = Field(
+        None, description="Shares dropped after each layer, a list or text as layer_structure; the first is 0."
+    )
     seed: LenientSeed = Field(-1, description="Of its first weights; -1 for a new one each time.")
 
 
-class PreviewFields(LenientModel):
+class PreviewFields(Body):
     """What pictures along the way show."""
 
     create_image_every: Every = Field(500, description="Steps between previews; 0 for none.")
@@ -116,6 +128,9 @@ class TrainHypernetwork(TrainFields):
     id_task: LenientStr = Field("", description="The client's own id for the job.")
     hypernetwork_name: LenientStr = Field(description="A name of /sdapi/v1/hypernetworks.")
     learn_rate: LenientStr = Field("0.00001", description='A number, or with steps "5e-5:100, 1e-5:1000, 1e-6".')
+    template_filename: LenientStr = Field(
+        "hypernetwork.txt", description="Prompt template; hypernetwork.txt fills captions into a few words."
+    )
     save_hypernetwork_every: Every = Field(500, description="Steps between saves along the way; 0 for none.")
 
 
@@ -151,7 +166,7 @@ class TrainLora(TrainFields):
     save_precision: Literal["float", "fp16", "bf16"] = Field("float", description="Of the file's numbers.")
 
 
-class Preprocess(LenientModel):
+class Preprocess(Body):
     """Body of ``/sdapi/v1/preprocess``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"process_src": "raw", "process_dst": "cats"}]})
@@ -197,6 +212,7 @@ class CreateResponse(BaseModel):
     """Reply of the create endpoints."""
 
     info: str = Field(description="What became of it, with the file's path.")
+    warnings: list[str] | None = Field(None, description="What was asked for and does not act; left out if none.")
 
 
 class TrainResponse(BaseModel):

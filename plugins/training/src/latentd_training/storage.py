@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from latentd.api import InvalidRequest, ModelLoadError, NotStored, is_regular, load_pickle, write_atomically
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.optim import Optimizer
 
 STATE_ENDING = ".optim"
@@ -30,6 +32,11 @@ def clean_name(name: str) -> str:
     if len(kept.encode()) > LONGEST_NAME:
         raise InvalidRequest(f"name: longer than {LONGEST_NAME} bytes")
     return kept
+
+
+def shortened(name: str) -> str:
+    """``name`` cut so that it can be a file's, whatever ending it gets."""
+    return name.encode()[:LONGEST_NAME].decode("utf-8", "ignore").rstrip()
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -88,11 +95,50 @@ def read_state(path: Path, checksum: str) -> OptimizerState | None:
 
 
 def restore_optimizer(optimizer: Optimizer, state: OptimizerState, path: Path) -> None:
-    """Give ``optimizer`` the state that :func:`read_state` found.
+    """Give ``optimizer`` what the state that :func:`read_state` found says of each parameter.
 
-    :raises ModelLoadError: it is one of other parameters.
+    Rates and other settings stay those of ``optimizer``.
+
+    :raises ModelLoadError: it is one of other parameters, or of another optimiser.
     """
-    try:
-        optimizer.load_state_dict(state.values)
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ModelLoadError(f"{path.name}{STATE_ENDING} does not fit: {error}") from error
+    found = state.values.get("state")
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    scalars = _remembered(optimizer)
+    # A parameter that no gradient has reached has no entry.
+    fits = isinstance(found, dict) and all(
+        isinstance(number, int) and number in range(len(parameters)) and _fits(memory, scalars, parameters[number])
+        for number, memory in found.items()
+    )
+    if not fits:
+        raise ModelLoadError(
+            f"{path.name}{STATE_ENDING} is damaged, or of another optimiser or other parameters",
+            hint="without that file, the optimiser begins anew",
+        )
+    optimizer.load_state_dict({"state": found, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _remembered(optimizer: Optimizer) -> dict[str, bool]:
+    """What an optimiser of this kind remembers of a parameter after a step, and whether it is one number."""
+    import torch
+
+    probe = torch.nn.Parameter(torch.zeros(2))
+    probe.grad = torch.zeros(2)
+    one = type(optimizer)([probe], lr=1.0)
+    one.step()
+    return {key: getattr(value, "shape", ()) != (2,) for key, value in one.state[probe].items()}
+
+
+def _fits(memory: object, scalars: Mapping[str, bool], parameter: Tensor) -> bool:
+    """Whether ``memory`` is what an optimiser remembers of ``parameter``."""
+    import torch
+
+    if not isinstance(memory, dict) or set(memory) != set(scalars):
+        return False
+    for key, value in memory.items():
+        if isinstance(value, torch.Tensor):
+            shape = torch.Size() if scalars[key] else parameter.shape
+            if value.shape != shape or not value.is_floating_point() or not bool(value.isfinite().all()):
+                return False
+        elif not (scalars[key] and isinstance(value, int | float)):
+            return False
+    return True

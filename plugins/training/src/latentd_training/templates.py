@@ -8,7 +8,6 @@ from latentd.api import InvalidRequest, NotFound, Services, near_matches, read_r
 
 NAME, WORDS = "[name]", "[filewords]"
 MAX_BYTES = 1 << 20
-MAX_LINES = 10_000
 
 #: Under the names of AUTOMATIC1111's own files; ``captions.txt`` takes each picture's caption as it is.
 CARRIED: dict[str, tuple[str, ...]] = {
@@ -89,4 +88,4 @@ def _lines(path: Path, field: str) -> list[str]:
         text = read_regular(path, MAX_BYTES).decode("utf-8", "replace")
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"{field}: {path.name} cannot be read", hint=str(error)) from error
-    return [line.strip() for line in text.splitlines() if line.strip()][:MAX_LINES]
+    return [line.strip() for line in text.splitlines() if line.strip()]
