@@ -114,7 +114,8 @@ def test_drop_out_is_repeated_by_the_seed_and_by_going_on(
         path = data / f"models/hypernetworks/drop {name}.pt"
         for steps in stops:
             seed = 6 if name == "other" else 5
-            post("train/hypernetwork", hypernetwork_name=f"drop {name}", **small | {"steps": steps, "seed": seed})
+            run = small | {"template_filename": "captions.txt", "steps": steps, "seed": seed}
+            post("train/hypernetwork", hypernetwork_name=f"drop {name}", **run)
             train_lora(name=f"drop {name}", dropout=0.4, steps=steps, seed=seed, resume=steps > min(stops))
         state = torch.load(path, weights_only=True)
         assert (state["dropout_structure"], state["last_layer_dropout"]) == ([0, 0.3, 0.5, 0], True)

@@ -239,6 +239,9 @@ def test_a_full_disk_fails_the_training_and_leaves_the_file(
         ("data_root", "../../etc", 422),
         ("data_root", "link", 422),
         ("data_root", "", 422),
+        ("data_root", "a" * 300, 422),
+        ("log_directory", "a/" * 3000, 422),
+        ("log_directory", "motif/0-a red disc, blue.png/logs", 422),
         ("log_directory", "/tmp/elsewhere", 422),
         ("log_directory", "a/../../../b", 422),
         ("template_filename", "no.txt", 422),
@@ -246,6 +249,7 @@ def test_a_full_disk_fails_the_training_and_leaves_the_file(
         ("template_filename", "captions.txt", 422),
         ("training_width", 70, 422),
         ("preview_sampler_name", "No Sampler", 404),
+        ("preview_width", 0, 422),
     ],
 )
 def test_a_bad_value_is_refused_at_once_by_name(
@@ -261,7 +265,7 @@ def test_a_bad_value_is_refused_at_once_by_name(
     body |= {"preview_from_txt2img": True, field: value}
     reply = server.post("/sdapi/v1/train/embedding", json=body)
     assert reply.status_code == status, reply.text
-    word = "Sampler" if field == "preview_sampler_name" else field
+    word = "preview_" if field.startswith("preview_") else field
     assert word in reply.json()["detail"]
 
 

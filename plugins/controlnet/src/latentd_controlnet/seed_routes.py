@@ -39,8 +39,8 @@ class Controlled(Protocol):
         """The fields that were sent."""
 
     @property
-    def unknown_fields(self) -> Sequence[str]:
-        """The fields that nobody knows."""
+    def unknown_warnings(self) -> list[str]:
+        """What an answer says of each field that is not known."""
 
 
 def seed_router(services: Services) -> APIRouter:

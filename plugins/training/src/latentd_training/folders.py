@@ -7,6 +7,8 @@ from pathlib import Path
 from latentd.api import InvalidRequest, Services
 
 DEFAULT = ("train",)
+LONGEST, LONGEST_PART = 1024, 255
+"""Bytes of a folder's path and of its name: what file systems allow, and room for what is written there."""
 
 
 def training_folders(services: Services) -> list[Path]:
@@ -31,7 +33,8 @@ def folder_inside(services: Services, text: str, field: str) -> Path:
     :param field: the request's field, for messages.
     :raises InvalidRequest: it means none inside a folder for training.
     """
-    if not text.strip() or "\0" in text:
+    too_long = len(text.encode()) > LONGEST or any(len(part.encode()) > LONGEST_PART for part in text.split("/"))
+    if not text.strip() or "\0" in text or too_long:
         raise InvalidRequest(f"{field}: name a folder", hint="one inside --training-dir, by default train")
     roots = training_folders(services)
     found = [path for path in _meant(services, roots, text) if _is_inside(path, roots)]

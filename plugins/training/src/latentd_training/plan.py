@@ -12,6 +12,7 @@ from latentd.api import (
     Conflict,
     InvalidRequest,
     JsonValue,
+    LatentdError,
     NotFound,
     Services,
     check_generation,
@@ -31,7 +32,7 @@ from latentd_training.storage import clean_name
 from latentd_training.templates import NAME, read_template
 
 if TYPE_CHECKING:
-    from latentd.api import TrainableModel
+    from latentd.api import GenerationRequest, TrainableModel
     from latentd_training.learner import Learner
 
 
@@ -239,7 +240,7 @@ def _plan(
     title = _title(services, checkpoint)
     preview = preview_options(body, services, seed, data)
     if body.create_image_every:
-        check_generation(preview.request("preview", title), services)
+        _check_preview(preview.request("preview", title), services)
     warnings = body.unknown_warnings
     if loop.rate.end < body.steps:
         warnings.append(f"learn_rate: it ends after {loop.rate.end:g} of {body.steps} steps, and the training with it")
@@ -265,6 +266,15 @@ def _plan(
     )
 
 
+def _check_preview(request: GenerationRequest, services: Services) -> None:
+    """:raises LatentdError: it cannot be drawn; its fields are those that begin with ``preview_``."""
+    try:
+        check_generation(request, services)
+    except LatentdError as error:
+        error.detail = f"preview_...: {error.detail}"
+        raise
+
+
 def _loop(body: TrainFields, learn_rate: str, seed: int, repeats: int) -> LoopOptions:
     clips = body.clip_grad_mode != "disabled"
     return LoopOptions(
@@ -285,6 +295,8 @@ def _log_folder(services: Services, text: str, name: str) -> Path:
     folder = run_folder(folder_inside(services, text, "log_directory"), name)
     for part in ("", *LOG_PARTS):
         folder_inside(services, str(folder / part), "log_directory")
+    if not next(one for one in (folder, *folder.parents) if one.exists()).is_dir():
+        raise InvalidRequest(f"log_directory: {text!r} is no folder")
     return folder
 
 

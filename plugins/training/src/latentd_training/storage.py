@@ -123,7 +123,7 @@ def _remembered(optimizer: Optimizer) -> dict[str, bool]:
 
     probe = torch.nn.Parameter(torch.zeros(2))
     probe.grad = torch.zeros(2)
-    one = type(optimizer)([probe], lr=1.0)
+    one: Optimizer = getattr(torch.optim, type(optimizer).__name__)([probe], lr=1.0)
     one.step()
     return {key: getattr(value, "shape", ()) != (2,) for key, value in one.state[probe].items()}
 
