@@ -225,6 +225,30 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a job's work. ``share`` is how much of the whole it is; those of all parts add up to 1."""
+
+    work: PortableWork[Any]
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division(Generic[T]):
+    """How a job's work may be done in parts, each in another place at the same time.
+
+    :ivar most: the greatest number of parts.
+    :ivar count: the ``job_count`` that progress shows.
+    :ivar cut: called with a number of parts from 2 to ``most``; returns that many parts.
+    :ivar join: called with the results of all parts in their order; returns the work whose result is the job's.
+    """
+
+    most: int
+    count: int
+    cut: Callable[[int], Sequence[Part]] = field(repr=False)
+    join: Callable[[Sequence[Any]], PortableWork[T]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PortableWork(Generic[T]):
     """Work that can be carried out in another process: ``function(services, control, *arguments)``.
 
@@ -233,6 +257,7 @@ class PortableWork(Generic[T]):
     :ivar services: those of the server; where the work runs, others of the same settings take their place.
     :ivar first: called in the server's process when the job begins, wherever the work runs.
     :ivar last: called in the server's process with the result.
+    :ivar division: how it may be done in parts instead; an executor that does it whole ignores this.
     """
 
     function: Callable[..., T]
@@ -240,6 +265,7 @@ class PortableWork(Generic[T]):
     services: Services = field(repr=False)
     first: Callable[[JobControl], None] | None = field(default=None, repr=False)
     last: Callable[[T], None] | None = field(default=None, repr=False)
+    division: Division[T] | None = field(default=None, repr=False)
 
     def __call__(self, control: JobControl) -> T:
         """Carry it out here."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,11 @@ def serve(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Makes servers without HTTP; each has a data folder of its own with the same models."""
     made: list[AppServices] = []
 
-    def make(*flags: str) -> AppServices:
+    def make(*flags: str, plugins: Sequence[tuple[str, object]] = ()) -> AppServices:
         folder = tmp_path_factory.mktemp("devices")
         (folder / "models").symlink_to(tiny_data / "models")
         settings = parse_settings(["--data-dir", str(folder), "--core-only", *flags], environment={})
-        services = create_services(settings, serve_http=False)
+        services = create_services(settings, extra_plugins=plugins, serve_http=False)
         services.options.update({"randn_source": "CPU", "sd_model_checkpoint": "base.safetensors"})
         made.append(services)
         return services

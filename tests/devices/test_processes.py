@@ -123,6 +123,20 @@ def test_memory_of_the_processes_is_known(server: AppServices) -> None:
     assert all(report is not None and int(report["ram"]["used"]) > 50e6 for report in reports)
 
 
+def test_what_the_processes_have_loaded_is_known(server: AppServices) -> None:
+    asyncio.run(server.unload_models())
+    assert server.models.precision_report() == []
+    draw(server)
+    (row,) = server.models.precision_report()
+    assert row["checkpoint"] == server.models.current.title
+    assert row["parts"]["unet"]["dtype"] == "float32"
+    name = next(name for name, rows in server.models.elsewhere.items() if rows)
+    os.kill(pid_of(server, name), signal.SIGKILL)
+    time.sleep(0.2)
+    assert pid_of(server, name) != os.getpid(), "it is started again"
+    assert server.models.precision_report() == []
+
+
 # --- crashes ---------------------------------------------------------------------------------------------------------
 
 

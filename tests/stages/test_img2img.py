@@ -38,6 +38,13 @@ def test_the_mask_acts_during_sampling_and_not_at_its_end_alone(draw: Draw, late
         assert not masked[..., cells:].allclose(whole[..., cells:], atol=1e-3)
 
 
+def test_a_last_batch_of_fewer_pictures_is_masked_too(draw: Draw) -> None:
+    drawn = draw({"return_grid": False}, **MASKED, prompt=["a", "b", "c"], batch_size=2, n_iter=2, seed=4)
+    alone = draw(**MASKED, prompt="c", seed=6)
+    assert len(drawn.images) == 3
+    assert same(drawn, alone, index=2)
+
+
 def test_the_picture_is_laid_over_the_result_outside_the_mask(draw: Draw) -> None:
     init = np.asarray(gradient()).astype(np.int16)
     over, bare = pixels(draw(**MASKED)), pixels(draw(BARE, **MASKED))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import TypeVar
 
 from latentd.engine.events import Event, EventBus, Subscription
 from latentd.engine.job import AnyJob, Job, JobCancelled, JobStatus, Share
+from latentd.engine.parts import divided
 from latentd.engine.placement import Placement
 from latentd.engine.progress import idle_copy, job_document
 from latentd.engine.queue import JobQueue
@@ -20,7 +20,7 @@ from latentd.engine.results import ResultStore
 from latentd.engine.runner import LocalRunner
 from latentd.engine.task_ids import checked_task_id, new_task_id
 from latentd.engine.worker import Worker
-from latentd.errors import Conflict, LatentdError, NotFound, QueueFull
+from latentd.errors import Conflict, LatentdError, NotFound
 from latentd.executors import DeviceTrouble, JobObserver, Place, PlaceState, Runner
 from latentd.types import JsonValue, ProgressState
 
@@ -146,7 +146,7 @@ class Engine:
                 self._running.remove(job)
                 self._placement.left(job)
                 job.put_back(here)
-                self._queue.push_first(job)
+                self._placement.put_first(job)
             orphans = self._placement.orphans()
             self._changed.notify_all()
         if again:
@@ -194,7 +194,7 @@ class Engine:
             if self._closing:
                 raise ShuttingDown("the server is shutting down")
             if self._queue.full:
-                raise self._full()
+                raise self._queue.refusal(self._durations, len(self._placement.seats))
             if not self._placement.serves(device):
                 raise self._placement.lost()
             job = Job(
@@ -226,15 +226,6 @@ class Engine:
         if known is not None and not known.ended:
             raise Conflict(f"task id {task_id!r} is in use", hint="wait for that job to end, or choose another id")
         return task_id
-
-    def _full(self) -> QueueFull:
-        usual = sum(self._durations) / len(self._durations) if self._durations else 5.0
-        wait = min(max(math.ceil(usual / len(self._placement.seats)), 1), 120)
-        return QueueFull(
-            f"the queue is full: {len(self._queue)} jobs are waiting",
-            retry_after=wait,
-            hint=f"try again in {wait} s",
-        )
 
     def _start(self) -> None:
         if not self._started:
@@ -346,18 +337,19 @@ class Engine:
     def interrupt(self) -> None:
         """Stop running jobs at the next denoiser call; they return what they have, as in AUTOMATIC1111."""
         with self._changed:
-            for state in self._visible_states():
-                state.interrupted = True
+            self._idle.interrupted = True  # what is shown when nothing runs; the next job starts without it
+            for job in self._visible():
+                job.interrupt()
 
     def skip(self) -> None:
         """End the present batch of running jobs, as in AUTOMATIC1111."""
         with self._changed:
-            for state in self._visible_states():
-                state.skipped = True
+            self._idle.skipped = True
+            for job in self._visible():
+                job.skip()
 
-    def _visible_states(self) -> list[ProgressState]:
-        # Without a running job the flag is only stored and shown, as in AUTOMATIC1111; the next job starts without it.
-        return [job.progress for job in self._running if not job.quiet] or [self._idle]
+    def _visible(self) -> list[AnyJob]:
+        return [job for job in self._running if not job.quiet]
 
     def cancel(self, job_id: str) -> AnyJob:
         """Cancel a waiting job at once, a running one at its next check; an ended one is not changed.
@@ -365,12 +357,17 @@ class Engine:
         :raises NotFound: no such job.
         """
         job = self.get(job_id)
+        for one in (job, *job.parts):
+            self.withdraw(one)
+        return job
+
+    def withdraw(self, job: AnyJob) -> None:
+        """Cancel ``job``: at once if it waits, else at its next check."""
         job.request_cancel()
         with self._changed:
-            waiting = self._queue.remove(job)
+            waiting = self._placement.take_back(job)
         if waiting:
             self.end(job, "cancelled", error=JobCancelled(f"{job.id} was cancelled"))
-        return job
 
     def close(self, timeout: float = 10.0) -> bool:
         """Refuse new jobs, cancel waiting ones, interrupt running ones; returns whether all end within ``timeout``.
@@ -418,29 +415,52 @@ class Engine:
             job = self._next_for(worker)
             if job is None:
                 return []
-            # The other free places may take some of those jobs as well, each at once.
             others = len(self._placement.free(but=worker))
-            jobs = [job, *self._queue.take_sharing(job, self._share_limit() / (1 + others))]
-            for job in jobs:
-                job.begin(worker.device, self._state_steps())
-                self._running.append(job)
-                self._placement.begun(job)
-            if others and len(self._queue):
+            jobs = self._begin(job, worker)
+            if others and (len(self._queue) or self._placement.parts_wait):
                 self._changed.notify_all()  # they may have left a job to this one
             moved = [waiting for waiting in self._queue if self.events.listens(waiting.id)]
-        for job in jobs:
-            self.publish(job, "started")
+        for started in (job, *jobs[1:]):
+            self.publish(started, "started")
         for waiting in moved:
             self.publish(waiting, "queued")
         return jobs
 
     def _next_for(self, worker: Worker) -> AnyJob | None:
-        while not self._closing and self._placement.takes_jobs(worker):
+        while self._placement.takes_jobs(worker):
+            if (part := self._placement.next_part_for(worker)) is not None:
+                return part
+            if self._closing:
+                return None
             if not self._paused and (job := self._placement.next_for(worker)) is not None:
                 return job
             self._changed.wait(self._results.next_expiry())
             self._results.sweep()
         return None
+
+    def _begin(self, job: AnyJob, worker: Worker) -> list[AnyJob]:
+        """Start ``job`` on ``worker``: its first part if it is divided, else it and those that run together with it."""
+        if parts := divided(job, 1 + self._placement.spare(but=worker), self):
+            for part in reversed(parts[1:]):
+                self._placement.put_first(part)
+            begun, jobs = [job, parts[0]], [parts[0]]
+        else:
+            # The other free places may take some of those jobs as well, each at once.
+            places = 1 + len(self._placement.free(but=worker))
+            begun = jobs = [job, *self._queue.take_sharing(job, self._share_limit() / places)]
+        for one in begun:
+            one.begin(worker.device, self._state_steps())
+            self._running.append(one)
+            self._placement.begun(one)
+        return jobs
+
+    def enqueue_part(self, part: AnyJob) -> None:
+        """Let ``part`` of a running job run before all jobs that wait."""
+        with self._changed:
+            self._placement.put_first(part)
+            orphans = self._placement.orphans()
+            self._changed.notify_all()
+        self._fail(orphans)
 
     def _state_steps(self) -> int:
         job = self._current()
@@ -461,11 +481,15 @@ class Engine:
                 self._placement.left(job)
                 if not job.quiet:
                     self._idle = idle_copy(job.progress)
-                self._durations.append(time.time() - (job.started or job.created))
+                if not job.is_part:
+                    self._durations.append(time.time() - (job.started or job.created))
                 if status == "completed":
                     self._placement.succeeded(job)
-            self._finished.append(job.id)
+            if not job.is_part:
+                self._finished.append(job.id)
         job.end(status, result=result, error=error)
+        if job.is_part:
+            return
         with self._changed:
             if self._jobs.get(job.id) is job:
                 for forgotten in self._results.add(job):
@@ -474,7 +498,7 @@ class Engine:
 
     def publish(self, job: AnyJob, event: str) -> None:
         """Pass an event to the listeners and the observer; an exception of the observer is only logged."""
-        if self._observer is None and not self.events.listens(job.id):
+        if job.is_part or (self._observer is None and not self.events.listens(job.id)):
             return
         data = job_document(job)
         self.events.publish(Event(job_id=job.id, name=event, data=data))

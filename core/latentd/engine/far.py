@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,6 +64,7 @@ class Outcome:
     :ivar lost: whether the device does not compute any more, so that this process is of no use.
     :ivar memory: bytes in the shape of ``/sdapi/v1/memory``.
     :ivar hashes: SHA-256 of checkpoint files that became known.
+    :ivar precision: the models that are loaded, in the shape of ``/latentd/v1/precision``.
     """
 
     result: object = None
@@ -72,6 +73,7 @@ class Outcome:
     lost: bool = False
     memory: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
+    precision: Sequence[JsonValue] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,8 @@ class Job(Generic[T]):
     ``created``, ``started`` and ``finished`` are Unix times. ``quiet`` jobs (loading a model, for example) leave
     AUTOMATIC1111's global state as it is. ``overtaken`` counts how often a later job ran first. ``device`` is known
     once it runs; ``wanted_device`` is the only one on which it may run, if any, and ``failed_on`` the one that failed
-    with it before. ``share`` is None if the job cannot run together with others, and when it has ended.
+    with it before. ``share`` is None if the job cannot run together with others, and when it has ended. ``parts`` are
+    the jobs that do the work of a divided job while it runs; each is ``is_part``, which only the engine sees.
     The result of an ``awaited`` job is kept for the first :meth:`wait`, however soon results expire.
     """
 
@@ -95,6 +96,7 @@ class Job(Generic[T]):
         share: Share | None = None,
         awaited: bool = False,
         device: str | None = None,
+        is_part: bool = False,
         publish: Callable[[AnyJob, str], None] = _unheard,
         position: Callable[[AnyJob], int] = _nowhere,
     ) -> None:
@@ -113,6 +115,8 @@ class Job(Generic[T]):
         self.wanted_device = device
         self.failed_on: str | None = None
         self.overtaken = 0
+        self.parts: tuple[AnyJob, ...] = ()
+        self.is_part = is_part
         self.result: T | None = None
         self.error: BaseException | None = None
         self.expired = False
@@ -124,6 +128,9 @@ class Job(Generic[T]):
         self._cancelled = False
         self._reported: tuple[object, ...] = ()
         self._callbacks: tuple[Callable[[Job[T]], None], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.id} (part)" if self.is_part else self.id
 
     # --- read by anyone ----------------------------------------------------------------------------------------------
 
@@ -150,6 +157,8 @@ class Job(Generic[T]):
     def watch(self) -> None:
         """Record that a client asks for a preview, so that expensive previews are made for a while."""
         self._watched_at = time.monotonic()
+        for part in self.parts:
+            part.watch()
 
     def outcome(self) -> T:
         """The result of the work.
@@ -224,29 +233,37 @@ class Job(Generic[T]):
     def interrupt(self) -> None:
         """Stop sampling at the next denoiser call and return what has been made; affects running jobs only."""
         if self.status == "running":
-            self.progress.interrupted = True
+            for job in (self, *self.parts):
+                job.progress.interrupted = True
 
     def skip(self) -> None:
         """End the present batch; affects running jobs only."""
         if self.status == "running":
-            self.progress.skipped = True
+            for job in (self, *self.parts):
+                job.progress.skipped = True
 
     def request_cancel(self) -> None:
         """Make the job end as cancelled, without a result. ``Engine.cancel`` also removes it from the queue."""
         self._cancelled = True
+        for part in self.parts:
+            part.request_cancel()
 
     # --- JobControl: used by the work on the worker ------------------------------------------------------------------
 
     def check(self) -> None:
         """Raise ``Interrupted`` if the job should stop, for whatever reason; publish the progress if it moved."""
+        self.report()
+        stop = self.stop_requested()
+        if stop is not None:
+            raise Interrupted(f"{self.id}: {stop}")
+
+    def report(self) -> None:
+        """Publish the progress if it moved."""
         state = self.progress
         mark = (state.job, state.job_no, state.sampling_step, state.preview_id)
         if mark != self._reported:
             self._reported = mark
             self._publish(self, "progress")
-        stop = self.stop_requested()
-        if stop is not None:
-            raise Interrupted(f"{self.id}: {stop}")
 
     def stop_requested(self) -> StopKind | None:
         """Why the work should stop, or None."""
@@ -334,6 +351,7 @@ class Job(Generic[T]):
         state = self.progress
         state.job, state.job_count, state.preview = "", 0, None
         self._work = self.share = None
+        self.parts = ()
         self._publish, self._position, self._reported = _unheard, _nowhere, ()
         with _ENDING:
             self.result, self.error = result, error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from typing import Generic, Protocol, TypeVar
 
@@ -36,7 +37,7 @@ class Placement(Generic[S]):
 
     A job goes to a free place that has its model loaded; if none has it, to one that has no model yet, else to the one
     that asks first. A place that is not free is not waited for. Within that, the queue's order and its bound on
-    overtaking count.
+    overtaking count. Parts of a job that runs come before whatever waits.
 
     :ivar drained: the names of places that take no jobs any more, and why.
     """
@@ -46,6 +47,7 @@ class Placement(Generic[S]):
         self._seats: dict[str, S] = {}
         self._free: dict[str, S] = {}
         self._queue = queue
+        self._parts = JobQueue(limit=sys.maxsize, max_overtakes=0)
         self._strikes: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
 
@@ -87,12 +89,16 @@ class Placement(Generic[S]):
 
     def begun(self, job: AnyJob) -> None:
         """Note that ``job`` runs on its place."""
+        if job.parts:
+            return
         name = job.device or ""
         self._busy[name] += 1
         self._free.pop(name, None)
 
     def left(self, job: AnyJob) -> None:
         """Note that ``job`` runs no more."""
+        if job.parts:
+            return
         name = job.device or ""
         self._busy[name] -= 1
         if not self._busy[name] and name in self._seats and name not in self.drained:
@@ -101,6 +107,29 @@ class Placement(Generic[S]):
     def is_busy(self, seat: S) -> bool:
         """Whether a job runs on ``seat``."""
         return self._busy[seat.device] > 0
+
+    def spare(self, *, but: S) -> int:
+        """How many free places beside ``but`` no waiting job will take."""
+        return len(self.free(but=but)) - len(self._queue) - len(self._parts)
+
+    @property
+    def parts_wait(self) -> bool:
+        """Whether a part of a running job has no place yet."""
+        return len(self._parts) > 0
+
+    def put_first(self, job: AnyJob) -> None:
+        """Let ``job``, a part or one that has been taken before, be the next of its kind."""
+        (self._parts if job.is_part else self._queue).push_first(job)
+
+    def take_back(self, job: AnyJob) -> bool:
+        """Let ``job`` wait no longer; returns False if it did not."""
+        return (self._parts if job.is_part else self._queue).remove(job)
+
+    def next_part_for(self, seat: S) -> AnyJob | None:
+        """As :meth:`next_for`, of the parts of running jobs."""
+        if not self.takes_jobs(seat):
+            return None
+        return self._parts.pop(seat.loaded, lambda job: self._suits(job, seat))
 
     def next_for(self, seat: S) -> AnyJob | None:
         """Remove and return the waiting job that ``seat``, which is free, should run; None if there is none for it."""
@@ -131,9 +160,9 @@ class Placement(Generic[S]):
 
     def orphans(self) -> list[AnyJob]:
         """Remove and return the waiting jobs that no place may take any more."""
-        found = [job for job in self._queue if not self.serves(job.wanted_device)]
+        found = [job for job in (*self._parts, *self._queue) if not self.serves(job.wanted_device)]
         for job in found:
-            self._queue.remove(job)
+            self.take_back(job)
         return found
 
     def lost(self) -> DeviceLost:

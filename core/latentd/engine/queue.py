@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from latentd.engine.job import AnyJob
+from latentd.errors import QueueFull
 
 
 class JobQueue:
@@ -30,6 +32,17 @@ class JobQueue:
     def full(self) -> bool:
         """Whether no further job may be added."""
         return len(self._jobs) >= self.limit
+
+    def refusal(self, durations: Collection[float], places: int) -> QueueFull:
+        """The error for a further job, which says when there may be room.
+
+        :param durations: how long the last jobs took, in seconds. :param places: how many of them run at a time.
+        """
+        usual = sum(durations) / len(durations) if durations else 5.0
+        wait = min(max(math.ceil(usual / places), 1), 120)
+        return QueueFull(
+            f"the queue is full: {len(self)} jobs are waiting", retry_after=wait, hint=f"try again in {wait} s"
+        )
 
     def push(self, job: AnyJob) -> None:
         """Add ``job`` at the end; the caller must have checked :attr:`full`."""

@@ -148,19 +148,19 @@ class Worker(threading.Thread):
                 if self._engine.try_elsewhere(job, trouble):
                     return
         if job.cancel_requested:
-            log.info("%s cancelled after %.2f s", job.id, seconds)
+            log.info("%s cancelled after %.2f s", job, seconds)
             self._engine.end(job, "cancelled", error=JobCancelled(f"{job.id} was cancelled"))
         elif isinstance(error, Interrupted):
-            log.info("%s interrupted after %.2f s", job.id, seconds)
+            log.info("%s interrupted after %.2f s", job, seconds)
             nothing = JobCancelled(f"{job.id} was interrupted before it had anything to return")
             self._engine.end(job, "cancelled", error=nothing)
         elif error is not None:
             # Errors of latentd are for the client; for all others the log has the traceback.
             expected = isinstance(error, LatentdError) and error.status < 500
-            log.log(logging.INFO if expected else logging.ERROR, "%s failed: %s", job.id, error if expected else trace)
+            log.log(logging.INFO if expected else logging.ERROR, "%s failed: %s", job, error if expected else trace)
             self._engine.end(job, "failed", error=error)
         else:
-            log.info("%s completed in %.2f s", job.id, seconds)
+            log.info("%s completed in %.2f s", job, seconds)
             self._engine.end(job, "completed", result=result)
 
 

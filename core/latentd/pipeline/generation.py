@@ -34,9 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The pictures of one iteration. ``index`` counts iterations from 0."""
+    """The pictures of one iteration. ``index`` counts iterations from 0.
+
+    A part of them begins with that of number ``first``.
+    """
 
     index: int
+    first: int = 0
     prompts: tuple[str, ...]
     negative_prompts: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -45,12 +49,14 @@ class Batch:
     hires_negative_prompts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, plan: Plan, index: int) -> Batch:
-        """Batch number ``index`` of ``plan``; empty if the plan has fewer pictures."""
-        cut = slice(index * plan.batch_size, (index + 1) * plan.batch_size)
+    def of(cls, plan: Plan, index: int, first: int = 0, stop: int | None = None) -> Batch:
+        """Batch number ``index`` of ``plan``, or its pictures ``first`` to ``stop``; empty if the plan has fewer."""
+        begin = index * plan.batch_size
+        cut = slice(begin + first, begin + (plan.batch_size if stop is None else stop))
         hires = plan.hires
         return cls(
             index=index,
+            first=first,
             prompts=plan.prompts[cut],
             negative_prompts=plan.negative_prompts[cut],
             seeds=plan.seeds[cut],
@@ -92,7 +98,8 @@ class RunningGeneration:
 
     ``networks`` are those of the prompt's tags, ``networks_acted`` the files that fitted a model of this job.
     ``forgot_conditioning``: whether cached encodings were dropped for this job. ``used_ensd``: whether noise was drawn
-    with option ``eta_noise_seed_delta``. ``within``: whether it is a part of another generation.
+    with option ``eta_noise_seed_delta``. ``within``: whether it is a part of another generation. ``cut_short``: whether
+    the present batch was ended early, where that was not now and here but on the worker that sampled it.
     """
 
     plan: Plan
@@ -114,6 +121,7 @@ class RunningGeneration:
     forgot_conditioning: bool = False
     used_ensd: bool = False
     within: bool = False
+    cut_short: bool | None = None
     tile_random: Random | None = None
     state: dict[str, Any] = field(default_factory=dict)  # plugins' own
     infotext: dict[str, JsonValue] = field(default_factory=dict)

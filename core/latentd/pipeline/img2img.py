@@ -93,7 +93,7 @@ def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) ->
             noise_multiplier=plan.initial_noise_multiplier,
             extra_noise=float(options["img2img_extra_noise"]),
         ),
-        blend=_blend(gen, start),
+        blend=_blend(gen, start, len(batch.seeds)),
         refiner=refiner_for(gen, batch),
     )
     samples = yield begin_pass(gen, inputs)
@@ -104,11 +104,11 @@ def sample_img2img(gen: RunningGeneration, batch: Batch, start: Img2imgStart) ->
     return blended if replaced is None else replaced
 
 
-def _blend(gen: RunningGeneration, start: Img2imgStart) -> InpaintBlend | None:
+def _blend(gen: RunningGeneration, start: Img2imgStart, count: int) -> InpaintBlend | None:
     if start.mask is None or start.nmask is None:
         return None
 
     def by_script(latent: Tensor, level: Tensor) -> Tensor | None:
         return gen.hooks.blend(gen, latent, level, start, final=False)
 
-    return InpaintBlend(init=start.latent, mask=start.mask, nmask=start.nmask, script=by_script)
+    return InpaintBlend(init=start.latent[:count], mask=start.mask, nmask=start.nmask, script=by_script)

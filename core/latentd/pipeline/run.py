@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ from latentd.plugins.blame import blamed, owner_of
 from latentd.types import GeneratedImage, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from latentd.generations import Plan, UNetHook
     from latentd.pipeline.needs import WorkerServices
@@ -66,13 +66,9 @@ def generate(
     :param hooks: UNet hooks that take part beside those of plugins and scripts.
     :param within: it is a part of another generation, whose infotext stays in ``params.txt``.
     """
-    gen = new_generation(plan, services, control)
-    gen.given_hooks, gen.within = tuple(hooks), within
-    try:
-        with torch.inference_mode():
-            return run_through(stages(gen))
-    finally:
-        gen.close()
+    with closing(new_generation(plan, services, control)) as gen, torch.inference_mode():
+        gen.given_hooks, gen.within = tuple(hooks), within
+        return run_through(stages(gen))
 
 
 def new_generation(plan: Plan, services: WorkerServices, control: JobControl) -> RunningGeneration:
@@ -96,6 +92,21 @@ def warn_of(plan: Plan, control: JobControl) -> None:
 
 def stages(gen: RunningGeneration) -> Sampling[Result]:
     """One whole generation, which yields the passes to be sampled."""
+    plan = gen.plan
+    begin(gen)
+    images: list[GeneratedImage] = []
+    with circular_padding(gen.model, plan.tiling):
+        start = prepare_start(gen)
+        for index in range(plan.n_iter):
+            if not gen.control.begin_batch():
+                break
+            pictures = yield from draw_batch(gen, Batch.of(plan, index), start)
+            images += finish_batch(gen, enumerate(pictures), None if start is None else start.init)
+    return reply(gen, images)
+
+
+def begin(gen: RunningGeneration) -> None:
+    """Load the models, note what infotexts say of them, and let hooks take part."""
     plan, control = gen.plan, gen.control
     gen.in_use = model = gen.lease(plan.checkpoint)
     check_memory(gen)
@@ -115,48 +126,52 @@ def stages(gen: RunningGeneration) -> Sampling[Result]:
     check_methods(gen)
     gen.hooks.before_process(gen)
     gen.unet_hooks = [*gen.hooks.unet_hooks(gen), *gen.given_hooks]
-    images: list[GeneratedImage] = []
-    texts: list[str] = []
-    with circular_padding(gen.model, plan.tiling):
-        start = _prepare_img2img(gen)
-        for index in range(plan.n_iter):
-            if not control.begin_batch():
-                break
-            for image in (yield from _run_batch(gen, index, start)):
-                images.append(image)
-                if image.infotext is not None:
-                    texts.append(image.infotext)
-    return _reply(gen, images, texts)
 
 
-def _prepare_img2img(gen: RunningGeneration) -> Img2imgStart | None:
-    if not gen.plan.is_img2img:
+def prepare_start(gen: RunningGeneration, *, save: bool = True) -> Img2imgStart | None:
+    """The latents with which the batches of img2img start; None in txt2img.
+
+    :param save: whether option ``save_init_img`` counts.
+    """
+    init = prepare_init(gen, save=save)
+    if init is None:
         return None
-
-    def save_init(picture: Image.Image, digest: str) -> None:
-        save_init_picture(gen, picture, digest)
-
-    gen.current = Batch.of(gen.plan, 0)
-    init = prepare(gen.plan, upscale=upscaler_of(gen, gen.options["upscaler_for_img2img"]), save_init=save_init)
-    gen.infotext.update(init.infotext)
     start = start_img2img(gen, init, gen.plan.batch_size)
     gen.img2img = start
     return start
 
 
-def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -> Sampling[list[GeneratedImage]]:
-    plan, control = gen.plan, gen.control
-    base = gen.model
-    batch = gen.current = Batch.of(plan, index)
+def prepare_init(gen: RunningGeneration, *, save: bool = True) -> Img2imgInit | None:
+    """The pictures and masks of img2img, noted in the infotext; None in txt2img.
+
+    :param save: whether option ``save_init_img`` counts.
+    """
+    if not gen.plan.is_img2img:
+        return None
+
+    def save_init(picture: Image.Image, digest: str) -> None:
+        if save:
+            save_init_picture(gen, picture, digest)
+
+    gen.current = Batch.of(gen.plan, 0)
+    init = prepare(gen.plan, upscale=upscaler_of(gen, gen.options["upscaler_for_img2img"]), save_init=save_init)
+    gen.infotext.update(init.infotext)
+    return init
+
+
+def draw_batch(gen: RunningGeneration, batch: Batch, start: Img2imgStart | None) -> Sampling[list[Image.Image]]:
+    """The decoded pictures of ``batch``; none if the job was stopped before there was any."""
+    control, base = gen.control, gen.model
+    gen.current = batch
     if not batch.prompts:
         return []
-    if plan.n_iter > 1:
-        control.progress.job = f"Batch {index + 1} out of {plan.n_iter}"
+    if gen.plan.n_iter > 1:
+        control.progress.job = f"Batch {batch.index + 1} out of {gen.plan.n_iter}"
     gen.hooks.before_batch(gen)
     with ExitStack() as networks:
         if not gen.request.disable_extra_networks:
             activate_networks(gen, batch.prompts, networks)
-        if index == 0:
+        if batch.index == batch.first == 0:
             _write_params(gen)
         try:
             latents = yield from (sample_txt2img(gen, batch) if start is None else sample_img2img(gen, batch, start))
@@ -168,13 +183,16 @@ def _run_batch(gen: RunningGeneration, index: int, start: Img2imgStart | None) -
         latents = gen.hooks.after_sample(gen, latents)
         pictures = _decoded(gen, latents)
     gen.in_use = base
-    gen.control.progress.next_job()
+    control.progress.next_job()
     gen.hooks.after_batch(gen)
-    images: list[GeneratedImage] = []
-    init: Img2imgInit | None = start.init if start is not None else None
-    for number, picture in enumerate(pictures):
-        images += finish_picture(gen, picture, number, init)
-    return images
+    return pictures
+
+
+def finish_batch(
+    gen: RunningGeneration, pictures: Iterable[tuple[int, Image.Image]], init: Img2imgInit | None
+) -> list[GeneratedImage]:
+    """The reply's pictures for decoded ones of the present batch, each with its number in that."""
+    return [image for number, picture in pictures for image in finish_picture(gen, picture, number, init)]
 
 
 def _decoded(gen: RunningGeneration, latents: torch.Tensor) -> list[Image.Image]:
@@ -196,7 +214,9 @@ def _write_params(gen: RunningGeneration) -> None:
         gen.warn(f"params.txt could not be written: {error.strerror or type(error).__name__}")
 
 
-def _reply(gen: RunningGeneration, images: list[GeneratedImage], texts: list[str]) -> Result:
+def reply(gen: RunningGeneration, images: list[GeneratedImage]) -> Result:
+    """The result of finished pictures, with their grid and what hooks add."""
+    texts = [image.infotext for image in images if image.infotext is not None]
     if gen.current is None:
         gen.current = Batch.of(gen.plan, 0)
     if not texts:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Hooks that run before or during sampling; plugins with one of them may expect to be the only user of the model. Later
 #: hooks get pictures and run job by job.
-_HOOKS = (
+SAMPLING_HOOKS = (
     "before_process",
     "modify_conditioning",
     "unet_hooks",
@@ -29,9 +29,9 @@ _HOOKS = (
     "after_batch",
 )
 #: Tags whose networks depend only on the text of the tag and have the same effect on every row.
-_NETWORKS = ("lora", "lyco", "hypernet")
+NETWORKS = ("lora", "lyco", "hypernet")
 #: Options of Hypertile, which draws its tiles for the whole batch from the job's first seed.
-_HYPERTILE = ("hypertile_enable_unet", "hypertile_enable_unet_secondpass")
+HYPERTILE = ("hypertile_enable_unet", "hypertile_enable_unet_secondpass")
 #: The area that counts as one picture, in pixels.
 _PICTURE = 512 * 512
 
@@ -47,12 +47,12 @@ def sharing_key(plan: Plan, services: WorkerServices) -> tuple[object, ...] | No
         or plan.refiner is not None
         or plan.script is not None
         or plan.alwayson
-        or any(services.hooks.implemented(hook) for hook in _HOOKS)
+        or any(services.hooks.implemented(hook) for hook in SAMPLING_HOOKS)
         # The step length of such a sampler depends on the whole batch.
         or plan.sampler.spec.couples_batch
         # The model's convolutions are changed while such a job runs.
         or plan.tiling
-        or any(options[key] for key in _HYPERTILE)
+        or any(options[key] for key in HYPERTILE)
         # Separate calls for prompt and negative prompt are asked for in order to have small batches.
         or not options["batch_cond_uncond"]
         # Overrides that stay after the request change the options of later jobs.
@@ -90,6 +90,6 @@ def sharing_size(plan: Plan) -> float:
 def _networks(plan: Plan) -> str | None:
     """The network tags that have an effect; None if they differ between the job's batches, or belong to a plugin."""
     found = [extract_networks(prompt)[1] for prompt in plan.prompts[:: plan.batch_size]]
-    if any(tags != found[0] for tags in found) or any(tag.name not in _NETWORKS for tag in found[0]):
+    if any(tags != found[0] for tags in found) or any(tag.name not in NETWORKS for tag in found[0]):
         return None
     return repr(found[0])

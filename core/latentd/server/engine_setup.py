@@ -35,6 +35,8 @@ def create_engine(settings: Settings, options: OptionStore, models: ServedModels
 
     :param home: what worker processes need.
     """
+    if settings.split_batches and len(settings.devices) < 2:
+        log.warning("--split-batches has no effect with one device")
     return Engine(
         runners=_processes(settings, models, home()) if settings.worker_processes else _threads(settings, models),
         queue_limit=settings.max_queue,

@@ -88,7 +88,8 @@ class FarWorker:
         far.report()
         del far
         free_cache()
-        return replace(outcome, memory=memory_report(), hashes=self._new_hashes())
+        loaded = self.services.models.precision_report()
+        return replace(outcome, memory=memory_report(), hashes=self._new_hashes(), precision=loaded)
 
     def _follow(self, task: Task) -> None:
         """Take over what the server's options and folders have become."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,9 +42,14 @@ class ServedModels(ModelManager):
         """Devices and precision of this thread's device; None before its first model is loaded."""
         return self._here.policy
 
+    @cached_property
+    def elsewhere(self) -> dict[str, Sequence[JsonValue]]:
+        """The :meth:`precision_report` of each worker process after its last job, by the place's name."""
+        return {}
+
     def precision_report(self) -> list[JsonValue]:
         """Checkpoint, device, and dtype and layout of the parts of each loaded model; what was measured for them."""
-        return [
+        here = [
             {
                 "checkpoint": model.info.title,
                 "device": model.policy.device,
@@ -54,6 +59,7 @@ class ServedModels(ModelManager):
             for cache in self.caches
             for model in cache.loaded(CHECKPOINT)
         ]
+        return [*here, *(row for rows in self.elsewhere.copy().values() for row in rows)]
 
 
 def create_models(

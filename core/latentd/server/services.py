@@ -29,6 +29,7 @@ from latentd.server.engine_setup import MEBIBYTE, create_engine
 from latentd.server.images import ImageIO
 from latentd.server.model_setup import create_models
 from latentd.server.shared_batches import share_of
+from latentd.server.split_batches import division_of
 from latentd.server.styles import StyleBook
 from latentd.server.tickets import Tickets
 from latentd.server.worker_process import Home
@@ -130,6 +131,7 @@ class AppServices:
             scans=lambda: self.scans,
             learn=self.models.checkpoints.learn,
             on_model=self.hooks.model_event,
+            on_precision=self.models.elsewhere.__setitem__,
         )
 
     @property
@@ -156,8 +158,9 @@ class AppServices:
         from latentd.pipeline.planning.build import build_plan
 
         plan = await asyncio.to_thread(build_plan, request, self)
+        drawing = self.portable(work.draw, plan, first=partial(self._keep_overrides, plan))
         job = self.engine.submit(
-            self.portable(work.draw, plan, first=partial(self._keep_overrides, plan)),
+            replace(drawing, division=division_of(plan, self)),
             kind=request.mode,
             task_id=request.force_task_id,
             model_key=self._model_key(plan.checkpoint),

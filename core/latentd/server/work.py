@@ -10,10 +10,14 @@ from latentd.models.cores import use_own_cores
 from latentd.types import JsonValue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL.Image import Image
 
     from latentd.generations import Plan
+    from latentd.pipeline.divided import DrawnPart
     from latentd.pipeline.needs import WorkerServices
+    from latentd.pipeline.splitting import Cut
     from latentd.types import JobControl, Result
 
 
@@ -40,6 +44,21 @@ def draw(services: WorkerServices, control: JobControl, plan: Plan) -> Result:
 
     _import_networks()
     return execute(plan, services, control)
+
+
+def draw_part(services: WorkerServices, control: JobControl, plan: Plan, cuts: Sequence[Cut]) -> DrawnPart:
+    """Some pictures of ``plan``, not finished yet."""
+    from latentd.pipeline import divided
+
+    _import_networks()
+    return divided.draw_part(plan, cuts, services, control)
+
+
+def join_parts(services: WorkerServices, control: JobControl, plan: Plan, parts: Sequence[DrawnPart]) -> Result:
+    """The pictures of ``plan`` from those of its parts."""
+    from latentd.pipeline import divided
+
+    return divided.join_parts(plan, parts, services, control)
 
 
 def load(services: WorkerServices, control: JobControl) -> dict[str, JsonValue]:

@@ -40,6 +40,7 @@ class Home:
     :ivar scans: how often the server has looked through its folders.
     :ivar learn: takes SHA-256 of checkpoint files.
     :ivar on_model: takes a model's kind and file, and ``loaded`` or ``unloaded``.
+    :ivar on_precision: takes a place's name and what is loaded there, in the shape of ``/latentd/v1/precision``.
     """
 
     settings: Settings
@@ -48,6 +49,7 @@ class Home:
     scans: Callable[[], int]
     learn: Callable[[Mapping[str, str]], None]
     on_model: Callable[[str, str], None]
+    on_precision: Callable[[str, Sequence[JsonValue]], None]
 
 
 class ProcessRunner:
@@ -111,6 +113,7 @@ class ProcessRunner:
             raise self._ended() from error
         self._memory = outcome.memory
         self._home.learn(outcome.hashes)
+        self._home.on_precision(self.name, outcome.precision)
         if outcome.error is None:
             self._deaths = 0
             return cast("T", outcome.result)
@@ -179,6 +182,7 @@ class ProcessRunner:
         """What is to be said of the process that has ended; it is forgotten."""
         child, self._child = self._child, None
         how = "ended"
+        self._home.on_precision(self.name, ())
         if child is not None:
             child.end()
             code = child.process.exitcode
@@ -211,6 +215,7 @@ class ProcessRunner:
 
     def _drop(self) -> None:
         child, self._child = self._child, None
+        self._home.on_precision(self.name, ())
         if child is not None:
             child.end()
 

@@ -74,6 +74,11 @@ class ModelFlags:
         group=DEVICE,
         listed=False,
     )
+    split_batches: bool = switch(
+        "divide a job of several pictures among the devices that have nothing to do when it begins",
+        group=DEVICE,
+        listed=False,
+    )
     use_ipex: bool = switch("use an Intel XPU", group=DEVICE)
     opt_channelslast: bool = switch("lay tensors out channels-last", group=DEVICE)
     direct_convolution: bool = switch(

@@ -38,7 +38,7 @@ def describe(gen: RunningGeneration, index: int, *, of_job: bool = False) -> str
     else:
         prompt, negative = batch.prompts[index], batch.negative_prompts[index]
         seed, subseed = batch.seeds[index], batch.subseeds[index]
-        number = batch.index * plan.batch_size + index
+        number = batch.index * plan.batch_size + batch.first + index
         own = plan.own_infotext[number : number + 1]
     extra = {**_plugin_options(gen), **gen.infotext, **(own[0] if own else {}), **gen.hooks.infotext(gen, index)}
     fields = InfotextFields(

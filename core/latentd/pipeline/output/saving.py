@@ -30,14 +30,17 @@ def save_sample(
     gen: RunningGeneration, image: Image, index: int, infotext: str | None, *, suffix: str = ""
 ) -> SavedFiles | None:
     """Save picture ``index`` of the current batch; returns its files, or None if the job does not save."""
-    if not gen.plan.save_samples or (_cut_short(gen) and not gen.options["save_incomplete_images"]):
+    if not gen.plan.save_samples or (is_cut_short(gen) and not gen.options["save_incomplete_images"]):
         return None
     kind = "img2img" if gen.plan.is_img2img else "txt2img"
     folder = gen.services.paths.resolve(gen.options[f"outdir_{kind}_samples"])
     return _save(gen, image, index, infotext, folder=folder, suffix=suffix, format=gen.options["samples_format"])
 
 
-def _cut_short(gen: RunningGeneration) -> bool:
+def is_cut_short(gen: RunningGeneration) -> bool:
+    """Whether the present batch was ended early, by an interrupt or a skip."""
+    if gen.cut_short is not None:
+        return gen.cut_short
     return bool(gen.control.progress.interrupted or gen.control.progress.skipped)
 
 
