@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import pytest
 
 from latentd.errors import Conflict, Interrupted, InvalidRequest, LatentdError, NotFound
-from latentd.executors import Executor, ExecutorJob, PortableWork
+from latentd.executors import Division, Executor, ExecutorJob, Part, PortableWork
 from latentd.services import Services
 from latentd.types import JobControl, JsonValue
 
@@ -44,6 +44,7 @@ def check_executor(executor: Executor, services: Services) -> None:
     _check_events(executor)
     _check_places(executor)
     _check_portable(executor, services)
+    _check_division(executor, services)
     _check_observer(executor, heard)
     _check_closing(executor)
 
@@ -75,6 +76,11 @@ def count_steps(services: Services, control: JobControl, steps: int, pause: floa
 def refuse(services: Services, control: JobControl, detail: str) -> None:
     """Portable work that fails as a request does that asks for the impossible."""
     raise InvalidRequest(detail, hint="as it should")
+
+
+def add_up(services: Services, control: JobControl, counted: Sequence[Mapping[str, JsonValue]]) -> dict[str, JsonValue]:
+    """Portable work: what parts that :func:`count_steps` have counted together."""
+    return {"steps": sum(part["steps"] for part in counted), "data_dir": services.settings.data_dir}
 
 
 class _Gate:
@@ -262,6 +268,48 @@ def _check_portable(executor: Executor, services: Services) -> None:
     assert isinstance(error, InvalidRequest), "the exception of portable work has become another"
     assert (error.detail, error.hint, error.status) == ("no", "as it should", 422)
     assert counting(3, 0.0).join(PATIENCE)["steps"] == 3, "nothing runs after a failure"
+
+
+def _check_division(executor: Executor, services: Services) -> None:
+    """Work that may be done in parts gives the same whether it is, and is stopped and told of as one job."""
+    told: list[object] = []
+
+    def counting(steps: int, pause: float) -> ExecutorJob[dict[str, JsonValue]]:
+        def cut(count: int) -> list[Part]:
+            counts = [steps * (number + 1) // count - steps * number // count for number in range(count)]
+            works = [PortableWork(function=count_steps, arguments=(n, pause), services=services) for n in counts]
+            return [Part(work=work, share=n / steps) for work, n in zip(works, counts, strict=True)]
+
+        def join(counted: Sequence[Mapping[str, JsonValue]]) -> PortableWork[dict[str, JsonValue]]:
+            return PortableWork(function=add_up, arguments=(tuple(counted),), services=services)
+
+        work = PortableWork(
+            function=count_steps,
+            arguments=(steps, pause),
+            services=services,
+            first=lambda control: told.append(control.id),
+            last=told.append,
+            division=Division(most=steps, count=1, cut=cut, join=join),
+        )
+        return executor.submit(work, kind="txt2img")
+
+    job = counting(12, 0.0)
+    result = job.join(PATIENCE)
+    assert result == {"steps": 12, "data_dir": services.settings.data_dir}, "divided work gave something else"
+    assert told == [job.id, result], "first and last of divided work were not called here, once each"
+    for stop in (executor.interrupt, executor.skip):
+        job = counting(20_000, 0.01)
+        _until(lambda job=job: job.progress.preview is not None, "previews of divided work are not shown")  # type: ignore[misc]
+        assert executor.current() is job, "current() is not the divided job"
+        stop()
+        assert 0 < int(job.join(PATIENCE)["steps"]) < 20_000, f"{stop.__name__}() did not reach divided work"
+    job = counting(20_000, 0.01)
+    _until(lambda: job.status == "running", "divided work does not begin")
+    executor.cancel(job.id)
+    _raised(job)
+    assert job.status == "cancelled", "divided work was not cancelled"
+    _until(lambda: all(place.state != "busy" for place in executor.places()), "a part of it still runs")
+    assert [job for job, _ in executor.jobs() if not job.ended] == [], "jobs() tells of parts"
 
 
 def _check_observer(executor: Executor, heard: list[tuple[str, str]]) -> None:
