@@ -89,6 +89,7 @@ def pictures(result: Result) -> list[Image.Image]:
 
 
 INITS = {"save_init_img": True}
+COMPOSITE = {"return_mask_composite": True}
 IMG2IMG = {"mode": "img2img", "init_images": (init(),), "denoising_strength": 0.6}
 
 
@@ -104,8 +105,8 @@ IMG2IMG = {"mode": "img2img", "init_images": (init(),), "denoising_strength": 0.
         {"n_iter": 2, "prompt": "a (red:1.3) <lora:lines:0.8> circle", "override_settings": {"emphasis": "No norm"}},
         {"n_iter": 2, "tiling": True, "override_settings": {"return_mask": True, "eta_noise_seed_delta": 5}},
         {**IMG2IMG, "batch_size": 2},
-        {**IMG2IMG, "n_iter": 2, "batch_size": 2, "mask": mask(), "inpainting_fill": 2},
-        {**IMG2IMG, "batch_size": 3, "mask": mask(), "override_settings": {"return_mask_composite": True}},
+        {**IMG2IMG, "n_iter": 2, "batch_size": 2, "mask": mask(), "inpainting_fill": 2, "override_settings": COMPOSITE},
+        {**IMG2IMG, "batch_size": 3, "mask": mask()},
         {**IMG2IMG, "n_iter": 2, "batch_size": 2, "init_images": (init(), init(90)), "override_settings": INITS},
     ],
     ids=[
