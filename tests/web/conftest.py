@@ -30,7 +30,7 @@ PREVIEW = "document.querySelector('[data-preview]')"
 
 @pytest.fixture(scope="session")
 def page_data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder of this suite's own, with a preview for every step and a LoRA ``misfit`` that fits no model."""
+    """A data folder of this suite's own, with a preview for every step, a style, and a LoRA that fits no model."""
     import torch
 
     folder = tmp_path_factory.mktemp("page")
@@ -38,6 +38,7 @@ def page_data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_v"
     network = {f"{layer}.lora_down.weight": torch.ones(4, 48), f"{layer}.lora_up.weight": torch.ones(80, 4)}
     tiny_models.write(folder / "models" / "Lora" / "misfit.safetensors", network)
+    (folder / "styles.csv").write_text('name,prompt,negative_prompt\noil,"{prompt}, in oil",photograph\n')
     (folder / "config.json").write_text(json.dumps({"show_progress_every_n_steps": 1}))
     return folder
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +257,28 @@ def test_hires_fix_and_other_fields_reach_the_server(page_server: str) -> None:
         await tab.wait(PICTURE)
         assert (await picture_of(tab)).size == (128, 128)
         assert "Hires upscale" in await tab.text()
+
+    on_page(page_server, use)
+
+
+def test_styles_and_a_refiner_reach_the_server_and_come_back(page_server: str) -> None:
+    async def use(tab: Tab) -> None:
+        await tab.click("=Styles")
+        await tab.click("=oil")
+        await tab.click("=Refiner")
+        await choose(tab, "Model that ends the picture", "other")
+        await tab.fill("=Takes over at", "0.5")
+        await draw(tab, "a red ring")
+        await tab.wait(PICTURE)
+        text = await tab.evaluate("document.querySelector('.infotext pre').textContent")
+        assert text.startswith("a red ring, in oil\nNegative prompt: photograph\n")
+        assert re.search(r"Refiner: other \[\w{10}\], Refiner switch at: 0.5", text)
+        # The style's words are in the prompts that a picture has, so the style itself is let go.
+        await tab.click("=Use settings")
+        await tab.wait(f"({STORED}).styles.length === 0")
+        form = await tab.evaluate(STORED)
+        assert (form["prompt"], form["negative"]) == ("a red ring, in oil", "photograph")
+        assert (form["refiner"].partition(".")[0], form["refinerAt"]) == ("other", 0.5)
 
     on_page(page_server, use)
 

@@ -18,6 +18,7 @@ export interface Catalogue {
   upscalers: string[];
   loras: string[];
   embeddings: string[];
+  styles: string[];
   /** Null where ControlNet's plugin is not there. */
   control: { modules: string[]; models: string[] } | null;
 }
@@ -32,6 +33,7 @@ const NOTHING: Catalogue = {
   upscalers: [],
   loras: [],
   embeddings: [],
+  styles: [],
   control: null,
 };
 
@@ -43,7 +45,7 @@ export const catalogue = signal<Catalogue>(NOTHING);
 /** Read every list anew. */
 export async function readCatalogue(): Promise<void> {
   const list = <T>(path: string) => ask<T>("GET", `sdapi/v1/${path}`);
-  const [models, options, vaes, samplers, schedulers, upscalers, latent, loras, embeddings, scripts] = await Promise.all([
+  const [models, options, vaes, samplers, schedulers, upscalers, latent, loras, embeddings, styles, scripts] = await Promise.all([
     list<Checkpoint[]>("sd-models"),
     list<Parameters>("options"),
     list<Vae[]>("sd-vae"),
@@ -53,6 +55,7 @@ export async function readCatalogue(): Promise<void> {
     list<Named[]>("latent-upscale-modes"),
     list<Lora[]>("loras"),
     list<{ loaded: object; skipped: object }>("embeddings"),
+    list<Named[]>("prompt-styles"),
     list<{ txt2img: string[] }>("scripts"),
   ]);
   const chosen = String(options["sd_model_checkpoint"] ?? "");
@@ -66,6 +69,7 @@ export async function readCatalogue(): Promise<void> {
     upscalers: [...latent, ...upscalers].map((one) => one.name),
     loras: loras.map((one) => one.name).sort(),
     embeddings: Object.keys({ ...embeddings.loaded, ...embeddings.skipped }).sort(),
+    styles: styles.map((one) => one.name),
     control: scripts.txt2img.includes("controlnet") ? await readControl() : null,
   };
   if (firstVisit && settings.peek().width === 512 && catalogue.value.selected === TINY.name) {

@@ -16,6 +16,8 @@ export function settingsOf(said: Parameters, known: Known): { found: Partial<Set
     mode: "txt2img",
     prompt: text(said["Prompt"]),
     negative: text(said["Negative prompt"]),
+    // Their words are in the prompts already.
+    styles: [],
     hires: said["Hires upscale"] !== undefined || said["Hires upscaler"] !== undefined,
     clipSkip: number(said["Clip skip"]) ?? DEFAULTS.clipSkip,
     variation: number(said["Variation seed strength"]) ?? DEFAULTS.variation,
@@ -37,6 +39,7 @@ function numbers(said: Parameters): Partial<Settings> {
     ["cfg", "CFG scale"],
     ["width", "Size-1"],
     ["height", "Size-2"],
+    ["refinerAt", "Refiner switch at"],
     ["hiresScale", "Hires upscale"],
     ["hiresSteps", "Hires steps"],
     ["maskBlur", "Mask blur"],
@@ -72,6 +75,11 @@ function files(said: Parameters, known: Known, found: Partial<Settings>): string
     if (here) found.model = here.title;
     else missing.push(`model ${model || hash}`);
   }
+  const refiner = text(said["Refiner"]);
+  // It is named with its hash behind it: "name [0123456789]".
+  const second = known.models.find((one) => refiner === one.model_name || refiner === `${one.model_name} [${one.hash}]`);
+  found.refiner = second?.title ?? "";
+  if (refiner && !second) missing.push(`refiner ${refiner}`);
   const vae = text(said["VAE"]);
   if (vae) {
     if (known.vaes.includes(vae)) found.vae = vae;

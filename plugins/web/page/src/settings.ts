@@ -19,10 +19,16 @@ export interface Settings {
   mode: Mode;
   prompt: string;
   negative: string;
+  /** Names of the server's styles. */
+  styles: string[];
   /** Title of a checkpoint; empty: the server's selection. */
   model: string;
   /** File name of a VAE; empty: the server's selection. */
   vae: string;
+  /** Title of the checkpoint that ends each picture; empty: none does. */
+  refiner: string;
+  /** The part of the steps after which it takes over. */
+  refinerAt: number;
   sampler: string;
   scheduler: string;
   steps: number;
@@ -60,8 +66,11 @@ export const DEFAULTS: Settings = {
   mode: "txt2img",
   prompt: "",
   negative: "",
+  styles: [],
   model: "",
   vae: "",
+  refiner: "",
+  refinerAt: 0.8,
   sampler: "Euler a",
   scheduler: "Automatic",
   steps: 20,

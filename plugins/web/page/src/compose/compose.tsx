@@ -5,7 +5,7 @@ import { present } from "../jobs.ts";
 import { Segments } from "../parts/fields.tsx";
 import { IconButton } from "../parts/icons.tsx";
 import { change, settings } from "../settings.ts";
-import { Hires, Model, More, Sampling, Seed, Size } from "./drawing.tsx";
+import { Hires, Model, More, Refiner, Sampling, Seed, Size } from "./drawing.tsx";
 import { MaskEditor } from "./mask.tsx";
 import { Prompts } from "./prompt.tsx";
 import { ControlNet, Source } from "./source.tsx";
@@ -40,6 +40,7 @@ export function Compose() {
           <Size />
           <Seed />
           {mode === "txt2img" && <Hires />}
+          <Refiner />
           <ControlNet />
           <More />
         </div>

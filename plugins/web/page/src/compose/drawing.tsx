@@ -137,6 +137,25 @@ export function Seed() {
   );
 }
 
+export function Refiner() {
+  const { models } = catalogue.value;
+  const form = settings.value;
+  if (models.length < 2 && !form.refiner) return null;
+  return (
+    <Fold title="Refiner" note={form.refiner ? `from ${Math.round(form.refinerAt * 100)} %` : "Off"}>
+      <SelectField
+        label="Model that ends the picture"
+        value={form.refiner}
+        choices={[{ value: "", label: "None" }, ...models.map((one) => ({ value: one.title, label: one.model_name }))]}
+        change={(refiner) => change({ refiner })}
+      />
+      {form.refiner && (
+        <SliderField label="Takes over at" value={form.refinerAt} min={0} max={1} step={0.01} change={(refinerAt) => change({ refinerAt })} />
+      )}
+    </Fold>
+  );
+}
+
 export function Hires() {
   const form = settings.value;
   const note = form.hires ? `${Math.floor(form.width * form.hiresScale)} × ${Math.floor(form.height * form.hiresScale)}` : "Off";

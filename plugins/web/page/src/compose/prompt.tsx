@@ -22,6 +22,7 @@ export function Prompts() {
         change={(negative) => change({ negative })}
       />
       <Networks />
+      <Styles />
     </div>
   );
 }
@@ -124,6 +125,21 @@ function Networks() {
       {loras.length + embeddings.length > 8 && <Filter wanted={wanted} />}
       <Picker title="LoRAs" names={sought(loras, wanted.value)} used={used} pick={toggle} />
       <Picker title="Embeddings" names={sought(embeddings, wanted.value)} pick={insert} />
+    </Fold>
+  );
+}
+
+/** The server's styles: words that it puts around the prompts. */
+function Styles() {
+  const { styles } = catalogue.value;
+  const chosen = settings.value.styles;
+  const offered = [...new Set([...styles, ...chosen])];
+  if (!offered.length) return null;
+  const toggle = (name: string) =>
+    change({ styles: chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name] });
+  return (
+    <Fold title="Styles" note={chosen.length ? `${chosen.length} in use` : undefined}>
+      <Picker title="Styles" names={offered} used={new Set(chosen)} pick={toggle} />
     </Fold>
   );
 }
