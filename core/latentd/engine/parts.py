@@ -50,7 +50,7 @@ def divided(job: AnyJob, places: int, engine: Foreman) -> tuple[AnyJob, ...]:
     if work.division is None or work.division.most < 2:
         return ()
     try:
-        return DividedJob(job, work.division, min(places, work.division.most), engine).parts
+        return DividedJob(job, work, work.division, min(places, work.division.most), engine).parts
     except Exception:
         log.exception("%s cannot be divided and is done whole", job)
         return ()
@@ -60,13 +60,16 @@ class DividedJob:
     """The parts of one job, and then the work that joins their results.
 
     :param whole: the job, which runs from now on; its progress is that of its parts together.
+    :param work: what it was to do whole. :param division: how that is divided.
     :param count: the number of parts.
     :param engine: runs the joining work, and is told of the end.
     """
 
-    def __init__(self, whole: AnyJob, division: Division[Any], count: int, engine: Foreman) -> None:
+    def __init__(
+        self, whole: AnyJob, work: PortableWork[Any], division: Division[Any], count: int, engine: Foreman
+    ) -> None:
         self._whole = whole
-        self._work: PortableWork[Any] = whole.work
+        self._work = work
         self._division = division
         self._engine = engine
         self._lock = threading.Lock()
