@@ -129,6 +129,19 @@ def test_pickles_are_read_through_the_restricted_unpickler(tmp_path: Path) -> No
         read_network(bad)
 
 
+@pytest.mark.parametrize("ending", [".pt", ".ckpt", ".bin"])
+def test_pickles_are_listed_under_every_ending_of_theirs(tmp_path: Path, ending: str) -> None:
+    """diffusers saved LoRAs as ``pytorch_lora_weights.bin`` until 2023."""
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora"
+    torch.save(
+        {f"{name}.down.weight": torch.ones(2, 4), f"{name}.up.weight": torch.ones(4, 2)}, tmp_path / f"x{ending}"
+    )
+    net = NetworkLibrary([tmp_path]).find("x")
+    assert net is not None
+    (weights,) = read_network(net.path).modules.values()
+    assert sorted(weights) == ["lora_down.weight", "lora_up.weight"]
+
+
 def test_what_only_has_the_name_of_a_safetensors_file_is_hashed_whole(tmp_path: Path) -> None:
     pointer = tmp_path / "pointer.safetensors"
     pointer.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")

@@ -14,7 +14,7 @@ from latentd.models.files.safetensors_header import METADATA, read_header
 from latentd.regular import open_regular
 from latentd.types import JsonValue
 
-ENDINGS = (".safetensors", ".pt", ".ckpt")
+ENDINGS = (".safetensors", ".pt", ".ckpt", ".bin")
 
 _CHUNK = 1 << 20
 
