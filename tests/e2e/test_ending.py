@@ -35,7 +35,8 @@ class Drawing:
 
 @contextmanager
 def drawing(data: Path, *flags: str) -> Iterator[Drawing]:
-    with server_process("--data-dir", str(data), *flags, environment={"OMP_NUM_THREADS": "1"}) as process:
+    flags = ("--data-dir", str(data), "--core-only", *flags)
+    with server_process(*flags, environment={"OMP_NUM_THREADS": "1"}) as process:
         running = Drawing(process, ReferenceServer(process.url, data))
         asking = threading.Thread(target=lambda: running.answers.append(ask(running.server)))
         asking.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -144,6 +145,7 @@ class SamplingSchedule:
         :param on_step: told of each step.
         """
         spec, params = self.spec, self.params
+        # Numbers of the run, each of a type of its own.
         values: dict[str, Any] = {"sigmas": self.sigmas, "timesteps": self.timesteps, "brownian": brownian}
         if spec.uses_eta:
             values["eta"] = spec.default_eta if params.eta is None else params.eta
@@ -198,15 +200,12 @@ def schedule_sampling(
             params.steps, img2img.denoising_strength, img2img.fix_steps, img2img.requested_steps
         )
     sampling_steps = params.steps if img2img is None else t_enc + 1
-    common = {
-        "spec": spec,
-        "params": params,
-        "schedule": schedule,
-        "sampling_steps": sampling_steps,
-        "img2img": img2img,
-    }
+    scheduled = partial(
+        SamplingSchedule, spec=spec, params=params, schedule=schedule, sampling_steps=sampling_steps, img2img=img2img
+    )
     if spec.kind == "timestep":
-        return SamplingSchedule(**common, **_timesteps(params, steps, t_enc, img2img))  # type: ignore[arg-type]
+        timesteps, start = _timesteps(params, steps, t_enc, img2img)
+        return scheduled(timesteps=timesteps, start_timestep=start)
     sigmas = build_sigmas(
         spec,
         params.scheduler,
@@ -221,15 +220,17 @@ def schedule_sampling(
         is_sdxl=params.is_sdxl,
     )
     run = sigmas if img2img is None else sigmas[max(steps - t_enc - 1, 0) :]
-    return SamplingSchedule(**common, full_sigmas=sigmas, sigmas=run)  # type: ignore[arg-type]
+    return scheduled(full_sigmas=sigmas, sigmas=run)
 
 
-def _timesteps(params: SamplingParams, steps: int, t_enc: int, img2img: Img2ImgParams | None) -> dict[str, Any]:
-    """Fields of :class:`RunPlan`: the timesteps to run and, for img2img, the one to which the picture is noised."""
+def _timesteps(
+    params: SamplingParams, steps: int, t_enc: int, img2img: Img2ImgParams | None
+) -> tuple[Tensor | None, int | None]:
+    """The timesteps to run and, for img2img, the one to which the picture is noised; None where there is no step."""
     if steps <= 0:
-        return {}
+        return None, None
     timesteps = build_timesteps(steps, params.always_discard_next_to_last_sigma)
     if img2img is None:
-        return {"timesteps": timesteps}
+        return timesteps, None
     t_enc = min(t_enc, len(timesteps) - 1)
-    return {"timesteps": timesteps[:t_enc], "start_timestep": int(timesteps[t_enc])}
+    return timesteps[:t_enc], int(timesteps[t_enc])
