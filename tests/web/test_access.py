@@ -45,7 +45,7 @@ def test_with_a_key_and_below_a_prefix(page_data: Path) -> None:
         tab.errors.clear()  # a list that was asked for at that moment is refused
         assert await tab.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}]).includes('key-1')") is False
 
-    with listening(page_data, "--plugins", "web", "--api-key", "key-1", "--subpath", "draw") as url:
+    with listening(page_data, "--api-key", "key-1", "--subpath", "draw") as url:
         on_page(f"{url}/draw/", use, until=SIGN_IN)
 
 
@@ -58,7 +58,7 @@ def test_with_a_name_and_a_password_that_are_to_be_kept(page_data: Path) -> None
         await tab.wait(READY)
         await tab.wait("Object.keys(localStorage).some((key) => key.startsWith('latentd:credentials'))")
 
-    with listening(page_data, "--plugins", "web", "--api-auth", "ann:pässword") as url:
+    with listening(page_data, "--api-auth", "ann:pässword") as url:
         on_page(f"{url}/", use, until=SIGN_IN)
 
 
