@@ -64,6 +64,7 @@ class Gpu:
 
     device: str
     loaded: tuple[str, ...] = ()
+    ready: bool = True
 
 
 @dataclass(slots=True)

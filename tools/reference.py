@@ -109,9 +109,10 @@ def values_page() -> str:
 def face_page() -> str:
     """Every name of ``latentd.api`` with where it is told of, or its own docstring."""
     from latentd import api, generations, types
+    from latentd.engine import far
 
     told = dict.fromkeys(hooks(), "hooks.md") | dict.fromkeys(_titles(values_page()), "values.md")
-    aliases = {**_aliases(types), **_aliases(generations)}
+    aliases = {**_aliases(types), **_aliases(generations), **_aliases(far)}
     parts = [NOTE, "# The public face\n\n", FACE_INTRODUCTION]
     for name in api.__all__:
         value = getattr(api, name)

@@ -25,7 +25,9 @@ from latentd.executors import (
     Executor,
     ExecutorEvents,
     ExecutorJob,
+    Home,
     JobObserver,
+    NeededFile,
     Place,
     PortableWork,
     Runner,
@@ -48,6 +50,7 @@ from latentd.hookspecs import hookimpl
 from latentd.job_services import JobEvent, JobEvents, Queue, WorkJob
 from latentd.model_services import Cache, Checkpoint, Model, Models
 from latentd.models.files.folders import find_models
+from latentd.models.files.hashes import HashCache
 from latentd.models.files.safetensors_header import read_header
 from latentd.models.files.shapes import read_shapes
 from latentd.plugins.blame import blamed, owner_of
@@ -70,6 +73,7 @@ from latentd.services import (
     UpscalerSpec,
     WorkerContext,
 )
+from latentd.settings import Settings
 from latentd.types import (
     Attend,
     AttentionHandler,
@@ -98,6 +102,10 @@ if TYPE_CHECKING:
     from latentd.conditioning.embeddings import look_at as read_embedding
     from latentd.conditioning.pixel_data import with_embedding as hide_embedding
     from latentd.engine.executor import Engine as QueueExecutor
+    from latentd.engine.far import FarChannel, FarLink, FarMessage, FarNews, LinkLost
+    from latentd.engine.far import Ready as FarReady
+    from latentd.engine.far import Unable as FarUnable
+    from latentd.engine.far_runner import FarRunner
     from latentd.images.annotations import Label, LegendStyle, annotate_grid, prompt_matrix_legends
     from latentd.images.codecs import encode_image as picture_bytes
     from latentd.images.codecs import open_image as open_picture
@@ -125,6 +133,7 @@ if TYPE_CHECKING:
     from latentd.pipeline.planning.limits import check_cover, check_images, check_length, check_pixels, check_size
     from latentd.pipeline.script_runs import ScriptRuns
     from latentd.pipeline.trainable import EncodedTexts, TrainableLayer, TrainableModel, trainable_model
+    from latentd.server.far_worker import serve_far
     from latentd.server.fetch import post_to
     from latentd.server.middleware import name_job
     from latentd.server.openapi import reply_of
@@ -139,6 +148,7 @@ if TYPE_CHECKING:
     from latentd.server.schemas.lenient import LenientModel
     from latentd.server.schemas.lenient import Seed as LenientSeed
     from latentd.server.schemas.lenient import Str as LenientStr
+    from latentd.server.work import import_pipeline
 
 # Names whose import takes time are imported when they are used: name → module, the same as in the imports above.
 _LATE = {
@@ -146,6 +156,13 @@ _LATE = {
     "Box": "latentd.images.region:Box",
     "Embedding": "latentd.conditioning.embeddings:Embedding",
     "EncodedTexts": "latentd.pipeline.trainable:EncodedTexts",
+    "FarChannel": "latentd.engine.far:FarChannel",
+    "FarLink": "latentd.engine.far:FarLink",
+    "FarMessage": "latentd.engine.far:FarMessage",
+    "FarNews": "latentd.engine.far:FarNews",
+    "FarReady": "latentd.engine.far:Ready",
+    "FarRunner": "latentd.engine.far_runner:FarRunner",
+    "FarUnable": "latentd.engine.far:Unable",
     "Img2ImgRequest": "latentd.server.schemas.generation:Img2ImgRequest",
     "JobAccepted": "latentd.server.schemas.jobs:JobAccepted",
     "Label": "latentd.images.annotations:Label",
@@ -156,6 +173,7 @@ _LATE = {
     "LenientModel": "latentd.server.schemas.lenient:LenientModel",
     "LenientSeed": "latentd.server.schemas.lenient:Seed",
     "LenientStr": "latentd.server.schemas.lenient:Str",
+    "LinkLost": "latentd.engine.far:LinkLost",
     "OnnxModel": "latentd.models.loading.onnx:OnnxModel",
     "QueueExecutor": "latentd.engine.executor:Engine",
     "ScriptRuns": "latentd.pipeline.script_runs:ScriptRuns",
@@ -185,6 +203,7 @@ _LATE = {
     "flatten": "latentd.images.transparency:flatten",
     "grid_rows": "latentd.images.grid:grid_rows",
     "hide_embedding": "latentd.conditioning.pixel_data:with_embedding",
+    "import_pipeline": "latentd.server.work:import_pipeline",
     "join_tiles": "latentd.images.tiles:join_tiles",
     "load_pickle": "latentd.models.files.unpickle:load_pickle",
     "make_grid": "latentd.images.grid:make_grid",
@@ -204,6 +223,7 @@ _LATE = {
     "read_weights": "latentd.models.files.state_dict:open_state_dict",
     "reply_of": "latentd.server.openapi:reply_of",
     "resize_image": "latentd.images.resize:resize_image",
+    "serve_far": "latentd.server.far_worker:serve_far",
     "save_intermediate": "latentd.pipeline.output.saving:save_intermediate",
     "trainable_model": "latentd.pipeline.trainable:trainable_model",
     "uncrop": "latentd.images.inpaint:uncrop",
@@ -238,12 +258,21 @@ __all__ = [
     "ExecutorJob",
     "ExtraNetworkSpec",
     "FaceRestorerSpec",
+    "FarChannel",
+    "FarLink",
+    "FarMessage",
+    "FarNews",
+    "FarReady",
+    "FarRunner",
+    "FarUnable",
     "GeneratedImage",
     "Generation",
     "GenerationRequest",
     "GuidedStep",
+    "HashCache",
     "HealthSpec",
     "HiresPlan",
+    "Home",
     "Img2ImgRequest",
     "Img2imgInit",
     "Img2imgStart",
@@ -266,6 +295,7 @@ __all__ = [
     "LenientModel",
     "LenientSeed",
     "LenientStr",
+    "LinkLost",
     "MaskBlend",
     "Mode",
     "Model",
@@ -273,6 +303,7 @@ __all__ = [
     "ModelFormatSpec",
     "ModelLoadError",
     "Models",
+    "NeededFile",
     "NoArgs",
     "NotConfigured",
     "NotFound",
@@ -303,6 +334,7 @@ __all__ = [
     "ScriptCall",
     "ScriptRuns",
     "Services",
+    "Settings",
     "StateDict",
     "TooLarge",
     "TrainableLayer",
@@ -341,6 +373,7 @@ __all__ = [
     "grid_rows",
     "hide_embedding",
     "hookimpl",
+    "import_pipeline",
     "install_hint",
     "is_regular",
     "join_tiles",
@@ -369,6 +402,7 @@ __all__ = [
     "require_memory",
     "resize_image",
     "save_intermediate",
+    "serve_far",
     "trainable_model",
     "uncrop",
     "unet_key",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from latentd.job_services import JobEvents, Queue, WorkJob
@@ -184,12 +185,14 @@ class DeviceTrouble(Exception):
     :param lasting: whether the place is lost, so that it takes no jobs any more. Otherwise it is only if it fails
         repeatedly with jobs that then succeed elsewhere.
     :param retry: whether the job is tried once on another place, if there is one.
+    :param begun: whether the job had begun; if not, it waits again as before, for this place or another.
     """
 
-    def __init__(self, reason: str, *, lasting: bool, retry: bool = True) -> None:
+    def __init__(self, reason: str, *, lasting: bool, retry: bool = True, begun: bool = True) -> None:
         super().__init__(reason)
         self.lasting = lasting
         self.retry = retry
+        self.begun = begun
 
 
 class Runner(Protocol):
@@ -198,6 +201,13 @@ class Runner(Protocol):
     @property
     def name(self) -> str:
         """What a job's ``device`` says; unique in the executor."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can begin a job at once; on any thread. While it cannot, no job is left to it by other places.
+
+        The models that it had in memory are taken to be gone when it could not.
+        """
 
     def prepare(self) -> None:
         """Called before the first job.
@@ -215,13 +225,53 @@ class Runner(Protocol):
         """Whether the place caused the error that :meth:`run` raised; None if the work did."""
 
     def tidy(self) -> None:
-        """Called after each job, when nothing refers to the job's values."""
+        """Called after each job, when nothing refers to the job's values; the next one begins after it."""
 
     def close(self) -> None:
-        """Called at the end, also on other threads while a job runs: give up what is held."""
+        """Called at the end, also on other threads while another method is at work: give up what is held."""
 
     def memory(self) -> Mapping[str, Mapping[str, JsonValue]] | None:
         """Bytes in the shape of ``/sdapi/v1/memory`` if they are not this process's; on any thread."""
+
+
+def _unheard(*news: object) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """What work elsewhere follows of the server that sends it, and what the server learns from it.
+
+    :ivar options: the present value of every option.
+    :ivar scans: how often the server has looked through its folders.
+    :ivar learn: takes SHA-256 of checkpoint files, by their paths.
+    :ivar on_model: takes a model's kind and file, and ``loaded`` or ``unloaded``.
+    :ivar on_precision: takes a place's name and what is loaded there, in the shape of ``/latentd/v1/precision``.
+    """
+
+    options: Callable[[], Mapping[str, JsonValue]] = dict
+    scans: Callable[[], int] = int
+    learn: Callable[[Mapping[str, str]], None] = _unheard
+    on_model: Callable[[str, str], None] = _unheard
+    on_precision: Callable[[str, Sequence[JsonValue]], None] = _unheard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeededFile:
+    """A model file that work reads, as the server has it.
+
+    :ivar kind: the kind of folder, as of :meth:`latentd.api.Paths.models`.
+    :ivar name: its path in that folder, with slashes.
+    :ivar path: the file, or a folder in diffusers' form, on the server's machine.
+    :ivar size: bytes of the file, or of that in the folder whose hash is taken.
+    :ivar sha256: in hexadecimal; None with ``--no-hashing``.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    size: int
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +308,8 @@ class PortableWork(Generic[T]):
     :ivar first: called in the server's process when the job begins, wherever the work runs.
     :ivar last: called in the server's process with the result.
     :ivar division: how it may be done in parts instead; an executor that does it whole ignores this.
+    :ivar home: the server, where the work runs elsewhere.
+    :ivar files: the model files that it reads; called only for a machine with folders of its own, and may take long.
     """
 
     function: Callable[..., T]
@@ -266,6 +318,8 @@ class PortableWork(Generic[T]):
     first: Callable[[JobControl], None] | None = field(default=None, repr=False)
     last: Callable[[T], None] | None = field(default=None, repr=False)
     division: Division[T] | None = field(default=None, repr=False)
+    home: Home = field(default_factory=Home, repr=False)
+    files: Callable[[], Sequence[NeededFile]] = field(default=tuple, repr=False)
 
     def __call__(self, control: JobControl) -> T:
         """Carry it out here."""

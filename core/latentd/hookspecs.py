@@ -157,8 +157,9 @@ def error_reply(path: str, status: int, document: JsonValue) -> tuple[int, JsonV
 def create_executor(settings: Settings) -> Executor | None:
     """An executor that replaces the core's (a distributed engine, for example), else None; the first one counts.
 
-    :class:`latentd.api.QueueExecutor` is the core's own, for plugins that only bring other places to run in
-    (:class:`latentd.api.Runner`). :func:`latentd.testing.check_executor` holds an executor to its contract.
+    :class:`latentd.api.QueueExecutor` is the core's own, for plugins that only bring other places to run in:
+    :class:`latentd.api.Runner`, or :class:`latentd.api.FarRunner` for those in other processes.
+    :func:`latentd.testing.check_executor` holds an executor to its contract.
     """
 
 

@@ -21,6 +21,7 @@ QUICK = {
     "interrogators": "test_pixels",
     "openai": "test_the_models_are_the_checkpoints",
     "operations": "test_a_signature_is_checked_as_documented",
+    "ray": "test_every_difference_of_versions_is_named",
     "rembg": "test_erosion_is_scipys",
     "scripts": "test_a_matrix_has_every_combination",
     "tinymodel": "test_a_hundred_motifs",

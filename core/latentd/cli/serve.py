@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from latentd.cli.log_lines import JsonLines, LogLines
 from latentd.cli.settings import UNUSABLE, read_settings
+from latentd.errors import LatentdError
 from latentd.models.allocator import keep_freed_memory
 from latentd.settings import Settings
 from latentd.settings.parse import flags_parser
@@ -32,6 +33,8 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         print(f"latentd: port {settings.bind_port} of {settings.bind_host}: {error}", file=sys.stderr)
         print("choose another with --port", file=sys.stderr)
+    except LatentdError as error:
+        print(f"latentd: {error.detail}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
     except ValueError as error:
         print(f"latentd: {error}", file=sys.stderr)
         return UNUSABLE

@@ -126,7 +126,7 @@ class Engine:
     def _place(self, worker: Worker) -> Place:
         name = worker.device
         trouble = self._placement.drained.get(name)
-        state: PlaceState = "busy" if self._placement.is_busy(worker) else "idle"
+        state: PlaceState = "busy" if self._placement.is_busy(worker) else "idle" if worker.ready else "starting"
         state = state if trouble is None else "drained"
         loaded = worker.loaded if trouble is None else ()
         return Place(name=name, state=state, trouble=trouble, loaded=loaded, memory=worker.runner.memory())
@@ -134,18 +134,19 @@ class Engine:
     def try_elsewhere(self, job: AnyJob, trouble: DeviceTrouble) -> bool:
         """Let ``job`` wait for another place because the one where it ran failed; once for each job.
 
-        A place that is lost is drained. False if the job is to fail instead.
+        A job that had not begun may go to any. A place that is lost is drained. False if the job is to fail instead.
         """
         with self._changed:
             here = job.device or ""
             if trouble.lasting:
                 self._placement.drain(here, str(trouble))
-            again = trouble.retry and not self._closing and self._placement.may_go_elsewhere(job)
+            may = self._placement.may_go_elsewhere(job) if trouble.begun else not job.cancel_requested
+            again = may and trouble.retry and not self._closing
             if again:
-                log.warning("%s failed on %s and is tried elsewhere: %s", job.id, here, trouble)
+                log.warning("%s failed on %s and is tried again: %s", job.id, here, trouble)
                 self._running.remove(job)
                 self._placement.left(job)
-                job.put_back(here)
+                job.put_back(here if trouble.begun else None)
                 self._placement.put_first(job)
             orphans = self._placement.orphans()
             self._changed.notify_all()
@@ -380,7 +381,10 @@ class Engine:
             for job in waiting:
                 self._queue.remove(job)
             running = list(self._running)
+            resting = [worker for worker in self._placement.seats if not self._placement.is_busy(worker)]
             self._changed.notify_all()
+        for worker in resting:  # one that is being started need not be waited for
+            worker.runner.close()
         for job in waiting:
             self.end(job, "cancelled", error=ShuttingDown("the server is shutting down"))
         for job in running:

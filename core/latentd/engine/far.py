@@ -12,17 +12,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from latentd.engine.job import Job
 from latentd.errors import Interrupted, LatentdError
-from latentd.executors import ExecutorJob, PortableWork
+from latentd.executors import ExecutorJob, NeededFile, PortableWork
 from latentd.types import JobControl, JsonValue
 
 if TYPE_CHECKING:
     from latentd.services import Services
 
 T = TypeVar("T")
+
+Memory: TypeAlias = Mapping[str, Mapping[str, JsonValue]]
+"""Bytes in the shape of ``/sdapi/v1/memory``."""
 
 #: Fields of the progress that the far side sets; the rest is the near side's.
 _FIELDS = (
@@ -71,9 +74,43 @@ class Outcome:
     error: bytes | None = None
     trace: str = ""
     lost: bool = False
-    memory: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
+    memory: Memory = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     precision: Sequence[JsonValue] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The far side can work. ``memory`` are its bytes in the shape of ``/sdapi/v1/memory``, if it knows them."""
+
+    memory: Memory | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """The far side cannot work. ``error`` is from :func:`pack_error`."""
+
+    error: bytes
+
+    @classmethod
+    def because_of(cls, error: BaseException) -> Unable:
+        """The news that it cannot work because of ``error``."""
+        return cls(pack_error(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Fields of the running job's progress that have changed, for :meth:`Mirror.show`."""
+
+    changes: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNews:
+    """A model of this kind and file was ``loaded`` or ``unloaded``."""
+
+    kind: str
+    event: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +122,61 @@ class Stops:
     stopping: bool = False
     skips: int = 0
     watched: int = 0
+
+
+FarMessage: TypeAlias = Task | Stops
+"""What the server sends to a far side: a task when it has none, and how a running one is to stop."""
+
+FarNews: TypeAlias = Ready | Unable | Progress | ModelNews | Outcome
+"""What a far side sends: ``Ready`` or ``Unable`` first, then news of tasks, each of which ends with an ``Outcome``."""
+
+
+class LinkLost(Exception):
+    """The far side has ended, or cannot be reached; the message says what and how: ``process 7 was ended by...``."""
+
+
+class FarLink(Protocol):
+    """The server's end of the way to a far side, which is starting when this is made. Messages keep their order.
+
+    A far side is a process anywhere in which :func:`latentd.api.serve_far` runs. A :class:`latentd.api.FarRunner` uses
+    this on one thread, but for :meth:`end`.
+    """
+
+    def send(self, message: FarMessage) -> None:
+        """Send ``message``.
+
+        :raises LinkLost: there is nobody.
+        """
+
+    def supply(self, files: Callable[[], Sequence[NeededFile]], control: JobControl) -> bool:
+        """Make sure that the far side has ``files``; whether some are new to it.
+
+        :raises LatentdError: it lacks one, and must not be sent it.
+        :raises Interrupted: the job was stopped.
+        :raises LinkLost: there is nobody.
+        """
+
+    def receive(self, timeout: float) -> FarNews | None:
+        """The next news; None if there is none within ``timeout`` seconds.
+
+        :raises LinkLost: there is nobody.
+        """
+
+    def end(self) -> None:
+        """End the far side, also in mid-job, and free what it held; on any thread, and more than once."""
+
+
+class FarChannel(Protocol):
+    """A far side's end of the way to its server, which :func:`latentd.api.serve_far` reads from and writes to."""
+
+    def send(self, news: FarNews) -> None:
+        """Send ``news``; on any thread."""
+
+    def receive(self) -> FarMessage:
+        """Wait for the next message.
+
+        :raises EOFError: the server is gone.
+        """
 
 
 @dataclass(slots=True)

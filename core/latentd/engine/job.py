@@ -329,10 +329,13 @@ class Job(Generic[T]):
             raise RuntimeError(f"{self.id} has ended")
         return self._work
 
-    def put_back(self, device: str) -> None:
-        """Let the job wait again, because ``device`` failed while it ran there; only its warnings are kept."""
+    def put_back(self, failed_on: str | None) -> None:
+        """Let the job wait again; only its warnings are kept.
+
+        :param failed_on: the place that failed while it ran there; None if it had not begun.
+        """
         self.progress = ProgressState(warnings=self.progress.warnings, interrupted=self.progress.interrupted)
-        self.failed_on = device
+        self.failed_on = failed_on or self.failed_on
         self.device = self.started = None
         self._reported = ()
         self.status = "queued"

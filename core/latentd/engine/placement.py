@@ -28,6 +28,10 @@ class Seat(Protocol):
     def loaded(self) -> tuple[str, ...]:
         """The models that it has in memory, the last used first."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can begin a job at once."""
+
 
 S = TypeVar("S", bound=Seat)
 
@@ -85,7 +89,7 @@ class Placement(Generic[S]):
 
     def free(self, *, but: S) -> list[S]:
         """The places beside ``but`` that have nothing to do; they wait for a job or will ask for one at once."""
-        return [seat for seat in self._free.values() if seat is not but]
+        return [seat for seat in self._free.values() if seat is not but and seat.ready]
 
     def begun(self, job: AnyJob) -> None:
         """Note that ``job`` runs on its place."""

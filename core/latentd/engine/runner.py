@@ -39,6 +39,11 @@ class LocalRunner:
         self._cleanup = cleanup
         self._probe = probe
 
+    @property
+    def ready(self) -> bool:
+        """True: there is nothing to start."""
+        return True
+
     def prepare(self) -> None:
         """Import what the jobs need.
 

@@ -47,8 +47,6 @@ class Employer(Protocol):
 class Worker(threading.Thread):
     """The thread that carries out jobs on one place; the only one that uses torch on a device of this process.
 
-    ``loaded`` are the models that the place has in memory, the last used first.
-
     :param engine: the engine whose jobs it runs.
     :param runner: the place.
     """
@@ -56,7 +54,7 @@ class Worker(threading.Thread):
     def __init__(self, engine: Employer, runner: Runner) -> None:
         super().__init__(name=f"latentd-{runner.name}", daemon=True)
         self.runner = runner
-        self.loaded: tuple[str, ...] = ()
+        self._loaded: tuple[str, ...] = ()
         self._engine = engine
         self._prepared = False
 
@@ -64,6 +62,16 @@ class Worker(threading.Thread):
     def device(self) -> str:
         """The name of the place."""
         return self.runner.name
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The models that the place has in memory, the last used first."""
+        return self._loaded
+
+    @property
+    def ready(self) -> bool:
+        """Whether the place can begin a job at once; before its first job it is taken to be so."""
+        return not self._prepared or self.runner.ready
 
     def run(self) -> None:
         """Take jobs until the engine closes or the place is drained."""
@@ -74,13 +82,15 @@ class Worker(threading.Thread):
                 self._refuse(jobs, trouble)
                 continue
             if key := jobs[0].model_key:
-                self.loaded = (key, *(other for other in self.loaded if other != key))[: self._engine.models_kept()]
+                self._loaded = (key, *(other for other in self._loaded if other != key))[: self._engine.models_kept()]
             if len(jobs) == 1:
                 self._carry_out(jobs[0])
             else:
                 self._carry_out_together(jobs)
             # The variable would keep the jobs in memory while the worker waits for the next one.
             del jobs
+            if not self.runner.ready:
+                self._loaded = ()
             self.runner.tidy()
 
     def _prepare_once(self) -> None:

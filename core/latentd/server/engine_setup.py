@@ -7,20 +7,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from latentd.engine.executor import Engine
+from latentd.engine.far_runner import FarRunner
 from latentd.engine.runner import LocalRunner
+from latentd.errors import NotConfigured
 from latentd.models.devices import free_cache
 from latentd.models.here import compute_on, probe, work_on
+from latentd.plugins.catalogue import RAY, install_hint
 from latentd.server.shared_batches import share_limit
 from latentd.server.work import import_pipeline
-from latentd.server.worker_process import ProcessRunner
+from latentd.server.worker_process import ProcessLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from latentd.executors import Runner
     from latentd.options import OptionStore
     from latentd.server.model_setup import ServedModels
-    from latentd.server.worker_process import Home
     from latentd.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,15 +32,23 @@ MEBIBYTE = 1 << 20
 ONLY = "cpu"
 
 
-def create_engine(settings: Settings, options: OptionStore, models: ServedModels, home: Callable[[], Home]) -> Engine:
+def create_engine(
+    settings: Settings,
+    options: OptionStore,
+    models: ServedModels,
+    plugins: Callable[[], Sequence[tuple[str, str]]],
+) -> Engine:
     """The built-in executor with a runner for each device of the flags.
 
-    :param home: what worker processes need.
+    :param plugins: the plugins, with their modules, that worker processes do not find by themselves.
+    :raises NotConfigured: another executor is asked for, and no plugin has brought it.
     """
     if settings.split_batches and len(settings.devices) < 2:
         log.warning("--split-batches has no effect with one device")
+    if settings.ray_address is not None:
+        raise NotConfigured("--ray-address needs the plugin latentd-ray, which is not loaded", hint=install_hint(RAY))
     return Engine(
-        runners=_processes(settings, models, home()) if settings.worker_processes else _threads(settings, models),
+        runners=_processes(settings, models, plugins()) if settings.worker_processes else _threads(settings, models),
         queue_limit=settings.max_queue,
         result_ttl=settings.result_ttl,
         result_bytes=int(settings.result_mb * MEBIBYTE),
@@ -59,12 +69,15 @@ def _threads(settings: Settings, models: ServedModels) -> list[Runner]:
     ]
 
 
-def _processes(settings: Settings, models: ServedModels, home: Home) -> list[Runner]:
+def _processes(settings: Settings, models: ServedModels, plugins: Sequence[tuple[str, str]]) -> list[Runner]:
     if settings.share_batches:
         log.warning("--share-batches has no effect with --worker-processes: each job is made by itself")
     if not settings.devices:
-        return [ProcessRunner(ONLY, None, home, here=import_pipeline)]
-    return [ProcessRunner(name, name, home, here=partial(_settle, models, name)) for name in settings.devices]
+        return [FarRunner(ONLY, partial(ProcessLink, ONLY, settings, None, plugins), here=import_pipeline)]
+    return [
+        FarRunner(name, partial(ProcessLink, name, settings, name, plugins), here=partial(_settle, models, name))
+        for name in settings.devices
+    ]
 
 
 def _settle(models: ServedModels, name: str) -> None:

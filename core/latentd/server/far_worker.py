@@ -1,17 +1,34 @@
-"""The far side of a worker that is a process of its own: services of the server's settings, and jobs sent to it."""
+"""The far side of a place: services of the server's settings in another process, and jobs that are sent to it."""
 
 from __future__ import annotations
 
 import logging
+import os
+import queue
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from latentd.engine.executor import Engine
-from latentd.engine.far import FarJob, Outcome, Stops, Task, pack_error, unpack
+from latentd.engine.far import (
+    FarChannel,
+    FarJob,
+    ModelNews,
+    Outcome,
+    Progress,
+    Ready,
+    Stops,
+    Task,
+    Unable,
+    pack_error,
+    unpack,
+)
 from latentd.engine.runner import LocalRunner, freeze_heap
 from latentd.engine.worker import named
+from latentd.logged_job import at_work
+from latentd.models.allocator import keep_freed_memory
 from latentd.models.devices import free_cache, memory_report
 from latentd.models.here import compute_on, probe, work_on
 from latentd.server.services import create_services
@@ -108,3 +125,51 @@ class FarWorker:
         new = {name: digest for name, digest in known.items() if self._known.get(name) != digest}
         self._known = known
         return new
+
+
+def serve_far(
+    channel: FarChannel,
+    settings: Settings,
+    device: str | None = None,
+    *,
+    modules: Iterable[tuple[str, object]] = (),
+) -> None:
+    """Carry out on this thread the tasks that come over ``channel``. The process ends when the server is gone.
+
+    It returns only where this process cannot work, after it has said so.
+
+    :param settings: the server's, with the folders of this machine.
+    :param device: as of :class:`FarWorker`, and so are ``modules``.
+    """
+    keep_freed_memory()
+    tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    try:
+        worker = FarWorker(
+            settings, device, modules=modules, on_model=lambda kind, event: channel.send(ModelNews(kind, event))
+        )
+        threading.Thread(target=_listen, args=(channel, worker, tasks), daemon=True).start()
+        worker.prepare()
+    except BaseException as error:
+        log.exception("%s cannot be worked with", device or "the device")
+        channel.send(Unable.because_of(error))
+        return
+    channel.send(Ready(memory_report()))
+    while True:
+        task = tasks.get()
+        with at_work(task.id):
+            outcome = worker.run(task, lambda changes: channel.send(Progress(changes)))
+        channel.send(outcome)
+        del outcome, task
+
+
+def _listen(channel: FarChannel, worker: FarWorker, tasks: queue.SimpleQueue[Task]) -> None:
+    """Pass on what the server sends; without a server there is nothing left to do."""
+    while True:
+        try:
+            message = channel.receive()
+        except EOFError:
+            os._exit(0)
+        if isinstance(message, Stops):
+            worker.tell(message)
+        else:
+            tasks.put(message)

@@ -15,12 +15,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from latentd.errors import LatentdError, NotConfigured, NotStored
-from latentd.executors import Executor, ExecutorJob, PortableWork
+from latentd.executors import Executor, ExecutorJob, Home, NeededFile, PortableWork
 from latentd.models.files.folders import find_models
 from latentd.models.files.hashes import HashCache
 from latentd.models.files.unpickle import pickle_files
 from latentd.networks.files import NetworkLibrary
 from latentd.options import OptionStore
+from latentd.pipeline.planning.needed_files import files_of_plan, files_of_selection
 from latentd.plugins.builtin import BUILTINS
 from latentd.plugins.host import PluginHost
 from latentd.plugins.selection import Selection
@@ -32,7 +33,6 @@ from latentd.server.shared_batches import share_of
 from latentd.server.split_batches import division_of
 from latentd.server.styles import StyleBook
 from latentd.server.tickets import Tickets
-from latentd.server.worker_process import Home
 from latentd.services import Services, WorkerContext
 from latentd.settings import Settings
 from latentd.types import JsonValue, OptionValues
@@ -104,7 +104,7 @@ class AppServices:
         self.engine: Executor = (
             executor
             or self.hooks.create_executor(settings)
-            or create_engine(settings, self.options, self.models, lambda: self._home(extra))
+            or create_engine(settings, self.options, self.models, lambda: _modules(extra))
         )
         self.engine.observe(self.hooks.job_event)
         self.host.attach(self)
@@ -116,17 +116,10 @@ class AppServices:
         self.on_exit: Callable[[str], bool] = lambda kind: False
         self._warm = self._started = False
 
-    def _home(self, extra: Sequence[tuple[str, object]]) -> Home:
-        """What worker processes need.
-
-        :raises NotConfigured: a plugin is an object of this process.
-        """
-        for name, plugin in extra:
-            if not isinstance(plugin, ModuleType):
-                raise NotConfigured(f"--worker-processes needs plugin {name!r} to be a module")
+    @cached_property
+    def _home(self) -> Home:
+        """What work that runs elsewhere follows of this server."""
         return Home(
-            settings=self.settings,
-            plugins=[(name, plugin.__name__) for name, plugin in extra if isinstance(plugin, ModuleType)],
             options=lambda: self.options,
             scans=lambda: self.scans,
             learn=self.models.checkpoints.learn,
@@ -158,9 +151,14 @@ class AppServices:
         from latentd.pipeline.planning.build import build_plan
 
         plan = await asyncio.to_thread(build_plan, request, self)
-        drawing = self.portable(work.draw, plan, first=partial(self._keep_overrides, plan))
+        drawing = self.portable(
+            work.draw,
+            plan,
+            first=partial(self._keep_overrides, plan),
+            files=lambda: files_of_plan(plan, self, self.hashes.sha256),
+        )
         job = self.engine.submit(
-            replace(drawing, division=division_of(plan, self)),
+            replace(drawing, division=division_of(plan, self, drawing)),
             kind=request.mode,
             task_id=request.force_task_id,
             model_key=self._model_key(plan.checkpoint),
@@ -222,9 +220,18 @@ class AppServices:
         *arguments: object,
         first: Callable[[JobControl], None] | None = None,
         last: Callable[[T], None] | None = None,
+        files: Callable[[], Sequence[NeededFile]] = tuple,
     ) -> PortableWork[T]:
         """Work that may be done in another process: ``function(services, control, *arguments)``."""
-        return PortableWork(function=function, arguments=arguments, services=self, first=first, last=last)
+        return PortableWork(
+            function=function,
+            arguments=arguments,
+            services=self,
+            first=first,
+            last=last,
+            home=self._home,
+            files=files,
+        )
 
     async def run_on_worker(self, work: Callable[[JobControl], T], *, kind: str) -> T:
         """Run ``work`` on the thread that owns torch, as a job of its own in the queue."""
@@ -321,7 +328,7 @@ class AppServices:
         def know(options: dict[str, JsonValue]) -> None:
             self.options.update(options, from_api=False)
 
-        return self.portable(work.load, last=know)
+        return self.portable(work.load, last=know, files=lambda: files_of_selection(self, self.hashes.sha256))
 
     async def unload_models(self) -> None:
         """Drop the models of every device from memory; the selected one stays selected."""
@@ -448,6 +455,17 @@ def own(services: Services) -> AppServices:
 
 def _nothing(control: JobControl) -> None:
     """Work of a worker that only imports what it will need."""
+
+
+def _modules(extra: Sequence[tuple[str, object]]) -> list[tuple[str, str]]:
+    """The names of ``extra`` plugins and of their modules.
+
+    :raises NotConfigured: one is an object of this process.
+    """
+    for name, plugin in extra:
+        if not isinstance(plugin, ModuleType):
+            raise NotConfigured(f"--worker-processes needs plugin {name!r} to be a module")
+    return [(name, plugin.__name__) for name, plugin in extra if isinstance(plugin, ModuleType)]
 
 
 def create_services(

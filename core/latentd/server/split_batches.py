@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def division_of(plan: Plan, services: WorkerServices) -> Division[Result] | None:
-    """How the job of ``plan`` may be divided; None if one worker must draw it, and without the flag."""
+def division_of(plan: Plan, services: WorkerServices, whole: PortableWork[Result]) -> Division[Result] | None:
+    """How ``whole``, which draws ``plan``, may be divided; None if one worker must draw it, and without the flag."""
     if not services.settings.split_batches or not can_split(plan, services):
         return None
     most = most_parts(plan)
@@ -27,7 +27,9 @@ def division_of(plan: Plan, services: WorkerServices) -> Division[Result] | None
         return None
 
     def portable(function: Callable[..., T], *arguments: object) -> PortableWork[T]:
-        return PortableWork(function=function, arguments=arguments, services=services)
+        return PortableWork(
+            function=function, arguments=arguments, services=services, home=whole.home, files=whole.files
+        )
 
     def parts(count: int) -> list[Part]:
         total = len(plan.prompts)

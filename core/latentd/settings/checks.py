@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from latentd.settings.settings import Settings
 
 _TLS = ("tls_keyfile", "tls_certfile")
 _FILES = ("ckpt", "vae_path")
+#: Each place has a thread of the server.
+MOST_ACTORS = 512
 
 
 def check_settings(settings: Settings) -> None:
@@ -23,6 +26,7 @@ def check_settings(settings: Settings) -> None:
         raise ValueError(f"--data-dir {settings.data_dir}: there is no such folder")
     _check_tls(settings)
     _check_devices(settings)
+    _check_ray(settings)
     _ = settings.users
     if any(not key.strip() for key in settings.api_key):
         raise ValueError("--api-key is empty")
@@ -36,6 +40,25 @@ def _check_devices(settings: Settings) -> None:
             raise ValueError(f"--devices names {name} twice")
     if settings.devices and settings.device_id is not None:
         raise ValueError("--devices and --device-id exclude each other")
+
+
+def _check_ray(settings: Settings) -> None:
+    if settings.ray_address is None:
+        return
+    if settings.devices or settings.worker_processes:
+        raise ValueError("--ray-address excludes --devices and --worker-processes: the cluster's actors draw")
+    least, most = settings.ray_min_actors, settings.ray_max_actors
+    for name, value in (("--ray-min-actors", least), ("--ray-max-actors", most)):
+        if value is not None and not 1 <= value <= MOST_ACTORS:
+            raise ValueError(f"{name} {value}: a number from 1 to {MOST_ACTORS} is wanted")
+    if least is not None and most is not None and most < least:
+        raise ValueError(f"--ray-max-actors {most} is less than --ray-min-actors {least}")
+    amounts = {"--ray-gpus": settings.ray_gpus, "--ray-cpus": settings.ray_cpus}
+    for what, amount in [*amounts.items(), *settings.ray_resources.items()]:
+        if not isinstance(amount, int | float) or not 0 <= amount < math.inf:
+            raise ValueError(f"{what} {amount}: a number from 0 on is wanted")
+    if not all(isinstance(value, str) for value in settings.ray_labels.values()):
+        raise ValueError("--ray-labels wants texts")
 
 
 def _check_tls(settings: Settings) -> None:

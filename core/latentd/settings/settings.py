@@ -11,6 +11,7 @@ from latentd.settings.inert_flags import InertFlags
 from latentd.settings.model_flags import ModelFlags
 from latentd.settings.paths import Paths
 from latentd.settings.plugin_flags import PluginFlags
+from latentd.settings.ray_flags import RayFlags
 from latentd.settings.server_flags import ServerFlags
 
 UI_PORT = 7860
@@ -22,7 +23,7 @@ _MEGAPIXEL = 1_000_000
 
 # The order of the bases is the order of the groups in `latentd serve --help`, last base first.
 @dataclass(frozen=True, kw_only=True)
-class Settings(InertFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
+class Settings(InertFlags, RayFlags, PluginFlags, ModelFlags, FileFlags, ServerFlags):
     """Every flag as an attribute.
 
     ``Settings()`` has the defaults; :func:`latentd.settings.parse_settings` reads the command line and the environment.
