@@ -51,7 +51,9 @@ def app(engine: Engine) -> FastAPI:
     async def encode_image(image: Image.Image) -> str:
         return await asyncio.to_thread(partial(encode_base64, image, format=options["samples_format"]))
 
-    services = SimpleNamespace(engine=engine, options=options, encode_image=encode_image, settings=Settings())
+    services = SimpleNamespace(
+        engine=engine, options=options, encode_image=encode_image, settings=Settings(), startup_seconds={"routes": 0.25}
+    )
     app = FastAPI()
     app.add_exception_handler(LatentdError, lambda request, error: render(error))  # type: ignore[arg-type]
     for family in (progress, internal, jobs, events):
@@ -182,7 +184,7 @@ def test_the_small_internal_routes(client: Client) -> None:
             inline, download = await http.get("/internal/sysinfo"), await http.get("/internal/sysinfo-download")
             assert "Config" in inline.json()
             assert download.headers["content-disposition"].startswith('attachment; filename="sysinfo-')
-            assert (await http.get("/internal/profile-startup")).json() == {"total": 0, "records": {}}
+            assert (await http.get("/internal/profile-startup")).json() == {"total": 0.25, "records": {"routes": 0.25}}
 
     asyncio.run(main())
 

@@ -51,30 +51,32 @@ def build_wheel(
 class Overlay:
     """A folder of installed wheels; :meth:`python` runs code that sees them and the running environment.
 
-    Plugins that are added are installed together, before anything runs: each start of pip takes a second or two.
+    Plugins that were added are installed together when that is first used: each start of pip takes a second or two.
     """
 
     def __init__(self, folder: Path) -> None:
         self.wheels = folder / "wheels"
-        self.site = folder / "site"
+        self._site = folder / "site"
         self.wheels.mkdir()
-        self.site.mkdir()
+        self._site.mkdir()
         self._added: list[Path] = []
 
     def add(self, name: str, source: str, **facts: Any) -> None:
         """Build a plugin's wheel, to be installed."""
         self._added.append(build_wheel(self.wheels, name, source, **facts))
 
-    def _install(self) -> None:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", self.site]
-        environment = {**os.environ, "PIP_NO_INPUT": "1"}
-        subprocess.run([*command, *self._added], check=True, capture_output=True, env=environment)
-        self._added.clear()
+    @property
+    def site(self) -> Path:
+        """The folder of what is installed; plugins that were added are installed first."""
+        if self._added:
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+            environment = {**os.environ, "PIP_NO_INPUT": "1"}
+            subprocess.run([*command, self._site, *self._added], check=True, capture_output=True, env=environment)
+            self._added.clear()
+        return self._site
 
     def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run Python over the overlay."""
-        if self._added:
-            self._install()
         path = os.pathsep.join([str(self.site), str(CORE)])
         return subprocess.run(
             [sys.executable, *arguments],
