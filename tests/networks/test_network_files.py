@@ -46,6 +46,21 @@ def test_a_shared_alias_and_none_need_the_file_name(tmp_path: Path, save: Save) 
     assert [net.name for net in library.list()] == ["one", "three", "two"]
 
 
+@pytest.mark.parametrize(
+    "name", ["My Style", "my style", "MyStyle_v2.safetensors", "mystyle_V2", "sub\\MyStyle_v2", "a/MyStyle_v2"]
+)
+def test_another_spelling_finds_the_only_file_that_fits(tmp_path: Path, save: Save, name: str) -> None:
+    net = save("MyStyle_v2", WEIGHTS, ss_output_name="My Style")
+    save("other", WEIGHTS)
+    assert NetworkLibrary([tmp_path]).find(name) == net
+
+
+def test_a_spelling_that_fits_two_files_finds_none(tmp_path: Path, save: Save) -> None:
+    small, large = save("style", WEIGHTS), save("STYLE", WEIGHTS)
+    library = NetworkLibrary([tmp_path])
+    assert (library.find("style"), library.find("STYLE"), library.find("Style")) == (small, large, None)
+
+
 def test_the_hash_ignores_the_header(tmp_path: Path, save: Save) -> None:
     plain, noted = save("plain", WEIGHTS), save("noted", WEIGHTS, note="x" * 300)
     assert network_digest(plain.path) == network_digest(noted.path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from latentd.errors import ModelLoadError
 from latentd.models.files.folders import find_models
 from latentd.models.files.safetensors_header import METADATA, read_header
+from latentd.models.files.spelling import Spellings
 from latentd.regular import open_regular
 from latentd.types import JsonValue
 
@@ -89,6 +90,7 @@ class NetworkLibrary:
         self._by_name: dict[str, NetworkOnDisk] = {}
         self._by_alias: dict[str, NetworkOnDisk] = {}
         self._ambiguous: set[str] = set()
+        self._spellings: Spellings[NetworkOnDisk] = Spellings(())
         self.refresh()
 
     def refresh(self) -> None:
@@ -105,14 +107,20 @@ class NetworkLibrary:
                 ambiguous.add(net.alias.lower())
             by_name[net.name] = by_alias[net.name] = by_alias[net.alias] = net
         self._by_name, self._by_alias, self._ambiguous = by_name, by_alias, ambiguous
+        self._spellings = Spellings((text, net) for net in by_name.values() for text in (net.name, net.alias))
 
     def list(self) -> list[NetworkOnDisk]:
         """All files, sorted by name without regard to case."""
         return sorted(self._by_name.values(), key=lambda net: net.name.lower())
 
     def find(self, name: str) -> NetworkOnDisk | None:
-        """The file that a tag names by its alias or stem; by stem only if an alias is shared or is ``none``."""
-        return (self._by_name if name.lower() in self._ambiguous else self._by_alias).get(name)
+        """The file that a tag names by its alias or stem; by stem only if an alias is shared or is ``none``.
+
+        If none fits exactly, it is the only one that fits in another case, with its ending or with a folder before it.
+        """
+        if name.lower() in self._ambiguous:
+            return self._by_name.get(name)
+        return self._by_alias.get(name) or self._spellings.find(name, suffixes=ENDINGS)
 
     def short_hash(self, net: NetworkOnDisk) -> str:
         """The first 12 digits of the file's digest, computed once for each file."""
