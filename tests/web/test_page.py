@@ -273,11 +273,13 @@ def test_styles_and_a_refiner_reach_the_server_and_come_back(page_server: str) -
         text = await tab.evaluate("document.querySelector('.infotext pre').textContent")
         assert text.startswith("a red ring, in oil\nNegative prompt: photograph\n")
         assert re.search(r"Refiner: other \[\w{10}\], Refiner switch at: 0.5", text)
-        # The style's words are in the prompts that a picture has, so the style itself is let go.
-        await tab.click("=Use settings")
+        # The server knows the style by its words, and takes them out of the prompts again.
+        await tab.click("=oil")
         await tab.wait(f"({STORED}).styles.length === 0")
+        await tab.click("=Use settings")
+        await tab.wait(f"({STORED}).styles.length === 1")
         form = await tab.evaluate(STORED)
-        assert (form["prompt"], form["negative"]) == ("a red ring, in oil", "photograph")
+        assert (form["prompt"], form["negative"], form["styles"]) == ("a red ring", "", ["oil"])
         assert (form["refiner"].partition(".")[0], form["refinerAt"]) == ("other", 0.5)
 
     on_page(page_server, use)

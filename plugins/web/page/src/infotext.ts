@@ -16,8 +16,7 @@ export function settingsOf(said: Parameters, known: Known): { found: Partial<Set
     mode: "txt2img",
     prompt: text(said["Prompt"]),
     negative: text(said["Negative prompt"]),
-    // Their words are in the prompts already.
-    styles: [],
+    styles: names(said["Styles array"]),
     hires: said["Hires upscale"] !== undefined || said["Hires upscaler"] !== undefined,
     clipSkip: number(said["Clip skip"]) ?? DEFAULTS.clipSkip,
     variation: number(said["Variation seed strength"]) ?? DEFAULTS.variation,
@@ -86,6 +85,10 @@ function files(said: Parameters, known: Known, found: Partial<Settings>): string
     else missing.push(`VAE ${vae}`);
   }
   return missing;
+}
+
+function names(value: unknown): string[] {
+  return Array.isArray(value) ? value.map(text) : [];
 }
 
 function text(value: unknown): string {
