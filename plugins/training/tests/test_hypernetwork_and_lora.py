@@ -59,6 +59,24 @@ def test_a_trained_hypernetwork_is_used_by_its_tag(
     assert int(state["optimizer_state_dict"]["state"][0]["step"]) == 6
 
 
+@pytest.mark.parametrize("family", ["sd2", "sdxl"])
+def test_hypernetworks_of_other_families_learn(
+    post: Post, draw: Any, options: Any, data: Path, family: str, small: dict[str, Any]
+) -> None:
+    options(sd_model_checkpoint=family)
+    name = f"hyper {family}"
+    post("create/hypernetwork", name=name, seed=1)
+    path = data / f"models/hypernetworks/{name}.pt"
+    before, plain = torch.load(path, weights_only=True), draw("a tree")
+    post("train/hypernetwork", hypernetwork_name=name, **small | {"steps": 2, "learn_rate": "0.05"})
+    after = torch.load(path, weights_only=True)
+    for width in (key for key in before if isinstance(key, int)):
+        parts = [(before[width][part][key], after[width][part][key]) for part in (0, 1) for key in before[width][part]]
+        assert not any(torch.equal(old, new) for old, new in parts)
+    assert not np.array_equal(draw(f"a tree <hypernet:{name}:1>"), plain)
+    assert np.array_equal(draw("a tree"), plain), "something was left on the model"
+
+
 @pytest.mark.parametrize(
     ("family", "owners", "version"),
     [
