@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ray_servers import PATIENCE, Serve, put_model
 
-# For Ray and its processes, before it is imported: nothing is reported, and actors find the work of these tests.
+# For Ray and its processes, before it is imported: nothing is reported, no token is kept in the home folder, and actors
+# find the work of these tests.
+os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (sys.path[0], os.environ.get("PYTHONPATH"))))
 

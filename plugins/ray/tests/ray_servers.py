@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from latentd_ray import link
+
 from latentd.api import ExecutorJob, JobControl, Services
 
 #: Seconds that anything may take; an actor imports torch first.
 PATIENCE = 120.0
+SHIPPED_SILENCE = link.SILENCE
 SMALL: dict[str, Any] = {"prompt": "a red circle", "steps": 3, "width": 64, "height": 64, "seed": 7}
 
 

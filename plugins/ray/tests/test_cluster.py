@@ -19,7 +19,19 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from ray_servers import PATIENCE, SMALL, Serve, drawn, process_of, put_model, states, until, wait_and_say
+from latentd_ray import link
+from ray_servers import (
+    PATIENCE,
+    SHIPPED_SILENCE,
+    SMALL,
+    Serve,
+    drawn,
+    process_of,
+    put_model,
+    states,
+    until,
+    wait_and_say,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +62,7 @@ def network() -> Iterator[None]:
         sh("ip", "-n", SPACE, "link", "set", "lo", "up")
         yield
     finally:
+        sh("ip", "link", "del", "latentd-a")
         sh("ip", "netns", "del", SPACE)
 
 
@@ -164,8 +177,11 @@ def test_a_lost_machine_costs_no_job(server: Any, machines: Machines) -> None:
     assert drawn(server)["images"]
 
 
-def test_a_machine_that_is_cut_off_costs_no_job(server: Any, machines: Machines) -> None:
+def test_a_machine_that_is_cut_off_is_told_of_in_time(
+    server: Any, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing says that it is gone: its cable is pulled."""
+    monkeypatch.setattr(link, "SILENCE", SHIPPED_SILENCE)
     services = server.app.state.services
     lost = on_node(server, machines)
     doomed = services.engine.submit(services.portable(wait_and_say, 60.0), kind="txt2img", device=lost)

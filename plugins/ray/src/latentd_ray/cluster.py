@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,10 @@ class Cluster:
     """
 
     def __init__(self, settings: Settings) -> None:
-        # Read when Ray is imported: it reports nothing to its makers.
+        # Read when Ray is imported: it reports nothing to its makers, and a cluster that starts here has its own token.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        if settings.ray_address == LOCAL:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         import ray
 
         self._settings = settings
@@ -61,9 +64,8 @@ class Cluster:
             else:
                 ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
         except (OSError, RuntimeError, ValueError, RayError) as error:
-            raise DeviceLost(
-                f"--ray-address {address}: {error}", hint="docs/how-to/ray.md tells how to start Ray"
-            ) from error
+            hint = "docs/how-to/ray.md tells how to start Ray; where it asks for a token, set RAY_AUTH_MODE=token"
+            raise DeviceLost(f"--ray-address {address}: {error}", hint=hint) from error
         log.info("connected to the Ray cluster %s with %s", address, self.resources())
 
     def resources(self) -> dict[str, float]:
