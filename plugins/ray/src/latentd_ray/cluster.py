@@ -39,6 +39,8 @@ class Cluster:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         if settings.ray_address == LOCAL:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            # Without it Ray takes the machine's outward address even where loopback's is given.
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         import ray
 
         self._settings = settings
