@@ -36,13 +36,13 @@ def test_pictures_saves_and_losses_are_left_along_the_way(
 ) -> None:
     options(training_write_csv_every=2, save_training_settings_to_txt=True, unload_models_when_training=True)
     post("create/embedding", name="logged", num_vectors_per_token=2)
-    fields = small | {"create_image_every": 2, "save_embedding_every": 2, "validate_every": 2}
+    fields = small | {"create_image_every": 4, "save_embedding_every": 2, "validate_every": 2}
     post("train/embedding", embedding_name="logged", id_task="logged", **fields)
     folder = _logs(data, "logged")
     assert sorted(p.name for p in (folder / "embeddings").iterdir()) == ["logged-2.pt", "logged-4.pt"]
     saved = torch.load(folder / "embeddings/logged-2.pt", weights_only=True)
     assert (saved["name"], saved["step"]) == ("logged-2", 2)
-    with Image.open(folder / "images/logged-2.png") as picture:
+    with Image.open(folder / "images/logged-4.png") as picture:
         assert picture.size == (64, 64)
         assert "logged" in picture.info["parameters"]
     with (folder / "textual_inversion_loss.csv").open(newline="") as file:
