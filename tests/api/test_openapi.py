@@ -17,6 +17,7 @@ from latentd.contributions import OptionSpec
 from latentd.generations import Script
 from latentd.hookspecs import hookimpl
 from latentd.server.app import create_app
+from latentd.server.openapi_tidy import tidy
 from latentd.settings import parse_settings
 from latentd.testing import AppFactory
 
@@ -116,6 +117,16 @@ def test_no_class_is_named_inside_a_component(document: dict[str, Any]) -> None:
     titled.remove(document["info"])
     scalars = "boolean", "integer", "number", "string"
     assert [node for node in titled if "enum" in node or node.get("type") not in scalars] == []
+
+
+def test_values_of_signs_alone_have_names_for_generators() -> None:
+    fields = {"syntax": {"enum": ["off", "{ }", "< >", "First Line"]}, "mode": {"enum": ["Basic", "a b"]}}
+    found: dict[str, Any] = {"components": {"schemas": {"One": {"title": "One", "properties": fields}}}, "paths": {}}
+    tidy(found)
+    properties = found["components"]["schemas"]["One"]["properties"]
+    names = ["Off", "LeftCurlyBracketRightCurlyBracket", "LessThanSignGreaterThanSign", "FirstLine"]
+    assert properties["syntax"]["x-enum-varnames"] == names
+    assert properties["mode"] == {"enum": ["Basic", "a b"]}
 
 
 def test_enumerations_are_of_one_type(document: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ REFERENCE = "#/components/schemas/"
 _PLAIN = re.compile(r"[^a-z0-9]")
 _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
+_WORD = re.compile(r"[A-Za-z0-9]+")
 
 
 def tidy(document: dict[str, JsonValue]) -> None:
@@ -20,7 +22,8 @@ def tidy(document: dict[str, JsonValue]) -> None:
     Generators name classes by titles: two components with one title would become one class, and a title inside a
     component would become a class of its own. A title that was written by its author stays if no class comes of it.
 
-    An enumeration with values of several types becomes one enumeration for each type. A choice between any value and a
+    An enumeration with values of several types becomes one enumeration for each type. One in which a value has no
+    letter or digit gets names for its values, since generators can make none of signs. A choice between any value and a
     certain type is removed, because it says nothing. Descriptions are Markdown, so code in them gets single backticks.
     """
     schemas = document["components"]["schemas"]
@@ -34,6 +37,7 @@ def tidy(document: dict[str, JsonValue]) -> None:
         _walk(part, lambda node: _rename(node, names))
         _walk(part, _drop_titles)
         _walk(part, _sort_enum)
+        _walk(part, _name_signs)
         _walk(part, _drop_empty_choice)
         _walk(part, _to_markdown)
     document["components"]["schemas"] = {
@@ -79,6 +83,19 @@ def _sort_enum(node: dict[str, JsonValue]) -> None:
     kinds = {_JSON_TYPES[type(value)]: None for value in values}
     of = {kind: [value for value in values if _JSON_TYPES[type(value)] == kind] for kind in kinds}
     node["anyOf"] = [{"type": kind} if kind == "null" else {"type": kind, "enum": of[kind]} for kind in kinds]
+
+
+def _name_signs(node: dict[str, JsonValue]) -> None:
+    values = node.get("enum")
+    texts = isinstance(values, list) and all(isinstance(value, str) for value in values)
+    if texts and any(value and not _WORD.search(value) for value in values):
+        node["x-enum-varnames"] = [_identifier(value) for value in values]
+
+
+def _identifier(value: str) -> str:
+    """``FirstLine`` for ``First Line``, ``LeftSquareBracket`` for ``[``."""
+    signs = " ".join(unicodedata.name(sign, "") for sign in value if sign != " ").lower()
+    return "".join(word[0].upper() + word[1:] for word in _WORD.findall(value) or _WORD.findall(signs))
 
 
 def _drop_empty_choice(node: dict[str, JsonValue]) -> None:
