@@ -72,6 +72,7 @@ def test_a_killed_actor_costs_no_job(pair: Any) -> None:
     assert process_of(services, lost) != before[lost]
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_two_actors_fails_and_says_how(serve: Serve) -> None:
     services = serve(*on_ray(2)).app.state.services
     pids = {place: process_of(services, place) for place in ("ray:0", "ray:1")}
@@ -97,6 +98,19 @@ def test_an_actor_that_stands_still_is_given_up(pair: Any, monkeypatch: pytest.M
         job.join(10)
     until(lambda: states(services)["ray:1"] == "idle", "no actor took its place")
     assert process_of(services, "ray:1") != pid
+
+
+@pytest.mark.slow
+def test_actors_come_with_waiting_jobs_and_go_when_idle(serve: Serve) -> None:
+    services = serve(*on_ray(1, "--ray-max-actors", "2", "--ray-idle-seconds", "1")).app.state.services
+    jobs = [services.engine.submit(services.portable(wait_and_say, PATIENCE), kind="txt2img") for _ in range(4)]
+    until(lambda: states(services) == {"ray:0": "busy", "ray:1": "busy"}, "no second actor came")
+    for job in jobs[1:]:
+        services.engine.cancel(job.id)
+    services.engine.cancel(jobs[0].id)
+    until(lambda: len(states(services)) == 1, "the idle actor stays")
+    (left,) = states(services)
+    assert process_of(services, left) != os.getpid()
 
 
 def test_other_versions_on_a_machine_are_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
