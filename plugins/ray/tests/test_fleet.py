@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from latentd_ray.cluster import Cluster
 from latentd_ray.executor import bounds_of
 from latentd_ray.fleet import PAUSE, Bounds, Fleet
 from latentd_ray.versions import difference, versions_here
@@ -166,6 +168,16 @@ def test_a_place_whose_actors_end_one_after_another_is_replaced(places: Places) 
 def test_the_bounds_are_those_of_the_flags(flags: dict[str, int], capacity: int, expected: tuple[int, int]) -> None:
     bounds = bounds_of(Settings(**flags), capacity)
     assert (bounds.least, bounds.most) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("127.0.0.1:1", "refused"), ("ray://127.0.0.1:10001", "10.0.0.1:6379"), ("elsewhere", "10.0.0.1:6379")],
+)
+def test_an_address_without_a_cluster_is_told_at_once(address: str, words: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(DeviceLost, match=re.escape(f"--ray-address {address}: ") + ".*" + words):
+        Cluster(Settings(ray_address=address))
 
 
 def test_every_difference_of_versions_is_named() -> None:

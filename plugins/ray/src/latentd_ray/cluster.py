@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import secrets
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOCAL = "local"
+AUTO, LOCAL = "auto", "local"
+#: Seconds within which a cluster's head must answer.
+CONNECTING = 5.0
 LOOPBACK = "127.0.0.1"
 #: Bytes of the object store of a cluster that is started here: pictures on their way.
 STORE = 256 << 20
@@ -64,6 +67,7 @@ class Cluster:
                     logging_level=logging.WARNING,
                 )
             else:
+                check_reachable(address)
                 ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
         except (OSError, RuntimeError, ValueError, RayError) as error:
             hint = "docs/how-to/ray.md tells how to start Ray; where it asks for a token, set RAY_AUTH_MODE=token"
@@ -120,3 +124,17 @@ class Cluster:
 
         with suppress(Exception):
             ray.shutdown()
+
+
+def check_reachable(address: str) -> None:
+    """Check that something listens at ``address`` unless it is ``auto``: Ray itself would try for minutes.
+
+    :raises OSError: nothing does.
+    :raises ValueError: it is no address of a cluster's head.
+    """
+    if address == AUTO:
+        return
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise ValueError("the address of the cluster's head is wanted, as 10.0.0.1:6379")
+    socket.create_connection((host.strip("[]"), int(port)), CONNECTING).close()
