@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -112,6 +113,12 @@ def machines(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         *("head", "--head", f"--port={PORT}", f"--node-ip-address={HEAD}", "--num-cpus=1"),
         *("--include-dashboard=false", STORE),
     )
+
+    def listens() -> bool:
+        with socket.socket() as tried:
+            return tried.connect_ex((HEAD, PORT)) == 0
+
+    until(listens, "the head does not start")
     yield made
     for name in [*made.running]:
         made.kill(name)
