@@ -135,8 +135,8 @@ STAGES = (
     Mutation(
         "seeds of each batch",
         f"{_PIPELINE}/generation.py",
-        "cut = slice(index * plan.batch_size, (index + 1) * plan.batch_size)",
-        "cut = slice(0, plan.batch_size)",
+        "begin = index * plan.batch_size",
+        "begin = 0",
         f"{_PASSES}::test_every_picture_of_every_batch_has_its_own_seed[1-3]",
     ),
     Mutation(

@@ -26,6 +26,7 @@ from latentd.generations import Plan
 from latentd.models.modules.unet import UNetRunner
 from latentd.pipeline.planning.build import build_plan
 from latentd.pipeline.splitting import can_cut, can_split, cut, most_parts
+from latentd.server import work
 from latentd.server.services import AppServices
 from latentd.server.split_batches import division_of
 from latentd.types import JobControl, Result
@@ -275,7 +276,13 @@ def test_what_is_divided_between_batches_alone(threads: AppServices, fields: dic
     plan = plan_of(threads, **{"batch_size": 2, **fields})
     assert can_split(plan, threads)
     assert not can_cut(plan)
-    assert most_parts(plan) == len(plan.prompts) // 2 or division_of(plan, threads) is None
+    assert most_parts(plan) == len(plan.prompts) // 2 or not divides(threads, **{"batch_size": 2, **fields})
+
+
+def divides(services: AppServices, **fields: Any) -> bool:
+    """Whether ``services`` would let several workers draw the request."""
+    plan = plan_of(services, **fields)
+    return division_of(plan, services, services.portable(work.draw, plan)) is not None
 
 
 def test_a_plugin_that_sees_the_generation_sees_all_of_it(threads: AppServices, serve: Serve) -> None:
@@ -284,12 +291,12 @@ def test_a_plugin_that_sees_the_generation_sees_all_of_it(threads: AppServices, 
         pass
 
     services = serve("--split-batches", plugins=[("sees", SimpleNamespace(postprocess_image=postprocess_image))])
-    assert division_of(plan_of(threads), threads) is not None
-    assert division_of(plan_of(services), services) is None
+    assert divides(threads)
+    assert not divides(services)
 
 
 def test_nothing_is_divided_unless_that_is_asked_for(lone: AppServices) -> None:
-    assert division_of(plan_of(lone), lone) is None
+    assert not divides(lone)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections import deque
@@ -18,8 +17,8 @@ from latentd.engine.progress import idle_copy, job_document
 from latentd.engine.queue import JobQueue
 from latentd.engine.results import ResultStore
 from latentd.engine.runner import LocalRunner
-from latentd.engine.task_ids import checked_task_id, new_task_id
-from latentd.engine.worker import Worker
+from latentd.engine.task_ids import checked_task_id, free_task_id
+from latentd.engine.worker import Worker, switch_threads_often
 from latentd.errors import Conflict, LatentdError, NotFound
 from latentd.executors import DeviceTrouble, JobObserver, Place, PlaceState, Runner
 from latentd.types import JsonValue, ProgressState
@@ -30,10 +29,6 @@ T = TypeVar("T")
 
 #: Number of finished tasks that AUTOMATIC1111 remembers for /internal/progress.
 FINISHED_KEPT = 16
-
-#: How long a worker busy in Python may keep the interpreter from the event loop. With Python's 5 ms, a worker that
-#: never leaves Python doubles to triples the time of a GET; with this it takes 1.2 to 1.5 times an idle server's.
-SWITCH_SECONDS = 0.0005
 
 
 class ShuttingDown(LatentdError):
@@ -200,7 +195,7 @@ class Engine:
                 raise self._placement.lost()
             job = Job(
                 work,
-                id=self._free_id(kind, task_id),
+                id=free_task_id(kind, task_id, self._jobs),
                 kind=kind,
                 meta=meta,
                 model_key=model_key,
@@ -220,18 +215,10 @@ class Engine:
         self.publish(job, "queued")
         return job
 
-    def _free_id(self, kind: str, task_id: str | None) -> str:
-        if task_id is None:
-            return new_task_id(kind, self._jobs)
-        known = self._jobs.get(task_id)
-        if known is not None and not known.ended:
-            raise Conflict(f"task id {task_id!r} is in use", hint="wait for that job to end, or choose another id")
-        return task_id
-
     def _start(self) -> None:
         if not self._started:
             self._started = True
-            sys.setswitchinterval(SWITCH_SECONDS)
+            switch_threads_often()
             for worker in self._placement.seats:
                 worker.start()
 

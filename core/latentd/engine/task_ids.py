@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import Protocol
 
-from latentd.errors import InvalidRequest
+from latentd.errors import Conflict, InvalidRequest
 
 _ALPHABET = string.ascii_uppercase + string.digits
 _LENGTH = 7
 _LONGEST = 128
+
+
+class Endable(Protocol):
+    """The part of a job that its id depends on."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+
+
+def free_task_id(kind: str, wanted: str | None, jobs: Mapping[str, Endable]) -> str:
+    """The id of a new job: ``wanted``, which a client may use again once its job has ended, or a new one.
+
+    :raises Conflict: a job with this id waits or runs.
+    """
+    if wanted is None:
+        return new_task_id(kind, jobs)
+    known = jobs.get(wanted)
+    if known is not None and not known.ended:
+        raise Conflict(f"task id {wanted!r} is in use", hint="wait for that job to end, or choose another id")
+    return wanted
 
 
 def new_task_id(kind: str, taken: Container[str] = ()) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import threading
 import time
 import traceback
@@ -19,6 +20,15 @@ from latentd.models.devices import is_out_of_memory
 from latentd.types import JobControl
 
 log = logging.getLogger(__name__)
+
+#: How long a worker busy in Python may keep the interpreter from the event loop. With Python's 5 ms, a worker that
+#: never leaves Python doubles to triples the time of a GET; with this it takes 1.2 to 1.5 times an idle server's.
+SWITCH_SECONDS = 0.0005
+
+
+def switch_threads_often() -> None:
+    """Let the event loop have the interpreter soon, whatever the workers of this process do."""
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 class Employer(Protocol):

@@ -87,8 +87,9 @@ def _sort_enum(node: dict[str, JsonValue]) -> None:
 
 def _name_signs(node: dict[str, JsonValue]) -> None:
     values = node.get("enum")
-    texts = isinstance(values, list) and all(isinstance(value, str) for value in values)
-    if texts and any(value and not _WORD.search(value) for value in values):
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        return
+    if any(value and not _WORD.search(value) for value in values):
         node["x-enum-varnames"] = [_identifier(value) for value in values]
 
 
