@@ -76,12 +76,3 @@ def reference_server(reference_data: Path) -> Iterator[ReferenceServer]:
     """A server process on :func:`reference_data`, drawing with torch's CPU noise; one for the whole run."""
     with start_reference_server(reference_data) as server:
         yield server
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of minutes run when ``-m slow`` asks for them, as CI does after the others."""
-    if "slow" in config.getoption("markexpr"):
-        return
-    for item in items:
-        if TESTS in item.path.parents and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="takes minutes; runs with -m slow"))

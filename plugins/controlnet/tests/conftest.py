@@ -129,13 +129,3 @@ def folder(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     yield found
     server.post("/sdapi/v1/options", json={"control_net_modules_path": ""})
     server.app.state.services.models.cache.drop("annotator")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The largest networks take a minute each: they run when ``-m slow`` asks for them."""
-    if config.option.markexpr:
-        return
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="large networks run with -m slow"))
