@@ -5,7 +5,8 @@ the transformed tile and the transformed kernel. Those of all tiles and channels
 which a CPU computes at its full speed. Sources: Winograd, "Arithmetic Complexity of Computations" (1980); Lavin and
 Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), whose F(4x4, 3x3) this is.
 
-In float32 the result is within 3e-6 of the exact one's norm (torch's convolution: within 2e-6), and a picture's result does not depend on the others of its batch.
+In float32 the result is within 3e-6 of the exact one's norm (torch's convolution: within 2e-6), and a picture's
+result does not depend on the others of its batch.
 """
 
 from __future__ import annotations
