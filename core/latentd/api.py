@@ -53,6 +53,7 @@ from latentd.models.files.folders import find_models
 from latentd.models.files.hashes import HashCache
 from latentd.models.files.safetensors_header import read_header
 from latentd.models.files.shapes import read_shapes
+from latentd.networks.activations import hypernetwork_activation, hypernetwork_activations
 from latentd.plugins.blame import blamed, owner_of
 from latentd.plugins.catalogue import install_hint
 from latentd.regular import check_regular, is_regular, open_regular, read_regular
@@ -372,6 +373,8 @@ __all__ = [
     "flatten",
     "grid_rows",
     "hide_embedding",
+    "hypernetwork_activation",
+    "hypernetwork_activations",
     "hookimpl",
     "import_pipeline",
     "install_hint",

@@ -157,6 +157,20 @@ def test_pickles_are_listed_under_every_ending_of_theirs(tmp_path: Path, ending:
     assert sorted(weights) == ["lora_down.weight", "lora_up.weight"]
 
 
+@pytest.mark.parametrize("alpha", [2, 0.5])
+def test_alpha_may_be_a_plain_number_in_a_pickle(tmp_path: Path, alpha: float) -> None:
+    torch.save({**WEIGHTS, "lora_unet_conv_in.alpha": alpha, "epoch": 3}, tmp_path / "plain.pt")
+    modules = read_network(tmp_path / "plain.pt").modules
+    assert [weights["alpha"].item() for weights in modules.values() if "alpha" in weights] == [alpha]
+
+
+@pytest.mark.parametrize("alpha", [10**400, -(10**400), float("nan")])
+def test_an_alpha_that_is_no_number_is_refused(tmp_path: Path, alpha: float) -> None:
+    torch.save({**WEIGHTS, "lora_unet_conv_in.alpha": alpha}, tmp_path / "spoilt.pt")
+    with pytest.raises(ModelLoadError, match=r"no number .* in lora_unet_conv_in\.alpha"):
+        read_network(tmp_path / "spoilt.pt")
+
+
 def test_what_only_has_the_name_of_a_safetensors_file_is_hashed_whole(tmp_path: Path) -> None:
     pointer = tmp_path / "pointer.safetensors"
     pointer.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
+import pytest
+
 from latentd import __version__
 from latentd.hookspecs import hookimpl
 from latentd.server.serve import banner
 from latentd.server.services import create_services
 from latentd.settings import parse_settings
-from latentd.settings.checks import missing_places
+from latentd.settings.checks import idle_flags, missing_places
 
 
 class Broken:
@@ -33,6 +35,37 @@ def test_the_banner_names_versions_folder_models_and_plugins(tmp_path: Path) -> 
     assert lines[2].startswith("checkpoints: 1 (selected is mine.safetensors")
     assert lines[2].endswith("); VAEs: none")
     assert lines[3].startswith("plugins: mine; failed: broken")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--split-batches"], "--split-batches has no effect with one device"),
+        (["--ray-gpus", "0"], "--ray-gpus has no effect without --ray-address"),
+        (["--share-batches", "8", "--worker-processes"], "--share-batches has no effect with --worker-processes: each"),
+        (["--share-batches", "8", "--ray-address", "auto"], "--share-batches has no effect with --ray-address: each"),
+        (
+            ["--share-batches", "8", "--lowvram"],
+            "--share-batches has no effect with --lowvram on an accel",
+        ),
+    ],
+)
+def test_flags_that_do_nothing_beside_the_others_are_told(flags: list[str], told: str) -> None:
+    (found,) = idle_flags(parse_settings(flags, environment={}))
+    assert found.startswith(told)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--share-batches", "8"],
+        ["--share-batches", "0", "--worker-processes"],
+        ["--split-batches", "--devices", "cpu:0,cpu:1"],
+        ["--split-batches", "--ray-address", "auto", "--ray-min-actors", "2"],
+    ],
+)
+def test_flags_that_act_are_not_told(flags: list[str]) -> None:
+    assert idle_flags(parse_settings(flags, environment={})) == []
 
 
 def test_folders_that_flags_name_in_vain_are_told(tmp_path: Path) -> None:

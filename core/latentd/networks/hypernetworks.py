@@ -12,22 +12,13 @@ from torch import Tensor, nn
 
 from latentd.errors import ModelLoadError
 from latentd.generations import UNetHook
+from latentd.networks.activations import hypernetwork_activation
 from latentd.types import Attend, AttentionHandler, AttentionSite, UNetCall
 
 if TYPE_CHECKING:
     from latentd.models.files.pickles.values import PickleDict
 
 _LAYER = re.compile(r"linear\.?(\d+)\.(weight|bias)")
-_NO_ACTIVATION = ("linear", "none", "")
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    kind.__name__.lower(): kind
-    for kind in (
-        *(nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU),
-        *(nn.LogSigmoid, nn.Mish, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink),
-        *(nn.Softsign, nn.Tanh, nn.Tanhshrink),
-    )
-}
-"""Activations of torch that need no argument, by their lower-case class names, as in AUTOMATIC1111."""
 
 
 class Hypernetwork:
@@ -99,7 +90,7 @@ def build_hypernetwork(state: PickleDict, name: str) -> Hypernetwork:
 
     :raises ModelLoadError: layers that do not form a network, or an unknown activation.
     """
-    activation = str(state.get("activation_func") or "").lower()
+    activation = str(state.get("activation_func") or "")
     activate_output = bool(state.get("activate_output", True))
     try:
         layers = {
@@ -122,8 +113,9 @@ def _network(weights: Mapping[str, Tensor], activation: str, activate_output: bo
     modules: list[nn.Module] = []
     for i, (weight, bias) in enumerate(found):
         modules.append(_layer(weight, bias))
-        if weight.dim() == 2 and activation not in _NO_ACTIVATION and (i != last or activate_output):
-            modules.append(_activation(activation))
+        between = hypernetwork_activation(activation)
+        if weight.dim() == 2 and between is not None and (i != last or activate_output):
+            modules.append(between)
     return nn.Sequential(*modules).requires_grad_(False).eval()
 
 
@@ -142,12 +134,3 @@ def _layer(weight: Tensor, bias: Tensor) -> nn.Module:
         layer: nn.Module = nn.LayerNorm(len(weight)) if is_norm else nn.Linear(weight.shape[1], weight.shape[0])
     layer.load_state_dict({"weight": weight, "bias": bias}, assign=True)
     return layer
-
-
-def _activation(name: str) -> nn.Module:
-    if name == "swish":  # AUTOMATIC1111's name for it
-        return nn.Hardswish()
-    if name not in _ACTIVATIONS:
-        raise ModelLoadError(f"unknown activation {name!r} in a hypernetwork")
-    activation: nn.Module = _ACTIVATIONS[name]()
-    return activation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from latentd.server.model_setup import ServedModels
     from latentd.settings import Settings
 
-log = logging.getLogger(__name__)
-
 MEBIBYTE = 1 << 20
 #: The name of the place where there is one device only, whatever that is.
 ONLY = "cpu"
@@ -43,8 +40,6 @@ def create_engine(
     :param plugins: the plugins, with their modules, that worker processes do not find by themselves.
     :raises NotConfigured: another executor is asked for, and no plugin has brought it.
     """
-    if settings.split_batches and len(settings.devices) < 2:
-        log.warning("--split-batches has no effect with one device")
     if settings.ray_address is not None:
         raise NotConfigured("--ray-address needs the plugin latentd-ray, which is not loaded", hint=install_hint(RAY))
     return Engine(
@@ -70,8 +65,6 @@ def _threads(settings: Settings, models: ServedModels) -> list[Runner]:
 
 
 def _processes(settings: Settings, models: ServedModels, plugins: Sequence[tuple[str, str]]) -> list[Runner]:
-    if settings.share_batches:
-        log.warning("--share-batches has no effect with --worker-processes: each job is made by itself")
     if not settings.devices:
         return [FarRunner(ONLY, partial(ProcessLink, ONLY, settings, None, plugins), here=import_pipeline)]
     return [

@@ -21,7 +21,7 @@ from latentd.server.connections import Connections, TimedProtocol
 from latentd.server.log_limit import LogLimit
 from latentd.server.services import AppServices
 from latentd.settings import Settings
-from latentd.settings.checks import missing_places
+from latentd.settings.checks import idle_flags, missing_places
 
 log = logging.getLogger("latentd")
 
@@ -169,6 +169,8 @@ def _warn(settings: Settings) -> None:
         )
     for place in missing_places(settings):
         log.warning("%s: this does not exist", place)
+    for told in idle_flags(settings):
+        log.warning("%s", told)
     for flag in settings.without_effect():
         log.info("%s has no effect in latentd", flag)
 

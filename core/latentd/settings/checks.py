@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from latentd.settings.flag import declared_flags
 from latentd.settings.parse import spelling
 from latentd.settings.paths import FOLDER_FLAGS
+from latentd.settings.ray_flags import RayFlags
 from latentd.settings.settings import Settings
 
 _TLS = ("tls_keyfile", "tls_certfile")
@@ -45,8 +47,8 @@ def _check_devices(settings: Settings) -> None:
 def _check_ray(settings: Settings) -> None:
     if settings.ray_address is None:
         return
-    if settings.devices or settings.worker_processes:
-        raise ValueError("--ray-address excludes --devices and --worker-processes: the cluster's actors draw")
+    if settings.devices or settings.worker_processes or settings.device_id is not None:
+        raise ValueError("--ray-address excludes --devices, --device-id and --worker-processes: the actors draw")
     least, most = settings.ray_min_actors, settings.ray_max_actors
     for name, value in (("--ray-min-actors", least), ("--ray-max-actors", most)):
         if value is not None and not 1 <= value <= MOST_ACTORS:
@@ -81,3 +83,32 @@ def missing_places(settings: Settings) -> list[str]:
         if value and value != defaults[name] and not settings.paths.place(str(value)).exists():
             missing.append(f"{spelling(name)} {value}")
     return missing
+
+
+def idle_flags(settings: Settings) -> list[str]:
+    """Flags that were given and do nothing beside the others, each with the reason, in words for the log."""
+    on_ray = settings.ray_address is not None
+    found = []
+    if not on_ray:
+        found += [f"{spelling(name)} has no effect without --ray-address" for name in _ray_flags_of(settings)]
+    if settings.split_batches and len(settings.devices) < 2 and not on_ray:
+        found.append("--split-batches has no effect with one device")
+    if settings.share_batches and (reason := _shares_nothing(settings)):
+        found.append(f"--share-batches has no effect with {reason}")
+    return found
+
+
+def _ray_flags_of(settings: Settings) -> list[str]:
+    own = {item.name for item in fields(RayFlags)}
+    return [name for name in settings.given() if name in own]
+
+
+def _shares_nothing(settings: Settings) -> str | None:
+    """Why jobs cannot be made together, if flags say so."""
+    for name in ("ray_address", "worker_processes"):
+        if getattr(settings, name):
+            return f"{spelling(name)}: each job is made by itself"
+    for name in ("lowvram", "medvram", "medvram_sdxl"):
+        if getattr(settings, name):
+            return f"{spelling(name)} on an accelerator: there is no memory for larger batches"
+    return None

@@ -26,8 +26,8 @@ def lone(serve: Serve) -> Any:
 
 @pytest.fixture(scope="module")
 def pair(serve: Serve) -> Any:
-    """A server with two actors."""
-    client = serve(*on_ray(2))
+    """A server with two actors, which divide jobs of several pictures."""
+    client = serve(*on_ray(2, "--split-batches"))
     for place in ("ray:0", "ray:1"):
         process_of(client.app.state.services, place)
     return client
@@ -45,6 +45,12 @@ def test_ray_keeps_the_executors_contract(serve: Serve) -> None:
 )
 def test_pictures_and_infotexts_are_the_lone_servers(lone: Any, pair: Any, fields: dict[str, Any]) -> None:
     assert drawn(pair, **fields) == drawn(lone, **fields)
+
+
+def test_a_job_is_divided_among_actors(lone: Any, pair: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="latentd.engine.parts")
+    assert drawn(pair, n_iter=2) == drawn(lone, n_iter=2)
+    assert "2 parts" in caplog.text
 
 
 def test_each_actor_is_a_process(pair: Any) -> None:

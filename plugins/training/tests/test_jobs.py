@@ -332,3 +332,20 @@ def test_interrupt_during_a_preview_saves_as_well(
     post("create/embedding", name="mid preview")
     post("train/embedding", embedding_name="mid preview", **small | {"create_image_every": 2, "id_task": "mid-preview"})
     assert _step(data / "embeddings/mid preview.pt") == 2
+
+
+def test_a_preview_that_fails_costs_the_picture_alone(
+    post: Post, data: Path, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import latentd_training.previews as previews
+
+    from latentd.api import LatentdError
+
+    def failing(*anything: Any, **more: Any) -> None:
+        raise LatentdError("there is no memory for it", status=413)
+
+    monkeypatch.setattr(previews, "draw_beside", failing)
+    post("create/embedding", name="unseen")
+    answer = post("train/embedding", embedding_name="unseen", **small | {"create_image_every": 2})
+    assert answer["warnings"] == ["a preview could not be drawn: there is no memory for it"]
+    assert _step(data / "embeddings/unseen.pt") == small["steps"]

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 from torch import Tensor
 
 from latentd.errors import ModelLoadError
 from latentd.models.files.file_kinds import unreadable
+from latentd.models.files.pickles.values import PickleValue
 from latentd.models.files.safetensors_header import check_layout, is_safetensors, safetensors_metadata
 from latentd.models.files.shapes import unwrapped
 from latentd.models.files.unpickle import load_pickle
@@ -19,6 +21,8 @@ from latentd.regular import is_regular, open_regular
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+#: Infinite in float32. A whole number in a pickle may be too large for any float.
+_INFINITE = 1e300
 _NAN_HINT = "the file was damaged when it was trained, merged or converted; get or make it again"
 
 
@@ -97,7 +101,7 @@ def open_state_dict(path: Path, *, mapped: bool = True) -> StateDict:
     """The weights in ``path`` (.safetensors, else a pickle), mapped where the format allows.
 
     A dictionary nested under ``state_dict`` (Lightning) or ``params`` (upscalers) is unwrapped; what is not a tensor is
-    left out.
+    left out, but for alpha, which some trainers pickle as a plain number.
 
     :param mapped: False reads a safetensors file whole, which is quicker from some network disks.
     :raises ModelLoadError: the file is missing, damaged or refused by the unpickler.
@@ -106,9 +110,17 @@ def open_state_dict(path: Path, *, mapped: bool = True) -> StateDict:
         raise ModelLoadError(f"model file {path.name} does not exist")
     if is_safetensors(path):
         return _open_safetensors(path) if mapped else _read_safetensors(path)
-    data = unwrapped(load_pickle(path))
-    tensors = {key: value for key, value in data.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    return from_tensors(path.name, tensors)
+    return from_tensors(path.name, dict(_tensors_of(unwrapped(load_pickle(path)))))
+
+
+def _tensors_of(data: Mapping[PickleValue, PickleValue]) -> Iterator[tuple[str, Tensor]]:
+    for key, value in data.items():
+        if not isinstance(key, str):
+            continue
+        if isinstance(value, Tensor):
+            yield key, value
+        elif isinstance(value, int | float) and key.endswith(".alpha"):
+            yield key, torch.tensor(float(max(-_INFINITE, min(value, _INFINITE))))
 
 
 def from_tensors(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> StateDict:

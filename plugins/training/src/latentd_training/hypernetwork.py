@@ -23,6 +23,8 @@ from latentd.api import (
     TrainableModel,
     UNetCall,
     UNetHook,
+    hypernetwork_activation,
+    hypernetwork_activations,
     load_pickle,
 )
 from latentd_training.learner import MadeWith, ParameterGroup
@@ -36,13 +38,6 @@ MAX_WIDTH = 16_384
 MAX_LAYERS = 32
 MAX_FACTOR = 16.0
 INITIALISATIONS = ("Normal", "XavierUniform", "XavierNormal", "KaimingUniform", "KaimingNormal")
-_NO_ACTIVATION = ("linear", "none", "")
-#: torch's activations that need no argument, by the lower-case names that files have.
-_ACTIVATIONS = (
-    *("CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid", "Mish"),
-    *("ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink"),
-)
-ACTIVATIONS = {"swish": "Hardswish", **{name.lower(): name for name in _ACTIVATIONS}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +65,10 @@ class Structure:
             raise InvalidRequest("layer_structure: Multiplier Sequence should end with size 1!")
         if not all(0 < factor <= MAX_FACTOR for factor in layers):
             raise InvalidRequest(f"layer_structure: entries are above 0 and at most {MAX_FACTOR:g}")
-        if self.activation is not None and self.activation.lower() not in (*_NO_ACTIVATION, *ACTIVATIONS):
+        if (self.activation or "none").lower() not in ("none", *hypernetwork_activations()):
             raise InvalidRequest(
                 f"activation_func: hypernetwork uses an unsupported activation function: {self.activation}",
-                hint=f"linear or one of {', '.join(ACTIVATIONS)}",
+                hint=f"one of {', '.join(hypernetwork_activations())}",
             )
         if self.initialisation not in INITIALISATIONS:
             raise InvalidRequest(f"weight_init: {self.initialisation!r} is not one of {', '.join(INITIALISATIONS)}")
@@ -95,12 +90,12 @@ class Structure:
 
         modules: list[nn.Module] = []
         last = len(self.layers) - 2
-        activation = (self.activation or "").lower()
         for index in range(last + 1):
             before, after = (int(width * factor) for factor in self.layers[index : index + 2])
             modules.append(nn.Linear(before, after))
-            if activation not in _NO_ACTIVATION and (index < last or self.activate_output):
-                modules.append(getattr(nn, ACTIVATIONS[activation])())
+            between = hypernetwork_activation(self.activation)
+            if between is not None and (index < last or self.activate_output):
+                modules.append(between)
             if self.layer_norm:
                 modules.append(nn.LayerNorm(after))
             if self.dropout[index + 1] > 0:

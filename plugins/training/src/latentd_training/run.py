@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from latentd.api import (
+    GeneratedImage,
+    Interrupted,
     InvalidRequest,
     JobControl,
     JsonValue,
+    LatentdError,
     Services,
     TrainableModel,
     hide_embedding,
@@ -176,7 +179,7 @@ class _Run:
 
     def _draw(self, progress: Progress) -> None:
         plan, name = self._plan, f"{self._plan.name}-{progress.step}"
-        picture = draw_preview(plan.preview, progress.prompt, self._learner, self._model, self._services, self._control)
+        picture = self._preview(progress)
         if self._options["unload_models_when_training"]:
             self._model.unload("vae")
             if self._trainer.texts_stay:
@@ -191,6 +194,20 @@ class _Run:
         if plan.hide_in_picture and not self._hidden and self._last_file is not None:
             self._hidden = True
             self._hide(self._last_file, picture.image, plan.log_folder / "image_embeddings" / f"{name}.png")
+
+    def _preview(self, progress: Progress) -> GeneratedImage | None:
+        """A picture of what is learnt so far; None where there is none. A failure costs the picture, not the training.
+
+        :raises Interrupted: the job was stopped.
+        """
+        given = (self._plan.preview, progress.prompt, self._learner, self._model, self._services, self._control)
+        try:
+            return draw_preview(*given)
+        except Interrupted:
+            raise
+        except LatentdError as error:
+            self._control.warn(f"a preview could not be drawn: {error.detail}")
+            return None
 
     def _hide(self, file: Path, image: Image, path: Path) -> None:
         """Write the picture with the embedding that ``file`` holds in it."""
