@@ -38,18 +38,15 @@ def test_ray_keeps_the_executors_contract(serve: Serve) -> None:
     check_executor(services.engine, services)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{"batch_size": 2}, {"enable_hr": True, "hr_scale": 2.0, "hr_upscaler": "Latent", "denoising_strength": 0.6}],
-    ids=["batch", "hires"],
-)
-def test_pictures_and_infotexts_are_the_lone_servers(lone: Any, pair: Any, fields: dict[str, Any]) -> None:
-    assert drawn(pair, **fields) == drawn(lone, **fields)
+def test_pictures_and_infotexts_are_the_lone_servers(lone: Any, pair: Any) -> None:
+    hires = {"enable_hr": True, "hr_scale": 2.0, "hr_upscaler": "Latent", "denoising_strength": 0.6}
+    assert drawn(pair, **hires) == drawn(lone, **hires)
 
 
-def test_a_job_is_divided_among_actors(lone: Any, pair: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_job_of_several_batches_is_divided(lone: Any, pair: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="latentd.engine.parts")
-    assert drawn(pair, n_iter=2) == drawn(lone, n_iter=2)
+    batches = {"n_iter": 2, "batch_size": 2}
+    assert drawn(pair, **batches) == drawn(lone, **batches)
     assert "2 parts" in caplog.text
 
 
