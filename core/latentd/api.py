@@ -48,6 +48,7 @@ from latentd.generations import (
 )
 from latentd.hookspecs import hookimpl
 from latentd.job_services import JobEvent, JobEvents, Queue, WorkJob
+from latentd.logged_job import job_of
 from latentd.model_services import Cache, Checkpoint, Model, Models
 from latentd.models.files.folders import find_models
 from latentd.models.files.hashes import HashCache
@@ -379,6 +380,7 @@ __all__ = [
     "import_pipeline",
     "install_hint",
     "is_regular",
+    "job_of",
     "join_tiles",
     "load_pickle",
     "make_grid",

@@ -244,6 +244,17 @@ def job_event(job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
 
 
 @hookspec
+def request_begun(request: Request) -> None:
+    """Called when a request has come in, before authentication, on the event loop: do nothing slow.
+
+    A context variable that is set here has its value during the whole request: in the routes, in ``job_event`` where
+    the request queues a job (``queued``), and in ``request_done``.
+
+    :param request: its method, path and headers; the body must not be read here.
+    """
+
+
+@hookspec
 def request_done(method: str, route: str, status: int, seconds: float) -> None:
     """Called when a reply has been sent, on the event loop: do nothing slow.
 

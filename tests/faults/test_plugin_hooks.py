@@ -21,7 +21,7 @@ HOOKS: dict[str, Callable[..., Any]] = {
 }
 START = [name for name in HOOKS if name.startswith("register_")] + ["startup"]
 #: Observers, whose failure is told in the log and costs nobody anything; and what runs at the end.
-QUIET = ["job_event", "model_event", "request_done", "shutdown"]
+QUIET = ["job_event", "model_event", "request_begun", "request_done", "shutdown"]
 ASKED = ["authenticate", "create_executor", "error_reply"]
 WORK = [name for name in HOOKS if name not in {*START, *QUIET, *ASKED}]
 SMALL = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64, "save_images": True}
@@ -84,7 +84,7 @@ def test_a_plugin_that_fails_in_a_job_fails_that_job_and_no_other(served: tuple[
 
 def test_observers_that_fail_cost_nobody_anything(served: tuple[TestClient, Raiser]) -> None:
     client, plugin = served
-    plugin.at = {"job_event", "model_event", "request_done"}
+    plugin.at = {"job_event", "model_event", "request_begun", "request_done"}
     assert client.post("/sdapi/v1/txt2img", json=SMALL).status_code == 200
     plugin.at = set()
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.testclient import TestClient
 
 from latentd.hookspecs import hookimpl
 from latentd.server.middleware import cors_arguments
+from latentd.services import Services
 from latentd.testing import AppFactory
+from latentd.types import JsonValue
 
 
 def test_replies_say_how_long_they_took(client: TestClient) -> None:
@@ -182,3 +186,55 @@ def test_an_observer_is_told_of_every_reply_by_its_route(latentd_app: AppFactory
     for path in ("/door/7", "/none", "/latentd/v1/jobs/none"):
         client.get(path)
     assert door.told == [("GET", "/door/{number}", 501), ("GET", "", 404), ("GET", "/latentd/v1/jobs/{job_id}", 404)]
+
+
+CALLER: ContextVar[str] = ContextVar("caller")
+
+
+class Follower:
+    """A plugin that follows a request from its arrival to its reply by a context variable."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    @hookimpl
+    def request_begun(self, request: Request) -> None:
+        CALLER.set(request.headers["caller"])
+
+    @hookimpl
+    def register_routes(self, services: Services) -> list[APIRouter]:
+        router = APIRouter(prefix="/follow")
+
+        @router.get("/queue")
+        async def queue() -> None:
+            self.seen.append(("route", CALLER.get()))
+            await services.run_on_worker(lambda control: None, kind="nothing")
+
+        @router.get("/thread")
+        def thread() -> None:
+            self.seen.append(("thread", CALLER.get()))
+
+        return [router]
+
+    @hookimpl
+    def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
+        if event == "queued":
+            self.seen.append((str(data["kind"]), CALLER.get("nobody")))
+
+    @hookimpl
+    def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
+        self.seen.append((str(status), CALLER.get()))
+
+
+def test_what_a_plugin_notes_of_a_request_is_there_until_its_reply_and_nowhere_else(latentd_app: AppFactory) -> None:
+    follower = Follower()
+    client = latentd_app([follower], ["--api-key", "secret"])
+    key = {"Authorization": "Bearer secret"}
+    client.get("/follow/queue", headers={"caller": "a", **key})
+    client.get("/follow/thread", headers={"caller": "b", **key})
+    client.get("/follow/thread", headers={"caller": "c"})
+    assert follower.seen == [
+        *(("route", "a"), ("nothing", "a"), ("200", "a")),
+        *(("thread", "b"), ("200", "b")),
+        ("401", "c"),
+    ]

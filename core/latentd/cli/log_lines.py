@@ -37,7 +37,8 @@ class LogLines(logging.Formatter):
 class JsonLines(logging.Formatter):
     """Writes each record as one line of JSON: ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``.
 
-    Where there is one, also ``job`` (the job's id), ``status`` and ``seconds`` of a request, ``traceback``, ``stack``.
+    Where there is one, also ``job`` (the job's id), ``trace_id`` (where a plugin gives the record this attribute),
+    ``status`` and ``seconds`` of a request, ``traceback``, ``stack``.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -49,6 +50,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "job": job_of(record),
+            "trace_id": getattr(record, "trace_id", None),
             "status": getattr(record, "status", None),
             "seconds": getattr(record, "seconds", None),
             "traceback": self.formatException(record.exc_info) if record.exc_info else None,

@@ -182,6 +182,10 @@ class Hooks:
         """A job changed: queued, started, progress, completed, failed, cancelled."""
         self._observe("job_event", job_id=job_id, event=event, data=data)
 
+    def request_begun(self, request: object) -> None:
+        """A request has come in."""
+        self._observe("request_begun", request=request)
+
     def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
         """A reply has been sent."""
         self._observe("request_done", method=method, route=route, status=status, seconds=seconds)

@@ -123,8 +123,9 @@ def _wrap(app: FastAPI, services: AppServices, routers: Sequence[tuple[str, APIR
     )
     guarded = bool(credentials) or vouch is not None
     app.add_middleware(BrowserGuardMiddleware, rules=BrowserRules.from_settings(settings, guarded=guarded))
-    if services.hooks.implemented("request_done"):
-        app.add_middleware(RequestObserver, observer=services.hooks.request_done)
+    hooks = services.hooks
+    if hooks.implemented("request_begun") or hooks.implemented("request_done"):
+        app.add_middleware(RequestObserver, begun=hooks.request_begun, done=hooks.request_done)
     app.add_middleware(TimingMiddleware, log_requests=settings.api_log)
     if prefix := (settings.subpath or "").strip("/"):
         app.add_middleware(SubpathMiddleware, prefix=f"/{prefix}")

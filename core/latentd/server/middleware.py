@@ -92,17 +92,21 @@ def _log_request(scope: Scope, status: int, seconds: float, job_id: str | None) 
 
 
 class RequestObserver:
-    """Tells what became of each request, after its reply.
+    """Tells of each request, and what became of it after its reply.
 
-    :param observer: called with method, the route's path ("" for none), status and seconds.
+    :param begun: called with the request.
+    :param done: called with method, the route's path ("" for none), status and seconds.
     """
 
-    def __init__(self, app: ASGIApp, *, observer: Callable[[str, str, int, float], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, begun: Callable[[Request], None], done: Callable[[str, str, int, float], None]
+    ) -> None:
         self._app = app
-        self._observer = observer
+        self._begun = begun
+        self._done = done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and tell of its end."""
+        """Tell of the request, pass it on, and tell of its end."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -114,12 +118,13 @@ class RequestObserver:
                 status = message["status"]
             await send(message)
 
+        self._begun(Request(scope))
         try:
             await self._app(scope, receive, noted)
         finally:
             if status:
                 route = getattr(scope.get("route"), "path", "")
-                self._observer(scope["method"], route, status, time.perf_counter() - began)
+                self._done(scope["method"], route, status, time.perf_counter() - began)
 
 
 class ErrorFormatMiddleware:

@@ -1,4 +1,4 @@
-"""What operators need: metrics, webhooks, agent-scheduler's routes. Nothing heavy is imported here."""
+"""What operators need: metrics, webhooks, traces, agent-scheduler's routes. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from latentd.api import JsonValue, OptionSpec, Services, hookimpl
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter
+    from fastapi import APIRouter, Request
 
+    from latentd_operations.courses import Courses
     from latentd_operations.metrics import Metrics
     from latentd_operations.tasks import Tasks
+    from latentd_operations.tracing import Tracing
     from latentd_operations.webhooks import Webhooks
 
 __all__ = ["plugin"]
@@ -26,6 +28,8 @@ class Operations:
         self._metrics: Metrics | None = None
         self._webhooks: Webhooks | None = None
         self._tasks: Tasks | None = None
+        self._courses: Courses | None = None
+        self._tracing: Tracing | None = None
 
     @hookimpl
     def register_options(self) -> list[OptionSpec]:
@@ -59,6 +63,7 @@ class Operations:
     def register_routes(self, services: Services) -> list[APIRouter]:
         """``/metrics`` and ``/agent-scheduler/v1``."""
         from latentd_operations.agent_scheduler import router as scheduler_router
+        from latentd_operations.courses import Courses
         from latentd_operations.metrics import Metrics, router
         from latentd_operations.tasks import Tasks
         from latentd_operations.webhooks import Webhooks
@@ -66,33 +71,51 @@ class Operations:
         self._webhooks = Webhooks(services)
         self._metrics = Metrics(services, self._webhooks)
         self._tasks = Tasks(services)
+        self._courses = Courses()
         return [router(self._metrics), scheduler_router(services, self._tasks, self._webhooks)]
 
     @hookimpl
     def startup(self, services: Services) -> None:
-        """Begin to deliver."""
+        """Begin to deliver, and to make spans if the environment asks for them."""
+        from latentd_operations.telemetry import start_tracing
+
         if self._webhooks is not None:
             self._webhooks.start()
+        self._tracing = start_tracing(services)
 
     @hookimpl
     def shutdown(self, services: Services) -> None:
         """Deliver for some seconds what is left."""
-        if self._webhooks is not None and self._webhooks.services is services:
-            self._webhooks.close()
+        if self._webhooks is None or self._webhooks.services is not services:
+            return
+        self._webhooks.close()
+        if self._tracing is not None:
+            self._tracing.close()
 
     @hookimpl
     def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
-        """Count, and tell receivers of ends."""
-        if self._metrics is None or self._webhooks is None or self._tasks is None:
+        """Count, make spans, and tell receivers of ends."""
+        if self._metrics is None or self._webhooks is None or self._tasks is None or self._courses is None:
             return
-        self._metrics.job_event(job_id, event, data)
+        course = self._courses.follow(job_id, event, data)
+        self._metrics.job_event(job_id, event, data, course)
         self._webhooks.job_event(job_id, event, data, self._tasks.callback_of(job_id))
+        if self._tracing is not None:
+            self._tracing.job_event(job_id, event, data, course)
+
+    @hookimpl
+    def request_begun(self, request: Request) -> None:
+        """Remember the request, in case it queues a job."""
+        if self._tracing is not None:
+            self._tracing.request_begun(request)
 
     @hookimpl
     def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count."""
+        """Count, and end the request's span."""
         if self._metrics is not None:
             self._metrics.request_done(method, route, status, seconds)
+        if self._tracing is not None:
+            self._tracing.request_done(route, status)
 
 
 plugin = Operations()

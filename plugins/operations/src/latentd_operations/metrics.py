@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,41 +14,24 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from latentd.api import APIRouter, JsonValue, LatentdError, Services
-from latentd_operations.webhooks import ENDS, OUTCOMES
+from latentd.api import APIRouter, JsonValue, Services
+from latentd_operations.courses import ENDS, Course
+from latentd_operations.results import drawn
+from latentd_operations.webhooks import OUTCOMES
 
 if TYPE_CHECKING:
     from latentd_operations.webhooks import Webhooks
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-#: Jobs that are followed at once; those of a queue that is at its bound are fewer.
-_FOLLOWED = 10_000
-
-
-class _Course:
-    """When a running job's stages began, by ``time.time()``, as its document has its times."""
-
-    __slots__ = ("first", "last", "started")
-
-    def __init__(self, started: float) -> None:
-        self.started = started
-        self.first: float | None = None
-        self.last: float | None = None
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
 class Metrics:
-    """Everything that is counted, of one server.
-
-    The stages of a job are ``prepare`` (models, texts, up to the first step), ``sample`` (to the last step) and
-    ``finish`` (decoding, saving).
-    """
+    """Everything that is counted, of one server."""
 
     def __init__(self, services: Services, webhooks: Webhooks) -> None:
         self.registry = CollectorRegistry()
         self._services = services
-        self._courses: dict[str, _Course] = {}
-        self._lock = threading.Lock()
         made: dict[str, Any] = {"namespace": "latentd", "registry": self.registry}
         self._ended = Counter("jobs", "Jobs that have ended.", ["kind", "state"], **made)
         self._images = Counter("images", "Pictures of completed jobs.", ["kind"], **made)
@@ -67,49 +48,25 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
-    def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
+    def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue], course: Course) -> None:
         """Count what has happened to a job; on the thread where it happens."""
-        now, kind = time.time(), str(data["kind"])
-        # That a job is queued may be told after its start, or even its end.
-        if event == "queued":
-            return
-        with self._lock:
-            course = self._courses.get(job_id)
-            if event == "started" and len(self._courses) < _FOLLOWED:
-                self._courses[job_id] = _Course(data["started"])
-            elif event in ENDS:
-                self._courses.pop(job_id, None)
-            elif course is not None and data["step"]:
-                course.first = course.first or now
-                course.last = now
-        if event == "started":
-            self._wait.labels(kind).observe(max(data["started"] - data["created"], 0.0))
-        if event in ENDS:
-            self._count_end(job_id, event, data, course, now)
-
-    def _count_end(
-        self, job_id: str, event: str, data: Mapping[str, JsonValue], course: _Course | None, now: float
-    ) -> None:
         kind = str(data["kind"])
+        if event == "started" and course.started is not None:
+            self._wait.labels(kind).observe(max(course.started - course.created, 0.0))
+        if event not in ENDS:
+            return
         self._ended.labels(kind, event).inc()
         if data["error"] is not None and event == "failed":
             self._errors.labels(kind, str(data["error"]["type"])).inc()
-        if event != "completed":
-            return
-        try:
-            result = self._services.queue.get(job_id).outcome()
-        except LatentdError:  # results are kept for no time at all
-            result = None
-        pictures = [image for image in getattr(result, "images", ()) if getattr(image, "role", "image") == "image"]
-        self._images.labels(kind).inc(len(pictures))
-        if course is not None and course.first is not None and course.last is not None:
-            marks = {"prepare": course.first - course.started, "sample": course.last - course.first}
-            for stage, seconds in (marks | {"finish": now - course.last}).items():
-                self._stages.labels(kind, stage).observe(seconds)
+        if event == "completed":
+            self._images.labels(kind).inc(drawn(self._services, job_id)[0])
+            for stage, begin, end in course.stages(completed=True):
+                if stage != "queue":
+                    self._stages.labels(kind, stage).observe(end - begin)
 
     def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a reply."""
-        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
+        self._requests.labels(method if method in METHODS else "other", route, str(status)).inc()
         self._times.labels(route).observe(seconds)
 
 

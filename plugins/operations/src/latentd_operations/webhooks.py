@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from latentd.api import InvalidRequest, JsonValue, LatentdError, Services, post_to
+from latentd_operations.courses import ENDS
 
 log = logging.getLogger(__name__)
 
-ENDS = frozenset(("completed", "failed", "cancelled"))
 OUTCOMES = ("delivered", "retried", "refused", "given up", "dropped")
 """What becomes of tries: taken; to be tried again; refused for good (4xx, or a host that is not allowed); tried for the
 last time; pushed out by newer ones."""
