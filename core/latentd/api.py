@@ -49,7 +49,7 @@ from latentd.generations import (
 from latentd.hookspecs import hookimpl
 from latentd.job_services import JobEvent, JobEvents, Queue, WorkJob
 from latentd.logged_job import job_of
-from latentd.model_services import Cache, Checkpoint, Model, Models
+from latentd.model_services import Cache, CacheReport, Checkpoint, Model, Models
 from latentd.models.files.folders import find_models
 from latentd.models.files.hashes import HashCache
 from latentd.models.files.safetensors_header import read_header
@@ -245,6 +245,7 @@ __all__ = [
     "BlockSite",
     "Box",
     "Cache",
+    "CacheReport",
     "Checkpoint",
     "Conflict",
     "Detection",

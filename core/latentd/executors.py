@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from latentd.job_services import JobEvents, Queue, WorkJob
+from latentd.model_services import CacheReport
 from latentd.types import JobControl, JsonValue, ProgressState
 
 if TYPE_CHECKING:
@@ -247,6 +248,7 @@ class Home:
     :ivar learn: takes SHA-256 of checkpoint files, by their paths.
     :ivar on_model: takes a model's kind and file, and ``loaded`` or ``unloaded``.
     :ivar on_precision: takes a place's name and what is loaded there, in the shape of ``/latentd/v1/precision``.
+    :ivar on_cache: takes a place's name and what its cache of models holds; None if what worked there has ended.
     """
 
     options: Callable[[], Mapping[str, JsonValue]] = dict
@@ -254,6 +256,7 @@ class Home:
     learn: Callable[[Mapping[str, str]], None] = _unheard
     on_model: Callable[[str, str], None] = _unheard
     on_precision: Callable[[str, Sequence[JsonValue]], None] = _unheard
+    on_cache: Callable[[str, CacheReport | None], None] = _unheard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -145,6 +146,27 @@ class Model(Protocol):
         """ᾱ [steps] of the schedule that the model was trained on, float32 on the CPU."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheReport:
+    """What caches of models hold, and how they have been used.
+
+    :ivar hits: how often a model that was asked for was loaded already.
+    :ivar loads: how often it had to be loaded.
+    :ivar usage: by kind, how many models are loaded, and their bytes.
+    """
+
+    hits: int = 0
+    loads: int = 0
+    usage: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __add__(self, other: CacheReport) -> CacheReport:
+        usage = dict(self.usage)
+        for kind, (count, nbytes) in other.usage.items():
+            before = usage.get(kind, (0, 0))
+            usage[kind] = (before[0] + count, before[1] + nbytes)
+        return CacheReport(hits=self.hits + other.hits, loads=self.loads + other.loads, usage=usage)
+
+
 class Cache(Protocol):
     """All loaded models by kind and key; if room is needed, the least recently used is dropped first.
 
@@ -168,16 +190,8 @@ class Cache(Protocol):
     def drop(self, kind: str) -> int:
         """Drop the models of ``kind``, except leased ones; returns how many were dropped."""
 
-    @property
-    def hits(self) -> int:
-        """How often a model that was asked for was loaded already."""
-
-    @property
-    def loads(self) -> int:
-        """How often a model that was asked for had to be loaded."""
-
-    def usage(self) -> Mapping[str, tuple[int, int]]:
-        """By kind, how many models are loaded, and their bytes."""
+    def report(self) -> CacheReport:
+        """What it holds, and how it has been used."""
 
     def loaded(self, kind: str) -> Sequence[Any]:  # whatever each kind's ``load`` gave
         """The loaded models of ``kind``, the most recently used last."""
@@ -215,7 +229,10 @@ class Models(Protocol):
 
     @property
     def cache(self) -> Cache:
-        """The loaded models."""
+        """The loaded models of the device on which this thread works."""
+
+    def cache_report(self) -> CacheReport:
+        """Of all devices together; of worker processes and actors as they were after their last jobs."""
 
     @property
     def policy(self) -> Policy:

@@ -137,6 +137,23 @@ def test_what_the_processes_have_loaded_is_known(server: AppServices) -> None:
     assert server.models.precision_report() == [], "a process that has ended has nothing loaded"
 
 
+def test_what_the_processes_caches_hold_is_added_up(server: AppServices) -> None:
+    asyncio.run(server.unload_models())
+    before = server.models.cache_report()
+    assert "checkpoint" not in before.usage
+    draw(server)
+    report = server.models.cache_report()
+    count, nbytes = report.usage["checkpoint"]
+    assert (count, nbytes > 1e5, report.loads > before.loads) == (1, True, True)
+    for name in ("cpu:0", "cpu:1"):
+        with pytest.raises(DeviceLost):
+            server.engine.submit(server.portable(die, signal.SIGKILL), kind="load", device=name).join(PATIENCE)
+    ended = server.models.cache_report()
+    assert ended.usage == {}, "a process that has ended has nothing loaded"
+    assert (ended.loads, ended.hits) == (report.loads, report.hits), "what was counted stays counted"
+    asyncio.run(server.unload_models())
+
+
 # --- crashes ---------------------------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,8 @@ def test_each_device_has_its_own_models_and_draws_the_same(lone: AppServices, se
     assert models_of(server) == [["base.safetensors"], []]
     assert on(server, "cpu:1", batch_size=2) == expected
     assert models_of(server) == [["base.safetensors"], ["base.safetensors"]]
+    report = server.models.cache_report()
+    assert (report.usage["checkpoint"][0], report.loads >= 2) == (2, True)
 
 
 def test_both_draw_at_the_same_time(lone: AppServices, server: AppServices) -> None:

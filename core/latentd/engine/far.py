@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from latentd.engine.job import Job
 from latentd.errors import Interrupted, LatentdError
 from latentd.executors import ExecutorJob, NeededFile, PortableWork
+from latentd.model_services import CacheReport
 from latentd.types import JobControl, JsonValue
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Outcome:
     :ivar memory: bytes in the shape of ``/sdapi/v1/memory``.
     :ivar hashes: SHA-256 of checkpoint files that became known.
     :ivar precision: the models that are loaded, in the shape of ``/latentd/v1/precision``.
+    :ivar cache: what the far side's cache of models holds.
     """
 
     result: object = None
@@ -77,6 +79,7 @@ class Outcome:
     memory: Memory = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     precision: Sequence[JsonValue] = ()
+    cache: CacheReport = field(default_factory=CacheReport)
 
 
 @dataclass(frozen=True, slots=True)

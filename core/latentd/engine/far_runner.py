@@ -116,6 +116,7 @@ class FarRunner:
         self._memory = outcome.memory
         self._home.learn(outcome.hashes)
         self._home.on_precision(self.name, outcome.precision)
+        self._home.on_cache(self.name, outcome.cache)
         if outcome.error is None:
             self._deaths = 0
             return cast("T", outcome.result)
@@ -239,6 +240,7 @@ class FarRunner:
         self._ready = False
         link, self._link = self._link, None
         self._home.on_precision(self.name, ())
+        self._home.on_cache(self.name, None)
         if link is not None:
             link.end()
 

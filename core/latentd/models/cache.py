@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from latentd.model_services import CacheReport
 from latentd.models.devices import free_cache
 
 T = TypeVar("T")
@@ -98,12 +99,11 @@ class ModelCache:
         """Bytes of all loaded models."""
         return sum(entry.size for entry in self._entries.values())
 
-    def usage(self) -> dict[str, tuple[int, int]]:
-        """By kind, how many models are loaded, and their bytes."""
-        found: dict[str, tuple[int, int]] = {}
+    def report(self) -> CacheReport:
+        """What it holds, and how it has been used."""
+        found = CacheReport(hits=self.hits, loads=self.loads)
         for key, entry in list(self._entries.items()):
-            count, size = found.get(str(key[0]), (0, 0))
-            found[str(key[0])] = (count + 1, size + entry.size)
+            found += CacheReport(usage={str(key[0]): (1, entry.size)})
         return found
 
     def loaded(self, kind: str) -> list[Any]:  # of the kind's own type

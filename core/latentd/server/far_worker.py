@@ -105,8 +105,14 @@ class FarWorker:
         far.report()
         del far
         free_cache()
-        loaded = self.services.models.precision_report()
-        return replace(outcome, memory=memory_report(), hashes=self._new_hashes(), precision=loaded)
+        models = self.services.models
+        return replace(
+            outcome,
+            memory=memory_report(),
+            hashes=self._new_hashes(),
+            precision=models.precision_report(),
+            cache=models.cache_report(),
+        )
 
     def _follow(self, task: Task) -> None:
         """Take over what the server's options and folders have become."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentd.errors import LatentdError, NotConfigured
+from latentd.model_services import CacheReport
 from latentd.models.cache import ModelCache
 from latentd.models.devices import DevicePolicy, choose_policy
 from latentd.models.files.checkpoints import CheckpointInfo, Checkpoints
@@ -46,6 +47,28 @@ class ServedModels(ModelManager):
     def elsewhere(self) -> dict[str, Sequence[JsonValue]]:
         """The :meth:`precision_report` of each worker process after its last job, by the place's name."""
         return {}
+
+    @cached_property
+    def _far_caches(self) -> dict[str, CacheReport]:
+        """What worker processes hold after their last jobs, by the place's name."""
+        return {}
+
+    @cached_property
+    def _past_caches(self) -> dict[str, CacheReport]:
+        """The counts of worker processes that have ended, by the place's name."""
+        return {}
+
+    def note_cache(self, place: str, report: CacheReport | None) -> None:
+        """Take over what the process of ``place`` says of its cache; None: it has ended."""
+        if report is not None:
+            self._far_caches[place] = report
+        elif (last := self._far_caches.pop(place, None)) is not None:
+            self._past_caches[place] = self._past_caches.get(place, CacheReport()) + replace(last, usage={})
+
+    def cache_report(self) -> CacheReport:
+        """Of all devices together; of worker processes and actors as they were after their last jobs."""
+        here = [cache.report() for cache in self.caches]
+        return sum([*here, *self._far_caches.copy().values(), *self._past_caches.copy().values()], CacheReport())
 
     def precision_report(self) -> list[JsonValue]:
         """Checkpoint, device, and dtype and layout of the parts of each loaded model; what was measured for them."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from latentd.errors import NotFound
+from latentd.model_services import CacheReport
 from latentd.models.cache import ModelCache
 from latentd.models.devices import DevicePolicy
 from latentd.networks.files import NetworkLibrary
@@ -47,6 +48,10 @@ class NoModels:
         :raises NotFound: always.
         """
         raise NotFound("No checkpoint was found", hint="put one into models/Stable-diffusion")
+
+    def cache_report(self) -> CacheReport:
+        """That nothing is loaded."""
+        return self.cache.report()
 
     def find(self, name: str) -> Checkpoint | None:
         """None."""

@@ -103,10 +103,10 @@ def test_an_openai_name_means_the_selected_checkpoint_and_that_is_told(sdk: Open
 
 
 def test_auto_is_the_size_that_the_model_was_trained_on(server: SimpleNamespace) -> None:
-    from latentd_openai.models import natural_side
+    from latentd_openai.models import native_side
 
     services = server.client.app.state.services
-    assert [natural_side(checkpoint) for checkpoint in services.models.checkpoints] == [512, 1024]
+    assert [native_side(checkpoint) for checkpoint in services.models.checkpoints] == [512, 1024]
 
 
 def test_a_url_leads_to_the_picture_without_a_key_and_to_nothing_else(sdk: OpenAI, server: SimpleNamespace) -> None:
@@ -252,6 +252,18 @@ def test_variations(sdk: OpenAI, server: SimpleNamespace) -> None:
     assert (plan.is_img2img, plan.prompts[0], plan.denoising_strength) == (True, "", 0.6)
 
 
+def test_a_variation_in_json_with_words_and_a_strength(server: SimpleNamespace) -> None:
+    url = "data:image/png;base64," + base64.b64encode(png(ground())).decode()
+    body = {"image": url, "model": "sd1", "prompt": "a red circle", "strength": 0.4, "response_format": "url"}
+    reply = server.client.post("/v1/images/variations", json=body)
+    assert reply.status_code == 200, reply.text
+    plan = server.plans[-1]
+    assert (plan.prompts[0], plan.denoising_strength, reply.json()["size"]) == ("a red circle", 0.4, "64x64")
+    assert server.client.get(reply.json()["data"][0]["url"]).headers["content-type"] == "image/png"
+    refused = server.client.post("/v1/images/variations", json=body | {"mask": url})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "mask")
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +311,25 @@ def test_errors_of_everybody_have_openais_form(server: SimpleNamespace, sdk: Ope
     with pytest.raises(openai.BadRequestError, match="8"):
         sdk.images.generate(**SMALL | {"size": "64x0"})
     assert server.client.get("/sdapi/v1/none").json() == {"detail": "Not Found"}
+
+
+def test_a_full_queue_is_a_rate_limit_that_says_when_to_come_again(tmp_path: Path, weights: Path) -> None:
+    models = tmp_path / "models/Stable-diffusion"
+    models.mkdir(parents=True)
+    (models / "sd1.safetensors").symlink_to(weights / "sd1.safetensors")
+    factory = AppFactory(tmp_path)
+    client = factory([latentd_openai], ["--max-queue", "1"])
+    client.app.state.services.engine.pause()
+    assert client.post("/latentd/v1/jobs", json={"prompt": "x"}).status_code == 202
+    with (
+        listening(client) as port,
+        OpenAI(api_key="any", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0) as sdk,
+        pytest.raises(openai.RateLimitError) as caught,
+    ):
+        sdk.images.generate(**SMALL)
+    factory.close()
+    assert (caught.value.code, caught.value.type) == ("rate_limit_exceeded", "rate_limit_error")
+    assert int(caught.value.response.headers["retry-after"]) >= 1
 
 
 @pytest.mark.parametrize(

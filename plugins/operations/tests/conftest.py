@@ -6,7 +6,7 @@ import http.server
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,12 +95,12 @@ def serve(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LATENTD_WEBHOOK_SECRET", SECRET)
     factory = AppFactory(tmp_path)
 
-    def start(*flags: str, **options: Any) -> Any:
+    def start(*flags: str, plugins: Sequence[object] = (), **options: Any) -> Any:
         models = tmp_path / "models/Stable-diffusion"
         models.mkdir(parents=True)
         (models / "one.safetensors").symlink_to(checkpoint)
         (tmp_path / "config.json").write_text(json.dumps({"randn_source": "CPU", **options}))
-        return factory([Operations()], flags)
+        return factory([Operations(), *plugins], flags)
 
     yield start
     factory.close()

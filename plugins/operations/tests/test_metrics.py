@@ -10,6 +10,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from latentd.api import Place
+
 SMALL: dict[str, Any] = {"prompt": "a red circle", "steps": 4, "width": 64, "height": 64, "seed": 3}
 
 
@@ -46,7 +48,7 @@ def test_jobs_pictures_stages_and_models_are_counted(serve: Callable[..., Any]) 
 
     assert of("jobs_total", kind="txt2img", state="completed") == 2
     assert of("jobs_total", kind="txt2img", state="failed") == 1
-    assert of("job_errors_total", kind="txt2img", error="ModelLoadError") == 1
+    assert of("job_errors_total", kind="txt2img", error="ModelLoadError", code="422") == 1
     assert of("images_total", kind="txt2img") == 3
     for stage in ("prepare", "sample", "finish"):
         assert of("job_stage_seconds_count", kind="txt2img", stage=stage) == 2
@@ -106,3 +108,31 @@ def test_memory_of_devices_is_there_once_torch_uses_one(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (3 << 30, 8 << 30))
     assert value(client, "latentd_device_memory_bytes", device="cuda:1", state="free") == 3 << 30
     assert value(client, "latentd_device_memory_bytes", device="cuda:0", state="total") == 8 << 30
+
+
+def test_memory_of_other_processes_is_that_of_their_devices(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve()
+
+    def place(name: str, cuda: dict[str, Any], used: int) -> Place:
+        return Place(name=name, state="idle", memory={"ram": {"used": used}, "cuda": cuda})
+
+    system = {"system": {"free": 3 << 30, "used": 5 << 30, "total": 8 << 30}}
+    broken = Place(name="cuda:2", state="drained", memory={"ram": {"error": "gone"}, "cuda": {"error": "gone"}})
+    places = [
+        place("cpu", system, 1 << 20),
+        place("cuda:1", system, 2 << 20),
+        place("cpu:3", {"error": "x"}, 3),
+        broken,
+    ]
+    monkeypatch.setattr(client.app.state.services.engine, "places", lambda: places)
+    found = samples(client)
+    free = {labels: value for (name, labels), value in found.items() if name == "latentd_device_memory_bytes"}
+    assert free == {
+        (("device", device), ("state", state)): size
+        for device in ("cuda", "cuda:1")
+        for state, size in (("free", 3 << 30), ("total", 8 << 30))
+    }
+    used = {labels: value for (name, labels), value in found.items() if name == "latentd_worker_resident_bytes"}
+    assert used == {(("device", "cuda"),): 1 << 20, (("device", "cuda:1"),): 2 << 20, (("device", "cpu:3"),): 3}

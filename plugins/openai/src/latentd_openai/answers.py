@@ -1,4 +1,4 @@
-"""Answers: pictures in base64 or as addresses, at once or as a stream of server-sent events."""
+"""Answers: pictures in base64 or behind URLs, at once or as a stream of server-sent events."""
 
 from __future__ import annotations
 

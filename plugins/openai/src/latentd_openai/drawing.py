@@ -1,4 +1,4 @@
-"""From parameters to a generation's request, and what its answer says of them."""
+"""From the parameters of a request to those of a generation and of its answer."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 from latentd.api import GenerationRequest, JsonValue, Services
 from latentd_openai.errors import refusal
-from latentd_openai.models import chosen, natural_side
+from latentd_openai.models import chosen, native_side
 from latentd_openai.parameters import (
     CreateImageEditRequest,
     CreateImageRequest,
     CreateImageVariationRequest,
-    Drawn,
-    Edited,
+    EditParameters,
     Format,
     Parameters,
+    PromptParameters,
     Quality,
 )
 from latentd_openai.pictures import repainted, size_like, size_of
@@ -23,8 +23,8 @@ from latentd_openai.pictures import repainted, size_like, size_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Level = Literal["low", "medium", "high", "xhigh", "max"]
-_LEVELS: dict[Quality, Level] = {
+QualityLevel = Literal["low", "medium", "high", "xhigh", "max"]
+_LEVELS: dict[Quality, QualityLevel] = {
     "auto": "medium",
     "standard": "medium",
     "hd": "high",
@@ -35,11 +35,12 @@ _LEVELS: dict[Quality, Level] = {
     "max": "max",
 }
 #: Steps by quality, as parts of option openai_steps.
-_STEPS: dict[Level, float] = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
-#: How far the result departs from the picture: of an edit, of one with input_fidelity high, of a variation.
+_STEPS: dict[QualityLevel, float] = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
+#: Denoising strength of an edit, of one with input_fidelity high, of a variation.
 EDIT, FAITHFUL, VARIATION = 0.75, 0.45, 0.6
-#: What a transparent part is repainted with: it has no picture to depart from.
+#: Denoising strength of what is transparent in the picture itself, where there is nothing to keep.
 WHOLE = 1.0
+#: AUTOMATIC1111's numbers: ``inpainting_fill`` (original, fill) and ``resize_mode`` (crop and resize).
 _ORIGINAL, _FILL = 1, 0
 _CROP = 1
 
@@ -49,11 +50,11 @@ class Order:
     """What is drawn, and the form of the answer.
 
     :param compression: quality of JPEG and WebP, 0 to 100.
-    :param partial_images: pictures on the way; None: the answer is no stream.
+    :param partial_images: how many previews a stream has for each picture; None if the answer is no stream.
     """
 
     request: GenerationRequest
-    quality: Level
+    quality: QualityLevel
     format: Format
     compression: int
     as_url: bool
@@ -76,7 +77,7 @@ def generation(services: Services, given: CreateImageRequest) -> Order:
     return _warned(order, f"style: {given.style!r} has no effect; say it in the prompt")
 
 
-def edit(services: Services, given: CreateImageEditRequest | Edited, image: Image, mask: Image | None) -> Order:
+def edit(services: Services, given: CreateImageEditRequest | EditParameters, image: Image, mask: Image | None) -> Order:
     """What ``/v1/images/edits`` draws: img2img, or inpainting where something is transparent.
 
     :raises HTTPException: it cannot be drawn as asked.
@@ -118,7 +119,7 @@ def _warned(order: Order, sentence: str) -> Order:
 
 def _order(services: Services, given: Parameters, prompt: str, size: tuple[int, int] | None) -> Order:
     checkpoint, warnings = chosen(services, given.model)
-    drawn = given if isinstance(given, Drawn) else None
+    drawn = given if isinstance(given, PromptParameters) else None
     quality = _LEVELS[(drawn.quality if drawn else None) or "auto"]
     options = services.options
     steps = given.steps or max(1, round(int(options["openai_steps"]) * _STEPS[quality]))
@@ -128,7 +129,7 @@ def _order(services: Services, given: Parameters, prompt: str, size: tuple[int, 
         overrides |= {"live_previews_enable": True, "show_progress_every_n_steps": max(1, steps // (partial + 1))}
     if drawn and drawn.moderation:
         warnings.append(f"moderation: {drawn.moderation!r} has no effect; nothing is moderated here")
-    width, height = size or (natural_side(checkpoint),) * 2
+    width, height = size or (native_side(checkpoint),) * 2
     count = given.n or 1
     request = GenerationRequest(
         prompt=prompt,
@@ -158,8 +159,8 @@ def _order(services: Services, given: Parameters, prompt: str, size: tuple[int, 
     )
 
 
-def _partial_images(drawn: Drawn | None) -> int | None:
-    """How many pictures on the way a stream has; None for no stream."""
+def _partial_images(drawn: PromptParameters | None) -> int | None:
+    """How many previews a stream has for each picture; None if the answer is no stream."""
     if drawn is None:
         return None
     if drawn.background == "transparent":
@@ -171,7 +172,7 @@ def _partial_images(drawn: Drawn | None) -> int | None:
     return None
 
 
-def _compression(drawn: Drawn | None) -> int:
+def _compression(drawn: PromptParameters | None) -> int:
     given = drawn.output_compression if drawn else None
     if given is None:
         return 100

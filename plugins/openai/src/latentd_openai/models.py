@@ -40,7 +40,7 @@ def chosen(services: Services, model: str | None) -> tuple[Checkpoint, list[str]
     raise refusal(message, param="model", code="model_not_found", status=404)
 
 
-def natural_side(checkpoint: Checkpoint) -> int:
+def native_side(checkpoint: Checkpoint) -> int:
     """The side in pixels of the square pictures that the checkpoint was trained on: 512, 768 (SD 2) or 1024 (SDXL)."""
     path = Path(checkpoint.filename)
     if path.is_dir():

@@ -27,7 +27,7 @@ class Parameters(BaseModel):
     n: int | None = Field(1, ge=1, le=10, description="Number of pictures.")
     size: str | None = Field("auto", description="`WIDTHxHEIGHT` in pixels, or `auto`.")
     response_format: Literal["b64_json", "url"] | None = Field(
-        "b64_json", description="`url`: an address that answers for as long as the server keeps results."
+        "b64_json", description="`url`: a signed URL that is valid for as long as the server keeps results."
     )
     user: str | None = Field(None, description="Accepted; the server does not look at it.")
     safety_identifier: str | None = Field(None, description="Accepted; the server does not look at it.")
@@ -35,13 +35,13 @@ class Parameters(BaseModel):
     seed: int | None = Field(-1, ge=-1, le=LARGEST_SEED, description="latentd's own: -1 draws one.")
     steps: int | None = Field(None, ge=1, description="latentd's own: sampling steps; wins over quality.")
     cfg_scale: float | None = Field(
-        7.0, allow_inf_nan=False, description="latentd's own: how strongly the prompt guides."
+        7.0, allow_inf_nan=False, description="latentd's own: scale of classifier-free guidance."
     )
     sampler: str | None = Field(None, description="latentd's own: a name of /sdapi/v1/samplers.")
     scheduler: str | None = Field(None, description="latentd's own: a label or name of /sdapi/v1/schedulers.")
 
 
-class Drawn(Parameters):
+class PromptParameters(Parameters):
     """What requests with a prompt may have."""
 
     prompt: str = Field(description="What the picture shows, in AUTOMATIC1111's prompt grammar.", min_length=1)
@@ -51,10 +51,10 @@ class Drawn(Parameters):
     output_format: Format | None = Field("png", description="Format of the files.")
     output_compression: int | None = Field(None, ge=0, le=100, description="Quality of JPEG and WebP; 100 by default.")
     stream: bool | None = Field(False, description="Answer with server-sent events.")
-    partial_images: int | None = Field(None, ge=0, le=3, description="Pictures on the way, when streaming.")
+    partial_images: int | None = Field(None, ge=0, le=3, description="Previews of each picture, when streaming.")
 
 
-class CreateImageRequest(Drawn):
+class CreateImageRequest(PromptParameters):
     """Body of ``/v1/images/generations``."""
 
     model_config = ConfigDict(
@@ -64,16 +64,14 @@ class CreateImageRequest(Drawn):
     style: Literal["vivid", "natural"] | None = Field(None, description="Without effect, which the answer says.")
 
 
-class Edited(Drawn):
+class EditParameters(PromptParameters):
     """What an edit may have beside its pictures."""
 
-    input_fidelity: Literal["high", "low"] | None = Field(None, description="`high` departs less from the picture.")
-    strength: float | None = Field(
-        None, ge=0, le=1, description="latentd's own: how far the result departs from the picture, 0 to 1."
-    )
+    input_fidelity: Literal["high", "low"] | None = Field(None, description="`high`: a lower denoising strength.")
+    strength: float | None = Field(None, ge=0, le=1, description="latentd's own: denoising strength, 0 to 1.")
 
 
-class CreateImageEditRequest(Edited):
+class CreateImageEditRequest(EditParameters):
     """Body of ``/v1/images/edits`` as JSON; as a form, ``image`` (or ``image[]``) and ``mask`` are files."""
 
     image: Annotated[list[JsonValue] | None, BeforeValidator(_listed)] = Field(
@@ -90,11 +88,11 @@ class CreateImageVariationRequest(Parameters):
         None, description="The picture, as for edits."
     )
     prompt: str | None = Field(None, description="latentd's own: what the picture shows.")
-    strength: float | None = Field(None, ge=0, le=1, description="latentd's own: how far the result departs from it.")
+    strength: float | None = Field(None, ge=0, le=1, description="latentd's own: denoising strength, 0 to 1.")
 
 
 class PictureEntry(BaseModel):
-    """One picture of a reply: its file in base64, or where it is."""
+    """One picture of a reply: its file in base64, or its URL."""
 
     b64_json: str | None = None
     url: str | None = None

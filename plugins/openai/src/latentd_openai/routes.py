@@ -152,7 +152,7 @@ def _add_files(routes: APIRouter, services: Services, links: Links) -> None:
         signature: str,
         compression: Annotated[int, Query(ge=0, le=100)] = 100,
     ) -> Response:
-        """A picture at the address that an answer with ``response_format`` ``url`` gave; it needs no key."""
+        """A picture behind the signed URL of an answer with ``response_format`` ``url``; no key is needed."""
         links.check(job, name, compression, signature)
         number, _, format = name.partition(".")
         pictures = pictures_of(services.queue.get(job).outcome())

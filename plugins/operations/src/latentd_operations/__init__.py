@@ -10,9 +10,9 @@ from latentd.api import JsonValue, OptionSpec, Services, hookimpl
 if TYPE_CHECKING:
     from fastapi import APIRouter, Request
 
-    from latentd_operations.courses import Courses
     from latentd_operations.metrics import Metrics
     from latentd_operations.tasks import Tasks
+    from latentd_operations.timelines import Timelines
     from latentd_operations.tracing import Tracing
     from latentd_operations.webhooks import Webhooks
 
@@ -28,7 +28,7 @@ class Operations:
         self._metrics: Metrics | None = None
         self._webhooks: Webhooks | None = None
         self._tasks: Tasks | None = None
-        self._courses: Courses | None = None
+        self._timelines: Timelines | None = None
         self._tracing: Tracing | None = None
 
     @hookimpl
@@ -63,15 +63,15 @@ class Operations:
     def register_routes(self, services: Services) -> list[APIRouter]:
         """``/metrics`` and ``/agent-scheduler/v1``."""
         from latentd_operations.agent_scheduler import router as scheduler_router
-        from latentd_operations.courses import Courses
         from latentd_operations.metrics import Metrics, router
         from latentd_operations.tasks import Tasks
+        from latentd_operations.timelines import Timelines
         from latentd_operations.webhooks import Webhooks
 
         self._webhooks = Webhooks(services)
         self._metrics = Metrics(services, self._webhooks)
         self._tasks = Tasks(services)
-        self._courses = Courses()
+        self._timelines = Timelines()
         return [router(self._metrics), scheduler_router(services, self._tasks, self._webhooks)]
 
     @hookimpl
@@ -95,13 +95,13 @@ class Operations:
     @hookimpl
     def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue]) -> None:
         """Count, make spans, and tell receivers of ends."""
-        if self._metrics is None or self._webhooks is None or self._tasks is None or self._courses is None:
+        if self._metrics is None or self._webhooks is None or self._tasks is None or self._timelines is None:
             return
-        course = self._courses.follow(job_id, event, data)
-        self._metrics.job_event(job_id, event, data, course)
+        timeline = self._timelines.follow(job_id, event, data)
+        self._metrics.job_event(job_id, event, data, timeline)
         self._webhooks.job_event(job_id, event, data, self._tasks.callback_of(job_id))
         if self._tracing is not None:
-            self._tracing.job_event(job_id, event, data, course)
+            self._tracing.job_event(job_id, event, data, timeline)
 
     @hookimpl
     def request_begun(self, request: Request) -> None:

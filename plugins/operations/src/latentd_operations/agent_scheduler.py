@@ -47,7 +47,7 @@ def router(services: Services, tasks: Tasks, webhooks: Webhooks) -> APIRouter:
 
     @routes.get("/samplers", operation_id="list_task_samplers", response_model=list[str])
     async def samplers() -> list[str]:
-        """Names of the samplers."""
+        """Every sampler's name."""
         return list(services.registry.samplers)
 
     @routes.get("/sd-models", operation_id="list_task_models", response_model=list[str])
@@ -137,7 +137,11 @@ def _add_tasks(routes: APIRouter, services: Services, scheduler: Scheduler) -> N
         return Response(found, media_type="application/zip", headers=headers)
 
     _at(routes, "GET", ["/task/{id}"], task, name="get_task", words="One task.", answer=TaskAnswer)
-    place: dict[str, Any] = {"name": "get_task_position", "words": "Its place, from 0.", "answer": TaskPositionAnswer}
+    place: dict[str, Any] = {
+        "name": "get_task_position",
+        "words": "Its position among the tasks that wait, from 0.",
+        "answer": TaskPositionAnswer,
+    }
     _at(routes, "GET", ["/task/{id}/position"], position, **place)
     pictures: dict[str, Any] = {"name": "get_task_results", "words": "Its pictures.", "answer": TaskResultsAnswer}
     _at(routes, "GET", ["/task/{id}/results", "/results/{id}"], results, **pictures)

@@ -28,11 +28,11 @@ def provider_of(names: Sequence[str]) -> TracerProvider:
     made = [(name, exporter_of(name)) for name in names]
     provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
     for name, exporter in made:
-        provider.add_span_processor(BatchSpanProcessor(ToldExporter(name, exporter)))
+        provider.add_span_processor(BatchSpanProcessor(QuietExporter(name, exporter)))
     return provider
 
 
-class ToldExporter(SpanExporter):
+class QuietExporter(SpanExporter):
     """An exporter of which the log says once that it fails, and once that it works again.
 
     What the exporter itself logs at every try is kept from the log; the first of it is the reason that is given.
@@ -44,7 +44,7 @@ class ToldExporter(SpanExporter):
         self._failing = False
         self._reason = ""
         self._thread: int | None = None
-        logging.getLogger(type(exporter).__module__).addFilter(self._heard)
+        logging.getLogger(type(exporter).__module__).addFilter(self._capture)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Deliver; on a thread of its own."""
@@ -67,13 +67,13 @@ class ToldExporter(SpanExporter):
     def shutdown(self) -> None:
         """Give up what is being tried."""
         self._exporter.shutdown()
-        logging.getLogger(type(self._exporter).__module__).removeFilter(self._heard)
+        logging.getLogger(type(self._exporter).__module__).removeFilter(self._capture)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Deliver what the exporter itself keeps."""
         return self._exporter.force_flush(timeout_millis)
 
-    def _heard(self, record: logging.LogRecord) -> bool:
+    def _capture(self, record: logging.LogRecord) -> bool:
         if record.thread != self._thread:
             return True
         if record.levelno >= logging.WARNING:

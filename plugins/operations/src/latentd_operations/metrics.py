@@ -1,4 +1,4 @@
-"""``GET /metrics`` for Prometheus, by its own client library. Labels have few values: none is a client's text."""
+"""``GET /metrics`` for Prometheus, by its own client library. Labels have few values: none is a text of a client's."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from latentd.api import APIRouter, JsonValue, Services
-from latentd_operations.courses import ENDS, Course
-from latentd_operations.results import drawn
+from latentd.api import APIRouter, Executor, JsonValue, Services
+from latentd_operations.results import drawn, status_of
+from latentd_operations.timelines import ENDS, Timeline
 from latentd_operations.webhooks import OUTCOMES
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Metrics:
         made: dict[str, Any] = {"namespace": "latentd", "registry": self.registry}
         self._ended = Counter("jobs", "Jobs that have ended.", ["kind", "state"], **made)
         self._images = Counter("images", "Pictures of completed jobs.", ["kind"], **made)
-        self._errors = Counter("job_errors", "Jobs that failed, by error.", ["kind", "error"], **made)
+        self._errors = Counter("job_errors", "Jobs that failed, by error.", ["kind", "error", "code"], **made)
         self._wait = Histogram("job_wait_seconds", "Time in the queue.", ["kind"], buckets=_SECONDS, **made)
         self._stages = Histogram(
             "job_stage_seconds", "Time of a job's stages.", ["kind", "stage"], buckets=_SECONDS, **made
@@ -48,19 +48,20 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
-    def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue], course: Course) -> None:
+    def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue], timeline: Timeline) -> None:
         """Count what has happened to a job; on the thread where it happens."""
         kind = str(data["kind"])
-        if event == "started" and course.started is not None:
-            self._wait.labels(kind).observe(max(course.started - course.created, 0.0))
+        if event == "started" and timeline.started is not None:
+            self._wait.labels(kind).observe(max(timeline.started - timeline.created, 0.0))
         if event not in ENDS:
             return
         self._ended.labels(kind, event).inc()
         if data["error"] is not None and event == "failed":
-            self._errors.labels(kind, str(data["error"]["type"])).inc()
+            code = str(status_of(self._services, job_id))
+            self._errors.labels(kind, str(data["error"]["type"]), code).inc()
         if event == "completed":
             self._images.labels(kind).inc(drawn(self._services, job_id)[0])
-            for stage, begin, end in course.stages(completed=True):
+            for stage, begin, end in timeline.stages(completed=True):
                 if stage != "queue":
                     self._stages.labels(kind, stage).observe(end - begin)
 
@@ -71,7 +72,7 @@ class Metrics:
 
 
 class _State(Collector):
-    """What is so at the moment of the scrape."""
+    """What is read at the moment of the scrape: gauges, and counters that others keep."""
 
     def __init__(self, services: Services, webhooks: Webhooks) -> None:
         self._services = services
@@ -86,7 +87,7 @@ class _State(Collector):
         yield present
         yield GaugeMetricFamily("latentd_queue_paused", "1 while no job is started.", self._services.queue.paused)
         yield from self._models()
-        yield from _devices()
+        yield from self._memory()
         sent = CounterMetricFamily("latentd_webhooks", "Deliveries of webhooks, by outcome.", labels=["outcome"])
         for outcome in OUTCOMES:
             sent.add_metric([outcome], self._webhooks.outcomes[outcome])
@@ -94,29 +95,50 @@ class _State(Collector):
         yield GaugeMetricFamily("latentd_webhooks_waiting", "Deliveries that wait.", len(self._webhooks))
 
     def _models(self) -> Iterator[Metric]:
-        cache = self._services.models.cache
-        yield CounterMetricFamily("latentd_model_cache_hits", "Models asked for that were loaded.", cache.hits)
-        yield CounterMetricFamily("latentd_model_loads", "Models asked for that had to be loaded.", cache.loads)
+        report = self._services.models.cache_report()
+        yield CounterMetricFamily("latentd_model_cache_hits", "Models asked for that were loaded.", report.hits)
+        yield CounterMetricFamily("latentd_model_loads", "Models asked for that had to be loaded.", report.loads)
         count = GaugeMetricFamily("latentd_models_loaded", "Models that are loaded.", labels=["kind"])
         size = GaugeMetricFamily("latentd_model_bytes", "Their bytes.", labels=["kind"])
-        for kind, (number, nbytes) in cache.usage().items():
+        for kind, (number, nbytes) in report.usage.items():
             count.add_metric([kind], number)
             size.add_metric([kind], nbytes)
         yield count
         yield size
 
+    def _memory(self) -> Iterator[Metric]:
+        """Memory of accelerators, and of processes that work for this one as they were after their last jobs."""
+        device = GaugeMetricFamily("latentd_device_memory_bytes", "Memory of devices.", labels=["device", "state"])
+        worker = GaugeMetricFamily(
+            "latentd_worker_resident_bytes", "Resident memory of the processes that draw.", labels=["device"]
+        )
+        for name, free, total in (*_own_devices(), *self._far_devices(worker)):
+            device.add_metric([name, "free"], free)
+            device.add_metric([name, "total"], total)
+        yield from (family for family in (device, worker) if family.samples)
 
-def _devices() -> Iterator[Metric]:
-    """Memory of accelerators; nothing before torch is imported, which only the worker does."""
+    def _far_devices(self, worker: GaugeMetricFamily) -> Iterator[tuple[str, float, float]]:
+        """Name, free and total bytes of each device of another process, whose resident memory goes to ``worker``."""
+        queue = self._services.queue
+        for place in queue.places() if isinstance(queue, Executor) else ():
+            if place.memory is None:
+                continue
+            # A server of one device calls it cpu, whatever it is.
+            system = place.memory["cuda"].get("system")
+            name = "cuda" if place.name == "cpu" and system else place.name
+            if system:
+                yield name, system["free"], system["total"]
+            if "used" in place.memory["ram"]:
+                worker.add_metric([name], place.memory["ram"]["used"])
+
+
+def _own_devices() -> Iterator[tuple[str, float, float]]:
+    """Name, free and total bytes of each CUDA device; none before a worker thread of this process uses one."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return
-    memory = GaugeMetricFamily("latentd_device_memory_bytes", "Memory of devices.", labels=["device", "state"])
     for number in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(number)
-        memory.add_metric([f"cuda:{number}", "free"], free)
-        memory.add_metric([f"cuda:{number}", "total"], total)
-    yield memory
+        yield f"cuda:{number}", *torch.cuda.mem_get_info(number)
 
 
 def router(metrics: Metrics) -> APIRouter:

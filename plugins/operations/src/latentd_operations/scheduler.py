@@ -275,7 +275,7 @@ class Scheduler:
         return {"tasks": [self.document(job) for job in ended[offset : offset + limit]], "total": len(ended)}
 
     def position(self, job: Job) -> int | None:
-        """The place of a waiting task among the tasks, from 0."""
+        """The position of a task among those that wait, from 0; None if it does not wait."""
         before = [known.id for known, place in sorted(self.jobs(), key=lambda entry: entry[1]) if place]
         return before.index(job.id) if job.id in before else None
 

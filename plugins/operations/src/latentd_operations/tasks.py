@@ -24,7 +24,7 @@ STATUS = {
 """A job's state → agent-scheduler's word for it."""
 MOST_TASKS = 2000
 """Most tasks of which more is known than their jobs say."""
-MOST_BYTES = 64 << 20
+MOST_CHARACTERS = 64 << 20
 """Most characters of the requests that are kept to be queued again."""
 
 
@@ -33,6 +33,7 @@ class Task:
     """One request of a client.
 
     :param body: the request, to be queued again; None once newer ones took its room.
+    :param params: what the task's document shows of it: everything but pictures and scripts.
     """
 
     id: str
@@ -61,7 +62,7 @@ class Tasks:
             size = 0
             for known in reversed(self._tasks.values()):
                 size += _size(known.body)
-                if size > MOST_BYTES:
+                if size > MOST_CHARACTERS:
                     known.body = None
 
     def get(self, job_id: str) -> Task | None:

@@ -1,4 +1,4 @@
-"""Whether OpenTelemetry is turned on, by its own environment variables. It is not imported before."""
+"""Whether traces are turned on, by OpenTelemetry's own environment variables. Its SDK is not imported before."""
 
 from __future__ import annotations
 

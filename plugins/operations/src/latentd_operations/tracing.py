@@ -17,12 +17,20 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.propagate import extract
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, format_trace_id, set_span_in_context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    format_trace_id,
+    get_current_span,
+    set_span_in_context,
+)
 
 from latentd.api import JsonValue, Services, job_of
-from latentd_operations.courses import ENDS, Course
 from latentd_operations.metrics import METHODS
 from latentd_operations.results import drawn
+from latentd_operations.timelines import ENDS, Timeline
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -38,7 +46,7 @@ _NUMBERS = ("width", "height", "steps", "images")
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
+class _IncomingRequest:
     """A request: when it came in, Unix time in nanoseconds, and its span once it has queued a job."""
 
     method: str
@@ -47,14 +55,15 @@ class _Asked:
     span: Span | None = None
 
 
-_REQUEST: ContextVar[_Asked | None] = ContextVar("latentd_operations_request", default=None)
+_REQUEST: ContextVar[_IncomingRequest | None] = ContextVar("latentd_operations_request", default=None)
 
 
 class Tracing:
     """Makes the spans of one server, and hands them to threads that deliver them.
 
     A job's span is a child of its request's, and that of the caller's span if the request has the header
-    ``traceparent``. Requests that queue nothing have no span.
+    ``traceparent``. Requests that queue nothing have no span. Where something else makes spans of requests in this
+    process, such as FastAPI itself or ``opentelemetry-instrument``, jobs are below those.
     """
 
     def __init__(self, provider: TracerProvider, services: Services) -> None:
@@ -71,57 +80,61 @@ class Tracing:
 
     def request_begun(self, request: Request) -> None:
         """Remember a request, in case it queues a job."""
-        _REQUEST.set(_Asked(request.method, time.time_ns(), request.headers))
+        _REQUEST.set(_IncomingRequest(request.method, time.time_ns(), request.headers))
 
     def request_done(self, route: str, status: int) -> None:
         """End the span of a request that has queued a job."""
-        asked = _REQUEST.get()
-        if asked is None or asked.span is None:
+        incoming = _REQUEST.get()
+        if incoming is None or incoming.span is None:
             return
-        span = asked.span
-        span.update_name(f"{_known(asked.method)} {route}".strip())
+        span = incoming.span
+        span.update_name(f"{_known(incoming.method)} {route}".strip())
         span.set_attributes({"http.route": route, "http.response.status_code": status})
         if status >= 500:
             span.set_attribute("error.type", str(status))
             span.set_status(StatusCode.ERROR)
         span.end()
 
-    def _span_of(self, asked: _Asked) -> Span:
-        if asked.span is None:
-            method = _known(asked.method)
-            asked.span = self._tracer.start_span(
+    def _span_of(self, incoming: _IncomingRequest) -> Span:
+        if incoming.span is None:
+            method = _known(incoming.method)
+            incoming.span = self._tracer.start_span(
                 method,
-                context=extract(asked.headers),
+                context=extract(incoming.headers),
                 kind=SpanKind.SERVER,
                 attributes={"http.request.method": method},
-                start_time=asked.began,
+                start_time=incoming.began,
             )
-        return asked.span
+        return incoming.span
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 
-    def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue], course: Course) -> None:
+    def job_event(self, job_id: str, event: str, data: Mapping[str, JsonValue], timeline: Timeline) -> None:
         """Begin a job's span where its request queues it; make its stages and end it with the job."""
         if event == "queued":
-            asked = _REQUEST.get()
-            if asked is not None and data["finished"] is None:
-                self._queued(job_id, data, course, asked)
+            incoming = _REQUEST.get()
+            if incoming is not None and data["finished"] is None:
+                self._queued(job_id, data, timeline, incoming)
         elif event in ENDS:
             with self._lock:
                 known = self._jobs.get(job_id)
                 # A client may use an id again once its job has ended.
-                if known is not None and known[0] == course.created:
+                if known is not None and known[0] == timeline.created:
                     del self._jobs[job_id]
                 else:
                     known = None
-            self._end(job_id, event, data, course, self._begin(job_id, data, None) if known is None else known[1])
+            self._end(job_id, event, data, timeline, self._begin(job_id, data, None) if known is None else known[1])
 
-    def _queued(self, job_id: str, data: Mapping[str, JsonValue], course: Course, asked: _Asked) -> None:
+    def _queued(
+        self, job_id: str, data: Mapping[str, JsonValue], timeline: Timeline, incoming: _IncomingRequest
+    ) -> None:
         with self._lock:
             known = self._jobs.get(job_id)
-            if known is not None and known[0] == course.created:
+            if known is not None and known[0] == timeline.created:
                 return
-            self._jobs[job_id] = course.created, self._begin(job_id, data, self._span_of(asked))
+            current = get_current_span()
+            request = current if current.get_span_context().is_valid else self._span_of(incoming)
+            self._jobs[job_id] = timeline.created, self._begin(job_id, data, request)
             if len(self._jobs) > _OPEN:
                 self._jobs.popitem(last=False)
 
@@ -136,11 +149,11 @@ class Tracing:
             f"job {kind}", context=parent, attributes=attributes, start_time=_nanoseconds(data["created"])
         )
 
-    def _end(self, job_id: str, event: str, data: Mapping[str, JsonValue], course: Course, span: Span) -> None:
+    def _end(self, job_id: str, event: str, data: Mapping[str, JsonValue], timeline: Timeline, span: Span) -> None:
         if not span.is_recording():
             return
         here = set_span_in_context(span)
-        for stage, begin, end in course.stages(completed=event == "completed"):
+        for stage, begin, end in timeline.stages(completed=event == "completed"):
             child = self._tracer.start_span(stage, context=here, start_time=_nanoseconds(begin))
             child.end(_nanoseconds(end))
         span.set_attribute("latentd.job.state", event)
@@ -153,15 +166,15 @@ class Tracing:
             kind = str(data["error"]["type"])
             span.set_attribute("error.type", kind)
             span.set_status(StatusCode.ERROR, kind)
-        assert course.finished is not None
-        span.end(_nanoseconds(course.finished))
+        assert timeline.finished is not None
+        span.end(_nanoseconds(timeline.finished))
 
     # --- the log -----------------------------------------------------------------------------------------------------
 
     def _name_trace(self, record: logging.LogRecord) -> bool:
         """Give the record the id of the trace that it belongs to; as a filter, on the thread that logs."""
-        asked = _REQUEST.get()
-        span = None if asked is None else asked.span
+        incoming = _REQUEST.get()
+        span = None if incoming is None else incoming.span
         if span is None and (job_id := job_of(record)) is not None:
             with self._lock:
                 span = self._jobs.get(job_id, (0.0, None))[1]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from latentd.api import InvalidRequest, JsonValue, LatentdError, Services, post_to
-from latentd_operations.courses import ENDS
+from latentd_operations.timelines import ENDS
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,12 @@ MOST_WAITING = 1000
 """Most deliveries that wait; for one more, the oldest is dropped."""
 TRIES = 12
 """Tries in all, about 8 minutes with the waits between them."""
+#: Seconds before the second try, which double with each further one, and the most that they become.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+#: Seconds that one try may take.
 TIMEOUT = 10.0
 _THREADS = 4
+#: Seconds that the server's end waits for deliveries.
 _CLOSING = 5.0
 #: Statuses after which trying again makes sense beside 5xx: timeout, too early, too many.
 _AGAIN = frozenset((408, 425, 429))
@@ -67,7 +70,7 @@ class Webhooks:
         self._secret = os.environ.get(SECRET, "") if secret is None else secret
         self.outcomes: Counter[str] = Counter()
         self._waiting: list[tuple[float, int, Delivery]] = []
-        self._flying = 0
+        self._in_flight = 0
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._closing = False
@@ -76,7 +79,7 @@ class Webhooks:
 
     def __len__(self) -> int:
         with self._changed:
-            return len(self._waiting) + self._flying
+            return len(self._waiting) + self._in_flight
 
     # --- what goes out -----------------------------------------------------------------------------------------------
 
@@ -116,12 +119,12 @@ class Webhooks:
         self._thread.start()
 
     def close(self) -> None:
-        """Deliver what can be delivered within some seconds, then stop; what is left is told in the log."""
+        """Deliver what can be delivered within some seconds, then stop; the log names what is left."""
         until = time.monotonic() + _CLOSING
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-            while (self._waiting or self._flying) and (left := until - time.monotonic()) > 0:
+            while (self._waiting or self._in_flight) and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
             lost = [delivery for _, _, delivery in self._waiting]
             self._waiting = []
@@ -150,12 +153,12 @@ class Webhooks:
         """The delivery that is due next, once it is; None at the end."""
         with self._changed:
             while True:
-                if self._closing and not self._waiting and not self._flying:
+                if self._closing and not self._waiting and not self._in_flight:
                     return None
                 now = time.monotonic()
                 # At the end nothing waits for its time.
-                if self._waiting and (self._closing or self._waiting[0][0] <= now) and self._flying < _THREADS:
-                    self._flying += 1
+                if self._waiting and (self._closing or self._waiting[0][0] <= now) and self._in_flight < _THREADS:
+                    self._in_flight += 1
                     return heapq.heappop(self._waiting)[2]
                 self._changed.wait(max(self._waiting[0][0] - now, 0.01) if self._waiting else None)
 
@@ -169,7 +172,7 @@ class Webhooks:
             if again and not self._closing:
                 self._put(delivery, min(FIRST_WAIT * 2 ** (delivery.tries - 1), LONGEST_WAIT))
             with self._changed:
-                self._flying -= 1
+                self._in_flight -= 1
                 self._changed.notify_all()
 
     def _tried(self, delivery: Delivery) -> bool:

@@ -1,4 +1,4 @@
-"""The course of every job: when it was handed in, began, took its first and its last step, and ended."""
+"""The timeline of every job: when it was handed in, began, took its first and its last step, and ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FOLLOWED = 10_000
 
 
 @dataclass(slots=True, kw_only=True)
-class Course:
+class Timeline:
     """What has happened to one job, in Unix time. Of a job that is tried again elsewhere, it is the last try."""
 
     created: float
@@ -42,15 +42,15 @@ class Course:
             yield "finish", self.last, self.finished
 
 
-class Courses:
-    """The courses of the jobs that run."""
+class Timelines:
+    """The timelines of the jobs that run."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[str, float], Course] = {}
+        self._running: dict[tuple[str, float], Timeline] = {}
         self._lock = threading.Lock()
 
-    def follow(self, job_id: str, event: str, data: Mapping[str, JsonValue]) -> Course:
-        """The course of a job up to this event; on the thread where it happens.
+    def follow(self, job_id: str, event: str, data: Mapping[str, JsonValue]) -> Timeline:
+        """The timeline of a job up to this event; on the thread where it happens.
 
         That a job is queued may be told after its start, or even its end.
         """
@@ -59,15 +59,15 @@ class Courses:
         key = (job_id, float(data["created"]))
         with self._lock:
             if event == "started":
-                course = Course(created=data["created"], started=data["started"])
+                timeline = Timeline(created=data["created"], started=data["started"])
                 if len(self._running) < _FOLLOWED:
-                    self._running[key] = course
-                return course
-            course = self._running.get(key) or Course(created=data["created"])
+                    self._running[key] = timeline
+                return timeline
+            timeline = self._running.get(key) or Timeline(created=data["created"])
             if event in ENDS:
                 self._running.pop(key, None)
-                course.finished = data["finished"]
+                timeline.finished = data["finished"]
             elif event == "progress" and data["step"]:
-                course.first = course.first or now
-                course.last = now
-        return course
+                timeline.first = timeline.first or now
+                timeline.last = now
+        return timeline
