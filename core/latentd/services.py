@@ -350,6 +350,10 @@ class Services(Protocol):
         """The process's flags, one attribute each."""
 
     @property
+    def serves_http(self) -> bool:
+        """Whether this process answers requests: not so in worker processes, and in commands such as ``generate``."""
+
+    @property
     def options(self) -> Options:
         """The option store."""
 

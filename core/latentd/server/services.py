@@ -79,6 +79,7 @@ class AppServices:
     ) -> None:
         began = time.perf_counter()
         self.settings = settings
+        self.serves_http = serve_http
         self.paths = settings.paths
         self.app_id = secrets.randbelow(2**53)
         self.options = OptionStore.from_settings(settings)

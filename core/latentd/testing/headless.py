@@ -77,6 +77,7 @@ class HeadlessServices:
     options: OptionStore = field(default_factory=OptionStore)
     registry: Registries = field(default_factory=Registries)
     models: Models = field(default_factory=NoModels)
+    serves_http: bool = False
 
     @property
     def styles(self) -> Styles:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from latentd_operations import exporting, tracing
+from latentd_operations import Operations, exporting, tracing
 from latentd_operations.telemetry import exporters_wanted
 from latentd_operations.timelines import Timelines
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from latentd.api import APIRouter, Services, hookimpl
+from latentd.testing import HeadlessServices
 
 SMALL: dict[str, Any] = {"prompt": "a red circle", "steps": 2, "width": 64, "height": 64, "seed": 3}
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -367,6 +368,15 @@ def test_a_missing_package_is_named_at_the_start_and_the_server_runs_on(
     assert ("opentelemetry.sdk" in line, "install latentd-operations[otel]" in line) == (True, True)
     assert client.post("/sdapi/v1/txt2img", json=SMALL, headers=SAMPLED).status_code == 200
     assert client.get("/metrics").status_code == 200
+
+
+def test_a_process_that_answers_no_requests_makes_no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a worker process: the server makes them."""
+    made: list[object] = []
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    monkeypatch.setattr(exporting, "provider_of", made.append)
+    Operations().startup(HeadlessServices())
+    assert made == []
 
 
 @pytest.mark.parametrize(

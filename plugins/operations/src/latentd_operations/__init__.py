@@ -81,7 +81,8 @@ class Operations:
 
         if self._webhooks is not None:
             self._webhooks.start()
-        self._tracing = start_tracing(services)
+        if services.serves_http:
+            self._tracing = start_tracing(services)
 
     @hookimpl
     def shutdown(self, services: Services) -> None:
