@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentd.model_services import CacheReport
 from latentd.models.architecture import WeightStorage
 from latentd.models.cache import Key, ModelCache
 from latentd.models.devices import DevicePolicy, choose_policy, free_cache
@@ -89,6 +90,10 @@ class ModelManager:
     def caches(self) -> list[ModelCache]:
         """The loaded models of every device."""
         return [models.cache for models in self._of_devices.values()]
+
+    def cache_report(self) -> CacheReport:
+        """What the caches of every device hold, and how they have been used."""
+        return sum((cache.report() for cache in self.caches), CacheReport())
 
     @property
     def current(self) -> CheckpointInfo:

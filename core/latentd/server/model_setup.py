@@ -67,8 +67,8 @@ class ServedModels(ModelManager):
 
     def cache_report(self) -> CacheReport:
         """Of all devices together; of worker processes and actors as they were after their last jobs."""
-        here = [cache.report() for cache in self.caches]
-        return sum([*here, *self._far_caches.copy().values(), *self._past_caches.copy().values()], CacheReport())
+        elsewhere = [*self._far_caches.copy().values(), *self._past_caches.copy().values()]
+        return sum(elsewhere, super().cache_report())
 
     def precision_report(self) -> list[JsonValue]:
         """Checkpoint, device, and dtype and layout of the parts of each loaded model; what was measured for them."""

@@ -34,6 +34,7 @@ class _Frozen:
         self._services = services
         self.options = _FrozenOptions(services.options, options)
         self.settings, self.paths = services.settings, services.paths
+        self.serves_http = services.serves_http
         self.models, self.registry = services.models, services.registry
         self.styles, self.networks = services.styles, services.networks
         self.generate = services.generate
