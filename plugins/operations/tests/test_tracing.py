@@ -394,6 +394,6 @@ def test_a_wrong_variable_is_told_and_takes_nothing_else_away(
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
     monkeypatch.setenv(name, value)
     client = serve()
-    assert "no traces: OpenTelemetry cannot be set up: " in caplog.text
+    assert "no traces: " in caplog.text
     assert word in caplog.text
     assert client.get("/metrics").status_code == 200

@@ -13,7 +13,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from latentd.api import NotConfigured
-from latentd_operations.telemetry import EXTRA
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ def exporter_of(name: str) -> SpanExporter:
     for found in entry_points(group="opentelemetry_traces_exporter", name=offered):
         made: SpanExporter = found.load()()
         return made
-    raise NotConfigured(f"no exporter {offered!r} is installed; {EXTRA} has those for otlp (http/protobuf) and console")
+    raise NotConfigured(f"no exporter {offered!r} is installed")
 
 
 def _resource() -> Resource:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from latentd.api import Services
+from latentd.api import NotConfigured, Services
 
 if TYPE_CHECKING:
     from latentd_operations.tracing import Tracing
@@ -45,6 +45,8 @@ def start_tracing(services: Services) -> Tracing | None:
         return None
     try:
         return Tracing(provider_of(names), services)
+    except NotConfigured as error:
+        log.warning("no traces: %s; %s brings otlp (http/protobuf) and console", error, EXTRA)
     except Exception as error:  # a variable that an exporter cannot use takes neither metrics nor webhooks away
         log.warning("no traces: OpenTelemetry cannot be set up: %s", error)
-        return None
+    return None
