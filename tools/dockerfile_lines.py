@@ -168,11 +168,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("dockerfile", type=Path)
     parser.add_argument("--target", required=True)
-    parser.add_argument("--root", type=Path, required=True, help="an empty folder")
+    parser.add_argument("--root", type=Path, required=True, help="an empty folder, or one that is to be made")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--port", default=PORT)
     parser.add_argument("--seconds", type=float, default=300.0, help="for the server's start")
     own = parser.parse_args(arguments)
+    own.root.mkdir(parents=True, exist_ok=True)
+    if any(own.root.iterdir()):
+        parser.error(f"--root {own.root} is not empty")
     image = Image(own.root.resolve(), dict(pair.split("=", 1) for pair in own.build_arg))
     for line in lines_of(read_lines(own.dockerfile), own.target):
         image.carry_out(line)
