@@ -15,6 +15,7 @@ from latentd.types import GenerationRequest, JsonValue
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+    from pathlib import Path
 
     import numpy as np
     import torch
@@ -407,6 +408,14 @@ class Script(ScriptForm[A]):
         :return: a new plan or new arguments; None if both stay the same.
         """
         return None
+
+    def model_files(self, services: Services, plan: Plan, args: A) -> Sequence[Path]:
+        """Files of models that the script reads, so that a worker on a machine with folders of its own has them.
+
+        Asked for by the arguments after :meth:`plan`. Files outside the folders of models are passed over. The worker's
+        folders may be others: look there for the file by its name.
+        """
+        return ()
 
     def run(self, services: Services, plan: Plan, args: A, control: JobControl) -> Result:
         """For selectable scripts: carry the plan out, with any number of generations."""

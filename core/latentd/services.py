@@ -55,6 +55,9 @@ class Paths(Protocol):
     def models(self, kind: str) -> list[Path]:
         """Folders of one kind (``Stable-diffusion``, ``Lora``, ``ESRGAN``...), in order of precedence."""
 
+    def model_place(self, path: Path) -> tuple[str, str] | None:
+        """The kind of the folder of models that has ``path``, and its name there; None outside those folders."""
+
     def resolve(self, text: str) -> Path:
         """``text`` as an absolute path; relative ones (output folders) are relative to the data folder."""
 

@@ -70,6 +70,21 @@ class Paths:
         """
         return list(self.folders.get(kind) or [self.models_root / kind])
 
+    def model_place(self, path: Path) -> tuple[str, str] | None:
+        """The kind of the folder of models that has ``path``, and its name there; None outside those folders.
+
+        Of two folders, one inside the other, the inner one counts.
+        """
+        folders = [(kind, folder) for kind in self.folders for folder in self.folders[kind]]
+        having = [(kind, folder) for kind, folder in folders if path.is_relative_to(folder)]
+        if having:
+            kind, folder = max(having, key=lambda found: len(found[1].parts))
+            return kind, path.relative_to(folder).as_posix()
+        if not path.is_relative_to(self.models_root):
+            return None
+        kind, *rest = path.relative_to(self.models_root).parts
+        return (kind, "/".join(rest)) if rest else None
+
     def place(self, text: str) -> Path:
         """A folder or file named by a flag, absolute; ``models/...`` follows ``--models-dir``."""
         if text.startswith(MODELS_PREFIX):

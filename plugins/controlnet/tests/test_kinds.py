@@ -6,12 +6,16 @@ import gc
 import json
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from control_requests import pixels
 from latentd_controlnet.job import ControlJob
+from latentd_controlnet.prepared import ControlNetArgs
+from latentd_controlnet.script import ControlNetScript
 
 KINDS = ("net", "net_shuffle", "control_lora", "t2i", "t2i_light", "lllite", "style", "ip", "ip_plus")
 ONE = {"sd_model_checkpoint": "one"}
@@ -220,3 +224,24 @@ def test_half_precision(control_data: Any, circle: str, flags: list[str]) -> Non
             assert reply.status_code == 200, (unit, reply.text)
     finally:
         factory.close()
+
+
+def test_a_worker_finds_control_models_in_its_own_folders(
+    generate: Callable[..., Any], circle: str, control_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine the server's path may lead nowhere."""
+    told: list[Path] = []
+    begin = ControlNetScript.before_process
+
+    def elsewhere(self: ControlNetScript, generation: Any, args: ControlNetArgs) -> None:
+        told.extend(self.model_files(generation.services, generation.plan, args))
+        moved = [replace(p, file=p.file and replace(p.file, path=Path("/nowhere/x.pth"))) for p in args.prepared]
+        begin(self, generation, replace(args, prepared=tuple(moved)))
+
+    units = [{"model": "net", "module": "none", "image": circle}, {"module": "reference_only", "image": circle}]
+    expected = generate(*units)["images"]
+    monkeypatch.setattr(ControlNetScript, "before_process", elsewhere)
+    assert generate(*units)["images"] == expected
+    (file,) = told
+    assert file.parent == control_data / "models/ControlNet"
+    assert file.stem == "net"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import latentd_scripts
 import numpy as np
 import pytest
+from latentd_scripts.sd_upscale import SDUpscale
+from latentd_scripts.ultimate.script import UltimateUpscale
+from PIL import Image
 
+from latentd.api import UpscalerSpec, WorkerContext, hookimpl
 from latentd.testing import AppFactory, check_script
 
 
@@ -57,6 +62,48 @@ def test_upscaling_by_tiles_gives_the_enlarged_size(draw: Callable[..., Any], pi
     reply = draw("img2img", init_images=[picture], denoising_strength=0.3, script_name="SD upscale", script_args=args)
     assert reply.sizes == [(128, 128)]
     assert "SD upscale upscaler: Lanczos" in reply.info["infotexts"][0]
+
+
+class OfAFile:
+    """Offers an upscaler that has a model file."""
+
+    @hookimpl
+    def register_upscalers(self) -> list[UpscalerSpec]:
+        def double(image: Image.Image, scale: float, context: WorkerContext) -> Image.Image:
+            return image.resize((image.width * 2, image.height * 2))
+
+        return [UpscalerSpec(name="Of a file", upscale=double, model_path="/models/double.pth")]
+
+
+@pytest.mark.parametrize("wanted", [3, "of a file"])
+@pytest.mark.parametrize(
+    ("script", "field", "rest"),
+    [
+        (SDUpscale, "upscaler", {"overlap": 16}),
+        (UltimateUpscale, "upscaler_index", {"tile_width": 64, "target_size_type": 2, "custom_scale": 2}),
+    ],
+)
+def test_a_worker_elsewhere_is_told_the_upscalers_name_and_file(
+    data: Path, picture: str, monkeypatch: pytest.MonkeyPatch, script: Any, field: str, rest: Any, wanted: int | str
+) -> None:
+    """Its place in the list may be another one's there."""
+    told: list[Any] = []
+    run = script.run
+
+    def noted(self: Any, services: Any, plan: Any, args: Any, control: Any) -> Any:
+        told.append((getattr(args, field), self.model_files(services, plan, args)))
+        return run(self, services, plan, args, control)
+
+    monkeypatch.setattr(script, "run", noted)
+    factory = AppFactory(data)
+    try:
+        client = factory([latentd_scripts, OfAFile()])
+        small = {"steps": 1, "width": 64, "height": 64, "init_images": [picture]}
+        body = {**small, "script_name": script.title, "script_args": {field: wanted, **rest}}
+        assert client.post("/sdapi/v1/img2img", json=body).status_code == 200
+    finally:
+        factory.close()
+    assert told == [("Of a file", [Path("/models/double.pth")])]
 
 
 @pytest.mark.parametrize(("upscaler", "status"), [("Nothing such", 404), (99, 404), (-1, 404)])

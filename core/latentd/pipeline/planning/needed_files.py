@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from latentd.executors import NeededFile
 from latentd.models.files.checkpoints import hashed_file
+from latentd.pipeline.job_hooks import script_place
+from latentd.plugins.blame import blamed, owner_of
 from latentd.prompts.networks import extract_networks
 
 if TYPE_CHECKING:
@@ -20,9 +22,7 @@ _LORA, _HYPERNETWORK = ("lora", "lyco"), ("hypernet",)
 
 
 def files_of_plan(plan: Plan, services: WorkerServices, sha256: Hash) -> list[NeededFile]:
-    """The checkpoints, VAEs, networks and embeddings that ``plan`` names, from the folders of models alone.
-
-    What scripts and upscalers read beside them is not known here.
+    """The models that ``plan`` and its scripts name, from the folders of models alone.
 
     :param sha256: the hash of a file, None with ``--no-hashing``; a large file is read for it once.
     """
@@ -33,6 +33,7 @@ def files_of_plan(plan: Plan, services: WorkerServices, sha256: Hash) -> list[Ne
     prompts = [*plan.prompts, *plan.negative_prompts]
     prompts += [*plan.hires.prompts, *plan.hires.negative_prompts] if plan.hires is not None else []
     found = [*_of_models(titles, str(vae), services, overrides=overrides), *_of_prompts(prompts, services)]
+    found += [*_of_upscalers(plan, services), *_of_scripts(plan, services)]
     return _described(found, services, sha256)
 
 
@@ -46,46 +47,53 @@ def files_of_selection(services: WorkerServices, sha256: Hash) -> list[NeededFil
     return _described(_of_models([title], str(options["sd_vae"]), services, overrides=overrides), services, sha256)
 
 
-def _of_models(
-    titles: Sequence[str], vae: str, services: WorkerServices, *, overrides: bool
-) -> Iterator[tuple[str, Path]]:
+def _of_models(titles: Sequence[str], vae: str, services: WorkerServices, *, overrides: bool) -> Iterator[Path]:
     for title in titles:
         info = services.models.checkpoints.require(title)
         services.models.checkpoints.ensure_hash(info)
-        yield "Stable-diffusion", Path(info.filename)
+        yield Path(info.filename)
         if (chosen := services.models.vaes.resolve(info, vae, overrides=overrides)) is not None:
-            yield "VAE", Path(chosen.filename)
+            yield Path(chosen.filename)
 
 
-def _of_prompts(prompts: Sequence[str], services: WorkerServices) -> Iterator[tuple[str, Path]]:
+def _of_prompts(prompts: Sequence[str], services: WorkerServices) -> Iterator[Path]:
     for prompt in dict.fromkeys(prompts):
         text, tags = extract_networks(prompt)
         for tag in tags:
             name = tag.positional[0] if tag.positional else ""
             if tag.name in _LORA and (network := services.networks.find(name)) is not None:
-                yield "Lora", network.path
+                yield network.path
             if tag.name in _HYPERNETWORK and (path := services.hypernetworks.get(name)) is not None:
-                yield "hypernetworks", path
+                yield path
         for embedding in services.embeddings.all().values():
             if re.search(rf"(?<!\w){re.escape(embedding.name)}(?!\w)", text, re.IGNORECASE):
-                yield "embeddings", Path(embedding.filename)
+                yield Path(embedding.filename)
 
 
-def _described(found: Iterable[tuple[str, Path]], services: WorkerServices, sha256: Hash) -> list[NeededFile]:
+def _of_upscalers(plan: Plan, services: WorkerServices) -> Iterator[Path]:
+    names = [plan.hires.upscaler if plan.hires is not None else None]
+    names += [str(plan.options["upscaler_for_img2img"])] if plan.is_img2img else []
+    for name in filter(None, names):
+        spec = services.registry.upscalers.find(name)
+        if spec is not None and spec.model_path:
+            yield Path(spec.model_path)
+
+
+def _of_scripts(plan: Plan, services: WorkerServices) -> Iterator[Path]:
+    calls = [(call.script, call.args) for call in plan.alwayson]
+    calls += [(plan.script, plan.script_args)] if plan.script is not None else []
+    for script, args in calls:
+        with blamed(owner_of(services.registry.scripts, script.title), script_place(script, "model_files")):
+            yield from script.model_files(services, plan, args)
+
+
+def _described(found: Iterable[Path], services: WorkerServices, sha256: Hash) -> list[NeededFile]:
     files: dict[Path, NeededFile] = {}
-    for kind, path in found:
-        if path in files or (place := _place(kind, path, services)) is None:
+    for path in found:
+        place = services.paths.model_place(path)
+        if path in files or place is None or not path.exists():  # what packages bring is everywhere
             continue
         file = hashed_file(path)
         size, digest = file.stat().st_size, sha256(file)
         files[path] = NeededFile(kind=place[0], name=place[1], path=path, size=size, sha256=digest)
     return list(files.values())
-
-
-def _place(kind: str, path: Path, services: WorkerServices) -> tuple[str, str] | None:
-    """The kind of folder that has ``path``, and its name there; None for a file of a package, which is everywhere."""
-    for candidate in (kind, "Stable-diffusion"):  # VAEs may lie beside checkpoints
-        for folder in services.paths.models(candidate):
-            if path.is_relative_to(folder):
-                return candidate, path.relative_to(folder).as_posix()
-    return None

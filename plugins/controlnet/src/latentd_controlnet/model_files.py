@@ -73,6 +73,14 @@ def find_model(services: Services, wanted: str) -> ControlFile:
     raise NotFound(f"ControlNet model not found: {wanted}", hint=hint, status=422)
 
 
+def found_here(file: ControlFile, services: Services) -> ControlFile:
+    """``file``, which was found by the server, in the folders of this machine.
+
+    :raises NotFound: it is not there.
+    """
+    return file if is_regular(file.path) else find_model(services, file.title)
+
+
 def _best(models: Sequence[ControlFile], wanted: str) -> ControlFile | None:
     for file in models:
         if file.title == wanted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +24,7 @@ from latentd.api import (
     UNetHook,
 )
 from latentd_controlnet.infotext import completed, units_of
+from latentd_controlnet.model_files import found_here
 from latentd_controlnet.prepared import ControlNetArgs, describe, prepare_units
 from latentd_controlnet.unit import read_units, unknown_keys
 from latentd_controlnet.unit_schema import UnitBody, default_unit
@@ -87,6 +89,10 @@ class ControlNetScript(Script[ControlNetArgs]):
         """
         return Planned(args=replace(args, prepared=prepare_units(args.units, plan, services)))
 
+    def model_files(self, services: Services, plan: Plan, args: ControlNetArgs) -> Sequence[Path]:
+        """The units' control models."""
+        return [prepared.file.path for prepared in args.prepared if prepared.file is not None]
+
     def before_process(self, generation: Generation, args: ControlNetArgs) -> None:
         """Load the control models, so that an unusable file fails the job before anything is computed."""
         from latentd_controlnet.job import ControlJob
@@ -96,7 +102,9 @@ class ControlNetScript(Script[ControlNetArgs]):
         rest = dict(generation.infotext)
         generation.infotext.clear()
         generation.infotext.update(entries | rest)
-        generation.state[JOB] = ControlJob(args.prepared, generation)
+        services = generation.services
+        here = (replace(p, file=found_here(p.file, services)) if p.file else p for p in args.prepared)
+        generation.state[JOB] = ControlJob(tuple(here), generation)
 
     def unet_hooks(self, generation: Generation, args: ControlNetArgs) -> Sequence[UNetHook]:
         """The hooks of the units, in their order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentd.api import (
@@ -15,6 +16,7 @@ from latentd.api import (
     JsonValue,
     Mode,
     Plan,
+    Planned,
     Result,
     ScriptRuns,
     Services,
@@ -25,7 +27,7 @@ from latentd.api import (
     plan_tiles,
 )
 from latentd_scripts.arguments import UNUSED, Arguments, FormScript, control
-from latentd_scripts.upscaler_choice import RESIZERS, find_upscaler, upscaler_names
+from latentd_scripts.upscaler_choice import RESIZERS, find_upscaler, upscaler_files, upscaler_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,8 +63,8 @@ class SDUpscale(FormScript[SDUpscaleArgs]):
         rows[2] = replace(rows[2], choices=names)
         return rows
 
-    def plan(self, plan: Plan, args: SDUpscaleArgs, services: Services) -> None:
-        """Check the upscaler, the tiles and the size of the result.
+    def plan(self, plan: Plan, args: SDUpscaleArgs, services: Services) -> Planned[SDUpscaleArgs]:
+        """Check the upscaler, whose name goes into the arguments, the tiles and the size of the result.
 
         :raises NotFound: no such upscaler.
         :raises InvalidRequest: the overlap is as large as a tile.
@@ -77,6 +79,11 @@ class SDUpscale(FormScript[SDUpscaleArgs]):
         tiles = _tiles_along(width, plan.width, args.overlap) * _tiles_along(height, plan.height, args.overlap)
         runs = ScriptRuns(services, plan, None)
         runs.check_total([runs.plan_for(replace(runs.request, n_iter=1, batch_size=1))], tiles * plan.n_iter)
+        return Planned(args=args.model_copy(update={"upscaler": name}))
+
+    def model_files(self, services: Services, plan: Plan, args: SDUpscaleArgs) -> Sequence[Path]:
+        """The upscaler's."""
+        return upscaler_files(args.upscaler, services)
 
     def run(self, services: Services, plan: Plan, args: SDUpscaleArgs, control: JobControl) -> Result:
         """The redrawn pictures, one for each batch."""

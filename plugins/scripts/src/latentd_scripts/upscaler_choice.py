@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from latentd.api import NotFound, Services, near_matches
 
 RESIZERS = ("None", "Lanczos", "Nearest")
@@ -32,3 +35,9 @@ def find_upscaler(wanted: int | str, services: Services) -> str:
     if name not in RESIZERS and spec is not None:
         spec.check()
     return name
+
+
+def upscaler_files(wanted: int | str, services: Services) -> Sequence[Path]:
+    """The model file of the upscaler that :func:`find_upscaler` finds; empty if it has none."""
+    spec = services.registry.upscalers.find(find_upscaler(wanted, services))
+    return [Path(spec.model_path)] if spec is not None and spec.model_path else []

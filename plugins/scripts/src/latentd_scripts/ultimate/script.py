@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentd.api import (
@@ -28,7 +29,7 @@ from latentd.api import (
 from latentd_scripts.arguments import FormScript
 from latentd_scripts.ultimate.arguments import SeamsFix, TargetSize, UltimateUpscaleArgs
 from latentd_scripts.ultimate.patches import Grid, Patch, Size, enlargements
-from latentd_scripts.upscaler_choice import RESIZERS, find_upscaler, upscaler_names
+from latentd_scripts.upscaler_choice import RESIZERS, find_upscaler, upscaler_files, upscaler_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,12 +60,12 @@ class UltimateUpscale(FormScript[UltimateUpscaleArgs]):
         return rows
 
     def plan(self, plan: Plan, args: UltimateUpscaleArgs, services: Services) -> Planned[UltimateUpscaleArgs]:
-        """Check the upscaler, the size, and the tiles.
+        """Check the upscaler, whose name goes into the arguments, the size, and the tiles.
 
         :raises NotFound: no such upscaler. :raises InvalidRequest: a tile or a band is too small.
         :raises TooLarge: the result, a tile or all tiles together are over the server's bounds.
         """
-        find_upscaler(args.upscaler_index, services)
+        name = find_upscaler(args.upscaler_index, services)
         if (
             max(args.tile_width, args.tile_height) < _LEAST_TILE
             or 0 < min(args.tile_width, args.tile_height) < _LEAST_TILE
@@ -82,7 +83,14 @@ class UltimateUpscale(FormScript[UltimateUpscaleArgs]):
         one_of_each = {(patch.working, strength): patch for patch, strength in work}
         plans = {key: runs.plan_for(_redrawing(runs.request, patch, key[1])) for key, patch in one_of_each.items()}
         runs.check_total([plans[patch.working, strength] for patch, strength in work])
-        return Planned(plan=plan.with_changes(warnings=(*plan.warnings, *_told(plan))))
+        return Planned(
+            plan=plan.with_changes(warnings=(*plan.warnings, *_told(plan))),
+            args=args.model_copy(update={"upscaler_index": name}),
+        )
+
+    def model_files(self, services: Services, plan: Plan, args: UltimateUpscaleArgs) -> Sequence[Path]:
+        """The upscaler's."""
+        return upscaler_files(args.upscaler_index, services)
 
     def run(self, services: Services, plan: Plan, args: UltimateUpscaleArgs, control: JobControl) -> Result:
         """The enlarged picture with its tiles redrawn, and then the one with its seams redrawn, if they are."""
