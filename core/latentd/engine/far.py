@@ -36,7 +36,10 @@ _FIELDS = (
 #: Seconds after which the far side is told again that a client watches the job.
 _WATCH_AGAIN = 5.0
 #: The registries whose items are sent by their names, and the module that knows what is behind them.
-_BY_NAME = ("scripts", "samplers", "schedulers")
+_BY_NAME = (
+    *("scripts", "samplers", "schedulers", "upscalers", "face_restorers"),
+    *("detectors", "interrogators", "preprocessors", "postprocessors"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
