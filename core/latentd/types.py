@@ -25,6 +25,8 @@ Mode: TypeAlias = Literal["txt2img", "img2img"]
 """Which of the two endpoints a generation is of."""
 PassName = Literal["base", "hires"]
 StopKind = Literal["interrupt", "skip", "cancel"]
+Stage = Literal["prepare", "sample", "finish"]
+"""What a generation is at: models, texts and init pictures; a pass of sampling; decoding and saving."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,8 @@ class ProgressState:
 
     ``job_count`` is 0 when idle and -1 just after the start; ``sampling_step`` counts the steps done in this pass.
     ``preview_id`` grows with each new ``preview``; ``preview_step`` is the step at which it was made. ``warnings`` are
-    sentences about parts of the request that could not be done as asked.
+    sentences about parts of the request that could not be done as asked. ``stage`` is what a generation is at, or was
+    when it ended; other work has none.
     """
 
     job: str = ""
@@ -136,6 +139,7 @@ class ProgressState:
     preview_id: int = 0
     preview_step: int = 0
     warnings: tuple[str, ...] = ()
+    stage: Stage | None = None
 
     def next_job(self) -> None:
         """Count a finished batch or pass of hires fix: ``job_no`` grows and the step count starts again."""

@@ -53,6 +53,7 @@ class Halves:
     def _part(self, services: None, control: JobControl, number: int) -> object:
         self.threads[number] = threading.current_thread().name
         control.progress.job_count, control.progress.sampling_steps = 1, STEPS
+        control.progress.stage = "sample"
         control.warn("every part says this")
         for step in range(STEPS):
             self.arrived[number].release()
@@ -219,9 +220,10 @@ def test_progress_is_that_of_all_parts_together(engine: Engine, halves: Halves) 
     assert (state.job_no, state.sampling_step) == (1, 1), "5 of 8 steps: one batch of two, and a step of the other"
     halves.finish(0)
     until(lambda: (state.job_no, state.sampling_step) == (1, 3))
+    assert state.stage == "sample", "one part samples still"
     halves.finish(1)
     job.join(WAIT)
-    assert (state.job_no, state.job_count) == (2, 0)
+    assert (state.job_no, state.job_count, state.stage) == (2, 0, "finish")
 
 
 def test_previews_of_every_part_are_the_jobs(engine: Engine, halves: Halves) -> None:

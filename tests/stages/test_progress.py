@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,13 @@ class Watcher:
     def __init__(self) -> None:
         self.states: list[dict[str, Any]] = []
         self.previews: list[tuple[int, int]] = []
+
+        self.events: list[tuple[str, str | None]] = []
+
+    @hookimpl
+    def job_event(self, job_id: str, event: str, data: Mapping[str, Any]) -> None:
+        if event != "queued":
+            self.events.append((event, data["stage"]))
 
     def _look(self, generation: Any) -> None:
         state = generation.control.progress
@@ -67,6 +74,18 @@ def test_a_job_walks_through_the_states_of_a_recorded_one(watched: AppServices, 
     recorded = [row["state"] for row in json.loads((RECORDED / "recorded_progress.json").read_text())["batch-iter"]]
     expected = [{key: value for key, value in row.items() if key != "job_timestamp"} for row in recorded]
     assert [state for state, _ in itertools.groupby(seen)] == expected
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_events_tell_when_each_pass_of_sampling_begins_and_ends(
+    watched: AppServices, watcher: Watcher, steps: int
+) -> None:
+    draw = drawing_on(watched)
+    watcher.events.clear()
+    draw(steps=steps, n_iter=2, sampler_name="Euler")
+    turns = [event for event, _ in itertools.groupby(watcher.events)]
+    passes = [("progress", "sample"), ("progress", "finish")] * 2
+    assert turns == [("started", None), *passes, ("completed", "finish")]
 
 
 def test_previews_change_at_the_recorded_steps(watched: AppServices, watcher: Watcher) -> None:

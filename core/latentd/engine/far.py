@@ -31,7 +31,7 @@ Memory: TypeAlias = Mapping[str, Mapping[str, JsonValue]]
 #: Fields of the progress that the far side sets; the rest is the near side's.
 _FIELDS = (
     *("job", "job_count", "job_no", "sampling_step", "sampling_steps", "textinfo"),
-    *("preview", "preview_step", "preview_id", "warnings"),
+    *("preview", "preview_step", "preview_id", "warnings", "stage"),
 )
 #: Seconds after which the far side is told again that a client watches the job.
 _WATCH_AGAIN = 5.0

@@ -260,7 +260,7 @@ class Job(Generic[T]):
     def report(self) -> None:
         """Publish the progress if it moved."""
         state = self.progress
-        mark = (state.job, state.job_no, state.sampling_step, state.preview_id)
+        mark = (state.job, state.job_no, state.sampling_step, state.preview_id, state.stage)
         if mark != self._reported:
             self._reported = mark
             self._publish(self, "progress")

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from latentd.engine.job import MAX_WARNINGS, AnyJob, Job, JobCancelled, JobStatus
 from latentd.engine.progress import done_fraction
 from latentd.executors import Division, PortableWork
+from latentd.types import Stage
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ class DividedJob:
         state.sampling_steps = moved.progress.sampling_steps or state.sampling_steps
         state.sampling_step = int((batches - state.job_no) * state.sampling_steps)
         state.job, state.textinfo = moved.progress.job or state.job, moved.progress.textinfo
+        state.stage = self._stage()
         state.warnings = _united([state.warnings, moved.progress.warnings])
         state.skipped = state.skipped and any(part.progress.skipped for part in self.parts if not part.ended)
         number = self.parts.index(moved)
@@ -139,6 +141,15 @@ class DividedJob:
             self._previews[number] = moved.progress.preview_id
             state.preview, state.preview_step = moved.progress.preview, state.sampling_step
             state.preview_id += 1
+
+    def _stage(self) -> Stage | None:
+        """``sample`` while a part samples, ``finish`` once all have, else what came before."""
+        stages = ["finish" if part.ended else part.progress.stage for part in self.parts]
+        if "sample" in stages:
+            return "sample"
+        if all(stage == "finish" for stage in stages):
+            return "finish"
+        return self._whole.progress.stage or ("prepare" if any(stages) else None)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

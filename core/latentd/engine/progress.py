@@ -93,6 +93,7 @@ def job_document(job: ExecutorJob[object], position: int | None = None) -> dict[
         "batch": state.job_no,
         "batches": max(state.job_count, 0),
         "text": state.job,
+        "stage": state.stage,
         "preview_id": state.preview_id,
         "interrupted": state.interrupted,
         "expired": job.expired,

@@ -108,6 +108,7 @@ def stages(gen: RunningGeneration) -> Sampling[Result]:
 def begin(gen: RunningGeneration) -> None:
     """Load the models, note what infotexts say of them, and let hooks take part."""
     plan, control = gen.plan, gen.control
+    control.progress.stage = "prepare"
     gen.in_use = model = gen.lease(plan.checkpoint)
     check_memory(gen)
     gen.own = BaseModel(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from latentd_operations import Operations, exporting, tracing
 from latentd_operations.telemetry import exporters_wanted
-from latentd_operations.timelines import Timelines
+from latentd_operations.timelines import Timeline, Timelines
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -24,7 +24,7 @@ from opentelemetry.trace import StatusCode
 from latentd.api import APIRouter, Services, hookimpl
 from latentd.testing import HeadlessServices
 
-SMALL: dict[str, Any] = {"prompt": "a red circle", "steps": 4, "width": 64, "height": 64, "seed": 3}
+SMALL: dict[str, Any] = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64, "seed": 3}
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 LOGGER = "latentd_operations.exporting"
@@ -83,7 +83,7 @@ def test_a_job_continues_its_callers_trace_and_has_its_stages(
     serve: Callable[..., Any], memory: Memory, until: Callable[..., None]
 ) -> None:
     client = serve()
-    body = SMALL | {"batch_size": 2, "steps": 4, "sampler_name": "Euler a", "force_task_id": "mine"}
+    body = SMALL | {"batch_size": 2, "sampler_name": "Euler a", "force_task_id": "mine"}
     assert client.post("/sdapi/v1/txt2img", json=body, headers=SAMPLED).status_code == 200
     until(lambda: len(memory.exporter.get_finished_spans()) == 6)
     route = "POST /sdapi/v1/txt2img"
@@ -103,7 +103,7 @@ def test_a_job_continues_its_callers_trace_and_has_its_stages(
         "latentd.job.state": "completed",
         "latentd.width": 64,
         "latentd.height": 64,
-        "latentd.steps": 4,
+        "latentd.steps": 1,
         "latentd.images": 2,
         "latentd.sampler": "Euler a",
     }
@@ -137,8 +137,8 @@ def test_a_failure_is_told_by_its_class(serve: Callable[..., Any], memory: Memor
     client.post("/sdapi/v1/refresh-checkpoints")
     broken = SMALL | {"override_settings": {"sd_model_checkpoint": "broken"}}
     assert client.post("/sdapi/v1/txt2img", json=broken).status_code == 422
-    until(lambda: len(memory.exporter.get_finished_spans()) == 3)
-    job, request, _ = of_spans(memory.spans(), "job txt2img", "POST /sdapi/v1/txt2img", "queue")
+    until(lambda: len(memory.exporter.get_finished_spans()) == 4)
+    job, request, *_ = of_spans(memory.spans(), "job txt2img", "POST /sdapi/v1/txt2img", "queue", "prepare")
     assert (job.status.status_code, job.status.description) == (StatusCode.ERROR, "ModelLoadError")
     assert attributes(job)["error.type"] == "ModelLoadError"
     assert attributes(job)["latentd.job.state"] == "failed"
@@ -229,18 +229,41 @@ def test_log_lines_name_the_trace(
     assert [getattr(record, "trace_id", None) for record in ended] == [TRACE]
 
 
-def test_an_id_that_is_used_again_is_another_course() -> None:
+def follow(timelines: Timelines, created: float, event: str, **more: Any) -> Timeline:
+    return timelines.follow("mine", event, {"created": created, "stage": None, **more})
+
+
+def test_an_id_that_is_used_again_has_another_timeline() -> None:
     timelines = Timelines()
-    for created, event, more in (
-        (1.0, "started", {"started": 2.0}),
-        (5.0, "started", {"started": 6.0}),
-        (1.0, "progress", {"step": 1}),
-    ):
-        timelines.follow("mine", event, {"created": created, **more})
-    first = timelines.follow("mine", "completed", {"created": 1.0, "finished": 4.0})
-    again = timelines.follow("mine", "failed", {"created": 5.0, "finished": 7.0})
-    assert [name for name, _, _ in first.stages(completed=True)] == ["queue", "prepare", "sample", "finish"]
-    assert list(again.stages(completed=False)) == [("queue", 5.0, 6.0)]
+    follow(timelines, 1.0, "started", started=2.0)
+    follow(timelines, 5.0, "started", started=6.0)
+    for stage in ("prepare", "sample", "finish"):
+        follow(timelines, 1.0, "progress", stage=stage)
+    first = follow(timelines, 1.0, "completed", finished=4.0, stage="finish")
+    again = follow(timelines, 5.0, "failed", finished=7.0, stage="prepare")
+    assert [name for name, _, _ in first.stages()] == [*STAGES]
+    assert list(again.stages()) == [("queue", 5.0, 6.0), ("prepare", 6.0, 7.0)]
+
+
+@pytest.mark.parametrize(
+    ("reached", "names"),
+    [
+        ([], ["queue"]),
+        (["prepare"], ["queue", "prepare"]),
+        (["prepare", "sample"], ["queue", "prepare", "sample"]),
+        (["sample", "finish", "sample", "finish"], ["queue", "prepare", "sample", "finish"]),
+    ],
+)
+def test_a_job_ends_in_the_stage_that_it_is_at(reached: list[str], names: list[str]) -> None:
+    timeline = Timeline(created=1.0, started=2.0)
+    for at, stage in enumerate(reached):
+        timeline.reach(stage, 3.0 + at)
+    timeline.finished = 9.0
+    stages = list(timeline.stages())
+    assert [name for name, _, _ in stages] == names
+    assert [begin for _, begin, _ in stages[1:]] == [end for _, _, end in stages[:-1]]
+    if "finish" in names:
+        assert stages[2:] == [("sample", 3.0, 6.0), ("finish", 6.0, 9.0)]
 
 
 # --- where spans go --------------------------------------------------------------------------------------------------

@@ -86,6 +86,9 @@ class SamplingPass:
         if self.state.padded is not None:
             self.gen.infotext[self.state.padded] = True
         self.latents = self.gen.latents = latents
+        self.gen.control.progress.stage = "finish"
+        with suppress(Interrupted):  # it publishes the progress; what is to stop does so where it is checked next
+            self.gen.control.check()
 
     def stop(self, error: BaseException) -> None:
         """End the pass early: after interrupt or skip with the newest predicted clean latent, else with ``error``."""
@@ -124,6 +127,7 @@ def begin_pass(gen: RunningGeneration, inputs: PassInputs) -> SamplingPass:
     )
     progress = gen.control.progress
     progress.sampling_steps, progress.sampling_step = sampling_schedule.sampling_steps, 0
+    progress.stage = "sample"
     note_sampling_infotext(gen, inputs, params)
     noise = gen.hooks.modify_noise(gen, inputs.stream.next())
     x = sampling_schedule.start(noise) if inputs.init is None else sampling_schedule.start_from(inputs.init, noise)

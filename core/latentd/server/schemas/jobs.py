@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from latentd.types import JsonValue
+from latentd.types import JsonValue, Stage
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 EventName = Literal["queued", "started", "progress", "completed", "failed", "cancelled"]
@@ -20,6 +20,7 @@ _RUNNING: dict[str, JsonValue] = {
     **{"id": "task(txt2img-7Q2ZK4M)", "kind": "txt2img", "state": "running", "position": 0},
     **{"created": 1767222000.25, "started": 1767222000.5, "finished": None, "progress": 0.35, "eta": 1.3},
     **{"step": 7, "steps": 20, "batch": 0, "batches": 1, "text": "scripts_txt2img", "preview_id": 1},
+    "stage": "sample",
     **{"interrupted": False, "expired": False, "warnings": [], "error": None},
     "meta": {"width": 512, "height": 512, "steps": 20, "images": 1},
 }
@@ -34,7 +35,7 @@ _ENDED: dict[str, JsonValue] = {
         "batch": 1,
         "batches": 0,
     },
-    **{"text": "", "preview": None, "events": f"{_PATH}/events", "result": None},
+    **{"text": "", "stage": "finish", "preview": None, "events": f"{_PATH}/events", "result": None},
     "images": [
         {
             **{"url": f"{_PATH}/images/0", "width": 512, "height": 512, "seed": 1, "role": "image"},
@@ -79,6 +80,10 @@ class JobDocument(BaseModel):
     batch: int = Field(description="Batches done.")
     batches: int = Field(description="Batches in all.")
     text: str = Field(description="What is being done.")
+    stage: Stage | None = Field(
+        description="What a generation is at, or was when it ended: models and texts, sampling, decoding and saving; "
+        "null before, and of other work."
+    )
     preview_id: int = Field(description="Grows with each new preview; 0 while there is none.")
     interrupted: bool = Field(description="Somebody asked to stop early; the pictures are as far as they got.")
     expired: bool = Field(description="The pictures are no longer kept.")

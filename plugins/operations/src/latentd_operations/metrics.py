@@ -61,7 +61,7 @@ class Metrics:
             self._errors.labels(kind, str(data["error"]["type"]), code).inc()
         if event == "completed":
             self._images.labels(kind).inc(drawn(self._services, job_id)[0])
-            for stage, begin, end in timeline.stages(completed=True):
+            for stage, begin, end in timeline.stages():
                 if stage != "queue":
                     self._stages.labels(kind, stage).observe(end - begin)
 

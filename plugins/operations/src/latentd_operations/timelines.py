@@ -1,4 +1,4 @@
-"""The timeline of every job: when it was handed in, began, took its first and its last step, and ended."""
+"""The timeline of every job: when it was handed in, began, sampled, and ended."""
 
 from __future__ import annotations
 
@@ -17,29 +17,45 @@ _FOLLOWED = 10_000
 
 @dataclass(slots=True, kw_only=True)
 class Timeline:
-    """What has happened to one job, in Unix time. Of a job that is tried again elsewhere, it is the last try."""
+    """What has happened to one job, in Unix time. Of a job that is tried again elsewhere, it is the last try.
+
+    :ivar sampling: when it began to sample. :ivar sampled: when its last pass of sampling ended.
+    :ivar stage: what its document says that it is at.
+    """
 
     created: float
     started: float | None = None
-    first: float | None = None
-    last: float | None = None
+    sampling: float | None = None
+    sampled: float | None = None
     finished: float | None = None
+    stage: str | None = None
 
-    def stages(self, *, completed: bool) -> Iterator[tuple[str, float, float]]:
+    def reach(self, stage: str | None, now: float) -> None:
+        """Note that the job is at ``stage``."""
+        if stage == "sample" and self.sampling is None:
+            self.sampling = now
+        if stage != "sample" and self.stage == "sample":
+            self.sampled = now
+        self.stage = stage
+
+    def stages(self) -> Iterator[tuple[str, float, float]]:
         """Name, beginning and end of each stage of a job that has ended.
 
-        They are ``queue``, ``prepare`` (models, texts, up to the first step), ``sample`` (to the last step) and
-        ``finish`` (decoding, saving). Work without steps has ``queue`` alone. Of a job that did not complete it is not
-        known whether its last step was the one it was to end with: its ``sample`` lasts to the job's end.
+        They are ``queue``, ``prepare`` (models, texts, init pictures), ``sample`` (from the first pass of sampling to
+        the last, with what is decoded in between) and ``finish`` (decoding, saving). Work that is no generation has
+        ``queue`` alone. The last stage of a job that did not complete is the one in which it ended.
         """
         assert self.finished is not None
         yield "queue", self.created, self.finished if self.started is None else self.started
-        if self.started is None or self.first is None or self.last is None:
+        if self.started is None or self.stage is None:
             return
-        yield "prepare", self.started, self.first
-        yield "sample", self.first, self.last if completed else self.finished
-        if completed:
-            yield "finish", self.last, self.finished
+        yield "prepare", self.started, self.finished if self.sampling is None else self.sampling
+        if self.sampling is None:
+            return
+        sampled = self.finished if self.stage == "sample" or self.sampled is None else self.sampled
+        yield "sample", self.sampling, sampled
+        if self.stage != "sample":
+            yield "finish", sampled, self.finished
 
 
 class Timelines:
@@ -67,7 +83,6 @@ class Timelines:
             if event in ENDS:
                 self._running.pop(key, None)
                 timeline.finished = data["finished"]
-            elif event == "progress" and data["step"]:
-                timeline.first = timeline.first or now
-                timeline.last = now
+            if event != "queued":
+                timeline.reach(data["stage"], now)
         return timeline

@@ -153,7 +153,7 @@ class Tracing:
         if not span.is_recording():
             return
         here = set_span_in_context(span)
-        for stage, begin, end in timeline.stages(completed=event == "completed"):
+        for stage, begin, end in timeline.stages():
             child = self._tracer.start_span(stage, context=here, start_time=_nanoseconds(begin))
             child.end(_nanoseconds(end))
         span.set_attribute("latentd.job.state", event)
