@@ -10,7 +10,7 @@ from latentd.api import Checkpoint, LatentdError, Models, Services, near_matches
 from latentd_openai.errors import refusal
 from latentd_openai.parameters import ModelEntry
 
-#: Names of OpenAI's own models, among which some clients offer no others.
+#: Names of OpenAI's own models; some clients offer no other names.
 _OPENAI = re.compile(r"(dall-e|gpt-image|chatgpt-image)", re.IGNORECASE)
 _SDXL_KEY = "conditioner.embedders.1.model.ln_final.weight"
 _SD2_KEY = "cond_stage_model.model.ln_final.weight"

@@ -66,9 +66,9 @@ def text_of(value: JsonValue, name: str) -> str:
 
 
 def repainted(image: Image, mask: Image | None) -> Image | None:
-    """What is repainted, white in a picture [L] of the image's size; None: all of it.
+    """The inpainting mask [L] of the image's size, white where it is repainted; None if all of it is.
 
-    It is what is transparent in ``mask``, or without one what is transparent in the image.
+    Repainted is what is transparent in ``mask``, or without one what is transparent in the image.
 
     :raises HTTPException: the mask is of another size, or nothing in it is transparent.
     """

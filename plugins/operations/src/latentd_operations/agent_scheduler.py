@@ -23,8 +23,8 @@ from latentd_operations.scheduler import (
     TaskResultsAnswer,
     Txt2ImgTask,
     UpdateTaskArgs,
-    no,
-    yes,
+    refused,
+    succeeded,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Limit = Annotated[int, Query(ge=0, le=1000, description="most tasks of the reply")]
 Offset = Annotated[int, Query(ge=0, description="how many are left out before")]
 Answer = dict[str, JsonValue]
-#: What stops others' work needs a key for that.
+#: Routes that stop other clients' work need a key with the scope admin.
 _ADMIN = {"x-scope": "admin"}
 
 
@@ -87,19 +87,19 @@ def _add_queue(routes: APIRouter, services: Services, scheduler: Scheduler) -> N
 
     def pause() -> Answer:
         services.queue.pause()
-        return yes("Queue paused.")
+        return succeeded("Queue paused.")
 
     def resume() -> Answer:
         services.queue.resume()
-        return yes("Queue resumed.")
+        return succeeded("Queue resumed.")
 
     def clear_queue() -> Answer:
         scheduler.clear(waiting=True)
-        return yes("Queue cleared.")
+        return succeeded("Queue cleared.")
 
     def clear_history() -> Answer:
         scheduler.clear(waiting=False)
-        return yes("History cleared.")
+        return succeeded("History cleared.")
 
     post("/queue/pause", "/pause", name="pause_task_queue", does=pause, words="Start no further job.")
     post("/queue/resume", "/resume", name="resume_task_queue", does=resume, words="Start waiting jobs again.")
@@ -114,21 +114,21 @@ def _add_tasks(routes: APIRouter, services: Services, scheduler: Scheduler) -> N
     async def task(id: str) -> Answer:
         job = known(id)
         if job is None:
-            return no("Task not found")
+            return refused("Task not found")
         place = scheduler.position(job)
         return {"success": True, "data": scheduler.document(job, position=place, one=True)}
 
     async def position(id: str) -> Answer:
         job = known(id)
         if job is None:
-            return no("Task not found")
+            return refused("Task not found")
         status = scheduler.document(job)["status"]
         return {"success": True, "data": {"status": status, "position": scheduler.position(job)}}
 
     async def results(id: str, zip: bool = False) -> Response | Answer:
         job = known(id)
         if job is None:
-            return no("Task not found")
+            return refused("Task not found")
         found = await services.run_in_thread(lambda: scheduler.results(job, zipped=zip))
         if not isinstance(found, bytes):
             return found
@@ -152,21 +152,23 @@ def _add_changes(routes: APIRouter, services: Services, scheduler: Scheduler) ->
     def on(does: Callable[[Job], Answer]) -> Callable[..., Awaitable[Answer]]:
         async def act(id: str) -> Answer:
             job = scheduler.job(id)
-            return no("Task not found") if job is None else does(job)
+            return refused("Task not found") if job is None else does(job)
 
         return act
 
     async def update(id: str, body: UpdateTaskArgs) -> Answer:
         job = scheduler.job(id)
-        return no("Task not found") if job is None else scheduler.update(job, body)
+        return refused("Task not found") if job is None else scheduler.update(job, body)
 
     async def rename(id: str, name: str) -> Answer:
         job = scheduler.job(id)
-        return no("Task not found") if job is None else scheduler.note(job, name=name) | {"message": "Task renamed."}
+        return (
+            refused("Task not found") if job is None else scheduler.note(job, name=name) | {"message": "Task renamed."}
+        )
 
     async def move(id: str, over_id: str) -> Answer:
         job = scheduler.job(id)
-        return no("Task not found") if job is None else scheduler.move(job, over_id)
+        return refused("Task not found") if job is None else scheduler.move(job, over_id)
 
     async def requeue(id: str, request: Request) -> Answer:
         return await scheduler.requeue(id, request)
@@ -181,11 +183,11 @@ def _add_changes(routes: APIRouter, services: Services, scheduler: Scheduler) ->
         ("PUT", ["/task/{id}"], update, "update_task", "Name it."),
         ("POST", ["/task/{id}/run", "/run/{id}"], on(scheduler.run), "run_task", "Let it run next."),
         ("POST", ["/task/{id}/requeue", "/requeue/{id}"], requeue, "requeue_task", "Queue it again."),
-        ("DELETE", ["/task/{id}"], on(scheduler.delete), "delete_task", "Take it away; a running one is cancelled."),
-        ("POST", ["/delete/{id}"], on(scheduler.delete), "post_delete_task", "Take it away, by POST."),
+        ("DELETE", ["/task/{id}"], on(scheduler.delete), "delete_task", "Delete it; a running one is cancelled."),
+        ("POST", ["/delete/{id}"], on(scheduler.delete), "post_delete_task", "Delete it, by POST."),
         ("POST", ["/task/{id}/move/{over_id}", "/move/{id}/{over_id}"], move, "move_task", "Move it."),
         ("POST", ["/task/{id}/bookmark", "/bookmark/{id}"], on(mark), "bookmark_task", "Bookmark it."),
-        ("POST", ["/task/{id}/unbookmark", "/unbookmark/{id}"], on(unmark), "unbookmark_task", "Bookmark it no more."),
+        ("POST", ["/task/{id}/unbookmark", "/unbookmark/{id}"], on(unmark), "unbookmark_task", "Remove its bookmark."),
         ("POST", ["/task/{id}/rename", "/rename/{id}"], rename, "rename_task", "Name it."),
     ):
         _at(routes, method, paths, endpoint, name=name, words=words)

@@ -1,7 +1,8 @@
 """The queue as agent-scheduler shows it (source: the API of sd-webui-agent-scheduler).
 
 What is in the queue are the server's jobs, whoever handed them in; what only agent-scheduler knows of a task (its name,
-a bookmark, its parameters) is there for tasks that came by these routes. Of an unknown task ``success`` is false.
+a bookmark, its parameters) is there for tasks that came by these routes. The answer for an unknown task has ``success``
+false.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ class Scheduler:
         self._tasks = tasks
         self._webhooks = webhooks
 
-    # --- handing in --------------------------------------------------------------------------------------------------
+    # --- queueing ----------------------------------------------------------------------------------------------------
 
     async def submit(self, body: Txt2ImgTask | Img2ImgTask, request: Request) -> str:
         """The id of the queued task.
@@ -201,13 +202,13 @@ class Scheduler:
         """Queue a task again under a new id."""
         task = self._tasks.get(task_id)
         if task is None:
-            return no("Task not found")
+            return refused("Task not found")
         if task.body is None:
-            return no("The task's parameters are kept no longer")
+            return refused("The task's parameters are kept no longer")
         again = self._tasks.get(await self._submit(task.kind, task.body, request, ()))
         if again is not None and task.name:
             again.name = f"Copy of {task.name}"
-        return yes("Task requeued")
+        return succeeded("Task requeued")
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -282,10 +283,10 @@ class Scheduler:
     def results(self, job: Job, *, zipped: bool) -> dict[str, JsonValue] | bytes:
         """The pictures of a task: in base64 with their infotexts, or as files in one ZIP."""
         if job.status != "completed":
-            return no(f"Task is {STATUS[job.status]}")
+            return refused(f"Task is {STATUS[job.status]}")
         pictures = pictures_of(job)
         if not pictures:
-            return no("Task result is not available")
+            return refused("Task result is not available")
         if not zipped:
             data = [
                 {
@@ -305,13 +306,13 @@ class Scheduler:
     # --- changing ----------------------------------------------------------------------------------------------------
 
     def delete(self, job: Job) -> dict[str, JsonValue]:
-        """Take a task away; a running one is cancelled."""
+        """Delete a task; a running one is cancelled."""
         running = job.status == "running"
         self._services.queue.cancel(job.id)
         if running:
-            return yes("Task interrupted")
+            return succeeded("Task interrupted")
         self._forget(job)
-        return yes("Task deleted")
+        return succeeded("Task deleted")
 
     def _forget(self, job: Job) -> None:
         self._services.queue.forget(job.id)
@@ -326,29 +327,29 @@ class Scheduler:
         else:
             other = self.job(over)
             if other is None or not other.position:
-                return no("Task not found")
+                return refused("Task not found")
             place, said = other.position, "Task moved"
         try:
             self._services.queue.promote(job.id, place)
         except LatentdError as error:
-            return no(error.detail)
-        return yes(said)
+            return refused(error.detail)
+        return succeeded(said)
 
     def run(self, job: Job) -> dict[str, JsonValue]:
         """Let a waiting task run next."""
         if job.status == "running":
-            return no("Task is running")
+            return refused("Task is running")
         moved = self.move(job, "top")
         if not moved["success"]:
             return moved
         if self._services.queue.paused:
-            return no("Task is the next, but the queue is paused")
-        return yes("Task is scheduled to run next")
+            return refused("Task is the next, but the queue is paused")
+        return succeeded("Task is scheduled to run next")
 
     def update(self, job: Job, given: UpdateTaskArgs) -> dict[str, JsonValue]:
         """Name a task; its parameters were planned when it was queued."""
         if given.checkpoint is not None or given.params:
-            return no("a task's checkpoint and parameters are fixed once it is queued; queue it anew")
+            return refused("a task's checkpoint and parameters are fixed once it is queued; queue it anew")
         return self.note(job, name=given.name)
 
     def note(self, job: Job, *, name: str | None = None, bookmarked: bool | None = None) -> dict[str, JsonValue]:
@@ -361,10 +362,10 @@ class Scheduler:
             self._tasks.add(task)
         task.name = name if name is not None else task.name
         task.bookmarked = bookmarked if bookmarked is not None else task.bookmarked
-        return yes("Task updated.")
+        return succeeded("Task updated.")
 
     def clear(self, *, waiting: bool) -> None:
-        """Take away every task that waits, or every one that has ended."""
+        """Cancel every task that waits, or forget every one that has ended."""
         for job, _ in self.jobs():
             if waiting and job.status == "queued":
                 self._services.queue.cancel(job.id)
@@ -372,13 +373,13 @@ class Scheduler:
                 self._forget(job)
 
 
-def yes(message: str) -> dict[str, JsonValue]:
-    """The answer that says that it is done."""
+def succeeded(message: str) -> dict[str, JsonValue]:
+    """The answer to what has been done."""
     return {"success": True, "message": message}
 
 
-def no(message: str) -> dict[str, JsonValue]:
-    """The answer that says why it is not."""
+def refused(message: str) -> dict[str, JsonValue]:
+    """The answer to what has not been done, with the reason."""
     return {"success": False, "message": message}
 
 

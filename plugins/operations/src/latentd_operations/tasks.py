@@ -1,4 +1,4 @@
-"""What agent-scheduler's clients say of a job beside its parameters: a name, a bookmark, where to send its pictures."""
+"""What agent-scheduler's clients say of a job beside its parameters: a name, a bookmark, a callback URL."""
 
 from __future__ import annotations
 

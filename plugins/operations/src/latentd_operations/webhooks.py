@@ -1,4 +1,4 @@
-"""Telling receivers of the ends of jobs: signed, tried again until it is taken, bounded in number and in tries."""
+"""Webhooks: receivers are told of every job's end, signed, retried with exponential back-off, in a bounded queue."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from latentd_operations.timelines import ENDS
 log = logging.getLogger(__name__)
 
 OUTCOMES = ("delivered", "retried", "refused", "given up", "dropped")
-"""What becomes of tries: taken; to be tried again; refused for good (4xx, or a host that is not allowed); tried for the
-last time; pushed out by newer ones."""
+"""What becomes of a try: delivered; to be retried; refused for good (4xx, or a host that is not allowed); given up
+after the last try; dropped from the queue for a newer delivery."""
 SECRET = "LATENTD_WEBHOOK_SECRET"
 """The environment's variable with the key of signatures; without it there are none."""
 MOST_WAITING = 1000
