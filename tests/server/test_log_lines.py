@@ -130,7 +130,7 @@ def test_json_lines_name_the_job_whoever_logs(latentd_app: AppFactory) -> None:
             router = APIRouter()
 
             def work(control: Any) -> int:
-                logging.getLogger("mine").info("at work %s", FORGED)
+                logging.getLogger("mine").info("at work %s", FORGED, extra={"trace_id": "4bf92f35"})
                 try:
                     raise KeyError(FORGED)
                 except KeyError:
@@ -156,5 +156,6 @@ def test_json_lines_name_the_job_whoever_logs(latentd_app: AppFactory) -> None:
     said, failed = (line for line in mine if line["logger"] == "mine")
     assert FORGED in said["message"]
     assert failed["traceback"].startswith("Traceback")
+    assert (said["trace_id"], "trace_id" in failed) == ("4bf92f35", False)
     assert [(line["status"], line["seconds"] < 60) for line in mine if line["logger"] == "latentd.api"] == [(200, True)]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", said["time"])

@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-from openai import AsyncOpenAI
 from openai_requests import KEY, picture, png
 from PIL import Image
 
@@ -47,26 +46,35 @@ async def image_data(session: aiohttp.ClientSession, data: str, headers: Any = N
 
 
 def test_openai_generates_by_model_name_in_base64_and_behind_addresses(server: SimpleNamespace) -> None:
-    """Models like ``gpt-image-1`` are asked without a response format, all others for base64."""
+    """Models like ``gpt-image-1`` are asked without a response format, all others for base64.
+
+    An operator's ``IMAGES_OPENAI_API_PARAMS`` come last; a picture behind a URL is fetched with the same headers.
+    """
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    headers |= {"X-OpenWebUI-User-Name": "Me", "X-OpenWebUI-User-Role": "user"}
 
     async def generate(session: aiohttp.ClientSession) -> list[bytes]:
-        client = AsyncOpenAI(api_key=KEY, base_url=f"{server.url}/v1")
         found = []
-        for extra in (
-            {"model": "sd1", "response_format": "b64_json"},
-            {"model": "gpt-image-1"},
-            {"model": "sd1", "extra_body": {"response_format": "url", "steps": 2, "negative_prompt": "blue"}},
+        for query, extra in (
+            ("", {"model": "sd1", "response_format": "b64_json"}),
+            ("", {"model": "gpt-image-1"}),
+            ("?api-version=2025-04-01-preview", {"model": "dall-e-2", "response_format": "b64_json"}),
+            ("", {"model": "sd1", "response_format": "url", "steps": 2, "negative_prompt": "blue"}),
         ):
-            reply = await client.images.generate(**{"prompt": PROMPT, "n": 1, "size": "64x64", **extra})
-            for image in reply.data or ():
-                data, kind = await image_data(session, str(image.url or image.b64_json))
+            url = f"{server.url}/v1/images/generations{query}"
+            body = {"prompt": PROMPT, "n": 1, "size": "64x64", **extra}
+            async with session.post(url, json=body, headers=headers) as reply:
+                reply.raise_for_status()
+                answer = await reply.json(content_type=None)
+            for image in answer["data"]:
+                again = {name: value for name, value in headers.items() if name != "Content-Type"}
+                data, kind = await image_data(session, image.get("url") or image["b64_json"], again)
                 assert kind == "image/png"
                 found.append(data)
-        await client.close()
         return found
 
     pictures = asked(generate)
-    assert [Image.open(io.BytesIO(data)).size for data in pictures] == [(64, 64)] * 3
+    assert [Image.open(io.BytesIO(data)).size for data in pictures] == [(64, 64)] * 4
 
 
 def test_openai_edits_with_one_picture_and_with_a_list(server: SimpleNamespace) -> None:
