@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
 import json
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
+    # All windows are worked at, whichever is in front.
+    *("--disable-background-timer-throttling", "--disable-renderer-backgrounding"),
+    "--disable-backgrounding-occluded-windows",
     # Chromium asks its maker for this and that at every start; no name but the server's address resolves.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     *("--remote-debugging-port=0", "--window-size=1100,900"),
@@ -34,17 +39,10 @@ CTRL = 2
 _KEYS = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowUp": 38, "ArrowDown": 40, "ArrowLeft": 37, "ArrowRight": 39}
 
 
-class Tab:
-    """One page. ``requests`` are the addresses it asked for, ``refused`` those that its policy did not let it.
-
-    ``errors`` are what the console shows as errors: exceptions, failed requests, breaches of the policy.
-    """
+class Connection:
+    """A socket of the DevTools protocol: commands go out, answers and events come in."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.requests: list[str] = []
-        self.refused: list[str] = []
-        self.errors: list[str] = []
-        self._addresses: dict[str, str] = {}
         self._socket = socket
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -56,6 +54,31 @@ class Tab:
         self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
         return await asyncio.wait_for(self._answers[number], DRAW_SECONDS)
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            event = json.loads(message.data)
+            if "id" in event:
+                self._answers.pop(event["id"]).set_result(event.get("result", {}))
+            else:
+                self.heard(event["method"], event["params"])
+
+    def heard(self, method: str, parameters: dict[str, Any]) -> None:
+        """An event has come."""
+
+
+class Tab(Connection):
+    """One page. ``requests`` are the addresses it asked for, ``refused`` those that its policy did not let it.
+
+    ``errors`` are what the console shows as errors: exceptions, failed requests, breaches of the policy.
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.requests: list[str] = []
+        self.refused: list[str] = []
+        self.errors: list[str] = []
+        self._addresses: dict[str, str] = {}
+        super().__init__(socket)
 
     async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page, or what a promise gives.
@@ -115,7 +138,8 @@ class Tab:
     async def press(self, key: str, modifiers: int = 0) -> None:
         """Press a key and let it go."""
         code = _KEYS.get(key, ord(key.upper()[0]))
-        text = {"text": key} if key not in _KEYS and not modifiers else {}
+        # Enter is a character, too: with it a button is pressed.
+        text = {} if modifiers else {"text": "\r"} if key == "Enter" else {} if key in _KEYS else {"text": key}
         for kind in ("keyDown", "keyUp"):
             parameters = {"key": key, "modifiers": modifiers, "windowsVirtualKeyCode": code}
             await self.call("Input.dispatchKeyEvent", type=kind, **parameters, **(text if kind == "keyDown" else {}))
@@ -151,26 +175,23 @@ class Tab:
         """What there is to read on the page."""
         return str(await self.evaluate("document.body.innerText"))
 
-    async def _read(self) -> None:
-        async for message in self._socket:
-            event = json.loads(message.data)
-            if "id" in event:
-                self._answers.pop(event["id"]).set_result(event.get("result", {}))
-            elif event["method"] == "Network.requestWillBeSent":
-                address = event["params"]["request"]["url"]
-                self.requests.append(address)
-                self._addresses[event["params"]["requestId"]] = address
-            elif event["method"] == "Network.loadingFailed" and event["params"].get("blockedReason") == "csp":
-                address = self._addresses[event["params"]["requestId"]]
-                self.requests.remove(address)
-                self.refused.append(address)
-            elif event["method"] == "Runtime.exceptionThrown":
-                self.errors.append(_words(event["params"]["exceptionDetails"]))
-            elif event["method"] == "Runtime.consoleAPICalled" and event["params"]["type"] in ("error", "assert"):
-                self.errors.append(" ".join(str(part.get("value", part)) for part in event["params"]["args"]))
-            elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
-                entry = event["params"]["entry"]
-                self.errors.append(f"{entry['text']} {entry.get('url', '')}".strip())
+    def heard(self, method: str, parameters: dict[str, Any]) -> None:
+        """Note requests and errors."""
+        if method == "Network.requestWillBeSent":
+            address = parameters["request"]["url"]
+            self.requests.append(address)
+            self._addresses[parameters["requestId"]] = address
+        elif method == "Network.loadingFailed" and parameters.get("blockedReason") == "csp":
+            address = self._addresses[parameters["requestId"]]
+            self.requests.remove(address)
+            self.refused.append(address)
+        elif method == "Runtime.exceptionThrown":
+            self.errors.append(_words(parameters["exceptionDetails"]))
+        elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "assert"):
+            self.errors.append(" ".join(str(part.get("value", part)) for part in parameters["args"]))
+        elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            entry = parameters["entry"]
+            self.errors.append(f"{entry['text']} {entry.get('url', '')}".strip())
 
 
 #: The box of an element, scrolled into sight; ``over`` is what lies over the point (x, y) of it.
@@ -193,36 +214,70 @@ def _words(details: dict[str, Any]) -> str:
     return str(details.get("exception", {}).get("description", details["text"]))
 
 
+class Profile:
+    """A browser as somebody opens it for the first time: nothing is kept in it but by its own tabs."""
+
+    def __init__(self, browser: Connection, context: str, address: str, stack: AsyncExitStack) -> None:
+        self._browser = browser
+        self._context = context
+        self._address = address
+        self._stack = stack
+
+    async def tab(self) -> Tab:
+        """A further tab, in a window of its own; it ends with the profile."""
+        made = await self._browser.call(
+            "Target.createTarget", url="about:blank", browserContextId=self._context, newWindow=True
+        )
+        session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        address = f"{self._address}/devtools/page/{made['targetId']}"
+        return Tab(await self._stack.enter_async_context(session.ws_connect(address, max_msg_size=0)))
+
+
 @asynccontextmanager
-async def chromium_tab() -> AsyncIterator[Tab]:
-    """The only tab of a fresh Chromium, which ends with the block.
+async def chromium_profile() -> AsyncIterator[Profile]:
+    """A fresh profile, which is forgotten with the block, in the one Chromium that this process runs.
 
     :raises TimeoutError: it does not start.
     """
-    assert CHROMIUM is not None
-    profile = tempfile.mkdtemp(prefix="chromium-")
-    process = await asyncio.create_subprocess_exec(
-        *(CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            port = await _port(Path(profile))
-        async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/json/list") as reply:
-                pages = [target for target in await reply.json() if target["type"] == "page"]
-            async with session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                yield Tab(socket)
-    finally:
-        process.kill()
-        await process.wait()
-        shutil.rmtree(profile, ignore_errors=True)
+    async with asyncio.timeout(START_SECONDS):
+        port, path = await _running()
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        address = f"ws://127.0.0.1:{port}"
+        browser = Connection(await stack.enter_async_context(session.ws_connect(address + path, max_msg_size=0)))
+        made = await browser.call("Target.createBrowserContext", disposeOnDetach=True)
+        yield Profile(browser, made["browserContextId"], address, stack)
 
 
-async def _port(profile: Path) -> int:
-    """Chromium's port for DevTools, which it writes down once it listens."""
-    written = profile / "DevToolsActivePort"
-    while not written.exists() or not written.read_text():
+@asynccontextmanager
+async def chromium_tab() -> AsyncIterator[Tab]:
+    """The only tab of a fresh profile, which is forgotten with the block.
+
+    :raises TimeoutError: Chromium does not start.
+    """
+    async with chromium_profile() as profile:
+        yield await profile.tab()
+
+
+_processes: list[tuple[subprocess.Popen[bytes], Path]] = []
+
+
+async def _running() -> tuple[int, str]:
+    """(port, path) of the DevTools of this process's Chromium, which is started if there is none."""
+    if not _processes or _processes[-1][0].poll() is not None:
+        assert CHROMIUM is not None
+        folder = Path(tempfile.mkdtemp(prefix="chromium-"))
+        command = (CHROMIUM, *_FLAGS, f"--user-data-dir={folder}", "about:blank")
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _processes.append((process, folder))
+        atexit.register(_end, process, folder)
+    written = _processes[-1][1] / "DevToolsActivePort"
+    while not written.exists() or len(lines := written.read_text().splitlines()) < 2:
         await asyncio.sleep(0.05)
-    return int(written.read_text().splitlines()[0])
+    return int(lines[0]), lines[1]
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    process.kill()
+    process.wait()
+    shutil.rmtree(folder, ignore_errors=True)

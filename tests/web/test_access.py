@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.chromium import CTRL, Tab
-from tests.reference_server import listening
-from tests.web.conftest import PICTURE, READY, draw, needs_chromium, on_page
+from tests.web.conftest import PICTURE, PREVIEW, READY, SIGN_IN, draw, needs_chromium, on_page, reopened, served
 
 pytestmark = needs_chromium
 
@@ -17,40 +17,46 @@ AXE = ROOT / "tests/clients/node/node_modules/axe-core/axe.min.js"
 needs_axe = pytest.mark.skipif(
     not AXE.exists(), reason="needs what `npm ci --prefix tests/clients/node` installs (`make env` does where npm is)"
 )
-SIGN_IN = "document.querySelector('.sign-in[open]')"
+
+
+@pytest.fixture(scope="module")
+def guarded(page_data: Path) -> Iterator[str]:
+    """The address of a server with a key, a user and a prefix."""
+    with served(page_data, "--api-key", "key-1", "--api-auth", "ann:pässword", "--subpath", "draw") as url:
+        yield f"{url}/draw/"
 
 
 # --- credentials and prefix ------------------------------------------------------------------------------------------
 
 
-def test_with_a_key_and_below_a_prefix(page_data: Path) -> None:
+def test_with_a_key_and_below_a_prefix(guarded: str) -> None:
     async def use(tab: Tab) -> None:
-        await tab.fill("=Key", "wrong")
+        await tab.fill(".sign-in [type=password]", "wrong")
         await tab.press("Enter")
         await tab.click(".sign-in .main")
         await tab.wait("document.querySelector('.sign-in .bad').innerText.includes('does not know this key')")
-        await tab.fill("=Key", "key-1")
+        await tab.fill(".sign-in [type=password]", "key-1")
         await tab.click(".sign-in .main")
         await tab.wait(READY)
         tab.errors.clear()  # the browser names the requests that were refused
         await draw(tab, "a red ring", steps=30)
-        await tab.wait("document.querySelector('[data-preview]')")
+        await tab.wait(PREVIEW)
+        await tab.press("Escape")
         await tab.wait(PICTURE)
         # In this tab the key is kept; after signing out it is not.
-        await tab.call("Page.reload")
-        await tab.wait(f"document.readyState === 'complete' && ({READY})")
+        await reopened(tab)
         assert await tab.evaluate("localStorage.getItem('latentd:credentials:/draw/')") is None
         await tab.click("=Sign out")
         await tab.wait(SIGN_IN)
         tab.errors.clear()  # a list that was asked for at that moment is refused
         assert await tab.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}]).includes('key-1')") is False
 
-    with listening(page_data, "--api-key", "key-1", "--subpath", "draw") as url:
-        on_page(f"{url}/draw/", use, until=SIGN_IN)
+    on_page(guarded, use, until=SIGN_IN)
 
 
-def test_with_a_name_and_a_password_that_are_to_be_kept(page_data: Path) -> None:
+def test_with_a_name_and_a_password_that_are_to_be_kept(guarded: str) -> None:
     async def use(tab: Tab) -> None:
+        await tab.click("=Name and password")
         await tab.fill("=Name", "ann")
         await tab.fill("=Password", "pässword")
         await tab.click("=Stay signed in on this device")
@@ -58,8 +64,7 @@ def test_with_a_name_and_a_password_that_are_to_be_kept(page_data: Path) -> None
         await tab.wait(READY)
         await tab.wait("Object.keys(localStorage).some((key) => key.startsWith('latentd:credentials'))")
 
-    with listening(page_data, "--api-auth", "ann:pässword") as url:
-        on_page(f"{url}/", use, until=SIGN_IN)
+    on_page(guarded, use, until=SIGN_IN)
 
 
 # --- accessibility ---------------------------------------------------------------------------------------------------
@@ -84,11 +89,14 @@ def test_every_view_keeps_to_the_rules_of_accessibility(page_server: str, colour
         found: dict[str, list[str]] = {}
         await tab.prefer(prefers_color_scheme=colours, prefers_reduced_motion="reduce")
         found["nothing drawn yet"] = await violations(tab)
-        for fold in ("LoRAs and embeddings", "Hires fix", "ControlNet", "More"):
+        for fold in ("LoRAs and embeddings", "Styles", "Hires fix", "Refiner", "ControlNet", "More"):
             await tab.click(f"={fold}")
         await tab.click("=Enlarge, then draw again")
+        await tab.click("=Add another unit")
+        await tab.click("=Unit 1")
         found["everything unfolded"] = await violations(tab)
         await tab.click("=Enlarge, then draw again")
+        await tab.click("=Unit 1")
         await draw(tab, "a red ring <lora:nowhere:1>", steps=150)
         await tab.wait("document.querySelector('[data-preview]')")
         await tab.press("Enter", CTRL)
@@ -113,12 +121,11 @@ def test_every_view_keeps_to_the_rules_of_accessibility(page_server: str, colour
 
 
 @needs_axe
-def test_the_form_that_asks_for_a_key_keeps_to_the_rules(page_data: Path) -> None:
+def test_the_form_that_asks_for_a_key_keeps_to_the_rules(guarded: str) -> None:
     async def use(tab: Tab) -> None:
         assert await violations(tab) == []
 
-    with listening(page_data, "--api-key", "key-1", "--skip-load-model-at-start") as url:
-        on_page(f"{url}/", use, until=SIGN_IN)
+    on_page(guarded, use, until=SIGN_IN)
 
 
 def test_on_a_phone_nothing_sticks_out(page_server: str) -> None:

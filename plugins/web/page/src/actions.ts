@@ -5,11 +5,12 @@ import { ask, ServerError } from "./api.ts";
 import { catalogue } from "./catalogue.ts";
 import type { Parameters, PictureInfo } from "./documents.ts";
 import { settingsOf } from "./infotext.ts";
-import { dataUrl, inputs, takeControl, takeSource } from "./inputs.ts";
+import { dataUrl, inputs, readInput, setInput, takeSource } from "./inputs.ts";
 import { interrupt, present, submit } from "./jobs.ts";
 import { addressOf, type Picture } from "./pictures.ts";
 import { requestBody } from "./request.ts";
 import { change, settings } from "./settings.ts";
+import { addUnit, changeUnit, unitName } from "./units.ts";
 
 export interface Problem {
   sentence: string;
@@ -36,15 +37,14 @@ export const masking = signal(false);
 export async function draw(): Promise<void> {
   if (sending.peek()) return;
   const form = settings.peek();
-  if (form.mode === "img2img" && !inputs.source.peek()) {
+  if (form.mode === "img2img" && !inputs.peek()["source"]) {
     problem.value = { sentence: "There is no picture to start from.", hint: "Choose one, or drop one on the page." };
     return;
   }
   sending.value = true;
   problem.value = null;
-  const urls = { source: inputs.source.peek()?.url, mask: inputs.mask.peek()?.url, control: inputs.control.peek()?.url };
   try {
-    await submit(requestBody(form, { source: urls.source ?? "", mask: urls.mask ?? "", control: urls.control ?? "" }));
+    await submit(requestBody(form, inputs.peek()));
     view.value = "pictures";
   } catch (error) {
     complain(error);
@@ -91,12 +91,14 @@ export async function readSettings(blob: Blob): Promise<void> {
 
 function apply(parameters: Parameters): void {
   const known = catalogue.peek();
-  const { found, missing } = settingsOf(parameters, known);
   const before = settings.peek();
+  const { found, missing } = settingsOf(parameters, known, before.units);
   change(found);
   view.value = "compose";
   const lacks = missing.length ? ` Not here: ${missing.join(", ")}.` : "";
-  say(`The settings of the picture are in the form.${lacks}`, () => change(before));
+  const bare = found.units?.some((one) => one.enabled && !(one.key in inputs.peek()));
+  const wanted = bare ? " ControlNet's pictures do not stand in it: give the units theirs." : "";
+  say(`The settings of the picture are in the form.${lacks}${wanted}`, () => change(before));
 }
 
 export function reuseSeed(picture: Picture): void {
@@ -122,11 +124,31 @@ export async function toSource(blob: Blob, { mask = false } = {}): Promise<void>
   });
 }
 
-export async function toControl(blob: Blob): Promise<void> {
+/** Give a picture to the unit of this key, or else to the first unit that has none, or to the last. */
+export async function toControl(blob: Blob, key?: string): Promise<void> {
   await attempt(async () => {
-    await takeControl(blob);
+    const input = await readInput(blob);
+    const { units } = settings.peek();
+    const unit = units.find((one) => (key ? one.key === key : !(one.key in inputs.peek()))) ?? units.at(-1) ?? addUnit();
+    setInput(unit.key, input);
+    changeUnit(unit.key, { enabled: true });
     view.value = "compose";
-    say("The picture controls the next one.");
+    if (!key) say(`The picture controls the next one, as ${unitName(settings.peek().units.findIndex((one) => one.key === unit.key))}.`);
+  });
+}
+
+export function removeUnit(key: string): void {
+  const { units } = settings.peek();
+  const place = units.findIndex((one) => one.key === key);
+  const removed = units[place];
+  if (!removed) return;
+  const picture = inputs.peek()[key] ?? null;
+  change({ units: units.filter((one) => one !== removed) });
+  setInput(key, null);
+  say(`${unitName(place)} is removed.`, () => {
+    const rest = settings.peek().units;
+    change({ units: [...rest.slice(0, place), removed, ...rest.slice(place)] });
+    setInput(key, picture);
   });
 }
 

@@ -1,6 +1,7 @@
 /** Requests to the server that has served this page: where it is, credentials, and its errors as sentences. */
 
 import { signal } from "@preact/signals";
+import { forgetText, keepText, readText } from "./texts.ts";
 
 /** The server's address: this script lies in the folder `web-assets` below it, whatever prefix a proxy adds. */
 export const base = new URL("..", import.meta.url);
@@ -34,13 +35,13 @@ export function basic(name: string, password: string): string {
 
 /** Use `value` from now on; `keep` it on this device, or only until the browser's tab is closed. */
 export function setCredentials(value: string, keep: boolean): void {
-  for (const store of [localStorage, sessionStorage]) store.removeItem(CREDENTIALS);
-  if (value) (keep ? localStorage : sessionStorage).setItem(CREDENTIALS, value);
+  for (const store of ["lasting", "passing"] as const) forgetText(store, CREDENTIALS);
+  if (value) keepText(keep ? "lasting" : "passing", CREDENTIALS, value);
   credentials.value = value;
 }
 
 function stored(): string {
-  return sessionStorage.getItem(CREDENTIALS) ?? localStorage.getItem(CREDENTIALS) ?? "";
+  return readText("passing", CREDENTIALS) ?? readText("lasting", CREDENTIALS) ?? "";
 }
 
 /** The JSON answer of the server to `method path`.
@@ -76,7 +77,7 @@ async function attempt(method: string, path: string, body: unknown, authorizatio
   const headers: Record<string, string> = { Accept: "application/json, image/*" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (authorization) headers["Authorization"] = authorization;
-  // Where the server asks for credentials, the page does, too: with the browser's own, it would open its own dialogue.
+  // Where the server wants credentials, the page asks for them: otherwise the browser would, in a dialogue of its own.
   const guarded = document.documentElement.dataset["guarded"] === "true";
   const sent: RequestInit = { method, headers, credentials: guarded ? "omit" : "same-origin" };
   if (body !== undefined) sent.body = JSON.stringify(body);

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { ask } from "./api.ts";
-import type { Checkpoint, Lora, Named, Parameters, Sampler, Scheduler, Vae } from "./documents.ts";
+import type { Checkpoint, ControlNet, Lora, Named, Parameters, Sampler, Scheduler, Slider, Vae } from "./documents.ts";
 import { split } from "./infotext.ts";
 import { change, firstVisit, settings } from "./settings.ts";
 
@@ -20,7 +20,7 @@ export interface Catalogue {
   embeddings: string[];
   styles: string[];
   /** Null where ControlNet's plugin is not there. */
-  control: { modules: string[]; models: string[] } | null;
+  control: ControlNet | null;
 }
 
 const NOTHING: Catalogue = {
@@ -84,10 +84,15 @@ export async function refreshCatalogue(): Promise<void> {
   await readCatalogue();
 }
 
-async function readControl(): Promise<Catalogue["control"]> {
-  const [modules, models] = await Promise.all([
-    ask<{ module_list: string[] }>("GET", "controlnet/module_list"),
+async function readControl(): Promise<ControlNet> {
+  const [modules, models, options] = await Promise.all([
+    ask<{ module_list: string[]; module_detail: Record<string, { sliders: Slider[] }> }>("GET", "controlnet/module_list"),
     ask<{ model_list: string[] }>("GET", "controlnet/model_list"),
+    ask<{ control_net_unit_count: number }>("GET", "controlnet/settings"),
   ]);
-  return { modules: modules.module_list, models: models.model_list };
+  return {
+    modules: modules.module_list.map((name) => ({ name, sliders: modules.module_detail[name]?.sliders ?? [] })),
+    models: models.model_list,
+    most: options.control_net_unit_count,
+  };
 }

@@ -61,6 +61,23 @@ export interface Vae {
   model_name: string;
 }
 
+/** A slider of a preprocessor. */
+export interface Slider {
+  name: string;
+  value: number;
+  min: number;
+  max: number;
+  step: number;
+}
+
+/** What ControlNet's routes tell. */
+export interface ControlNet {
+  modules: { name: string; sliders: Slider[] }[];
+  models: string[];
+  /** How many units the server wants a page to show. */
+  most: number;
+}
+
 /** What an infotext says, by AUTOMATIC1111's keys; values are texts, mostly. */
 export type Parameters = Record<string, unknown>;
 

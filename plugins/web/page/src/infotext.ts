@@ -1,17 +1,20 @@
 /** From what an infotext says to the form. */
 
-import type { Checkpoint, Parameters, Sampler, Scheduler } from "./documents.ts";
-import { DEFAULTS, type Settings } from "./settings.ts";
+import type { Checkpoint, ControlNet, Parameters, Sampler, Scheduler } from "./documents.ts";
+import { DEFAULTS, type Settings, type Unit } from "./settings.ts";
+import { unitsOf } from "./units.ts";
 
 export interface Known {
   models: Checkpoint[];
   vaes: string[];
   samplers: Sampler[];
   schedulers: Scheduler[];
+  control: ControlNet | null;
 }
 
-/** The settings that an infotext names, and what it names that this server does not have. */
-export function settingsOf(said: Parameters, known: Known): { found: Partial<Settings>; missing: string[] } {
+/** The settings that an infotext names, and what it names that this server does not have.
+ *  @param present the units of the form, whose pictures stay where they are. */
+export function settingsOf(said: Parameters, known: Known, present: Unit[]): { found: Partial<Settings>; missing: string[] } {
   const found: Partial<Settings> = {
     mode: "txt2img",
     prompt: text(said["Prompt"]),
@@ -28,7 +31,9 @@ export function settingsOf(said: Parameters, known: Known): { found: Partial<Set
   if (said["Hires upscaler"] !== undefined) found.hiresUpscaler = text(said["Hires upscaler"]);
   const denoising = number(said["Denoising strength"]);
   if (denoising !== undefined) Object.assign(found, { denoising, hiresDenoising: denoising });
-  const missing = [...sampling(said, known, found), ...files(said, known, found)];
+  const { units, missing: lacking } = unitsOf(said, present, known.control);
+  found.units = units;
+  const missing = [...sampling(said, known, found), ...files(said, known, found), ...lacking];
   return { found, missing };
 }
 

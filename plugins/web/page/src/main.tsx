@@ -1,12 +1,14 @@
 /** The page: what it shows, and what it reads when it is opened. */
 
+import { effect } from "@preact/signals";
 import { render } from "preact";
-import { complain, notice, view } from "./actions.ts";
+import { complain, notice, say, view } from "./actions.ts";
 import { credentials, signInWanted } from "./api.ts";
 import { readCatalogue } from "./catalogue.ts";
 import { Compose } from "./compose/compose.tsx";
+import { watchConnection } from "./events.ts";
 import { readInputs } from "./inputs.ts";
-import { follow, jobs } from "./jobs.ts";
+import { follow, jobs, own, watchOtherTabs } from "./jobs.ts";
 import { watchKeys } from "./keyboard.ts";
 import { Bar, Help, showTheme } from "./parts/bar.tsx";
 import { DropTargets } from "./parts/drop.tsx";
@@ -14,6 +16,7 @@ import { Segments } from "./parts/fields.tsx";
 import { SignIn } from "./parts/signin.tsx";
 import { readPictures } from "./pictures.ts";
 import { Stage } from "./stage/stage.tsx";
+import { full } from "./texts.ts";
 import "./style/tokens.css";
 import "./style/parts.css";
 import "./style/layout.css";
@@ -70,15 +73,20 @@ function Notice() {
   );
 }
 
-/** Read what the server has, and follow its jobs. */
+/** Follow the server's jobs, and read what it has whenever it is there, or there again. */
 function begin(): void {
-  void readCatalogue().then(follow, complain);
+  follow(() => void readCatalogue().catch(complain));
 }
 
 showTheme();
 void readInputs();
 void readPictures();
 watchKeys();
+watchOtherTabs();
+watchConnection(() => !Object.keys(own.peek()).length);
+effect(() => {
+  if (full.value) say("The browser has no space left: download what you want to keep, since a reload forgets the latest.");
+});
 const root = document.getElementById("page");
 if (root) render(<App />, root);
 // Without credentials the server would only refuse everything.

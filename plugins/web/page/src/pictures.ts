@@ -16,6 +16,7 @@ export interface Picture {
 }
 
 const MOST = 150;
+const LONGEST_TITLE = 100;
 
 export const pictures = signal<Picture[]>([]);
 
@@ -34,6 +35,11 @@ export function addressOf(picture: Picture): string {
     addresses.set(picture.key, address);
   }
   return address;
+}
+
+/** The beginning of the picture's prompt. */
+export function titleOf({ infotext }: Picture): string {
+  return (infotext.split("\n", 1)[0] ?? "").slice(0, LONGEST_TITLE);
 }
 
 /** Bring back the pictures of former visits. */

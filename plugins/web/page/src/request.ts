@@ -1,15 +1,11 @@
 /** From the form to the body of a request: AUTOMATIC1111's fields, and `mode`. */
 
-import type { Settings } from "./settings.ts";
+import type { Input } from "./inputs.ts";
+import type { Settings, Unit } from "./settings.ts";
 
-/** Pictures that go with the settings, as data URLs; empty where there is none. */
-export interface Pictures {
-  source: string;
-  mask: string;
-  control: string;
-}
+type Pictures = Readonly<Record<string, Input>>;
 
-/** A body for `POST /latentd/v1/jobs`. */
+/** A body for `POST /latentd/v1/jobs`. Of `pictures`, what the settings have no use for is left out. */
 export function requestBody(form: Settings, pictures: Pictures): Record<string, unknown> {
   return {
     mode: form.mode,
@@ -33,7 +29,7 @@ export function requestBody(form: Settings, pictures: Pictures): Record<string, 
     override_settings: overrides(form),
     ...(form.refiner ? { refiner_checkpoint: form.refiner, refiner_switch_at: form.refinerAt } : {}),
     ...(form.mode === "img2img" ? fromPicture(form, pictures) : hires(form)),
-    ...(form.control.enabled ? { alwayson_scripts: { controlnet: { args: [unit(form, pictures)] } } } : {}),
+    ...control(form, pictures),
   };
 }
 
@@ -57,7 +53,9 @@ function hires(form: Settings): Record<string, unknown> {
   };
 }
 
-function fromPicture(form: Settings, { source, mask }: Pictures): Record<string, unknown> {
+function fromPicture(form: Settings, pictures: Pictures): Record<string, unknown> {
+  const source = pictures["source"]?.url;
+  const mask = pictures["mask"]?.url;
   const body: Record<string, unknown> = {
     init_images: source ? [source] : [],
     denoising_strength: form.denoising,
@@ -75,17 +73,28 @@ function fromPicture(form: Settings, { source, mask }: Pictures): Record<string,
   };
 }
 
-function unit({ control }: Settings, pictures: Pictures): Record<string, unknown> {
+function control({ units }: Settings, pictures: Pictures): Record<string, unknown> {
+  if (!units.some((one) => one.enabled)) return {};
+  // Units that are off are sent as such, so that the server counts as the page does.
+  const args = units.map((one) => (one.enabled ? unit(one, pictures) : { enabled: false }));
+  return { alwayson_scripts: { controlnet: { args } } };
+}
+
+function unit(form: Unit, pictures: Pictures): Record<string, unknown> {
   return {
     enabled: true,
-    image: pictures.control || null,
-    module: control.module,
-    model: control.model,
-    weight: control.weight,
-    guidance_start: control.start,
-    guidance_end: control.end,
-    control_mode: control.mode,
-    pixel_perfect: true,
+    image: pictures[form.key]?.url ?? null,
+    module: form.module,
+    model: form.model,
+    weight: form.weight,
+    guidance_start: form.start,
+    guidance_end: form.end,
+    control_mode: form.mode,
+    resize_mode: form.resize,
+    pixel_perfect: form.pixelPerfect,
+    processor_res: form.resolution,
+    threshold_a: form.thresholdA,
+    threshold_b: form.thresholdB,
   };
 }
 

@@ -1,11 +1,15 @@
-/** What the form says. It is kept in the browser, so that it is there after a reload. */
+/** What the form says. It outlives a reload, in each tab by itself; a new tab begins with what was said last in any. */
 
 import { effect, signal } from "@preact/signals";
 import { base } from "./api.ts";
+import { keepText, readText } from "./texts.ts";
 
 export type Mode = "txt2img" | "img2img";
 
-export interface Control {
+/** A unit of ControlNet. */
+export interface Unit {
+  /** What its picture is kept under; no other unit has it. */
+  key: string;
   enabled: boolean;
   module: string;
   model: string;
@@ -13,6 +17,14 @@ export interface Control {
   start: number;
   end: number;
   mode: string;
+  /** How the control map is fitted to the picture, by the server's name. */
+  resize: string;
+  /** Whether the preprocessor works at the size of what is drawn; if not, at `resolution`. */
+  pixelPerfect: boolean;
+  /** The preprocessor's sliders; negative: its own values. */
+  resolution: number;
+  thresholdA: number;
+  thresholdB: number;
 }
 
 export interface Settings {
@@ -59,8 +71,25 @@ export interface Settings {
   save: boolean;
   /** Steps between live previews; 0: as the server has it. */
   previewEvery: number;
-  control: Control;
+  units: Unit[];
 }
+
+/** A unit as it begins. Its key is the one that the page used when it had a single unit. */
+export const UNIT: Unit = {
+  key: "control",
+  enabled: false,
+  module: "none",
+  model: "None",
+  weight: 1,
+  start: 0,
+  end: 1,
+  mode: "Balanced",
+  resize: "Crop and Resize",
+  pixelPerfect: true,
+  resolution: -1,
+  thresholdA: -1,
+  thresholdB: -1,
+};
 
 export const DEFAULTS: Settings = {
   mode: "txt2img",
@@ -99,31 +128,35 @@ export const DEFAULTS: Settings = {
   faces: false,
   save: false,
   previewEvery: 0,
-  control: { enabled: false, module: "none", model: "None", weight: 1, start: 0, end: 1, mode: "Balanced" },
+  units: [UNIT],
 };
 
 const PLACE = `latentd:settings:${base.pathname}`;
 
+const KEPT = readText("passing", PLACE) ?? readText("lasting", PLACE);
+
 /** Whether nothing was kept: this browser is here for the first time. */
-export const firstVisit = localStorage.getItem(PLACE) === null;
+export const firstVisit = KEPT === null;
 
 export const settings = signal<Settings>(kept());
 
-effect(() => localStorage.setItem(PLACE, JSON.stringify(settings.value)));
+effect(() => {
+  const text = JSON.stringify(settings.value);
+  keepText("passing", PLACE, text);
+  keepText("lasting", PLACE, text);
+});
 
 /** Change some of the settings. */
 export function change(part: Partial<Settings>): void {
   settings.value = { ...settings.peek(), ...part };
 }
 
-export function changeControl(part: Partial<Control>): void {
-  change({ control: { ...settings.peek().control, ...part } });
-}
-
 function kept(): Settings {
   try {
-    const found = JSON.parse(localStorage.getItem(PLACE) ?? "{}") as Partial<Settings>;
-    return { ...DEFAULTS, ...found, control: { ...DEFAULTS.control, ...found.control } };
+    // The page once had a single unit, `control`.
+    const { control, ...found } = JSON.parse(KEPT ?? "{}") as Partial<Settings> & { control?: Partial<Unit> };
+    const units: Partial<Unit>[] = found.units ?? (control ? [control] : DEFAULTS.units);
+    return { ...DEFAULTS, ...found, units: units.map((one) => ({ ...UNIT, ...one })) };
   } catch {
     return DEFAULTS;
   }

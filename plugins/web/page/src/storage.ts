@@ -1,6 +1,7 @@
 /** Pictures that are kept in this browser (IndexedDB), or in memory alone where it lets nothing be kept. */
 
 import { base } from "./api.ts";
+import { full, isQuota } from "./texts.ts";
 
 export type Shelf = "pictures" | "inputs";
 
@@ -27,10 +28,19 @@ async function run<T>(shelf: Shelf, mode: IDBTransactionMode, work: (store: IDBO
   const opened = await open();
   if (!opened) return undefined;
   return new Promise((settle) => {
-    const request = work(opened.transaction(shelf, mode).objectStore(shelf));
-    request.onsuccess = () => settle(request.result);
-    // A full disk, mostly; the picture is still on the page.
-    request.onerror = () => settle(undefined);
+    const fail = (error: unknown) => {
+      if (isQuota(error)) full.value = true;
+      settle(undefined);
+    };
+    try {
+      const transaction = opened.transaction(shelf, mode);
+      const request = work(transaction.objectStore(shelf));
+      transaction.oncomplete = () => settle(request.result);
+      // What was not kept is still on the page.
+      transaction.onabort = () => fail(transaction.error);
+    } catch (error) {
+      fail(error);
+    }
   });
 }
 

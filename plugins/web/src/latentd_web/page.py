@@ -20,7 +20,7 @@ FILES = {
     "app.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
-#: Scripts and styles are this server's files, and so is whom they ask; pictures may also be made in the page.
+#: Scripts and styles come from this server, the only host that they may ask; pictures may be made in the page, too.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "

@@ -5,10 +5,11 @@ import { present } from "../jobs.ts";
 import { Segments } from "../parts/fields.tsx";
 import { IconButton } from "../parts/icons.tsx";
 import { change, settings } from "../settings.ts";
+import { ControlNet } from "./control.tsx";
 import { Hires, Model, More, Refiner, Sampling, Seed, Size } from "./drawing.tsx";
 import { MaskEditor } from "./mask.tsx";
 import { Prompts } from "./prompt.tsx";
-import { ControlNet, Source } from "./source.tsx";
+import { Source } from "./source.tsx";
 
 export function Compose() {
   const { mode } = settings.value;
@@ -47,7 +48,7 @@ export function Compose() {
         <div class="submit">
           <Problem />
           <button type="submit" class="main" disabled={sending.value}>
-            {present.value ? "Queue another" : "Generate"}
+            {sending.value ? "Sending" : present.value ? "Queue another" : "Generate"}
             <span class="keys" aria-hidden="true">
               <kbd>Ctrl</kbd> <kbd>↵</kbd>
             </span>

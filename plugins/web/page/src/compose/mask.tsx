@@ -1,4 +1,4 @@
-/** The editor of the mask: what is painted is drawn anew. */
+/** The editor of the mask: what is painted over is drawn anew. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { masking } from "../actions.ts";
@@ -8,12 +8,14 @@ import { CheckField, SliderField } from "../parts/fields.tsx";
 import { Icon } from "../parts/icons.tsx";
 
 const MOST_UNDOS = 30;
+/** What all of them may take together. */
+const MOST_UNDO_BYTES = 256 * 1024 * 1024;
 
 export function MaskEditor() {
-  const source = inputs.source.value;
+  const source = inputs.value["source"];
   if (!masking.value || !source) return null;
   return (
-    <Dialog title="Paint what is drawn anew" class="mask-editor" close={() => (masking.value = false)}>
+    <Dialog title="Mask: paint over what is to be drawn anew" class="mask-editor" close={() => (masking.value = false)}>
       <Editor source={source} />
     </Dialog>
   );
@@ -27,7 +29,7 @@ function Editor({ source }: { source: Input }) {
   const [painted, setPainted] = useState(0);
 
   useEffect(() => {
-    const mask = inputs.mask.peek();
+    const mask = inputs.peek()["mask"];
     const context = contextOf(canvas.current);
     if (mask && context) void paintMask(context, mask.url).then(() => setPainted(1));
   }, []);
@@ -35,7 +37,8 @@ function Editor({ source }: { source: Input }) {
   const edit = (change: (context: CanvasRenderingContext2D) => void) => {
     const context = contextOf(canvas.current);
     if (!context) return;
-    undos.current = [...undos.current.slice(1 - MOST_UNDOS), context.getImageData(0, 0, source.width, source.height)];
+    const most = Math.min(MOST_UNDOS, Math.ceil(MOST_UNDO_BYTES / (source.width * source.height * 4)));
+    undos.current = [...undos.current, context.getImageData(0, 0, source.width, source.height)].slice(-most);
     change(context);
     setPainted((count) => count + 1);
   };

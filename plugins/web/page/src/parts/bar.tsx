@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { base, credentials, setCredentials, signInWanted } from "../api.ts";
 import { connected } from "../events.ts";
+import { keepText, readText } from "../texts.ts";
 import { Dialog } from "./dialog.tsx";
 import { IconButton, type IconName } from "./icons.tsx";
 
@@ -13,7 +14,7 @@ const ICONS: Record<Theme, IconName> = { auto: "auto", light: "sun", dark: "moon
 const NAMES: Record<Theme, string> = { auto: "As the system", light: "Light", dark: "Dark" };
 const PLACE = "latentd:theme";
 
-const theme = signal<Theme>(THEMES.find((one) => one === localStorage.getItem(PLACE)) ?? "auto");
+const theme = signal<Theme>(THEMES.find((one) => one === readText("lasting", PLACE)) ?? "auto");
 export const helping = signal(false);
 
 export function showTheme(): void {
@@ -40,7 +41,7 @@ export function Bar() {
         name={`Colours: ${NAMES[theme.value]}`}
         click={() => {
           theme.value = next;
-          localStorage.setItem(PLACE, next);
+          keepText("lasting", PLACE, next);
           showTheme();
         }}
       />

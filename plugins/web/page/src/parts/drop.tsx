@@ -21,11 +21,11 @@ interface Use {
 
 function uses(): Use[] {
   const all: Use[] = [
-    { icon: "reuse", name: "Read its settings", note: "The form becomes what drew it", with: (blob) => void readSettings(blob) },
-    { icon: "picture", name: "Start from it", note: "The source of img2img", with: (blob) => void toSource(blob) },
+    { icon: "reuse", name: "Use settings", note: "The form is filled with what drew it", with: (blob) => void readSettings(blob) },
+    { icon: "picture", name: "Use as source", note: "The next picture starts from it", with: (blob) => void toSource(blob) },
   ];
   if (catalogue.value.control) {
-    all.push({ icon: "copy", name: "Control with it", note: "The picture of ControlNet", with: (blob) => void toControl(blob) });
+    all.push({ icon: "copy", name: "Use in ControlNet", note: "It goes to a unit without a picture, or to the last", with: (blob) => void toControl(blob) });
   }
   return all;
 }

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useState } from "preact/hooks";
+import { catalogue } from "../catalogue.ts";
 
 interface Labelled {
   label: string;
@@ -80,7 +81,7 @@ export interface Choice {
   label: string;
 }
 
-/** One of several values. A value that is not among the choices is shown as missing, and kept. */
+/** One of several values. A value that is not among the choices is kept, and shown as missing once they have been read. */
 export function SelectField(props: Labelled & { value: string; choices: Choice[]; change: (value: string) => void }) {
   const id = useId();
   const { label, hint, value, choices, change } = props;
@@ -89,7 +90,7 @@ export function SelectField(props: Labelled & { value: string; choices: Choice[]
     <div class="field">
       <label for={id}>{label}</label>
       <select id={id} value={value} onChange={(event) => change(event.currentTarget.value)}>
-        {!known && <option value={value}>{value} (not here)</option>}
+        {!known && <option value={value}>{catalogue.value.ready ? `${value} (not here)` : value}</option>}
         {choices.map((one) => (
           <option key={one.value} value={one.value} selected={one.value === value}>
             {one.label}

@@ -18,6 +18,8 @@ const PATHS = {
   bin: "M4 6h12M8 6V4h4v2M5.5 6l.8 10.5h7.4L14.5 6",
   copy: "M7 7h9v9H7zM4 13V4h9",
   refresh: "M15.5 7A6.2 6.2 0 1 0 16.2 11M16 3.5V7.2h-3.7",
+  plus: "M10 4v12M4 10h12",
+  down: "M5 7.5l5 5 5-5",
   undo: "M4 8h8a4 4 0 0 1 0 8H8M7 4.5L3.5 8 7 11.5",
 } as const;
 

@@ -7,6 +7,8 @@ import { Icon, IconButton } from "./icons.tsx";
 
 interface Props {
   label: string;
+  /** A sentence while there is none. */
+  note?: string | undefined;
   input: Input | null;
   /** Drawn over the picture, such as its mask. */
   over?: ComponentChildren;
@@ -14,7 +16,7 @@ interface Props {
   remove: () => void;
 }
 
-export function Well({ label, input, over, take, remove }: Props) {
+export function Well({ label, note, input, over, take, remove }: Props) {
   const id = useId();
   const chooser = useRef<HTMLInputElement>(null);
   const [aimed, setAimed] = useState(false);
@@ -71,6 +73,12 @@ export function Well({ label, input, over, take, remove }: Props) {
             <strong>{label}</strong>
             <br />
             Drop a picture here, or choose one
+            {note && (
+              <>
+                <br />
+                {note}
+              </>
+            )}
           </span>
         </label>
       )}

@@ -15,7 +15,7 @@ export function Details({ picture }: { picture: Picture }) {
         {seed !== null && <Action icon="dice" name="Use seed" click={() => reuseSeed(picture)} />}
         <Action icon="picture" name="Use as source" click={() => void toSource(picture.blob)} />
         <Action icon="brush" name="Inpaint" click={() => void toSource(picture.blob, { mask: true })} />
-        {catalogue.value.control && <Action icon="copy" name="To ControlNet" click={() => void toControl(picture.blob)} />}
+        {catalogue.value.control && <Action icon="copy" name="Use in ControlNet" click={() => void toControl(picture.blob)} />}
         <span class="space" />
         <span class="ends">
           <IconButton icon="download" name="Download" click={() => download(picture)} />
@@ -29,10 +29,10 @@ export function Details({ picture }: { picture: Picture }) {
           ))}
         </ul>
       )}
-      {prompt && <p class="said">{prompt}</p>}
+      {prompt && <p class="said">{shortened(prompt)}</p>}
       {negative && (
         <p class="said negative">
-          <span>Without</span> {negative}
+          <span>Without</span> {shortened(negative)}
         </p>
       )}
       {rest.length > 0 && (
@@ -77,7 +77,13 @@ async function copy(text: string): Promise<void> {
   }
 }
 
+const LONGEST = 800;
 const SHOWN = ["Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "VAE", "Denoising strength", "Hires upscale"];
+
+/** The infotext has the whole of it. */
+function shortened(text: string): string {
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+}
 
 /** Prompt, negative prompt, and the entries of the last line that people look for. */
 function parts(infotext: string): { prompt: string; negative: string; rest: [string, string][] } {

@@ -3,16 +3,17 @@
 import { useEffect, useState } from "preact/hooks";
 import { complain, stop } from "../actions.ts";
 import type { JobDocument } from "../documents.ts";
-import { cancel, failure, jobs, own, previews } from "../jobs.ts";
+import { cancel, failure, fetching, jobs, own, previews } from "../jobs.ts";
 import { Icon, IconButton } from "../parts/icons.tsx";
-import { addressOf, shown, shownPicture, type Picture } from "../pictures.ts";
+import { addressOf, shown, shownPicture, titleOf, type Picture } from "../pictures.ts";
 import { Details } from "./details.tsx";
 import { Queue } from "./queue.tsx";
 import { Strip } from "./strip.tsx";
 import { remaining } from "./words.ts";
 
 export function Stage() {
-  const drawing = jobs.value.find((one) => one.id === shown.value && one.id in own.value);
+  const here = [...jobs.value, ...(fetching.value ? [fetching.value] : [])];
+  const drawing = here.find((one) => one.id === shown.value && one.id in own.value);
   const picture = shownPicture.value;
   return (
     <section class="stage" aria-label="Pictures">
@@ -24,11 +25,12 @@ export function Stage() {
   );
 }
 
-/** A job that waits or runs, with its latest preview. */
+/** A job that waits or runs, or whose pictures are on their way, with its latest preview. */
 function Drawing({ job }: { job: JobDocument }) {
   const preview = previews.value[job.id];
   const { width = 512, height = 512 } = job.meta;
   const running = job.state === "running";
+  const ended = job.state === "completed";
   const percent = Math.round(job.progress * 100);
   return (
     <div class="drawing">
@@ -38,9 +40,9 @@ function Drawing({ job }: { job: JobDocument }) {
         </div>
       </div>
       <div class="progress">
-        <progress aria-label="Progress" max={1} value={job.progress} />
+        <progress aria-label="Progress" max={1} value={ended ? 1 : job.progress} />
         <p>
-          <strong>{running ? phase(job, percent) : position(job)}</strong>
+          <strong>{running ? phase(job, percent) : ended ? "Fetching what was drawn" : position(job)}</strong>
           {running && <span>{remaining(job)}</span>}
         </p>
         <div class="row">
@@ -50,9 +52,11 @@ function Drawing({ job }: { job: JobDocument }) {
               {job.interrupted ? "Stopping" : "Stop here"}
             </button>
           )}
-          <button type="button" class="quiet" onClick={() => void cancel(job.id).catch(complain)}>
-            Cancel
-          </button>
+          {!ended && (
+            <button type="button" class="quiet" onClick={() => void cancel(job.id).catch(complain)}>
+              Cancel
+            </button>
+          )}
         </div>
       </div>
     </div>
@@ -88,7 +92,7 @@ function Shown({ picture }: { picture: Picture }) {
         >
           <img
             src={address}
-            alt={picture.infotext.split("\n", 1)[0] || "Picture without a prompt"}
+            alt={titleOf(picture) || "Picture without a prompt"}
             width={picture.width}
             height={picture.height}
             data-picture={picture.key}
@@ -107,7 +111,7 @@ function Failed() {
       {said && (
         <div class="problem">
           <p>
-            <strong>{said.sentence}</strong> <span>Nothing was drawn.</span>
+            <strong>{said.sentence}</strong>{said.hint && <span> {said.hint}</span>}
           </p>
           <IconButton icon="close" name="Dismiss" click={() => (failure.value = null)} />
         </div>
@@ -126,8 +130,11 @@ function Empty() {
       </svg>
       <h2>Nothing drawn yet</h2>
       <p>
-        Write a prompt and press <kbd>Ctrl</kbd> <kbd>↵</kbd>.<br />
-        Or drop a picture on the page, to read its settings or to start from it.
+        <span class="wide-only">
+          Write a prompt and press <kbd>Ctrl</kbd> <kbd>↵</kbd>. Or drop a picture on the page, to use its settings or to
+          start from it.
+        </span>
+        <span class="narrow-only">Write a prompt below “Compose”, then press “Generate”.</span>
       </p>
     </div>
   );

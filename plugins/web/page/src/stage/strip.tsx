@@ -1,7 +1,7 @@
 /** All pictures, newest first. */
 
 import { useEffect, useRef } from "preact/hooks";
-import { addressOf, pictures, shown } from "../pictures.ts";
+import { addressOf, pictures, shown, titleOf } from "../pictures.ts";
 
 export function Strip() {
   const list = useRef<HTMLUListElement>(null);
@@ -16,7 +16,7 @@ export function Strip() {
           <li key={one.key}>
             <button
               type="button"
-              aria-label={`Picture ${place + 1}: ${one.infotext.split("\n", 1)[0]?.slice(0, 80) ?? ""}`}
+              aria-label={`Picture ${place + 1}: ${titleOf(one)}`}
               aria-current={one.key === shown.value ? "true" : undefined}
               onClick={() => (shown.value = one.key)}
             >
