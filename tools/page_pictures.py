@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.chromium import CTRL, Tab, chromium_tab  # noqa: E402 - a tool of the repository, run from anywhere
-from tests.web.conftest import PICTURE, PREVIEW, READY, choose, draw, field  # noqa: E402
+from tests.web.conftest import PICTURE, PREVIEW, READY, RUNNING, choose, draw, field  # noqa: E402
 
 PICTURES = ROOT / "docs/how-to/pictures"
 WIDE, NARROW = (1440, 900), (390, 844)
@@ -36,7 +36,7 @@ STYLES = 'name,prompt,negative_prompt\nsunset,"{prompt}, sunset background",\nni
 PROMPTS = {
     "a red apple, blue background": 7,
     "a cat, green background": 2,
-    "a castle, purple background": 5,
+    "a castle, purple background": 3,
     "a sailboat, sunset background": 1,
     "a sunflower, blue background": 4,
 }
@@ -107,7 +107,7 @@ async def views(address: str, size: tuple[int, int], colours: str) -> AsyncItera
         await tab.wait("document.querySelector('.queue')")
         yield "8-drawing", await seen(tab)
         await tab.press("Escape")
-        await tab.wait("document.querySelector('.drawing') && !document.querySelector('[data-picture]')")
+        await tab.wait(f"!document.querySelector('.queue') && {RUNNING}")
         await tab.press("Escape")
         await tab.wait(f"{PICTURE} && !document.querySelector('.queue')")
         yield "9-warning", await seen(tab)

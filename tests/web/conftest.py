@@ -36,6 +36,8 @@ PREVIEW = "document.querySelector('[data-preview]')"
 #: What the page keeps of the form, and what it says is wrong.
 STORED = "JSON.parse(Object.entries(localStorage).find(([key]) => key.startsWith('latentd:settings'))[1])"
 PROBLEM = "document.querySelector('.problem')?.innerText ?? ''"
+#: The job that is shown runs and can be stopped.
+RUNNING = "[...document.querySelectorAll('.progress button')].some((one) => one.innerText === 'Stop here')"
 NOTICE = "document.querySelector('.notice')?.innerText ?? ''"
 SIGN_IN = "document.querySelector('.sign-in[open]')"
 END_SECONDS = 30.0

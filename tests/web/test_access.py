@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 from tests.chromium import CTRL, Tab
-from tests.web.conftest import PICTURE, PREVIEW, READY, SIGN_IN, draw, needs_chromium, on_page, reopened, served
+from tests.web.conftest import (
+    PICTURE,
+    PREVIEW,
+    READY,
+    RUNNING,
+    SIGN_IN,
+    draw,
+    needs_chromium,
+    on_page,
+    reopened,
+    served,
+)
 
 pytestmark = needs_chromium
 
@@ -103,7 +114,7 @@ def test_every_view_keeps_to_the_rules_of_accessibility(page_server: str, colour
         await tab.wait("document.querySelector('.queue')")
         found["while it is drawn, and one waits"] = await violations(tab)
         await tab.press("Escape")
-        await tab.wait(PICTURE)
+        await tab.wait(f"!document.querySelector('.queue') && {RUNNING}")
         await tab.press("Escape")
         await tab.wait("!document.querySelector('.queue') && document.querySelectorAll('.strip li').length === 2")
         found["a picture with a note"] = await violations(tab)
@@ -126,6 +137,16 @@ def test_the_form_that_asks_for_a_key_keeps_to_the_rules(guarded: str) -> None:
         assert await violations(tab) == []
 
     on_page(guarded, use, until=SIGN_IN)
+
+
+def test_the_page_itself_does_not_scroll(page_server: str) -> None:
+    async def use(tab: Tab) -> None:
+        await tab.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        await tab.evaluate("document.querySelector('.units input[type=file]').focus()")
+        await tab.evaluate("document.querySelector('.main').scrollIntoView({ block: 'start' })")
+        assert await tab.evaluate("[scrollY, document.documentElement.scrollHeight - innerHeight]") == [0, 0]
+
+    on_page(page_server, use)
 
 
 def test_on_a_phone_nothing_sticks_out(page_server: str) -> None:

@@ -65,7 +65,7 @@ def test_two_units_control_a_picture_and_come_back_from_it(page_server: str, pho
         await tab.click("=Add another unit")
         await give(tab, 1, photo)
         await canny(tab, 1)
-        for label, value in (("Weight", 0.5), ("From", 0.25), ("To", 0.75), ("Low Threshold", 60)):
+        for label, value in (("Weight", 0.5), ("Starts at", 0.25), ("Ends at", 0.75), ("Low Threshold", 60)):
             await set_number(tab, 1, label, value)
         assert [one[2:5] for one in await units(tab)] == [one[2:5] for one in told]
         await draw(tab, "a circle")

@@ -4,7 +4,7 @@ import { computed, signal } from "@preact/signals";
 import { ask, base, picture, ServerError } from "./api.ts";
 import type { Job, JobDocument } from "./documents.ts";
 import { listen, type EventName } from "./events.ts";
-import { addPictures, shown, type Picture } from "./pictures.ts";
+import { addPictures, pictures, shown, type Picture } from "./pictures.ts";
 import { keepText, readText } from "./texts.ts";
 
 /** A job of this browser, from when it is handed in until its pictures are here. */
@@ -165,7 +165,7 @@ async function collect({ id, ...document }: JobDocument): Promise<void> {
     return { key: `${id}/${index}`, blob, width, height, infotext, warnings: job.warnings, made: Date.now() };
   });
   addPictures(await Promise.all(made));
-  if (shown.peek() === id || !shown.peek()) shown.value = job.images.length ? `${id}/0` : "";
+  if (job.images.length && (shown.peek() === id || !shown.peek())) shown.value = `${id}/0`;
   release(id);
 }
 
@@ -177,7 +177,7 @@ function release(id: string): void {
   previews.value = rest;
   fetched.delete(id);
   ours.delete(id);
-  if (shown.peek() === id) shown.value = present.peek()?.id ?? "";
+  if (shown.peek() === id) shown.value = present.peek()?.id ?? pictures.peek()[0]?.key ?? "";
 }
 
 const fetched = new Map<string, number>();

@@ -124,8 +124,8 @@ function Fields({ unit, offered, change }: { unit: Unit; offered: Offered; chang
       />
       <Preprocessor {...{ unit, change }} sliders={offered.modules.find((one) => one.name === unit.module)?.sliders ?? []} />
       <SliderField label="Weight" value={unit.weight} min={0} max={2} step={0.05} change={(weight) => change({ weight })} />
-      <SliderField label="From" value={unit.start} min={0} max={1} step={0.01} change={(start) => change({ start })} />
-      <SliderField label="To" value={unit.end} min={0} max={1} step={0.01} change={(end) => change({ end })} />
+      <SliderField label="Starts at" value={unit.start} min={0} max={1} step={0.01} change={(start) => change({ start })} />
+      <SliderField label="Ends at" value={unit.end} min={0} max={1} step={0.01} change={(end) => change({ end })} />
       <SelectField label="What counts more" value={unit.mode} choices={MODES} change={(mode) => change({ mode })} />
       <SelectField label="If the shape differs" value={unit.resize} choices={RESIZE} change={(resize) => change({ resize })} />
     </div>

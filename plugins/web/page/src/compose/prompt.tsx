@@ -139,7 +139,7 @@ function Styles() {
     change({ styles: chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name] });
   return (
     <Fold title="Styles" note={chosen.length ? `${chosen.length} in use` : undefined}>
-      <Picker title="Styles" names={offered} used={new Set(chosen)} pick={toggle} />
+      <Picker names={offered} used={new Set(chosen)} pick={toggle} />
     </Fold>
   );
 }
@@ -160,11 +160,11 @@ function sought(names: string[], wanted: string): string[] {
   return names.filter((name) => name.toLowerCase().includes(wanted.trim().toLowerCase()));
 }
 
-function Picker(props: { title: string; names: string[]; used?: Set<string>; pick: (name: string) => void }) {
+function Picker(props: { title?: string; names: string[]; used?: Set<string>; pick: (name: string) => void }) {
   if (!props.names.length) return null;
   return (
-    <div class="picker" role="group" aria-label={props.title}>
-      <h2>{props.title}</h2>
+    <div class="picker" role={props.title ? "group" : undefined} aria-label={props.title}>
+      {props.title && <h2>{props.title}</h2>}
       {props.names.map((name) => (
         <button
           key={name}

@@ -25,7 +25,7 @@ function uses(): Use[] {
     { icon: "picture", name: "Use as source", note: "The next picture starts from it", with: (blob) => void toSource(blob) },
   ];
   if (catalogue.value.control) {
-    all.push({ icon: "copy", name: "Use in ControlNet", note: "It goes to a unit without a picture, or to the last", with: (blob) => void toControl(blob) });
+    all.push({ icon: "copy", name: "Use as control", note: "The picture of a ControlNet unit", with: (blob) => void toControl(blob) });
   }
   return all;
 }

@@ -15,7 +15,7 @@ export function Details({ picture }: { picture: Picture }) {
         {seed !== null && <Action icon="dice" name="Use seed" click={() => reuseSeed(picture)} />}
         <Action icon="picture" name="Use as source" click={() => void toSource(picture.blob)} />
         <Action icon="brush" name="Inpaint" click={() => void toSource(picture.blob, { mask: true })} />
-        {catalogue.value.control && <Action icon="copy" name="Use in ControlNet" click={() => void toControl(picture.blob)} />}
+        {catalogue.value.control && <Action icon="copy" name="Use as control" click={() => void toControl(picture.blob)} />}
         <span class="space" />
         <span class="ends">
           <IconButton icon="download" name="Download" click={() => download(picture)} />

@@ -39,10 +39,14 @@ function Row({ job }: { job: JobDocument }) {
       ) : (
         <span class="name other">{name}</span>
       )}
-      <span class="state">{running ? `${Math.round(job.progress * 100)} % ${remaining(job)}` : "waits"}</span>
+      <span class="state">{running ? progress(job) : "waits"}</span>
       {mine && <IconButton icon="close" name={`Cancel: ${name}`} click={() => void cancel(job.id).catch(complain)} />}
     </li>
   );
+}
+
+function progress(job: JobDocument): string {
+  return [`${Math.round(job.progress * 100)} %`, remaining(job)].filter(Boolean).join(", ");
 }
 
 /** What a job of somebody else is. */

@@ -3,10 +3,14 @@
 import { useEffect, useRef } from "preact/hooks";
 import { addressOf, pictures, shown, titleOf } from "../pictures.ts";
 
+/** Pixels of its neighbour that are seen beside an item. */
+const GAP = 32;
+
 export function Strip() {
   const list = useRef<HTMLUListElement>(null);
   useEffect(() => {
-    list.current?.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const item = list.current?.querySelector<HTMLElement>("[aria-current=true]");
+    if (list.current && item) show(list.current, item);
   }, [shown.value]);
   if (!pictures.value.length) return null;
   return (
@@ -27,4 +31,11 @@ export function Strip() {
       </ul>
     </nav>
   );
+}
+
+/** Scroll the strip sideways, and nothing else, until the item is seen. */
+function show(strip: HTMLElement, item: HTMLElement): void {
+  const [from, to] = [item.offsetLeft, item.offsetLeft + item.offsetWidth];
+  if (from < strip.scrollLeft) strip.scrollLeft = from - GAP;
+  else if (to > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = to - strip.clientWidth + GAP;
 }
