@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 from server_process import server_process
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,11 +34,11 @@ GAP = 24
 STYLES = 'name,prompt,negative_prompt\nsunset,"{prompt}, sunset background",\nnight,"{prompt}, night background",\n'
 #: What is drawn, with the seeds.
 PROMPTS = {
-    "a red apple, blue background": 7,
-    "a cat, green background": 2,
-    "a castle, purple background": 3,
-    "a sailboat, sunset background": 1,
-    "a sunflower, blue background": 4,
+    "a cactus, pink background": 4,
+    "a cat, green background": 4,
+    "a rocket, night background": 2,
+    "a red apple, blue background": 4,
+    "a sunflower, blue background": 6,
 }
 EDGES = "latentd-tiny-canny"
 
@@ -126,6 +126,7 @@ async def drawn(address: str, size: tuple[int, int], colours: str) -> AsyncItera
             await tab.fill("=Seed", str(seed))
             await draw(tab, prompt, steps=20, size=256)
             await tab.wait(f"{PICTURE} && document.querySelectorAll('.strip li').length === {number}")
+        await tab.evaluate("document.querySelector('.scroll').scrollTop = 0")
         yield tab
 
 
@@ -146,23 +147,37 @@ async def as_source(tab: Tab) -> None:
 
 
 async def two_units(tab: Tab) -> None:
-    """Two units of ControlNet, the first with a picture."""
+    """Two units of ControlNet, each with a picture of its own; the first is folded."""
     await tab.click("=ControlNet")
-    await tab.click("=Unit 0")
-    with tempfile.NamedTemporaryFile(suffix=".png") as file:
-        Image.linear_gradient("L").resize((256, 256)).save(file.name)
-        await tab.choose_file("[aria-label='Unit 0'] input[type=file]", Path(file.name))
-        await tab.wait("document.querySelector('.unit .well img')")
-    await choose(tab, "Preprocessor", "canny", "Unit 0")
-    await choose(tab, "Control model", EDGES, "Unit 0")
-    await tab.fill(await field(tab, "Weight", "Unit 0"), "0.8")
-    await tab.click("=Add another unit")
+    for number, weight in enumerate(("0.8", "0.5")):
+        unit = f"Unit {number}"
+        if number:
+            await tab.click("=Fields of unit 0")
+            await tab.click("=Add another unit")
+        with tempfile.NamedTemporaryFile(suffix=".png") as file:
+            house(number).save(file.name)
+            await tab.choose_file(f"[aria-label='{unit}'] input[type=file]", Path(file.name))
+            await tab.wait(f"document.querySelector(\"[aria-label='{unit}'] img\")")
+        await choose(tab, "Preprocessor", "canny", unit)
+        await choose(tab, "Control model", EDGES, unit)
+        await tab.fill(await field(tab, "Weight", unit), weight)
     await tab.evaluate("document.querySelector('.units').closest('details').scrollIntoView()")
 
 
+def house(number: int) -> Image.Image:
+    """A picture with edges to find."""
+    picture = Image.new("RGB", (256, 256), ("#20242c", "#dfe6ee")[number])
+    pen = ImageDraw.Draw(picture)
+    pen.polygon([(40, 130), (128, 48), (216, 130)], "#b3543a")
+    pen.rectangle((60, 130, 196, 220), "#e9dcc3")
+    pen.rectangle((112, 160, 144, 220), "#6b4a35")
+    return picture
+
+
 async def seen(tab: Tab) -> Image.Image:
-    """What the tab shows, once nothing moves and no field has the focus."""
+    """What the tab shows, once nothing moves, no field has the focus and the pointer is out of the way."""
     await tab.evaluate("document.activeElement?.blur()")
+    await tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
     await tab.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
     taken = await tab.call("Page.captureScreenshot", format="png")
     return Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB")

@@ -82,7 +82,7 @@ function Editor({ source }: { source: Input }) {
             Clear
           </button>
         </div>
-        <p class="hint">
+        <p class="hint wide-only">
           <kbd>[</kbd> <kbd>]</kbd> size, <kbd>E</kbd> erase, <kbd>Ctrl</kbd> <kbd>Z</kbd> undo
         </p>
         <button type="button" class="main" onClick={done}>

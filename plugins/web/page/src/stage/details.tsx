@@ -29,6 +29,7 @@ export function Details({ picture }: { picture: Picture }) {
           ))}
         </ul>
       )}
+      {!picture.infotext && <p class="said negative">It has no infotext: a control map, or another extra of its job.</p>}
       {prompt && <p class="said">{shortened(prompt)}</p>}
       {negative && (
         <p class="said negative">
