@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -35,6 +36,28 @@ log = logging.getLogger(__name__)
 _DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
+class FarCaches:
+    """What the caches of other processes held after their last jobs; every method may be called on any thread."""
+
+    def __init__(self) -> None:
+        self._present: dict[str, CacheReport] = {}
+        self._past = CacheReport()
+        self._lock = threading.Lock()
+
+    def note(self, place: str, report: CacheReport | None) -> None:
+        """Take over what the process of ``place`` says; None: it has ended, and only its counts remain."""
+        with self._lock:
+            if report is not None:
+                self._present[place] = report
+            elif (last := self._present.pop(place, None)) is not None:
+                self._past += replace(last, usage={})
+
+    def report(self) -> CacheReport:
+        """All of them together, with the counts of those that have ended."""
+        with self._lock:
+            return sum(self._present.values(), self._past)
+
+
 class ServedModels(ModelManager):
     """The model manager, with the methods that only the server needs."""
 
@@ -49,26 +72,13 @@ class ServedModels(ModelManager):
         return {}
 
     @cached_property
-    def _far_caches(self) -> dict[str, CacheReport]:
-        """What worker processes hold after their last jobs, by the place's name."""
-        return {}
-
-    @cached_property
-    def _past_caches(self) -> dict[str, CacheReport]:
-        """The counts of worker processes that have ended, by the place's name."""
-        return {}
-
-    def note_cache(self, place: str, report: CacheReport | None) -> None:
-        """Take over what the process of ``place`` says of its cache; None: it has ended."""
-        if report is not None:
-            self._far_caches[place] = report
-        elif (last := self._far_caches.pop(place, None)) is not None:
-            self._past_caches[place] = self._past_caches.get(place, CacheReport()) + replace(last, usage={})
+    def far_caches(self) -> FarCaches:
+        """The caches of worker processes and actors."""
+        return FarCaches()
 
     def cache_report(self) -> CacheReport:
         """Of all devices together; of worker processes and actors as they were after their last jobs."""
-        elsewhere = [*self._far_caches.copy().values(), *self._past_caches.copy().values()]
-        return sum(elsewhere, super().cache_report())
+        return super().cache_report() + self.far_caches.report()
 
     def precision_report(self) -> list[JsonValue]:
         """Checkpoint, device, and dtype and layout of the parts of each loaded model; what was measured for them."""

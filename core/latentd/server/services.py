@@ -126,7 +126,7 @@ class AppServices:
             learn=self.models.checkpoints.learn,
             on_model=self.hooks.model_event,
             on_precision=self.models.elsewhere.__setitem__,
-            on_cache=self.models.note_cache,
+            on_cache=self.models.far_caches.note,
         )
 
     @property
