@@ -36,14 +36,20 @@ STEPS = 3
 FLAGS = ("--devices", "cpu:0,cpu:1", "--split-batches")
 
 
-@pytest.fixture(scope="module", params=["threads", "processes"])
-def server(serve: Serve, request: pytest.FixtureRequest) -> AppServices:
-    return serve(*FLAGS, *(["--worker-processes"] if request.param == "processes" else []))
-
-
 @pytest.fixture(scope="module")
 def threads(serve: Serve) -> AppServices:
     return serve(*FLAGS)
+
+
+@pytest.fixture(scope="module")
+def processes(serve: Serve) -> AppServices:
+    return serve(*FLAGS, "--worker-processes")
+
+
+@pytest.fixture(scope="module", params=["threads", "processes"])
+def server(request: pytest.FixtureRequest) -> AppServices:
+    made: AppServices = request.getfixturevalue(request.param)
+    return made
 
 
 @pytest.fixture
@@ -214,8 +220,8 @@ def test_cancelling_frees_every_device(threads: AppServices, held: Held) -> None
     assert len(draw(threads, n_iter=2).images) == 2
 
 
-def test_a_process_that_is_killed_costs_the_job_alone(serve: Serve) -> None:
-    services = serve(*FLAGS, "--worker-processes")
+def test_a_process_that_is_killed_costs_the_job_alone(processes: AppServices) -> None:
+    services = processes
     pids = [
         services.engine.submit(services.portable(say_pid), kind="load", quiet=True, device=name).join(PATIENCE)
         for name in ("cpu:0", "cpu:1")

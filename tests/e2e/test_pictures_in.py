@@ -39,7 +39,7 @@ DOORS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
         lambda text: (
             BASE
             | {"init_images": [text], "denoising_strength": 0.3, "script_name": "SD upscale"}
-            | {"script_args": ["", 16, "Lanczos", 2]}
+            | {"script_args": ["", 16, "Lanczos", 1.5]}
         ),
     ),
     "outpainting": (

@@ -160,16 +160,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "batch": {"batch_size": 2},
     "hires": {"enable_hr": True, "hr_upscaler": "Latent", "hr_scale": 2.0},
     "img2img": {"mode": "img2img", "init_images": (Image.new("RGB", (64, 64), "red"),), "denoising_strength": 0.5},
-    "network": {"prompt": "a cat <lora:tinylora1:0.7>"},
+    "network": {"prompt": "a cat <lora:lines:0.7>"},
     "edited": {"prompt": "[a:b:0.5] c AND d"},
     "unknown": {"sampler_name": "no such sampler"},
 }
 
 
 @pytest.fixture(scope="module")
-def forgetful(data: Path) -> Iterator[AppServices]:
+def forgetful(tiny_data: Path) -> Iterator[AppServices]:
     """A server that keeps no results."""
-    services = services_on(data, "--result-ttl", "0")
+    services = services_on(tiny_data, "--result-ttl", "0", checkpoint="base.safetensors")
     yield services
     services.close()
 
@@ -220,10 +220,10 @@ class Failing:
 
 
 @pytest.fixture
-def forgetful_client(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+def forgetful_client(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """A client of a server in this process that keeps no results and remembers four jobs."""
     monkeypatch.setattr("latentd.server.engine_setup.Engine", partial(Engine, max_ended=4))
-    settings = parse_settings(["--data-dir", str(data), "--core-only", "--result-ttl", "0"], environment={})
+    settings = parse_settings(["--data-dir", str(tiny_data), "--core-only", "--result-ttl", "0"], environment={})
     app = create_app(settings, extra_plugins=[("failing", Failing())])
     logging.disable()  # pytest keeps what is logged, tracebacks and their frames included
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
