@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from latentd.engine.runner import freeze_heap
+from latentd.engine.runner import collecting_later, freeze_heap
 from latentd.models.cores import use_own_cores
 from latentd.types import JsonValue
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 def import_pipeline() -> None:
     """Import what every generation needs, torch included, and let it use the cores that this process has."""
-    use_own_cores()
-    import latentd.pipeline.run  # noqa: F401
+    with collecting_later():
+        use_own_cores()
+        import latentd.pipeline.run  # noqa: F401
 
 
 @cache
@@ -33,8 +34,8 @@ def _import_networks() -> None:
 
     They add about 300,000 objects, with which every full garbage collection would stop the server for 0.2 s.
     """
-    import latentd.models.loading.libraries  # noqa: F401
-
+    with collecting_later():
+        import latentd.models.loading.libraries  # noqa: F401
     freeze_heap()
 
 
@@ -63,6 +64,7 @@ def join_parts(services: WorkerServices, control: JobControl, plan: Plan, parts:
 
 def load(services: WorkerServices, control: JobControl) -> dict[str, JsonValue]:
     """Load the selected checkpoint and VAE; returns the options whose values are known now: its title and hash."""
+    _import_networks()
     with services.models.lease(None, services.options["sd_vae"]):
         current = services.models.current
     return {"sd_model_checkpoint": current.title, "sd_checkpoint_hash": current.sha256}
