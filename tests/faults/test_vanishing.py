@@ -17,11 +17,23 @@ SMALL = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64}
 LONG = {"prompt": "a red circle", "steps": 150, "width": 64, "height": 64, "batch_size": 4}
 
 
-@pytest.fixture(scope="module", params=[(), ("--cancel-on-disconnect",)], ids=["plain", "cancelling"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceServer]:
+@pytest.fixture(scope="module")
+def plain(reference_server: ReferenceServer) -> ReferenceServer:
+    """The server that other tests ask as well: it must stay fit for them."""
+    return reference_server
+
+
+@pytest.fixture(scope="module")
+def cancelling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceServer]:
     data = tmp_path_factory.mktemp("vanishing")
-    with listening(data, *request.param) as url:
+    with listening(data, "--cancel-on-disconnect") as url:
         yield ReferenceServer(url, data)
+
+
+@pytest.fixture(scope="module", params=["plain", "cancelling"])
+def server(request: pytest.FixtureRequest) -> ReferenceServer:
+    found: ReferenceServer = request.getfixturevalue(request.param)
+    return found
 
 
 def connection(server: ReferenceServer) -> socket.socket:

@@ -158,4 +158,4 @@ def _is_nan(tensor: Tensor) -> bool:
     """Whether every element is NaN; for most tensors the first element decides."""
     if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta:
         return False
-    return bool(tensor.reshape(-1)[0].float().isnan()) and bool(tensor.float().isnan().all())
+    return bool(tensor[(0,) * tensor.ndim].float().isnan()) and bool(tensor.float().isnan().all())
