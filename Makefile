@@ -36,8 +36,9 @@ run: .make/run  ## start the server and draw a first picture (PORT=, DATA=, ARGS
 	.venv-run/bin/pip install --quiet -c constraints/light.txt $$($(PYTHON) tools/torch_choice.py) . $(addprefix ./,$(LIGHT))
 	@mkdir -p .make && touch $@
 
+# Some hundred processes are started, each of which would compile the source where bytecode is not kept.
 test: env  ## the whole test suite (ARGS= for pytest, JOBS= processes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: env docs  ## lint, types, layers, versions, documentation
 	$(BIN)/ruff check .

@@ -8,11 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from latentd.testing import latentd_app
 from tests.reference_server import ReferenceServer, start_reference_server
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
 
 __all__ = ["latentd_app"]
 
@@ -20,6 +25,25 @@ pytest.register_assert_rewrite("tests.compat")
 
 TESTS = Path(__file__).parent
 REFERENCE = TESTS / "reference"
+#: Folders whose files share servers or take long: they come first, in this order.
+FIRST = ("parity", "compat", "clients", "docs", "faults", "e2e", "api", "devices")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that share a server next to one another; see :mod:`tests.both_ends`."""
+    places = {TESTS / name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.parent, len(FIRST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Hand out files from both ends of that order; None leaves it to the other ways of ``--dist``."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.both_ends import FromBothEnds
+
+    config.option.loadscopereorder = False
+    return FromBothEnds(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -46,7 +46,10 @@ def test_recorded_answer(row: dict[str, Any], reference_server: ReferenceServer)
 
 @pytest.fixture(scope="session")
 def sdxl_server(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceServer]:
-    """A server on tiny models of SDXL, its refiner and SD 2; those of SD 1 are there, too."""
+    """A server on tiny models of SDXL, its refiner and SD 2; those of SD 1 are there, too.
+
+    It keeps them loaded: most requests name another one than the request before. The other server loads one at a time.
+    """
     folder = tmp_path_factory.mktemp("sdxl")
     made = [sys.executable, str(SDXL / "make_models.py"), str(folder), "--reference", str(REFERENCE)]
     subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
@@ -56,6 +59,8 @@ def sdxl_server(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) 
             here.parent.mkdir(parents=True, exist_ok=True)
             here.symlink_to(path)
     with start_reference_server(folder) as server:
+        status, body = server.call("POST", "/sdapi/v1/options", {"sd_checkpoints_limit": 10})
+        assert status == 200, body
         yield server
 
 
