@@ -17,7 +17,7 @@ import pytest
 
 from latentd.engine.executor import Engine, ShuttingDown
 from latentd.engine.job import Job
-from latentd.engine.runner import LocalRunner
+from latentd.engine.runner import LocalRunner, collecting_later
 from latentd.errors import Conflict, Gone, InvalidRequest, NotFound, OutOfMemory, PluginError, QueueFull
 from latentd.types import ProgressState
 
@@ -410,3 +410,13 @@ def test_an_ended_job_is_forgotten_on_demand(engine: Engine, sampling: Any) -> N
     with pytest.raises(NotFound):
         engine.get(job.id)
     assert engine.submit(lambda job: 1, kind="txt2img", task_id=job.id).join(WAIT) == 1
+
+
+def test_garbage_is_collected_again_after_imports_that_fail_too() -> None:
+    with suppress(ImportError), collecting_later():
+        assert not gc.isenabled()
+        with collecting_later():
+            pass
+        assert not gc.isenabled(), "the outer block still imports"
+        raise ImportError("no such library")
+    assert gc.isenabled()
