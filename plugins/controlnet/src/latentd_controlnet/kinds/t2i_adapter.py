@@ -40,7 +40,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.down:
-            x = F.avg_pool2d(x, 2)
+            x = _halved(x)
         if self.in_conv is not None:
             x = self.in_conv(x)
         assert self.block1 is not None
@@ -108,9 +108,14 @@ class LightAdapter(nn.Module):
         x = F.pixel_unshuffle(hint[:, :1] if self.one_channel else hint, 8)
         features = []
         for index, level in enumerate(self.body):
-            x = level(F.avg_pool2d(x, 2) if index else x)
+            x = level(_halved(x) if index else x)
             features.append(x)
         return features
+
+
+def _halved(x: Tensor) -> Tensor:
+    """``x`` [B,C,h,w] at half its size; a side of one pixel, which pictures below 64 pixels come to, stays one."""
+    return F.avg_pool2d(x, 2, ceil_mode=min(x.shape[-2:]) < 2)
 
 
 def _conv(shapes: Mapping[str, tuple[int, ...]], name: str) -> nn.Conv2d | None:
