@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
@@ -102,8 +101,7 @@ def test_the_running_job_is_cancelled_by_its_button(page_server: str) -> None:
 
 def test_a_masked_part_is_drawn_anew_and_the_rest_stays(page_server: str, photo: Path) -> None:
     async def use(tab: Tab) -> Image.Image:
-        await tab.click("=From a picture")
-        await tab.choose_file("[aria-label='Source picture'] input[type=file]", photo)
+        await drop(tab, "[data-drop=picture]", photo)
         await tab.click("=Paint a mask")
         await tab.wait("document.querySelector('dialog canvas')")
         await tab.fill("dialog input[type=number]", "20")
@@ -242,12 +240,37 @@ def test_a_picture_is_sent_on_as_the_source_of_the_next(page_server: str) -> Non
 
 def test_hires_fix_and_other_fields_reach_the_server(page_server: str) -> None:
     async def use(tab: Tab) -> None:
+        await choose(tab, "Model", "other")
+        await choose(tab, "VAE", "fourth")
+        await choose(tab, "Sampler", "DDIM")
+        await choose(tab, "Schedule", "Karras")
+        await tab.fill("=Negative prompt", "grey")
         await tab.click("=Hires fix")
         await tab.click("=Enlarge, then draw again")
         await draw(tab, "a red ring")
         await tab.wait(PICTURE)
         assert (await picture_of(tab)).size == (128, 128)
-        assert "Hires upscale" in await tab.text()
+        text = await tab.evaluate("document.querySelector('.infotext pre').textContent")
+        assert text.startswith("a red ring\nNegative prompt: grey\nSteps: 4, Sampler: DDIM, Schedule type: Karras")
+        for said in ("Model: other", "VAE: fourth", "Hires upscale: 2"):
+            assert said in text
+
+    on_page(page_server, use)
+
+
+def test_colours_are_chosen_and_kept(page_server: str) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+
+    async def use(tab: Tab) -> None:
+        await tab.prefer(prefers_color_scheme="dark")
+        dark = await tab.evaluate(ground)
+        await tab.click("=Colours: As the system")
+        light = await tab.wait(f"{ground} !== '{dark}' && {ground}")
+        await reopened(tab)
+        assert await tab.evaluate(ground) == light
+        await tab.click("=Colours: Light")
+        await tab.prefer(prefers_color_scheme="light")
+        await tab.wait(f"{ground} === '{dark}'")
 
     on_page(page_server, use)
 
@@ -281,11 +304,14 @@ def test_ctrl_and_an_arrow_weigh_the_word_at_the_cursor(page_server: str) -> Non
         await tab.fill("=Prompt", "a red ring")
         await tab.click("=Prompt")
         await tab.evaluate("document.activeElement.setSelectionRange(3, 3)")
-        seen = []
-        for key in ("ArrowUp", "ArrowUp", "ArrowDown", "ArrowDown"):
+        for key, text in (
+            ("ArrowUp", "a (red:1.1) ring"),
+            ("ArrowUp", "a (red:1.2) ring"),
+            ("ArrowDown", "a (red:1.1) ring"),
+            ("ArrowDown", "a red ring"),
+        ):
             await tab.press(key, CTRL)
-            await asyncio.sleep(0.1)
-            seen.append(await tab.evaluate("document.activeElement.value"))
-        assert seen == ["a (red:1.1) ring", "a (red:1.2) ring", "a (red:1.1) ring", "a red ring"]
+            words = "it.value.slice(it.selectionStart, it.selectionEnd)"
+            await tab.wait(f"(it => it.value === '{text}' && {words} === 'red')(document.activeElement)")
 
     on_page(page_server, use)
