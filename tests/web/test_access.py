@@ -139,6 +139,16 @@ def test_the_form_that_asks_for_a_key_keeps_to_the_rules(guarded: str) -> None:
     on_page(guarded, use, until=SIGN_IN)
 
 
+def test_on_a_phone_on_its_side_there_is_room_for_the_form(page_server: str) -> None:
+    async def use(tab: Tab) -> None:
+        await tab.resize(844, 390, phone=True)
+        assert await tab.evaluate("document.querySelector('.scroll').clientHeight") > 390 / 2
+        await tab.click(".tabs label:last-child")
+        await tab.wait("document.querySelector('.empty').clientHeight > 0")
+
+    on_page(page_server, use)
+
+
 def test_the_page_itself_does_not_scroll(page_server: str) -> None:
     async def use(tab: Tab) -> None:
         await tab.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")

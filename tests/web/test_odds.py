@@ -21,6 +21,7 @@ from tests.web.conftest import (
     SIGN_IN,
     STORED,
     draw,
+    drop,
     needs_chromium,
     on_page,
     reopened,
@@ -50,6 +51,9 @@ def test_files_that_are_no_pictures_are_refused_in_words(page_server: str, tmp_p
             said = "This file is empty." if not content else "cannot read this file as a picture"
             await tab.wait(f"({NOTICE}).includes('{said}')")
             assert await tab.evaluate("document.querySelector('.well img')") is None
+        await drop(tab, "[data-drop=reuse]", path)
+        await tab.wait(f"({PROBLEM}).includes('not a picture that the server can read')")
+        tab.errors.clear()  # the browser names the request that was refused
 
     on_page(page_server, use)
 

@@ -85,7 +85,8 @@ export async function readSettings(blob: Blob): Promise<void> {
     if (read.info) apply(read.parameters);
     else say("There are no settings in this picture.");
   } catch (error) {
-    complain(error);
+    const unreadable = error instanceof ServerError && error.status === 422;
+    complain(unreadable ? new ServerError(422, "This file is not a picture that the server can read.", error.message) : error);
   }
 }
 
@@ -124,6 +125,9 @@ export async function toSource(blob: Blob, { mask = false } = {}): Promise<void>
   });
 }
 
+/** Large pictures take a while. */
+const READING = "Reading the picture…";
+
 /** Give a picture to the unit of this key, or else to the first unit that has none, or to the last. */
 export async function toControl(blob: Blob, key?: string): Promise<void> {
   await attempt(async () => {
@@ -153,8 +157,10 @@ export function removeUnit(key: string): void {
 }
 
 async function attempt(work: () => Promise<void>): Promise<void> {
+  say(READING);
   try {
     await work();
+    if (notice.peek()?.text === READING) notice.value = null;
   } catch (error) {
     say(error instanceof Error ? error.message : String(error));
   }

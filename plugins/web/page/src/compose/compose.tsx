@@ -69,7 +69,7 @@ function Problem() {
         <div class="problem">
           <p>
             <strong>{said.sentence}</strong>
-            {said.hint && <span> {said.hint}</span>}
+            {said.hint && <span class="hint">{said.hint}</span>}
           </p>
           <IconButton icon="close" name="Dismiss" click={() => (problem.value = null)} />
         </div>

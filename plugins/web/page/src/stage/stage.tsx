@@ -111,7 +111,8 @@ function Failed() {
       {said && (
         <div class="problem">
           <p>
-            <strong>{said.sentence}</strong>{said.hint && <span> {said.hint}</span>}
+            <strong>{said.sentence}</strong>
+            {said.hint && <span class="hint">{said.hint}</span>}
           </p>
           <IconButton icon="close" name="Dismiss" click={() => (failure.value = null)} />
         </div>
