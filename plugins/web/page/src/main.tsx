@@ -19,7 +19,11 @@ import { Stage } from "./stage/stage.tsx";
 import { full } from "./texts.ts";
 import "./style/tokens.css";
 import "./style/parts.css";
+import "./style/fields.css";
 import "./style/layout.css";
+import "./style/form.css";
+import "./style/stage.css";
+import "./style/narrow.css";
 
 function App() {
   return (

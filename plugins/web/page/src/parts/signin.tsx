@@ -52,8 +52,8 @@ export function SignIn({ done }: { done: () => void }) {
             change={setKind}
           />
         )}
-        {kind === "user" && <Line label="Name" value={name} change={setName} />}
-        <Line label={kind === "key" ? "Key" : "Password"} secret value={secret} change={setSecret} />
+        {kind === "user" && <Line label="Name" first value={name} change={setName} />}
+        <Line label={kind === "key" ? "Key" : "Password"} first={kind === "key"} secret value={secret} change={setSecret} />
         <CheckField label="Stay signed in on this device" value={keep} change={setKeep} />
         <p class="bad" role="alert">
           {problem}
@@ -66,7 +66,8 @@ export function SignIn({ done }: { done: () => void }) {
   );
 }
 
-function Line(props: { label: string; secret?: boolean; value: string; change: (value: string) => void }) {
+/** A text to type; `first`: it has the focus when the dialogue opens. */
+function Line(props: { label: string; first?: boolean; secret?: boolean; value: string; change: (value: string) => void }) {
   const id = useId();
   const { value, change } = props;
   const typed = (event: Event & { currentTarget: HTMLInputElement }) => change(event.currentTarget.value);
@@ -74,9 +75,9 @@ function Line(props: { label: string; secret?: boolean; value: string; change: (
     <div class="field">
       <label for={id}>{props.label}</label>
       {props.secret ? (
-        <input id={id} type="password" autocomplete="current-password" value={value} onInput={typed} />
+        <input id={id} type="password" autocomplete="current-password" autofocus={props.first} value={value} onInput={typed} />
       ) : (
-        <input id={id} type="text" autocomplete="username" value={value} onInput={typed} />
+        <input id={id} type="text" autocomplete="username" autofocus={props.first} value={value} onInput={typed} />
       )}
     </div>
   );
