@@ -130,6 +130,13 @@ def on_page(address: str, use: Callable[[Tab], Awaitable[T]], *, until: str = RE
     return asyncio.run(look())
 
 
+async def draw_long(tab: Tab, prompt: str) -> None:
+    """Hand in a job that runs until it is stopped, as far as a test is concerned, and wait for its first preview."""
+    await tab.fill("=Batches", "50")
+    await draw(tab, prompt, steps=150)
+    await tab.wait(PREVIEW)
+
+
 async def draw(tab: Tab, prompt: str | None = None, *, steps: int = 4, size: int = 64) -> None:
     """Fill the form and hand it in by the keyboard.
 

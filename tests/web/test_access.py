@@ -15,6 +15,7 @@ from tests.web.conftest import (
     RUNNING,
     SIGN_IN,
     draw,
+    draw_long,
     needs_chromium,
     on_page,
     reopened,
@@ -108,15 +109,14 @@ def test_every_view_keeps_to_the_rules_of_accessibility(page_server: str, colour
         found["everything unfolded"] = await violations(tab)
         await tab.click("=Enlarge, then draw again")
         await tab.click("=Unit 1")
-        await draw(tab, "a red ring <lora:nowhere:1>", steps=150)
-        await tab.wait("document.querySelector('[data-preview]')")
+        await draw_long(tab, "a red ring <lora:nowhere:1>")
         await tab.press("Enter", CTRL)
         await tab.wait("document.querySelector('.queue')")
         found["while it is drawn, and one waits"] = await violations(tab)
         await tab.press("Escape")
-        await tab.wait(f"!document.querySelector('.queue') && {RUNNING}")
+        await tab.wait(f"!document.querySelector('.queue') && {RUNNING} && {PREVIEW}")
         await tab.press("Escape")
-        await tab.wait("!document.querySelector('.queue') && document.querySelectorAll('.strip li').length === 2")
+        await tab.wait(PICTURE)
         found["a picture with a note"] = await violations(tab)
         await tab.click("=Inpaint")
         await tab.wait("document.querySelector('dialog canvas')")

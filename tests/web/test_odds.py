@@ -15,12 +15,12 @@ from tests.chromium import Tab, chromium_profile
 from tests.web.conftest import (
     NOTICE,
     PICTURE,
-    PREVIEW,
     PROBLEM,
     READY,
     SIGN_IN,
     STORED,
     draw,
+    draw_long,
     drop,
     needs_chromium,
     on_page,
@@ -135,8 +135,7 @@ def test_a_server_that_leaves_and_comes_back_with_another_key(page_data: Path) -
         await tab.fill("=Key", "key-1")
         await tab.click(".sign-in .main")
         await tab.wait(READY)
-        await draw(tab, "a lost ring", steps=150)
-        await tab.wait(PREVIEW)
+        await draw_long(tab, "a lost ring")
         next(start)
         await tab.wait("document.querySelector('.connection').innerText.includes('Connection lost')")
         next(start)
@@ -145,6 +144,7 @@ def test_a_server_that_leaves_and_comes_back_with_another_key(page_data: Path) -
         await tab.click(".sign-in .main")
         await tab.wait(f"({PROBLEM}).includes('does not know this job any more')")
         assert await tab.evaluate("document.querySelector('.connection').innerText") == ""
+        await tab.fill("=Batches", "1")
         await draw(tab, "a ring", steps=2)
         await tab.wait(PICTURE)
 

@@ -18,6 +18,7 @@ from tests.web.conftest import (
     STORED,
     choose,
     draw,
+    draw_long,
     drop,
     needs_chromium,
     on_page,
@@ -66,8 +67,7 @@ def test_what_is_asked_for_is_drawn_as_the_api_draws_it(page_server: str) -> Non
 
 def test_waiting_jobs_have_places_and_are_cancelled_and_escape_stops_the_one_that_runs(page_server: str) -> None:
     async def use(tab: Tab) -> None:
-        await draw(tab, "the first", steps=150)
-        await tab.wait(PREVIEW)
+        await draw_long(tab, "the first")
         for prompt in ("the second", "the third"):
             await tab.fill("=Prompt", prompt)
             await tab.press("Enter", CTRL)
@@ -90,8 +90,7 @@ def test_waiting_jobs_have_places_and_are_cancelled_and_escape_stops_the_one_tha
 
 def test_the_running_job_is_cancelled_by_its_button(page_server: str) -> None:
     async def use(tab: Tab) -> None:
-        await draw(tab, "a ring", steps=150)
-        await tab.wait(PREVIEW)
+        await draw_long(tab, "a ring")
         await tab.click("=Cancel")
         await tab.wait("document.querySelector('.empty')", 20)
         assert call(page_server, "/latentd/v1/jobs")["jobs"][-1]["state"] == "cancelled"
