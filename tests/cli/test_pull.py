@@ -136,6 +136,25 @@ def test_civitai_by_its_version(hub: FakeHub, tmp_path: Path) -> None:
     assert not (tmp_path.parent / "evil.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ([1], "the answer cannot be read, the document"),
+        ({"files": [{"name": None}]}, "the answer cannot be read, files.0.name"),
+        ({"files": "none"}, "the answer cannot be read, files"),
+        ({"files": None, "model": None}, "has no file of weights"),
+        ({"files": [{"name": "a.safetensors"}]}, "has no file of weights"),
+        ({"files": [{"name": "a.safetensors", "downloadUrl": "file:///etc/passwd"}]}, "file:///etc/passwd"),
+    ],
+)
+def test_an_odd_answer_of_civitai_is_told(
+    hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str], document: Any, words: str
+) -> None:
+    hub.versions["7"] = document
+    assert pull(tmp_path, "civitai:7") == 1
+    assert words in capsys.readouterr().err
+
+
 def test_a_download_goes_on_where_it_stopped(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from latentd.cli.pull_sources import SourceFile
-from latentd.errors import LatentdError, NotFound
+from latentd.errors import InvalidRequest, LatentdError, NotFound
 
 TRIES = 5
 FIRST_WAIT = 1.0
@@ -37,6 +37,8 @@ def fetched(file: SourceFile, target: Path) -> Path:
     """
     if target.exists():
         return target
+    if not file.url.startswith(("https://", "http://")):
+        raise InvalidRequest(f"{file.name} lies at {file.url[:200]}, which is no address on the web")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     for number in range(TRIES):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from pydantic import BaseModel, ValidationError
+
 from latentd.errors import InvalidRequest, NotFound
-from latentd.types import JsonValue
 
 CIVITAI = "https://civitai.com"
 WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -175,6 +176,28 @@ def _listed(names: Sequence[str], repository: str = "") -> str | None:
 # --- Civitai ---------------------------------------------------------------------------------------------------------
 
 
+class _CivitaiHashes(BaseModel):
+    SHA256: str | None = None
+
+
+class _CivitaiFile(BaseModel):
+    name: str
+    downloadUrl: str | None = None  # noqa: N815 (as Civitai spells it)
+    primary: bool | None = None
+    hashes: _CivitaiHashes | None = None
+
+
+class _CivitaiModel(BaseModel):
+    type: str | None = None
+
+
+class _CivitaiVersion(BaseModel):
+    """What is read of Civitai's document of a version."""
+
+    files: list[_CivitaiFile] | None = None
+    model: _CivitaiModel | None = None
+
+
 def _civitai_address() -> str:
     return os.environ.get("CIVITAI_ENDPOINT", CIVITAI).rstrip("/")
 
@@ -186,28 +209,32 @@ def _civitai(version: str, sha256: str | None) -> Source:
         )
     address, token = _civitai_address(), os.environ.get("CIVITAI_API_TOKEN") or None
     document = _asked(f"{address}/api/v1/model-versions/{version}", token, f"Civitai's version {version}")
-    files = [file for file in document.get("files") or () if str(file.get("name", "")).endswith(WEIGHTS)]
+    files = [file for file in document.files or () if file.downloadUrl and file.name.endswith(WEIGHTS)]
     if not files:
         raise NotFound(f"Civitai's version {version} has no file of weights")
-    chosen = next((file for file in files if file.get("primary")), files[0])
-    kind = _KINDS.get(str((document.get("model") or {}).get("type")))
-    digest = sha256 or (chosen.get("hashes") or {}).get("SHA256")
-    name = safe_name(str(chosen["name"]))
-    file = SourceFile(url=str(chosen["downloadUrl"]), name=name, sha256=digest.lower() if digest else None, token=token)
+    chosen = next((file for file in files if file.primary), files[0])
+    kind = _KINDS.get(document.model.type or "") if document.model is not None else None
+    digest = sha256 or (chosen.hashes or _CivitaiHashes()).SHA256
+    name = safe_name(chosen.name)
+    url = str(chosen.downloadUrl)
+    if urlsplit(url).netloc != urlsplit(address).netloc:
+        token = None
+    file = SourceFile(url=url, name=name, sha256=digest.lower() if digest else None, token=token)
     return Source(files=(file,), kind=kind)
 
 
-def _asked(url: str, token: str | None, what: str) -> dict[str, JsonValue]:
+def _asked(url: str, token: str | None, what: str) -> _CivitaiVersion:
     request = urllib.request.Request(url, headers={"User-Agent": "latentd", "Accept": "application/json"})
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:
-            document = json.loads(reply.read(_MOST))
+            return _CivitaiVersion.model_validate_json(reply.read(_MOST))
     except urllib.error.HTTPError as error:
         raise NotFound(f"{what} is not there: status {error.code}") from error
-    except (OSError, ValueError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise NotFound(f"{what}: the answer cannot be read, {where}: {first['msg']}") from error
+    except (OSError, HTTPException) as error:
         raise NotFound(f"{what} cannot be asked for: {error}") from error
-    if not isinstance(document, dict):
-        raise NotFound(f"{what} is not there: the answer is no document")
-    return document
