@@ -119,6 +119,14 @@ def test_the_unet_hook_hands_both_contexts_to_the_attention() -> None:
     assert torch.equal(seen[0][2], values)
 
 
+def test_an_unknown_activation_matters_where_it_is_used() -> None:
+    single = {"linear.0.weight": torch.eye(6), "linear.0.bias": torch.zeros(6)}
+    one = {6: [single, single], "activation_func": "of the future"}
+    assert build_hypernetwork({**one, "activate_output": False}, "x").layers.keys() == {6}
+    with pytest.raises(ModelLoadError, match="unknown activation 'of the future'"):
+        build_hypernetwork({**one, "activate_output": True}, "x")
+
+
 def test_files_are_read(tmp_path: Path) -> None:
     torch.save(state(), tmp_path / "b.pt")
     assert load_hypernetwork(tmp_path / "b.pt").layers.keys() == {6}

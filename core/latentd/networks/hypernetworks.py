@@ -113,9 +113,9 @@ def _network(weights: Mapping[str, Tensor], activation: str, activate_output: bo
     modules: list[nn.Module] = []
     for i, (weight, bias) in enumerate(found):
         modules.append(_layer(weight, bias))
-        between = hypernetwork_activation(activation)
-        if weight.dim() == 2 and between is not None and (i != last or activate_output):
-            modules.append(between)
+        if weight.dim() == 2 and (i != last or activate_output):
+            between = hypernetwork_activation(activation)
+            modules += [] if between is None else [between]
     return nn.Sequential(*modules).requires_grad_(False).eval()
 
 
