@@ -17,7 +17,7 @@ from tests.reference_server import ReferenceServer
 
 pytest.importorskip("openapi_generator_cli")
 # Half a minute each: a Java machine, and a client of hundreds of files.
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("java") is None, reason="needs java")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("java") is None, reason="the generator runs on Java")]
 
 
 def make(generator: str, document: Path, folder: Path, *options: str) -> Path:

@@ -109,7 +109,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server behind nginx under the configuration, with ports and certificate of the test."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if nginx is None or shutil.which("openssl") is None:
-        pytest.skip("nginx is not installed")
+        pytest.skip("needs nginx and openssl (Debian: nginx-light, openssl), which CI installs")
     folder = tmp_path_factory.mktemp("nginx")
     key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
     request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]

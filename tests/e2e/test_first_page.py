@@ -14,7 +14,7 @@ from PIL import Image
 from tests.reference_server import listening
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the command that the page shows is one of curl's")
 def test_the_command_draws(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with listening(tmp_path / "data", "--plugins", "tinymodel") as url:

@@ -141,7 +141,7 @@ def test_the_entries_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(lists.entries("*").texts) <= 5
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_pipes_block_nothing(folder: Path) -> None:
     os.mkfifo(folder / "pipe.txt")
     assert texts(folder, "pipe") == []

@@ -209,7 +209,7 @@ def in_processes(tmp_path_factory):
     return {(part, folder): told for part, folder, told in found}, done.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and bounds memory by RLIMIT_AS")
 @pytest.mark.parametrize("folder", ["ESRGAN", "SwinIR"])
 def test_memory_is_bounded_for_a_megapixel_four_times(in_processes, folder):
     """1024x1024 to 4096x4096; in one piece, the last layer alone would hold 48 channels of 1024x1024 in float32."""
@@ -219,7 +219,7 @@ def test_memory_is_bounded_for_a_megapixel_four_times(in_processes, folder):
     assert 40 < float(found["megapixel", folder]) < (260 if folder == "ESRGAN" else 700)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and bounds memory by RLIMIT_AS")
 @pytest.mark.parametrize(
     ("folder", "told"),
     [("ESRGAN", "4096x2048 in one piece | set the option for its tiles"), ("SwinIR", "16384x8192 | use a smaller")],
